@@ -1,0 +1,92 @@
+"""Checkpoints on disk: written whole or not at all, holding tensors and plain values only."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.architectures import ARCHITECTURES, Segmenter
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.model_spec import ModelSpec
+from trainables.tiles import DatasetInfo
+
+NEWEST = "newest.pt"
+BEST = "best.pt"
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Writes `content` beside `path` and renames, so that a reader or a crash never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        UserError: There is no such file, or it is damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist, but must be a checkpoint: check the path") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is damaged or no checkpoint: use another one") from error
+    assert isinstance(content, dict)
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model in inference mode with all that is needed to use it: see `predict.predict_logits`.
+
+    Attributes:
+        model: Scaled pixels (N, C, H, W) to logits (N, K, H, W).
+        info: Classes, bands and scale of the tiles that it was trained on.
+        config: The trial's configuration.
+        stride: Sides of its input must divide by it (px).
+        metrics: The validation metrics of the epoch that it is from.
+    """
+
+    model: Segmenter
+    info: DatasetInfo
+    config: TrialConfig
+    stride: int
+    metrics: dict[str, float]
+
+
+def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: list[float]) -> Segmenter:
+    """The untrained model of a configuration, initialised from torch's global generator."""
+    spec = ModelSpec(
+        num_bands=len(info.bands),
+        num_outputs=info.num_outputs,
+        decoder_dropout=config.decoder_dropout,
+        weights=config.weights,
+        small=config.recipe.small,
+    )
+    return Segmenter(ARCHITECTURES[config.architecture].build(spec), mean, std)
+
+
+def load_model(path: Path) -> TrainedModel:
+    """The model of a `best.pt`, on the CPU; needs neither the tiles nor the pretrained weights it began from.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    content = load(path)
+    config = TrialConfig.model_validate_json(content["config"])
+    info = DatasetInfo.model_validate_json(content["info"])
+    num_bands = len(info.bands)
+    unfilled = config.model_copy(update={"weights": "none"})
+    model = build_model(unfilled, info, [0.0] * num_bands, [1.0] * num_bands)
+    model.load_state_dict(content["model"])
+    return TrainedModel(model.eval(), info, config, ARCHITECTURES[config.architecture].stride, content["metrics"])

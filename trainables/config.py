@@ -1,0 +1,99 @@
+"""Everything that decides a trial's result."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from trainables.architectures import ARCHITECTURES
+from trainables.augment import PRESETS
+
+
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}")
+    return name
+
+
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f"must be one of {', '.join(PRESETS)}")
+    return name
+
+
+ArchitectureName = Annotated[str, AfterValidator(_known_architecture)]
+Preset = Annotated[str, AfterValidator(_known_preset)]
+
+
+class Recipe(BaseModel):
+    """The settings that all trials of a study share; the defaults are the reference study's.
+
+    Source: AdamW, decay, patience, plateau, draws, batch and freezing as in the reference study on 24 roof tiles.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    epochs: int = Field(default=60, ge=1, description="epochs of a trial that runs its course")
+    draws_per_epoch: int = Field(default=400, ge=2, description="augmented samples per epoch, with replacement")
+    batch_size: int = Field(default=4, ge=2, description="draws per optimizer step")
+    window_px: int | None = Field(default=None, ge=32, description="side of training windows (px); whole tiles if none")
+    val_center_px: int | None = Field(
+        default=None, ge=32, description="validate on centre windows of this side (px); whole tiles if none"
+    )
+    small: bool = Field(default=False, description="use the architectures' smaller variants, named so in every table")
+    weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's weight decay")
+    stop_patience: int = Field(default=10, ge=1, description="epochs without a better val IoU before a trial ends")
+    plateau_patience: int = Field(default=3, ge=0, description="epochs without a better val IoU before lr is reduced")
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="factor on lr then")
+    frozen_fraction: float = Field(
+        default=1 / 3, ge=0, lt=1, description="share of the epochs with a pretrained encoder frozen"
+    )
+    unfreeze_lr_factor: float = Field(default=1.0, gt=0, le=1, description="factor on lr when the encoder is unfrozen")
+    ema_decay: float | None = Field(
+        default=None, gt=0, lt=1, description="evaluate an exponential moving average of the weights"
+    )
+    precision: Literal["auto", "fp32"] = Field(
+        default="auto", description="auto: bf16 or fp16 autocast where a GPU has it"
+    )
+    subset_seed: int = Field(default=0, ge=0, description="which tiles a budget takes")
+    draw_seed: int = Field(default=0, ge=0, description="which draws an epoch shows")
+
+
+class TrialConfig(BaseModel):
+    """One trial: an architecture, a data budget, hyperparameters, the recipe and the seed of its initialisation."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    architecture: ArchitectureName
+    tiles: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    augmentation: Preset = "MEDIUM"
+    decoder_dropout: float = Field(default=0.3, ge=0, lt=1)
+    bce_weight: float = Field(default=0.5, ge=0, le=1)
+    weights: str = "none"
+    weights_digest: str | None = None
+    init_seed: int = Field(default=42, ge=0)
+    recipe: Recipe = Recipe()
+
+    def signature(self) -> str:
+        """Hash of the whole configuration (16 hex digits), so that changing a default changes it.
+
+        Where weights came from a file, its digest counts and its path does not.
+        """
+        content = self.model_dump(mode="json")
+        if self.weights_digest is not None:
+            content["weights"] = "file"
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def frozen_epochs(self) -> int:
+        """Epochs at the start with the encoder frozen: none where it is not pretrained."""
+        pretrained = self.weights != "none" and ARCHITECTURES[self.architecture].encoder is not None
+        return int(self.recipe.epochs * self.recipe.frozen_fraction) if pretrained else 0
+
+    @property
+    def judged_metric(self) -> str:
+        """The logged metric that ASHA, the sampler and the selection judge by, best so far."""
+        center = self.recipe.val_center_px
+        return "val/iou" if center is None else f"val/iou_center{center}"

@@ -1,0 +1,77 @@
+"""IoU and F1 from confusion matrices.
+
+The rules, binary: scores are the foreground's, per tile, then averaged over tiles. A tile without a positive pixel in
+truth and prediction scores 1 (nothing there, nothing claimed); with any false positive it scores 0, as the formula
+gives. More than two classes: scores come from the confusion matrix pooled over tiles, averaged over the classes that
+occur in truth or prediction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.tiles import IGNORE
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """IoU and F1 over a split, and the IoU of each tile, all in 0..1."""
+
+    iou: float
+    f1: float
+    tile_iou: tuple[float, ...]
+
+
+def confusion(prediction: NDArray[Any], truth: NDArray[np.uint8], num_classes: int) -> NDArray[np.int64]:
+    """(K, K) pixel counts, rows truth and columns prediction, without `IGNORE` pixels.
+
+    Args:
+        prediction: (H, W) class indices below `num_classes`.
+        truth: (H, W) class indices or `IGNORE`.
+        num_classes: K.
+    """
+    counts = truth != IGNORE
+    pairs = truth[counts].astype(np.int64) * num_classes + prediction[counts]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def scores(confusions: Sequence[NDArray[np.int64]]) -> Scores:
+    """Scores of a split from one (K, K) confusion matrix per tile, by the rules at the top of this file."""
+    tile_scores = [_iou_f1(matrix) for matrix in confusions]
+    tile_iou = tuple(iou for iou, _ in tile_scores)
+    if confusions[0].shape[0] == 2:
+        return Scores(float(np.mean(tile_iou)), float(np.mean([f1 for _, f1 in tile_scores])), tile_iou)
+    iou, f1 = _iou_f1(np.sum(confusions, axis=0))
+    return Scores(iou, f1, tile_iou)
+
+
+def constant_scores(masks: Sequence[NDArray[np.uint8]], num_classes: int) -> tuple[int, Scores]:
+    """What the best constant predictor scores, and which class it says everywhere: the score that any model must beat.
+
+    For a binary task that is calling everything foreground.
+    """
+    candidates = [1] if num_classes == 2 else range(num_classes)
+    results = [
+        (label, scores([confusion(np.full(mask.shape, label), mask, num_classes) for mask in masks]))
+        for label in candidates
+    ]
+    return max(results, key=lambda result: result[1].iou)
+
+
+def _iou_f1(matrix: NDArray[np.int64]) -> tuple[float, float]:
+    """Foreground's IoU and F1 of a 2×2 matrix, or means over the classes that occur in a larger one."""
+    hits = np.diag(matrix)
+    either = matrix.sum(axis=0) + matrix.sum(axis=1) - hits
+    if matrix.shape[0] == 2:
+        hits, either = hits[1:], either[1:]
+        if either[0] == 0:
+            return 1.0, 1.0
+    occurs = either > 0
+    if not occurs.any():
+        return 1.0, 1.0
+    iou = hits[occurs] / either[occurs]
+    f1 = 2.0 * hits[occurs] / (either[occurs] + hits[occurs])
+    return float(iou.mean()), float(f1.mean())

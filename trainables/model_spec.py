@@ -1,0 +1,22 @@
+"""What an architecture has to know about the tiles and the trial to build its network."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """The arguments of every architecture's `build`.
+
+    Attributes:
+        num_bands: Channels of the input.
+        num_outputs: Channels of the logits: 1 for a binary task, else one per class.
+        decoder_dropout: Probability of Dropout2d between decoder stages, 0..1; encoders take none.
+        weights: `none`, `imagenet` or the path of an encoder's state dict; ignored where there is no such encoder.
+        small: Build the smaller variant that `smoke` and `quick` use, where the architecture has one.
+    """
+
+    num_bands: int
+    num_outputs: int
+    decoder_dropout: float = 0.0
+    weights: str = "none"
+    small: bool = False

@@ -1,0 +1,115 @@
+"""From a network to scores, masks and overlays: reflect-pads tiles to the stride, predicts and crops back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trainables.losses import segmentation_loss
+from trainables.metrics import Scores, confusion, scores
+from trainables.tiles import IGNORE, DatasetInfo, Tiles
+
+PALETTE = ((0, 0, 0), (230, 57, 70), (69, 123, 157), (244, 162, 97), (42, 157, 143), (131, 56, 236), (255, 190, 11))
+"""Overlay colours of classes where the data set names none; class 0 is never drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A split's loss, its scores, and the predicted (H, W) uint8 class indices of each tile."""
+
+    loss: float
+    scores: Scores
+    predictions: tuple[NDArray[np.uint8], ...]
+
+
+def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
+    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return (pixels.to(device, torch.float32) * scale)[None]
+
+
+def predict_logits(
+    model: nn.Module, image: NDArray[Any], *, scale: float, stride: int, device: torch.device
+) -> torch.Tensor:
+    """Logits (K, H, W) float32 of one whole tile (H, W, C), whatever its size: nothing is resized.
+
+    The tile is reflect-padded at its bottom and right to a multiple of `stride`, and the logits are cropped back.
+    """
+    height, width = image.shape[:2]
+    bottom, right = -height % stride, -width % stride
+    if bottom or right:
+        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+    logits: torch.Tensor = model(to_tensor(image, scale, device))
+    return logits[0, :, :height, :width].float()
+
+
+def to_classes(logits: torch.Tensor) -> NDArray[np.uint8]:
+    """(K, H, W) logits to (H, W) uint8 class indices: probability above 0.5 for K = 1, else the largest."""
+    classes = (logits[0] > 0) if logits.shape[0] == 1 else logits.argmax(dim=0)
+    result: NDArray[np.uint8] = classes.to(torch.uint8).cpu().numpy()
+    return result
+
+
+def evaluate(
+    model: nn.Module, tiles: Tiles, info: DatasetInfo, *, stride: int, bce_weight: float, device: torch.device
+) -> Evaluation:
+    """Loss and scores of a model over tiles, in inference mode; the model's own mode is put back."""
+    assert info.scale is not None, "read_dataset fills the scale in"
+    losses, confusions, predictions = [], [], []
+    with _inference(model):
+        for image, mask in zip(tiles.images, tiles.masks, strict=True):
+            logits = predict_logits(model, image, scale=info.scale, stride=stride, device=device)
+            truth = torch.from_numpy(np.array(mask)).to(device)
+            losses.append(segmentation_loss(logits[None], truth[None], bce_weight).item())
+            predictions.append(to_classes(logits))
+            confusions.append(confusion(predictions[-1], mask, len(info.classes)))
+    return Evaluation(float(np.mean(losses)), scores(confusions), tuple(predictions))
+
+
+def side_by_side(
+    image: NDArray[Any], truth: NDArray[np.uint8], prediction: NDArray[np.uint8], info: DatasetInfo
+) -> NDArray[np.uint8]:
+    """(H, 3·W + 16, 3) uint8 RGB: the image, the truth over it and the prediction over it."""
+    base = to_rgb(image, info)
+    gap = np.full((base.shape[0], 8, 3), 255, np.uint8)
+    return np.concatenate([base, gap, overlay(base, truth, info), gap, overlay(base, prediction, info)], axis=1)
+
+
+def to_rgb(image: NDArray[Any], info: DatasetInfo) -> NDArray[np.uint8]:
+    """(H, W, C) as stored to (H, W, 3) uint8 for the eye: red, green and blue by name, else the first bands.
+
+    8-bit photographs are shown as they are; others are stretched between their 2nd and 98th percentile.
+    """
+    named = [info.bands.index(band) for band in ("red", "green", "blue") if band in info.bands]
+    bands = named if len(named) == 3 else [min(i, image.shape[2] - 1) for i in range(3)]
+    rgb = image[..., bands]
+    if rgb.dtype == np.uint8:
+        return np.ascontiguousarray(rgb)
+    low, high = np.percentile(rgb, (2, 98))
+    return np.clip((rgb - low) / max(high - low, 1e-12) * 255.0, 0, 255).astype(np.uint8)
+
+
+def overlay(rgb: NDArray[np.uint8], classes: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB with every class but the first tinted in its colour; ignored pixels are left alone."""
+    result = rgb.astype(np.float32)
+    for index in range(1, len(info.classes)):
+        color = info.colors_rgb[index] if info.colors_rgb else PALETTE[1 + (index - 1) % (len(PALETTE) - 1)]
+        where = (classes == index) & (classes != IGNORE)
+        result[where] = 0.5 * result[where] + 0.5 * np.array(color, np.float32)
+    return result.astype(np.uint8)
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)

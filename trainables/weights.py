@@ -1,0 +1,89 @@
+"""Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
+
+import hashlib
+import pickle
+import socket
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import segmentation_models_pytorch as smp
+import torch
+from huggingface_hub import constants as hub_constants
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from trainables.errors import UserError
+
+HUB_TIMEOUT_SECONDS = 3.0
+
+
+def fetch_weights(weights: str, encoder: str) -> Path | None:
+    """The file that `--weights` stands for: None for `none`, the hub's file for `imagenet`, else the path itself.
+
+    Args:
+        weights: `none`, `imagenet` or the path of a state dict (`.safetensors`, or `.pt`/`.pth` of tensors only).
+        encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`.
+
+    Raises:
+        UserError: There is no such file, or it is not in the cache and the hub cannot be reached.
+    """
+    if weights == "none":
+        return None
+    if weights != "imagenet":
+        path = Path(weights)
+        if not path.is_file():
+            raise UserError(
+                f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"
+            )
+        return path
+    settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
+    repository, revision = settings["repo_id"], settings["revision"]
+    filename = "model.safetensors"
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, filename, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        _probe(hub_constants.ENDPOINT)
+        return Path(huggingface_hub.hf_hub_download(repository, filename, revision=revision))
+    except (OSError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        raise UserError(
+            f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
+            f"fetched: run `hf download {repository} {filename} --revision {revision}` where there is a network and "
+            "pass the file as --weights PATH, or use --weights none"
+        ) from error
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file, on the CPU; nothing but tensors is unpickled.
+
+    Raises:
+        UserError: The file is no such thing.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path, device="cpu")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is damaged or no state dict of tensors: pass a .safetensors or .pth file") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no plain state dict of tensors: save `encoder.state_dict()` and pass that")
+    return state
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _probe(endpoint: str) -> None:
+    """Raises OSError at once where the hub cannot be reached; its client would retry for 24 s (seen)."""
+    if urllib.request.getproxies():
+        return
+    url = urlsplit(endpoint)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    socket.create_connection((url.hostname or "", port), timeout=HUB_TIMEOUT_SECONDS).close()
