@@ -1,1 +1,4 @@
-"""What one trial is: tiles, augmentation, architectures, loss, the fit loop, prediction. Knows torch; no ray, optuna or wandb."""
+"""What one trial is: tiles, augmentation, architectures, loss, the fit loop, prediction.
+
+Knows torch; no ray, optuna or wandb.
+"""

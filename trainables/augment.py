@@ -35,6 +35,8 @@ class Fog(A.ImageOnlyTransform):  # type: ignore[misc]
     """
 
     class InitSchema(A.ImageOnlyTransform.InitSchema):  # type: ignore[misc]
+        """What strict mode checks."""
+
         density_range: tuple[float, float]
 
     def __init__(self, density_range: tuple[float, float] = (0.1, 0.3), p: float = 0.5):
@@ -52,7 +54,8 @@ class Fog(A.ImageOnlyTransform):  # type: ignore[misc]
         """Blends (H, W, 3) uint8 towards grey level 235."""
         thickness = density * cv2.resize(field, img.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
         hazy = img * (1.0 - thickness) + 235.0 * thickness
-        return np.clip(hazy + 0.5, 0, 255).astype(np.uint8)
+        result: NDArray[np.uint8] = np.clip(hazy + 0.5, 0, 255).astype(np.uint8)
+        return result
 
 
 def none() -> list[A.BasicTransform]:

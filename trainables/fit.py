@@ -241,7 +241,7 @@ class _Trial:
         )
         self.ema: AveragedModel | None = None
         if config.recipe.ema_decay is not None:
-            average = get_ema_multi_avg_fn(config.recipe.ema_decay)
+            average = get_ema_multi_avg_fn(config.recipe.ema_decay)  # type: ignore[no-untyped-call]
             self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self._dtype = _autocast_dtype(config.recipe.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
@@ -284,7 +284,7 @@ class _Trial:
             logits = self.model(pixels)
         loss = segmentation_loss(logits, masks.to(self.device, non_blocking=True), self.config.bce_weight)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:

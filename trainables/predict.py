@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.losses import segmentation_loss
 from trainables.metrics import Scores, confusion, scores
-from trainables.tiles import IGNORE, DatasetInfo, Tiles
+from trainables.tiles import DatasetInfo, Tiles
 
 PALETTE = ((0, 0, 0), (230, 57, 70), (69, 123, 157), (244, 162, 97), (42, 157, 143), (131, 56, 236), (255, 190, 11))
 """Overlay colours of classes where the data set names none; class 0 is never drawn."""
@@ -91,7 +91,8 @@ def to_rgb(image: NDArray[Any], info: DatasetInfo) -> NDArray[np.uint8]:
     if rgb.dtype == np.uint8:
         return np.ascontiguousarray(rgb)
     low, high = np.percentile(rgb, (2, 98))
-    return np.clip((rgb - low) / max(high - low, 1e-12) * 255.0, 0, 255).astype(np.uint8)
+    stretched: NDArray[np.uint8] = np.clip((rgb - low) / max(high - low, 1e-12) * 255.0, 0, 255).astype(np.uint8)
+    return stretched
 
 
 def overlay(rgb: NDArray[np.uint8], classes: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
@@ -99,9 +100,10 @@ def overlay(rgb: NDArray[np.uint8], classes: NDArray[np.uint8], info: DatasetInf
     result = rgb.astype(np.float32)
     for index in range(1, len(info.classes)):
         color = info.colors_rgb[index] if info.colors_rgb else PALETTE[1 + (index - 1) % (len(PALETTE) - 1)]
-        where = (classes == index) & (classes != IGNORE)
+        where = classes == index
         result[where] = 0.5 * result[where] + 0.5 * np.array(color, np.float32)
-    return result.astype(np.uint8)
+    tinted: NDArray[np.uint8] = result.astype(np.uint8)
+    return tinted
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""U-Net and DeepLabV3+ over a ResNet34 encoder, from segmentation-models-pytorch, with Dropout2d in the decoder only."""
+"""U-Net and DeepLabV3+ over a ResNet34 encoder, from segmentation-models-pytorch, with dropout in decoders only."""
+
+from typing import Any
 
 import segmentation_models_pytorch as smp
 from torch import nn
@@ -20,7 +22,7 @@ def unet_resnet34(spec: ModelSpec) -> nn.Module:
 
 
 def deeplabv3plus_resnet34(spec: ModelSpec) -> nn.Module:
-    """DeepLabV3+ with a ResNet34 encoder; dropout between its two decoder stages (ASPP and fusion), none inside ASPP."""
+    """DeepLabV3+ with a ResNet34 encoder; dropout between its decoder stages (ASPP and fusion), none inside ASPP."""
     model = smp.DeepLabV3Plus(
         ENCODER, encoder_weights=None, in_channels=3, classes=spec.num_outputs, decoder_aspp_dropout=0.0
     )
@@ -28,7 +30,7 @@ def deeplabv3plus_resnet34(spec: ModelSpec) -> nn.Module:
     return _with_encoder(model, spec)
 
 
-def _with_encoder(model: smp.base.SegmentationModel, spec: ModelSpec) -> nn.Module:
+def _with_encoder(model: Any, spec: ModelSpec) -> nn.Module:
     """Loads the encoder's weights for three bands, then adapts its first convolution to the tiles' bands."""
     path = fetch_weights(spec.weights, ENCODER)
     if path is not None:
@@ -37,4 +39,5 @@ def _with_encoder(model: smp.base.SegmentationModel, spec: ModelSpec) -> nn.Modu
         except RuntimeError as error:
             raise UserError(f"{path} does not fit a {ENCODER} encoder: pass a state dict of {ENCODER}") from error
     model.encoder.set_in_channels(spec.num_bands, pretrained=path is not None)
+    assert isinstance(model, nn.Module)
     return model

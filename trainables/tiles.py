@@ -172,8 +172,8 @@ class TrainVal:
         for tiles in (self.train, self.val):
             for tile_id, image, mask in zip(tiles.ids, tiles.images, tiles.masks, strict=True):
                 sha.update(f"{tile_id} {image.shape} {image.dtype}".encode())
-                sha.update(np.ascontiguousarray(image))
-                sha.update(np.ascontiguousarray(mask))
+                sha.update(image.tobytes())
+                sha.update(mask.tobytes())
             sha.update(b"|")
         return sha.hexdigest()
 
@@ -352,7 +352,8 @@ def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> Data
     """Fills in what dataset.json left out, from the images' bands and type."""
     if info.bands and len(info.bands) != num_bands:
         raise UserError(
-            f"{root / 'dataset.json'} names {len(info.bands)} bands, but the images have {num_bands}: name each band once"
+            f"{root / 'dataset.json'} names {len(info.bands)} bands, but the images have {num_bands}: "
+            "name each band once"
         )
     if info.colors_rgb is not None and len(info.colors_rgb) != len(info.classes):
         raise UserError(

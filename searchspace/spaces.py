@@ -1,0 +1,79 @@
+"""The search spaces: a range per hyperparameter, centred per track, with overrides per architecture in one table."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from scipy.stats import qmc
+
+from trainables.architectures import ARCHITECTURES, Track
+
+Space = dict[str, BaseDistribution]
+Point = dict[str, Any]
+
+LR_CENTER: dict[Track, float] = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}
+"""Learning rate that a track's range is centred on. Source: the reference recipe; ours for transformers."""
+
+LR_DECADES = 1.0
+"""The range reaches this many powers of ten to either side of the centre."""
+
+COMMON: Space = {
+    "augmentation": CategoricalDistribution(("LIGHT", "MEDIUM", "HEAVY", "EXTREME")),
+    "decoder_dropout": FloatDistribution(0.0, 0.5),
+    "bce_weight": FloatDistribution(0.1, 0.9),
+}
+"""The ranges that all tracks share."""
+
+OVERRIDES: dict[str, Space] = {}
+"""Ranges in which an architecture differs from its track: the one place to change a single space."""
+
+RECIPE_POINT: Point = {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
+"""The reference study's recipe; its lr is the middle of each range."""
+
+
+def space_for(architecture: str) -> Space:
+    """The ranges of an architecture's hyperparameters, in a fixed order."""
+    center = LR_CENTER[ARCHITECTURES[architecture].track]
+    lr = FloatDistribution(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True)
+    return {"lr": lr, **COMMON} | OVERRIDES.get(architecture, {})
+
+
+def starting_points(space: Mapping[str, BaseDistribution], num_points: int, seed: int) -> list[Point]:
+    """The first points of a search: the recipe, then a scrambled Sobol sequence.
+
+    The sequence lies in the unit cube and depends on `seed` alone, so that all arms start from the same points relative
+    to their ranges.
+
+    Args:
+        space: The ranges.
+        num_points: How many points, at least 1.
+        seed: Of the scrambling.
+
+    Source: Sobol' 1967 with Owen's scrambling, as in `scipy.stats.qmc`.
+    """
+    num_sequence = num_points - 1
+    power = max(0, math.ceil(math.log2(max(1, num_sequence))))  # Sobol sequences are balanced at powers of two
+    cube = qmc.Sobol(len(space), rng=seed).random_base2(power)[:num_sequence]
+    recipe = {name: RECIPE_POINT.get(name, _at(distribution, 0.5)) for name, distribution in space.items()}
+    return [
+        recipe,
+        *({n: _at(d, float(u)) for (n, d), u in zip(space.items(), row, strict=True)} for row in cube),
+    ]
+
+
+def readable(distribution: BaseDistribution) -> str:
+    """A range as people write it."""
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join(str(choice) for choice in distribution.choices)
+    assert isinstance(distribution, FloatDistribution)
+    return f"{distribution.low:g} … {distribution.high:g}{' (log)' if distribution.log else ''}"
+
+
+def _at(distribution: BaseDistribution, u: float) -> Any:
+    """The value at fraction `u` in [0, 1) of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(u * len(distribution.choices))]
+    assert isinstance(distribution, FloatDistribution)
+    low, high = distribution.low, distribution.high
+    return low * (high / low) ** u if distribution.log else low + (high - low) * u

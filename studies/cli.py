@@ -1,0 +1,133 @@
+"""Command lines of the phases: a flag and a YAML key for every field of the spec and the recipe, and errors in one line."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from studies.profiles import PROFILES, ProfileName
+from studies.spec import StudySpec
+from trainables.config import Recipe
+from trainables.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+PROVENANCE = "provenance"
+"""Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}: see --help")
+
+
+def read_command_line(argv: Sequence[str], *, description: str) -> tuple[StudySpec, Path | None]:
+    """The spec and `--out` (None if left out) from flags over a YAML file over the profile's defaults.
+
+    Raises:
+        UserError: A flag, key or value that is not allowed.
+    """
+    flags = vars(_parser(description).parse_args(argv))
+    out = flags.pop("out", None)
+    settings = _read_yaml(flags.pop("config")) if "config" in flags else {}
+    return make_spec(settings | flags), None if out is None else Path(out)
+
+
+def make_spec(settings: dict[str, Any]) -> StudySpec:
+    """The spec of flat settings (flags or YAML keys), with the profile's defaults for what they leave out.
+
+    Raises:
+        UserError: An unknown key or a value that is not allowed.
+    """
+    known = _fields()
+    for key in settings:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise UserError(f"setting {key!r} is unknown: {hint}")
+    name: ProfileName = settings.get("profile", "quick")
+    if name not in PROFILES:
+        raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
+    profile = PROFILES[name]
+    seed = settings.get("seed", StudySpec.model_fields["seed"].default)
+    recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
+    recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
+    study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
+    return _validate(StudySpec, study | {"recipe": _validate(Recipe, recipe)})
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Ends the process with what `main` returns; a `UserError` is one line on stderr and exit code 2."""
+    try:
+        code = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def _fields() -> dict[str, FieldInfo]:
+    study = {name: field for name, field in StudySpec.model_fields.items() if name != "recipe"}
+    return study | Recipe.model_fields
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    profiles = "\n".join(f"  {name:6} {profile.purpose}" for name, profile in PROFILES.items())
+    parser = _Parser(
+        description=description,
+        epilog=f"profiles:\n{profiles}\n\nYAML keys have the names of the flags, with _ for -.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of the study; runs/phase2 or the next free if left out")
+    parser.add_argument("--config", metavar="FILE.yaml", help="settings from a file; flags win over it")
+    recipe = parser.add_argument_group("recipe (the same for all trials)")
+    for name, field in _fields().items():
+        group = recipe if name in Recipe.model_fields else parser
+        flag = f"--{name.replace('_', '-')}"
+        help_text = (field.description or "").replace("%", "%%")
+        if field.annotation is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_text)
+        elif name in ("architectures", "tiles"):
+            group.add_argument(flag, nargs="+", metavar=name.upper()[:-1], help=help_text)
+        else:
+            group.add_argument(flag, metavar="VALUE", help=help_text)
+    return parser
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} is no YAML: mend it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path} holds {type(content).__name__}, but must hold `setting: value` lines")
+    return {key: value for key, value in content.items() if key != PROVENANCE}
+
+
+def _validate(model: type[Model], values: dict[str, Any]) -> Model:
+    """The model, or a `UserError` that names the first flag that is wrong. The word none leaves an option unset."""
+    optional = {name for name, field in model.model_fields.items() if field.default is None}
+    values = {k: None if k in optional and isinstance(v, str) and v.lower() == "none" else v for k, v in values.items()}
+    try:
+        return model.model_validate(values, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = str(first["loc"][0]).replace("_", "-")
+        rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        raise UserError(f"--{flag} is {first['input']!r}, but {rule[0].lower()}{rule[1:]}") from error

@@ -1,0 +1,122 @@
+"""What a person watches while a study runs: per arm trials done, running and stopped, the best so far, the time left."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from studies.coordinator import Coordinator, Progress
+from studies.spec import Arm
+
+REFRESH_SECONDS = 1.0
+
+
+def seconds_left(coordinator: Coordinator, num_slots: int) -> float | None:
+    """Estimate of the time until every allowance is spent; None until an epoch is done.
+
+    Remaining epochs of an arm are its open trials times the mean length of its ended ones (of all arms', or a full
+    course, while none has ended), each at the arm's mean pace.
+    """
+    everything = list(coordinator.trials.values())
+    pace = _mean(p.seconds / p.epoch for p in everything if p.epoch)
+    if pace is None:
+        return None
+    length = _mean(p.epoch for p in everything if p.outcome is not None) or coordinator.spec.recipe.epochs
+    total = 0.0
+    for arm in coordinator.arms:
+        trials = coordinator.of_arm(arm)
+        arm_pace = _mean(p.seconds / p.epoch for p in trials if p.epoch) or pace
+        arm_length = _mean(p.epoch for p in trials if p.outcome is not None) or length
+        running = sum(max(1.0, arm_length - p.epoch) for p in trials if p.outcome is None)
+        total += arm_pace * (running + arm_length * (coordinator.spec.trials - len(trials)))
+    return total / max(1, num_slots)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "…"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class ProgressDisplay(tune.Callback):  # type: ignore[misc]
+    """A table that refreshes in a terminal; one line per ended trial where there is none."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that Fewtile never makes."""
+        return {}
+
+    def __init__(self, coordinator: Coordinator, num_slots: int, console: Console):
+        self._coordinator, self._num_slots, self._console = coordinator, num_slots, console
+        self._started = time.monotonic()
+        self._refreshed = 0.0
+        self._said: set[tuple[Arm, int]] = set()
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        if self._live is not None:
+            self._live.start()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune about ten times a second."""
+        now = time.monotonic()
+        if self._live is not None and now - self._refreshed >= REFRESH_SECONDS:
+            self._refreshed = now
+            self._live.update(self.render(), refresh=True)
+        if self._live is None:
+            self._say_ended()
+
+    def close(self) -> None:
+        """Shows the last state and gives the terminal back."""
+        if self._live is not None:
+            self._live.update(self.render(), refresh=True)
+            self._live.stop()
+        else:
+            self._say_ended()
+
+    def render(self) -> Table:
+        """The state of every arm."""
+        left = seconds_left(self._coordinator, self._num_slots)
+        elapsed = time.monotonic() - self._started
+        table = Table(title=f"{duration(elapsed)} gone, about {duration(left)} left", title_justify="left")
+        table.add_column("arm")
+        for column in ("finished", "stopped", "failed", "running", "to come", self._coordinator.spec.judged_metric):
+            table.add_column(column, justify="right")
+        for arm in self._coordinator.arms:
+            trials = self._coordinator.of_arm(arm)
+            counts = {o: sum(p.outcome == o for p in trials) for o in ("finished", "stopped", "failed", "diverged")}
+            running = [p for p in trials if p.outcome is None]
+            leader = self._coordinator.selection(arm)
+            table.add_row(
+                arm.name,
+                str(counts["finished"]),
+                str(counts["stopped"]),
+                str(counts["failed"] + counts["diverged"]),
+                " ".join(f"#{p.assignment.number}·{p.epoch}" for p in running) or "–",
+                str(self._coordinator.spec.trials - len(trials)),
+                f"{leader.best:.3f} (#{leader.assignment.number})" if leader else "–",
+            )
+        return table
+
+    def _say_ended(self) -> None:
+        for key, progress in self._coordinator.trials.items():
+            if progress.outcome is not None and key not in self._said:
+                self._said.add(key)
+                self._console.print(self._line(progress), highlight=False, soft_wrap=True)
+
+    def _line(self, progress: Progress) -> str:
+        done = sum(p.outcome is not None for p in self._coordinator.trials.values())
+        total = len(self._coordinator.arms) * self._coordinator.spec.trials
+        left = duration(seconds_left(self._coordinator, self._num_slots))
+        best = f"best {progress.best:.3f} in epoch {progress.best_epoch}" if progress.epoch else "no epoch"
+        what = f"{progress.assignment.arm.name} #{progress.assignment.number} {progress.outcome} ({progress.reason})"
+        return f"[{done}/{total}] {what}: {best} · about {left} left"
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,92 @@
+"""The frozen spec of a study: everything that decides what it does, and the arms that follow from it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from searchspace.spaces import Point
+from studies.profiles import ProfileName
+from trainables.architectures import ARCHITECTURES
+from trainables.config import ArchitectureName, Recipe, TrialConfig
+
+WandbMode = Literal["offline", "online", "disabled"]
+
+
+class StudySpec(BaseModel):
+    """What a person asks for; every field is a flag and a YAML key of the same name, and so is every `Recipe` field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
+    architectures: tuple[ArchitectureName, ...] = Field(
+        default=tuple(ARCHITECTURES), min_length=1, description="which architectures to compare"
+    )
+    tiles: tuple[int, ...] | None = Field(
+        default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
+    )
+    trials: int = Field(default=32, ge=1, description="allowance: trials of each arm")
+    weights: str = Field(default="none", description="encoder weights: imagenet, none or the path of a state dict")
+    seed: int = Field(default=42, ge=0, description="everything random follows from it")
+    grace_epochs: int = Field(default=8, ge=1, description="ASHA's first rung: epochs that every trial gets")
+    reduction_factor: int = Field(
+        default=3, ge=2, description="ASHA keeps the best 1/n at each rung; rungs are n apart"
+    )
+    wandb: WandbMode = Field(default="offline", description="where W&B logs go: into the study's folder, or online too")
+    address: str | None = Field(default=None, description="Ray cluster to use, e.g. auto; this machine if left out")
+    cpus_per_trial: int = Field(default=1, ge=1, description="CPU cores of one trial")
+    gpus_per_trial: float | None = Field(
+        default=None, ge=0, description="GPU share of one trial; from what the architectures need if left out"
+    )
+    overlays_every: int = Field(default=10, ge=1, description="epochs between a trial's pictures in W&B")
+    profile: ProfileName = Field(default="quick", description="which defaults to start from")
+    recipe: Recipe = Recipe()
+
+    @property
+    def judged_metric(self) -> str:
+        """The metric that every decision is made by."""
+        center = self.recipe.val_center_px
+        return "val/iou" if center is None else f"val/iou_center{center}"
+
+    def arms(self) -> tuple["Arm", ...]:
+        """Architecture × data budget, in the order given."""
+        assert self.tiles is not None, "run_study fills the budgets in"
+        return tuple(Arm(architecture, tiles) for architecture in self.architectures for tiles in self.tiles)
+
+    def flat(self) -> dict[str, Any]:
+        """The spec as flags and YAML keys."""
+        content = self.model_dump(mode="json")
+        recipe: dict[str, Any] = content.pop("recipe")
+        return content | recipe
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Arm:
+    """What gets a fair chance: an architecture with a data budget."""
+
+    architecture: str
+    tiles: int
+
+    @property
+    def name(self) -> str:
+        """As in tables, W&B groups and checkpoint folders."""
+        return f"{self.architecture}-{self.tiles}"
+
+    def config(self, spec: StudySpec, number: int, point: Point, weights_digest: str | None) -> TrialConfig:
+        """The configuration of this arm's trial `number` at a point of its space.
+
+        Trials share draws and tile subsets and differ in initialisation, which follows from the study's seed and the
+        trial's number: the same number starts from the same seed in every arm.
+        """
+        init_seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
+        has_encoder = ARCHITECTURES[self.architecture].encoder is not None
+        return TrialConfig(
+            architecture=self.architecture,
+            tiles=self.tiles,
+            weights=spec.weights if has_encoder else "none",
+            weights_digest=weights_digest if has_encoder else None,
+            init_seed=init_seed,
+            recipe=spec.recipe,
+            **point,
+        )

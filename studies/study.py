@@ -1,0 +1,236 @@
+"""A whole study: from a spec to a folder with the ledger, W&B logs, the selection and the report."""
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from analysis.report import Report, write_report
+from searchspace.spaces import readable, space_for
+from studies import tracking
+from studies.cli import PROVENANCE
+from studies.coordinator import Coordinator, Progress
+from studies.engine import evaluate_all, plan_slots, ray_session, run_trials
+from studies.ledger import Ledger
+from studies.progress import ProgressDisplay, duration
+from studies.resources import Slots
+from studies.spec import Arm, StudySpec
+from studies.worker import WorkerSettings, trial_folder
+from trainables.architectures import ARCHITECTURES
+from trainables.augment import left_out
+from trainables.checkpoints import BEST
+from trainables.demo import write_demo_tiles
+from trainables.errors import UserError
+from trainables.fit import check
+from trainables.metrics import constant_scores
+from trainables.tiles import TrainVal, decode_train_val, read_dataset
+from trainables.weights import digest, fetch_weights
+
+DEMO_TILES = Path("runs/demo-tiles")
+
+LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "albumentations", "wandb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """What a study came to.
+
+    Attributes:
+        out: Its folder.
+        complete: False when a signal ended it before its allowances were spent; nothing is selected then.
+        unselected: Arms of which no trial ran its course, with the reason of their last trial.
+        report: The tables; None where W&B is disabled or the study is not complete.
+    """
+
+    out: Path
+    complete: bool
+    unselected: dict[str, str]
+    report: Report | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A spec that was checked against its tiles, with everything that starting it needs."""
+
+    spec: StudySpec
+    tiles: TrainVal
+    weights_digest: str | None
+    provenance: dict[str, Any]
+
+
+def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
+    """Runs a study to its end.
+
+    Args:
+        spec: What to run.
+        out: A folder that does not exist yet or is empty.
+        console: Where progress is shown.
+
+    Raises:
+        UserError: The spec, the tiles or the folder do not allow it; nothing is written then.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
+    prepared = _prepare(spec, console)
+    spec, tiles = prepared.spec, prepared.tiles
+    started = time.monotonic()
+    with ray_session(spec.address):
+        slots = plan_slots(spec)
+        arms = spec.arms()
+        out.mkdir(parents=True, exist_ok=True)
+        _write_text(out / "study.yaml", _study_yaml(prepared, slots))
+        console.print(
+            f"{out.name}: {len(arms)} arms × {spec.trials} trials of up to {spec.recipe.epochs} epochs; {slots}; "
+            f"judged by {spec.judged_metric}",
+            highlight=False,
+        )
+        ledger = Ledger(out / "optuna.db", [arm.name for arm in arms])
+        coordinator = Coordinator(spec, ledger, prepared.weights_digest)
+        log = tracking.Run(out, spec.wandb, name=out.name, job_type="study", config=_log_config(prepared, out.name))
+        display = ProgressDisplay(coordinator, slots.count, console)
+        settings = WorkerSettings(
+            out=out,
+            study=out.name,
+            profile=spec.profile,
+            wandb=spec.wandb,
+            num_threads=slots.cpus,
+            overlays_every=spec.overlays_every,
+        )
+        try:
+            complete = run_trials(coordinator, tiles, settings, slots, [display])
+            display.close()
+            for progress in coordinator.trials.values():
+                tracking.log_trial(log, progress)
+            selected = _select(coordinator, out)
+            if complete:
+                console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
+                _finish_selection(selected, prepared, out, slots, log)
+        finally:
+            display.close()
+            log.finish()
+            ledger.close()
+    console.print(f"done in {duration(time.monotonic() - started)}", highlight=False)
+    unselected = {
+        arm.name: coordinator.of_arm(arm)[-1].reason if coordinator.of_arm(arm) else "no trial started"
+        for arm in arms
+        if arm not in selected
+    }
+    report = write_report(out) if complete and spec.wandb != "disabled" else None
+    return StudyResult(out=out, complete=complete, unselected=unselected, report=report)
+
+
+def _prepare(spec: StudySpec, console: Console) -> _Prepared:
+    """Checks all that can be checked before anything starts, cheapest first."""
+    encoders = {ARCHITECTURES[name].encoder for name in spec.architectures} - {None}
+    weights = [fetch_weights(spec.weights, encoder) for encoder in sorted(e for e in encoders if e)]
+    weights_digest = digest(weights[0]) if weights and weights[0] is not None else None
+    if spec.data is None:
+        console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
+    root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
+    dataset = read_dataset(root)
+    if spec.tiles is None:
+        spec = spec.model_copy(update={"tiles": (len(dataset.train.tiles),)})
+    for name in ("architectures", "tiles"):
+        values = getattr(spec, name)
+        if len(set(values)) < len(values):
+            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
+    tiles = decode_train_val(dataset)
+    for arm in spec.arms():
+        check(arm.config(spec, 0, {"lr": 1e-3}, weights_digest), tiles)
+    if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
+        names = ", ".join(left_out("EXTREME"))
+        console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
+    provenance = {
+        "tiles_digest": tiles.digest(),
+        "num_train_tiles": len(tiles.train),
+        "num_val_tiles": len(tiles.val),
+        "weights_digest": weights_digest,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+    return _Prepared(spec=spec, tiles=tiles, weights_digest=weights_digest, provenance=provenance)
+
+
+def _select(coordinator: Coordinator, out: Path) -> dict[Arm, Progress]:
+    """Each arm's selected trial; the other trials' checkpoints are removed."""
+    selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
+    for arm, number in coordinator.trials:
+        folder = trial_folder(out, arm.name, number)
+        if arm in selected and selected[arm].assignment.number != number:
+            (folder / BEST).unlink(missing_ok=True)
+            if folder.exists():
+                folder.rmdir()
+    return selected
+
+
+def _finish_selection(
+    selected: dict[Arm, Progress], prepared: _Prepared, out: Path, slots: Slots, log: tracking.Run
+) -> None:
+    """Validates the selected checkpoints on whole tiles, logs them and writes selection.json."""
+    results = evaluate_all(selected, prepared.tiles, out, slots)
+    content = {}
+    for arm, progress in selected.items():
+        result, config = results[arm], progress.assignment.config
+        row = {
+            "number": progress.assignment.number,
+            "signature": config.signature(),
+            "judged": progress.best,
+            "val_iou": result["val_iou"],
+            "val_f1": result["val_f1"],
+            "best_epoch": progress.best_epoch,
+        }
+        log.log({f"selection/{key}": value for key, value in ({"arm": arm.name} | row).items()})
+        log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
+        checkpoint = (trial_folder(out, arm.name, progress.assignment.number) / BEST).relative_to(out)
+        content[arm.name] = row | {
+            "judged_metric": prepared.spec.judged_metric,
+            "tile_iou": result["tile_iou"],
+            "checkpoint": str(checkpoint),
+            "config": config.model_dump(mode="json"),
+        }
+    _write_text(out / "selection.json", json.dumps(content, indent=2) + "\n")
+
+
+def _study_yaml(prepared: _Prepared, slots: Slots) -> str:
+    settings = yaml.safe_dump(prepared.spec.flat(), sort_keys=False)
+    provenance = yaml.safe_dump({PROVENANCE: prepared.provenance | {"slots": str(slots)}}, sort_keys=False)
+    return f"# What this study ran. Run it again with --config THIS_FILE --out OTHER_FOLDER.\n{settings}{provenance}"
+
+
+def _log_config(prepared: _Prepared, name: str) -> dict[str, Any]:
+    spec, tiles = prepared.spec, prepared.tiles
+    label, trivial = constant_scores(tiles.val.masks, len(tiles.info.classes))
+    arms = [
+        {
+            "arm": arm.name,
+            "architecture": arm.architecture,
+            "architecture_label": ARCHITECTURES[arm.architecture].label(small=spec.recipe.small),
+            "tiles": arm.tiles,
+            "trials": spec.trials,
+            "space": {key: readable(value) for key, value in space_for(arm.architecture).items()},
+        }
+        for arm in spec.arms()
+    ]
+    return {
+        "study": name,
+        "spec": spec.flat(),
+        "profile": spec.profile,
+        "seed": spec.seed,
+        "judged_metric": spec.judged_metric,
+        "arms": arms,
+        "trivial": {"class": tiles.info.classes[label], "iou": trivial.iou, "f1": trivial.f1},
+        "val_tiles": list(tiles.val.ids),
+        **prepared.provenance,
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
