@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := trainables searchspace studies analysis
 
-.PHONY: setup study test check format lock clean
+.PHONY: setup study test test-slow check format lock clean
 
 setup: .venv/installed
 
@@ -13,3 +13,30 @@ setup: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+study: setup
+	$(BIN)/python studies/phase2_tuning.py
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Exact versions for all platforms, without addresses; needs uv.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --extra dev pyproject.toml \
+		--output-file requirements.lock --upgrade
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

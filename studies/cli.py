@@ -1,4 +1,4 @@
-"""Command lines of the phases: a flag and a YAML key for every field of the spec and the recipe, and errors in one line."""
+"""Command lines of the phases: a flag and a YAML key per field of spec and recipe, and errors in one line."""
 
 import argparse
 import difflib

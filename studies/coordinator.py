@@ -1,4 +1,4 @@
-"""Who runs next and who stops: equal allowances, suggestions and ASHA's decisions, written to the ledger. Knows no Ray."""
+"""Who runs next and who stops: equal allowances, suggestions, ASHA's decisions; all in the ledger. Knows no Ray."""
 
 import math
 import time

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from searchspace.spaces import Point, Space
 
 Outcome = Literal["finished", "stopped", "diverged", "failed"]
-"""How a trial ended: ran its course; ended by ASHA; its loss was no longer finite; an error of its own or a lost worker."""
+"""How a trial ended: ran its course; by ASHA; with a loss that is not finite; by an error or with its worker."""
 
 WORST = 0.0
 """The worst IoU: what a diverged trial is told as, so that the sampler stays away from it."""
@@ -34,8 +34,8 @@ _STATES: dict[Outcome, TrialState] = {
 class Ledger:
     """The trials of every arm in an SQLite file.
 
-    Trial attributes: `signature`, `config` (JSON), `stop` ([epoch, reason], written ahead of that epoch's value), and at
-    the end `outcome`, `reason`, `epochs`, `seconds`, `best_epoch`. Intermediate values are best-so-far.
+    Trial attributes: `signature`, `config` (JSON), `stop` ([epoch, reason], written ahead of that epoch's value), and
+    at the end `outcome`, `reason`, `epochs`, `seconds`, `best_epoch`. Intermediate values are best-so-far.
     """
 
     def __init__(self, path: Path, arms: Iterable[str]):

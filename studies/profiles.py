@@ -1,4 +1,4 @@
-"""The profiles: how long, how wide and on what windows a study trains; each is a set of defaults that flags override."""
+"""The profiles: how long, how wide and on what windows a study trains; sets of defaults that flags override."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""What a person watches while a study runs: per arm trials done, running and stopped, the best so far, the time left."""
+"""What a person watches while a study runs: per arm the trials, the best so far, and the time left."""
 
 import time
 from collections.abc import Iterable

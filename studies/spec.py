@@ -33,8 +33,8 @@ class StudySpec(BaseModel):
     reduction_factor: int = Field(
         default=3, ge=2, description="ASHA keeps the best 1/n at each rung; rungs are n apart"
     )
-    wandb: WandbMode = Field(default="offline", description="where W&B logs go: into the study's folder, or online too")
-    address: str | None = Field(default=None, description="Ray cluster to use, e.g. auto; this machine if left out")
+    wandb: WandbMode = Field(default="offline", description="where W&B logs go: the study's folder, or online too")
+    address: str | None = Field(default=None, description="Ray cluster, e.g. auto; this machine if left out")
     cpus_per_trial: int = Field(default=1, ge=1, description="CPU cores of one trial")
     gpus_per_trial: float | None = Field(
         default=None, ge=0, description="GPU share of one trial; from what the architectures need if left out"

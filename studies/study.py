@@ -25,11 +25,12 @@ from studies.worker import WorkerSettings, trial_folder
 from trainables.architectures import ARCHITECTURES
 from trainables.augment import left_out
 from trainables.checkpoints import BEST
+from trainables.dataset import decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
 from trainables.fit import check
 from trainables.metrics import constant_scores
-from trainables.tiles import TrainVal, decode_train_val, read_dataset
+from trainables.tiles import TrainVal
 from trainables.weights import digest, fetch_weights
 
 DEMO_TILES = Path("runs/demo-tiles")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from studies.coordinator import Progress
 from studies.spec import WandbMode
-from trainables.fit import EpochRecord
+from trainables.records import EpochRecord
 
 PROJECT = "fewtile"
 

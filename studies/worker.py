@@ -15,8 +15,9 @@ from studies.spec import WandbMode
 from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import BEST, NEWEST, load_model
 from trainables.config import TrialConfig
-from trainables.fit import DivergedError, EpochRecord, fit
+from trainables.fit import fit
 from trainables.predict import evaluate, side_by_side
+from trainables.records import DivergedError, EpochRecord
 from trainables.tiles import TrainVal
 
 MAX_PICTURES = 4
@@ -155,7 +156,7 @@ def evaluate_selected(folder: Path, tiles: TrainVal, num_threads: int) -> dict[s
     trained = load_model(folder / BEST)
     target = torch.device(device())
     result = evaluate(
-        trained.model.to(target),
+        trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
         tiles.val,
         tiles.info,
         stride=trained.stride,

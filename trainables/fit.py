@@ -1,60 +1,21 @@
 """A trial as a generator of epochs: whoever iterates decides when to stop."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables import checkpoints as ckpt
-from trainables.architectures import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Segmenter
+from trainables.architectures import ARCHITECTURES
 from trainables.config import TrialConfig
 from trainables.draws import DrawSource
 from trainables.errors import UserError
-from trainables.losses import segmentation_loss
 from trainables.predict import evaluate
-from trainables.tiles import Tiles, TrainVal
-
-
-class DivergedError(RuntimeError):
-    """The training loss became NaN or infinite; the message says when."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRecord:
-    """What one epoch came to. Two runs of one configuration on a CPU give equal records.
-
-    Attributes:
-        epoch: From 1.
-        metrics: `train/loss`, `val/loss`, and `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and
-            f1 where the recipe validates on centre windows).
-        lr: Learning rate that the epoch was trained with.
-        judged: This epoch's value of `config.judged_metric`.
-        best: Best `judged` so far, and `best_epoch`, when that was.
-        ended: Why the trial ran its course with this epoch: `epochs`, `early stopping`, or empty while it goes on.
-        seconds: Wall clock of the epoch, training and validation.
-        peak_memory_gib: Device memory at its peak; 0 on a CPU.
-        predictions: (H, W) uint8 class indices per val tile (or centre window), where asked for.
-    """
-
-    epoch: int
-    metrics: dict[str, float]
-    lr: float
-    judged: float
-    best: float
-    best_epoch: int
-    ended: str = ""
-    seconds: float = field(default=0.0, compare=False)
-    peak_memory_gib: float = field(default=0.0, compare=False)
-    predictions: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False)
+from trainables.records import DivergedError, EpochRecord
+from trainables.tiles import TrainVal
+from trainables.training import TrainingState
 
 
 def never() -> bool:
@@ -130,7 +91,7 @@ def fit(
         DivergedError: The loss is no longer finite.
     """
     check(config, tiles)
-    trial = _Trial(config, tiles, torch.device(device))
+    trial = TrainingState(config, tiles, torch.device(device))
     if resume is not None:
         trial.load_state(ckpt.load(resume), resume)
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
@@ -213,147 +174,3 @@ def fit(
                 return
     finally:
         source.close()
-
-
-class _Trial:
-    """Model, optimizer and schedule of one trial, with their state."""
-
-    def __init__(self, config: TrialConfig, tiles: TrainVal, device: torch.device):
-        self.config, self.device = config, device
-        self.tiles = tiles.budget(config.tiles, config.recipe.subset_seed)
-        self.records: list[EpochRecord] = []
-        torch.manual_seed(_torch_seed(config.init_seed, 0))
-        pretrained = config.weights != "none" and ARCHITECTURES[config.architecture].encoder is not None
-        mean, std = band_statistics(self.tiles.train, tiles.scale)
-        if pretrained and len(tiles.info.bands) == 3:
-            mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
-        model = ckpt.build_model(config, tiles.info, mean, std)
-        # channels_last is faster for convolutions on CPUs (1.1x measured) and on tensor cores
-        self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.recipe.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer,
-            mode="max",
-            factor=config.recipe.plateau_factor,
-            patience=config.recipe.plateau_patience,
-        )
-        self.ema: AveragedModel | None = None
-        if config.recipe.ema_decay is not None:
-            average = get_ema_multi_avg_fn(config.recipe.ema_decay)  # type: ignore[no-untyped-call]
-            self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self._dtype = _autocast_dtype(config.recipe.precision, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
-        if device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
-
-    @property
-    def lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    @property
-    def evaluated(self) -> torch.nn.Module:
-        """The weights that are judged and kept: the moving average where there is one."""
-        return self.model if self.ema is None else self.ema.module
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype is not None)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Keys torch's generator (dropout) to the epoch, so that nothing of it needs saving, and sets the stage."""
-        torch.manual_seed(_torch_seed(self.config.init_seed, epoch))
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        self.model.train()
-        frozen_epochs = self.config.frozen_epochs
-        if epoch <= frozen_epochs:
-            self.model.encoder.requires_grad_(False)
-            self.model.encoder.eval()  # keeps the batch norm's pretrained statistics
-        elif epoch == frozen_epochs + 1 and frozen_epochs:
-            self.model.encoder.requires_grad_(True)
-            for group in self.optimizer.param_groups:
-                group["lr"] *= self.config.recipe.unfreeze_lr_factor
-
-    def train_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One optimizer step; the batch's loss, detached and on the device."""
-        images = images.to(self.device, non_blocking=True)
-        pixels = images.float() * self.tiles.scale if images.dtype == torch.uint8 else images
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with self.autocast():
-            logits = self.model(pixels)
-        loss = segmentation_loss(logits, masks.to(self.device, non_blocking=True), self.config.bce_weight)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema is not None:
-            self.ema.update_parameters(self.model)
-        return loss.detach()
-
-    def end_epoch(self, record: EpochRecord) -> None:
-        self.records.append(record)
-        self.schedule.step(record.judged)
-
-    def peak_memory_gib(self) -> float:
-        return torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
-
-    def best_content(self, record: EpochRecord) -> dict[str, Any]:
-        """What `load_model` needs."""
-        return {
-            "config": self.config.model_dump_json(),
-            "info": self.tiles.info.model_dump_json(),
-            "epoch": record.epoch,
-            "metrics": record.metrics,
-            "model": self.evaluated.state_dict(),
-        }
-
-    def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on; randomness is keyed, so it needs none."""
-        return {
-            "config": self.config.model_dump_json(),
-            "records": json.dumps([_as_json(record) for record in self.records]),
-            "model": self.model.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def load_state(self, state: dict[str, Any], path: Path) -> None:
-        saved = TrialConfig.model_validate_json(state["config"])
-        if saved.signature() != self.config.signature():
-            raise UserError(
-                f"{path} is of configuration {saved.signature()}, but this one is {self.config.signature()}: "
-                "resume with the configuration that it was saved with"
-            )
-        self.records = [EpochRecord(**record) for record in json.loads(state["records"])]
-        self.model.load_state_dict(state["model"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-
-
-def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float]]:
-    """Mean and std per band of the scaled pixels, from every fourth pixel of every fourth row."""
-    pixels = np.concatenate([image[::4, ::4].reshape(-1, image.shape[2]) for image in tiles.images]).astype(np.float64)
-    mean, std = pixels.mean(axis=0) * scale, pixels.std(axis=0) * scale
-    return mean.tolist(), np.maximum(std, 1e-6).tolist()
-
-
-def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    if precision == "fp32" or device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
-def _torch_seed(init_seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([init_seed, epoch]).generate_state(1)[0])
-
-
-def _as_json(record: EpochRecord) -> dict[str, Any]:
-    content = asdict(record)
-    del content["predictions"]
-    return content

@@ -1,0 +1,253 @@
+"""Tiles on disk: the layout of record, its checks, and the types that keep test pixels out of tuning.
+
+The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,tif}` with an optional
+`<root>/dataset.json`. Headers of all splits are checked; only train and val are ever decoded here. A `SealedFiles`
+(the test split) has no way to its pixels: `decode` takes `OpenFiles`, and nothing else in this room reads images.
+"""
+
+import itertools
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from trainables.errors import UserError
+from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class TileFile:
+    """One tile's two files and what their headers say."""
+
+    id: str
+    image: Path
+    mask: Path
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFiles:
+    """The tiles of a split that tuning may decode."""
+
+    split: Literal["train", "val"]
+    tiles: tuple[TileFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFiles:
+    """The test tiles: known by name and header, with nothing in tuning that decodes them."""
+
+    tiles: tuple[TileFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A checked folder of tiles, nothing decoded yet."""
+
+    root: Path
+    info: DatasetInfo
+    dtype: str
+    train: OpenFiles
+    val: OpenFiles
+    test: SealedFiles
+
+
+def read_dataset(root: Path) -> Dataset:
+    """Checks a folder of tiles by names and headers, decoding nothing.
+
+    Raises:
+        UserError: The folder, a split, a mask or an image is missing; sizes, bands or dtypes differ; a file has no
+            readable header; or `dataset.json` is not what `DatasetInfo` allows.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path")
+    train, val, test = (_split_files(root, split) for split in ("train", "val", "test"))
+    for split, files in (("train", train), ("val", val)):
+        if not files:
+            raise UserError(
+                f"{root / split / 'images'} holds no tiles, but a study needs train and val tiles: "
+                f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks"
+            )
+    headers = [_check_pair(*pair) for pair in itertools.chain(train, val, test)]
+    first, (num_bands, dtype) = headers[0]
+    for tile, image_type in headers:
+        if image_type != (num_bands, dtype):
+            raise UserError(
+                f"{tile.image} has {image_type[0]} bands of {image_type[1]}, but {first.image} has {num_bands} of "
+                f"{dtype}: all images must have the same bands and type"
+            )
+    tiles = [tile for tile, _ in headers]
+    seen: dict[str, TileFile] = {}
+    for tile in tiles:
+        if tile.id in seen:
+            raise UserError(f"{tile.image} and {seen[tile.id].image} share the id {tile.id}: rename one of them")
+        seen[tile.id] = tile
+    return Dataset(
+        root=root,
+        info=_complete(_read_info(root), num_bands, dtype, root),
+        dtype=dtype,
+        train=OpenFiles("train", tuple(tiles[: len(train)])),
+        val=OpenFiles("val", tuple(tiles[len(train) : len(train) + len(val)])),
+        test=SealedFiles(tuple(tiles[len(train) + len(val) :])),
+    )
+
+
+def decode_train_val(dataset: Dataset) -> TrainVal:
+    """Decodes train and val tiles, once, in their own dtype.
+
+    Raises:
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+    """
+    return TrainVal(dataset.info, decode(dataset.train, dataset.info), decode(dataset.val, dataset.info))
+
+
+def decode(files: OpenFiles, info: DatasetInfo) -> Tiles:
+    """Decodes the tiles of an open split.
+
+    Raises:
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+        TypeError: `files` are not open to tuning.
+    """
+    if not isinstance(files, OpenFiles):
+        raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
+    images = tuple(np.ascontiguousarray(_read_pixels(tile.image).transpose(1, 2, 0)) for tile in files.tiles)
+    masks = tuple(_class_indices(_read_pixels(tile.mask)[0], info, tile.mask) for tile in files.tiles)
+    return Tiles(tuple(tile.id for tile in files.tiles), images, masks)
+
+
+def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:
+    """(id, image, mask) of each tile of a split, sorted by id; empty where there is no such folder."""
+    images = _files_by_id(root / split / "images")
+    masks = _files_by_id(root / split / "masks")
+    for tile_id, image in images.items():
+        if tile_id not in masks:
+            raise UserError(f"{image} has no mask: add {root / split / 'masks' / tile_id}.png or remove the image")
+    for tile_id, mask in masks.items():
+        if tile_id not in images:
+            raise UserError(f"{mask} has no image: add {root / split / 'images' / tile_id}.jpg or remove the mask")
+    return [(tile_id, images[tile_id], masks[tile_id]) for tile_id in sorted(images)]
+
+
+def _files_by_id(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    if not folder.is_dir():
+        return files
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in files:
+            raise UserError(f"{path} and {files[path.stem].name} share the id {path.stem}: keep one of them")
+        files[path.stem] = path
+    return files
+
+
+def _check_pair(tile_id: str, image: Path, mask: Path) -> tuple[TileFile, tuple[int, str]]:
+    """The tile and its image's (bands, dtype), from the two headers."""
+    height, width, num_bands, dtype = _read_header(image)
+    mask_height, mask_width, mask_bands, mask_dtype = _read_header(mask)
+    if (height, width) != (mask_height, mask_width):
+        raise UserError(
+            f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
+            "image and mask must have one size"
+        )
+    if mask_bands != 1 or not np.issubdtype(np.dtype(mask_dtype), np.integer):
+        raise UserError(
+            f"{mask} has {mask_bands} bands of {mask_dtype}, but a mask must be one band of integer class indices: "
+            "convert it"
+        )
+    return TileFile(tile_id, image, mask, height, width), (num_bands, dtype)
+
+
+def _read_header(path: Path) -> tuple[int, int, int, str]:
+    """(height, width, bands, dtype) without decoding a pixel."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as source:
+                if len(set(source.dtypes)) > 1:
+                    raise UserError(f"{path} mixes {', '.join(sorted(set(source.dtypes)))}: store one type per file")
+                return source.height, source.width, source.count, source.dtypes[0]
+    except RasterioError as error:
+        raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
+
+
+def _read_pixels(path: Path) -> NDArray[Any]:
+    """(bands, H, W) pixels of one file."""
+    try:
+        if path.suffix.lower() == ".png":
+            with Image.open(path) as png:
+                png.verify()  # GDAL decodes a truncated PNG to zeros without a word (seen with rasterio 1.4.4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES"), rasterio.open(path) as source:
+                pixels: NDArray[Any] = source.read()
+                return pixels
+    except (RasterioError, OSError, SyntaxError) as error:
+        raise UserError(f"{path} is damaged or truncated: replace it") from error
+
+
+def _class_indices(mask: NDArray[Any], info: DatasetInfo, path: Path) -> NDArray[np.uint8]:
+    """(H, W) uint8 class indices with `IGNORE`, from a mask in the file's own values."""
+    classes = np.full(mask.shape, IGNORE, np.uint8)
+    num_classes = len(info.classes)
+    is_0_255 = num_classes == 2 and info.ignore_index != 255
+    for value in np.unique(mask):
+        if value == info.ignore_index:
+            continue
+        if 0 <= value < num_classes:
+            classes[mask == value] = value
+        elif is_0_255 and value == 255:
+            classes[mask == value] = 1
+        else:
+            allowed = "0 and 1 (or 255)" if is_0_255 else f"0 to {num_classes - 1}"
+            raise UserError(
+                f"{path} holds the value {value}, but a mask of {num_classes} classes may hold {allowed}"
+                f"{'' if info.ignore_index is None else f' and {info.ignore_index} (ignored)'}: "
+                "mend the mask, or name classes and ignore_index in dataset.json"
+            )
+    return classes
+
+
+def _read_info(root: Path) -> DatasetInfo:
+    path = root / "dataset.json"
+    if not path.exists():
+        return DatasetInfo()
+    try:
+        return DatasetInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no JSON ({error}): mend or remove it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where} is {first['input']!r}, but {first['msg']}: mend it") from error
+
+
+def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> DatasetInfo:
+    """Fills in what dataset.json left out, from the images' bands and type."""
+    if info.bands and len(info.bands) != num_bands:
+        raise UserError(
+            f"{root / 'dataset.json'} names {len(info.bands)} bands, but the images have {num_bands}: "
+            "name each band once"
+        )
+    if info.colors_rgb is not None and len(info.colors_rgb) != len(info.classes):
+        raise UserError(
+            f"{root / 'dataset.json'} has {len(info.colors_rgb)} colours for {len(info.classes)} classes: "
+            "give one per class"
+        )
+    bands = info.bands or (
+        ("red", "green", "blue") if num_bands == 3 else tuple(f"band{i + 1}" for i in range(num_bands))
+    )
+    is_integer = np.issubdtype(np.dtype(dtype), np.integer)
+    scale = info.scale or (1.0 / float(np.iinfo(dtype).max) if is_integer else 1.0)
+    return info.model_copy(update={"bands": bands, "scale": scale})

@@ -1,0 +1,46 @@
+"""What an epoch came to, and the error of a trial whose loss is no longer finite."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DivergedError(RuntimeError):
+    """The training loss became NaN or infinite; the message says when."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """What one epoch came to. Two runs of one configuration on a CPU give equal records.
+
+    Attributes:
+        epoch: From 1.
+        metrics: `train/loss`, `val/loss`, and `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and
+            f1 where the recipe validates on centre windows).
+        lr: Learning rate that the epoch was trained with.
+        judged: This epoch's value of `config.judged_metric`.
+        best: Best `judged` so far, and `best_epoch`, when that was.
+        ended: Why the trial ran its course with this epoch: `epochs`, `early stopping`, or empty while it goes on.
+        seconds: Wall clock of the epoch, training and validation.
+        peak_memory_gib: Device memory at its peak; 0 on a CPU.
+        predictions: (H, W) uint8 class indices per val tile (or centre window), where asked for.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    lr: float
+    judged: float
+    best: float
+    best_epoch: int
+    ended: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    peak_memory_gib: float = field(default=0.0, compare=False)
+    predictions: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record without its predictions, as plain values."""
+        content = asdict(self)
+        del content["predictions"]
+        return content

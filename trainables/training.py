@@ -1,0 +1,161 @@
+"""Model, optimizer and schedule of one trial, and one training step of them."""
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainables.architectures import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Segmenter
+from trainables.checkpoints import build_model
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.losses import segmentation_loss
+from trainables.records import EpochRecord
+from trainables.tiles import Tiles, TrainVal
+
+
+class TrainingState:
+    """Model, optimizer and schedule of one trial, with their state."""
+
+    def __init__(self, config: TrialConfig, tiles: TrainVal, device: torch.device):
+        self.config, self.device = config, device
+        self.tiles = tiles.budget(config.tiles, config.recipe.subset_seed)
+        self.records: list[EpochRecord] = []
+        torch.manual_seed(_torch_seed(config.init_seed, 0))
+        pretrained = config.weights != "none" and ARCHITECTURES[config.architecture].encoder is not None
+        mean, std = band_statistics(self.tiles.train, tiles.scale)
+        if pretrained and len(tiles.info.bands) == 3:
+            mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
+        model = build_model(config, tiles.info, mean, std)
+        # channels_last is faster for convolutions on CPUs (1.1x measured) and on tensor cores
+        self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.lr, weight_decay=config.recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer,
+            mode="max",
+            factor=config.recipe.plateau_factor,
+            patience=config.recipe.plateau_patience,
+        )
+        self.ema: AveragedModel | None = None
+        if config.recipe.ema_decay is not None:
+            average = get_ema_multi_avg_fn(config.recipe.ema_decay)  # type: ignore[no-untyped-call]
+            self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self._dtype = _autocast_dtype(config.recipe.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def evaluated(self) -> torch.nn.Module:
+        """The weights that are judged and kept: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision where the device and the recipe have it; nothing on a CPU."""
+        return torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype is not None)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Keys torch's generator (dropout) to the epoch, so that nothing of it needs saving, and sets the stage."""
+        torch.manual_seed(_torch_seed(self.config.init_seed, epoch))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.model.train()
+        frozen_epochs = self.config.frozen_epochs
+        if epoch <= frozen_epochs:
+            self.model.encoder.requires_grad_(False)
+            self.model.encoder.eval()  # keeps the batch norm's pretrained statistics
+        elif epoch == frozen_epochs + 1 and frozen_epochs:
+            self.model.encoder.requires_grad_(True)
+            for group in self.optimizer.param_groups:
+                group["lr"] *= self.config.recipe.unfreeze_lr_factor
+
+    def train_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """One optimizer step; the batch's loss, detached and on the device."""
+        images = images.to(self.device, non_blocking=True)
+        pixels = images.float() * self.tiles.scale if images.dtype == torch.uint8 else images
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            logits = self.model(pixels)
+        loss = segmentation_loss(logits, masks.to(self.device, non_blocking=True), self.config.bce_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        return loss.detach()
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Keeps the record and lets the schedule judge it."""
+        self.records.append(record)
+        self.schedule.step(record.judged)
+
+    def peak_memory_gib(self) -> float:
+        """Device memory at its peak in this epoch; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
+
+    def best_content(self, record: EpochRecord) -> dict[str, Any]:
+        """What `load_model` needs."""
+        return {
+            "config": self.config.model_dump_json(),
+            "info": self.tiles.info.model_dump_json(),
+            "epoch": record.epoch,
+            "metrics": record.metrics,
+            "model": self.evaluated.state_dict(),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on; randomness is keyed, so it needs none."""
+        return {
+            "config": self.config.model_dump_json(),
+            "records": json.dumps([record.as_json() for record in self.records]),
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any], path: Path) -> None:
+        """Goes back to a `state()`, read from `path`; refuses one of another configuration (`UserError`)."""
+        saved = TrialConfig.model_validate_json(state["config"])
+        if saved.signature() != self.config.signature():
+            raise UserError(
+                f"{path} is of configuration {saved.signature()}, but this one is {self.config.signature()}: "
+                "resume with the configuration that it was saved with"
+            )
+        self.records = [EpochRecord(**record) for record in json.loads(state["records"])]
+        self.model.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float]]:
+    """Mean and std per band of the scaled pixels, from every fourth pixel of every fourth row."""
+    pixels = np.concatenate([image[::4, ::4].reshape(-1, image.shape[2]) for image in tiles.images]).astype(np.float64)
+    mean, std = pixels.mean(axis=0) * scale, pixels.std(axis=0) * scale
+    return mean.tolist(), np.maximum(std, 1e-6).tolist()
+
+
+def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    if precision == "fp32" or device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _torch_seed(init_seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([init_seed, epoch]).generate_state(1)[0])
