@@ -311,6 +311,7 @@ def _split(
 
 
 def _draw(canvas: Canvas, kind: Kind) -> None:
+    """Draws a scene: ground, streets and blocks; then lot by lot a building or a look-alike; trees last."""
     plan, rng = _Plan(canvas, kind), canvas.rng
     reach = 0.75 * canvas.side_m
     offset_s, offset_t = rng.uniform(-8, 8, 2)

@@ -399,7 +399,7 @@ class Canvas:
         """The tile's mask (H, W) uint8, 1 where at least half of a pixel shows roof, else 0."""
         size = self.height[self.inner].shape[0] // OVERSAMPLING
         coverage = self.roof[self.inner].reshape(size, OVERSAMPLING, size, OVERSAMPLING).mean(axis=(1, 3))
-        return (coverage >= 0.5).astype(np.uint8)
+        return np.asarray(coverage >= 0.5, np.uint8)
 
     def photograph(self) -> NDArray[np.uint8]:
         """The tile's image (H, W, 3) uint8 RGB: lit, shadowed, blurred and noisy."""
@@ -420,7 +420,7 @@ class Canvas:
         pixels = saturation * pixels + (1 - saturation) * pixels.mean(axis=2, keepdims=True)
         tones = ((pixels * (1 - haze) + haze).clip(0, 1.2) / 1.02) ** (1 / rng.uniform(2.0, 2.4))
         grain = rng.standard_normal(tones.shape, np.float32) * (0.5 + 0.5 * tones) * rng.uniform(0.008, 0.024)
-        return ((tones + grain).clip(0, 1) * 255).round().astype(np.uint8)
+        return np.asarray(((tones + grain).clip(0, 1) * 255).round(), np.uint8)
 
 
 def _cast_shadow(height: Array, sun: tuple[float, float, float], step_m: float) -> Array:

@@ -1,0 +1,147 @@
+"""Command lines: where settings come from, and one line for every mistake."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from studies import cli, phase2_tuning
+from studies.profiles import PROFILES
+from studies.spec import StudySpec
+from trainables.config import Recipe
+
+
+def read(*flags: str) -> StudySpec:
+    return cli.read_command_line(flags, description="")[0]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profile_sets_its_defaults(name: str) -> None:
+    spec = read("--profile", name)
+    assert spec.profile == name
+    profile = PROFILES[name]  # type: ignore[index]
+    for key, value in profile.study.items():
+        assert getattr(spec, key) == value
+    for key, value in profile.recipe.items():
+        assert getattr(spec.recipe, key) == value
+
+
+def test_full_profile_is_the_reference_recipe() -> None:
+    recipe = read("--profile", "full").recipe
+    assert recipe == Recipe(subset_seed=42, draw_seed=42)
+    assert (recipe.epochs, recipe.draws_per_epoch, recipe.batch_size, recipe.weight_decay) == (60, 400, 4, 1e-4)
+    assert (recipe.stop_patience, recipe.plateau_patience, recipe.plateau_factor) == (10, 3, 0.5)
+    assert (recipe.window_px, recipe.val_center_px) == (None, None)
+
+
+def test_flag_wins_over_file_and_file_over_profile(tmp_path: Path) -> None:
+    config = tmp_path / "study.yaml"
+    config.write_text("profile: smoke\ntrials: 7\nepochs: 3\ntiles: [5, 12]\nema_decay: none\n", encoding="utf-8")
+    spec = read("--config", str(config), "--epochs", "9")
+    assert (spec.profile, spec.trials, spec.recipe.epochs, spec.tiles) == ("smoke", 7, 9, (5, 12))
+    assert spec.recipe.draws_per_epoch == PROFILES["smoke"].recipe["draws_per_epoch"]
+    assert spec.recipe.ema_decay is None
+
+
+def test_every_field_has_a_flag_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        read("--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for name in [*StudySpec.model_fields, *Recipe.model_fields]:
+        if name != "recipe":
+            assert f"--{name.replace('_', '-')} " in text
+
+
+def test_frozen_spec_can_be_run_again(tmp_path: Path) -> None:
+    spec = read("--profile", "smoke", "--tiles", "5", "12", "--seed", "7", "--window-px", "96")
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(spec.flat() | {cli.PROVENANCE: {"versions": {}}}), encoding="utf-8")
+    assert read("--config", str(path)) == spec
+
+
+def test_seed_seeds_subsets_and_draws_unless_they_have_their_own() -> None:
+    spec = read("--seed", "7")
+    assert (spec.recipe.subset_seed, spec.recipe.draw_seed) == (7, 7)
+    assert read("--seed", "7", "--subset-seed", "1").recipe.subset_seed == 1
+
+
+BAD_FLAGS = {
+    "unknown flag": (["--trails", "3"], "--trails"),
+    "missing value": (["--trials"], "--trials"),
+    "no number": (["--trials", "many"], "--trials is 'many'"),
+    "too small": (["--trials", "0"], "--trials is '0'"),
+    "architecture": (["--architectures", "unet", "resnext"], "'resnext'"),
+    "profile": (["--profile", "huge"], "--profile is 'huge', but must be one of smoke, quick, full"),
+    "wandb": (["--wandb", "maybe"], "--wandb is 'maybe'"),
+    "architecture twice": (["--architectures", "unet", "unet"], "--architectures names one of unet, unet twice"),
+    "weights": (["--weights", "nowhere.pth"], "--weights nowhere.pth is no file"),
+    "missing folder": (["--data", "nowhere"], "nowhere is no folder"),
+    "missing config": (["--config", "nowhere.yaml"], "--config nowhere.yaml cannot be read"),
+}
+
+
+def fails_in_one_line(flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", *flags])
+    with pytest.raises(SystemExit) as end:
+        cli.run(phase2_tuning.main)
+    assert end.value.code == cli.EXIT_USER_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("case", BAD_FLAGS)
+def test_bad_input_is_one_line_and_writes_nothing(
+    case: str,
+    tmp_path: Path,
+    dataset_root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags, words = BAD_FLAGS[case]
+    monkeypatch.chdir(tmp_path)
+    data = [] if "--data" in flags else ["--data", str(dataset_root)]
+    before = sorted(tmp_path.rglob("*"))
+    assert words in fails_in_one_line([*data, *flags], capsys, monkeypatch)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_more_tiles_than_there_are_is_refused(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data", str(dataset_root), "--tiles", "2", "500"]
+    assert "--tiles 500 asks for 500 train tiles, but there are" in fails_in_one_line(flags, capsys, monkeypatch)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folder_that_holds_something_is_refused_and_left_alone(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    out.mkdir()
+    (out / "optuna.db").write_bytes(b"precious")
+    error = fails_in_one_line(["--data", str(dataset_root), "--out", str(out)], capsys, monkeypatch)
+    assert "exists and is not empty" in error
+    assert [(p.name, p.read_bytes()) for p in out.iterdir()] == [("optuna.db", b"precious")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trails: 3\n", "setting 'trails' is unknown: did you mean trials?"),
+        ("- trials\n", "holds list"),
+        ("trials: [\n", "is no YAML"),
+        ("trials: -1\n", "--trials is -1"),
+        ("draws_per_epoch: 1\n", "--draws-per-epoch is 1"),
+    ],
+)
+def test_bad_config_file_is_one_line(
+    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert words in fails_in_one_line(["--config", str(path)], capsys, monkeypatch)
