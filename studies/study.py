@@ -116,6 +116,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
         finally:
             display.close()
             log.finish()
+            tracking.complete_files()
             ledger.close()
     console.print(f"done in {duration(time.monotonic() - started)}", highlight=False)
     unselected = {

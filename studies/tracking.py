@@ -64,10 +64,15 @@ class Run:
             self._run.log({key: images})
 
     def finish(self) -> None:
-        """Completes the run's files."""
+        """Completes the run's files, soon: see `complete_files`."""
         if self._run is not None:
             self._run.finish()
             self._run = None
+
+
+def complete_files() -> None:
+    """Waits until the files of all finished runs are whole: `finish` alone returns some milliseconds before that."""
+    wandb.teardown()
 
 
 def log_epoch(run: Run, record: EpochRecord, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:

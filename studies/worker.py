@@ -109,6 +109,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Closes the last trial."""
         self._close()
+        tracking.complete_files()
 
     def _open(self, config: dict[str, Any]) -> None:
         settings, arm, number = self._settings, config["arm"], config["number"]

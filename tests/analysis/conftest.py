@@ -1,0 +1,191 @@
+"""Writes small studies with the real W&B library, offline, the way `studies/tracking.py` logs them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+
+HYPERPARAMETERS = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.3, "bce_weight": 0.5}
+LABELS = {"unet": "unet (base width 16)", "sam_conv": "sam_conv"}
+VAL_TILES = ["t1", "t2", "t3"]
+
+
+class FakeStudy:
+    """Logs a study under `out`: first its trials, then `end`, which logs the study's own run."""
+
+    def __init__(
+        self, out: Path, name: str = "demo", metric: str = "val/iou_center512", tiles: tuple[int, ...] = (24, 5)
+    ):
+        self.out, self.name, self.metric = out, name, metric
+        self.arms = [
+            {
+                "arm": f"{architecture}-{count}",
+                "architecture": architecture,
+                "architecture_label": label,
+                "tiles": count,
+                "trials": 4,
+                "space": {"lr": "1e-4 to 1e-2, log"},
+            }
+            for count in tiles
+            for architecture, label in LABELS.items()
+        ]
+        self.ended: list[dict[str, Any]] = []
+
+    def run(self, **kwargs: Any) -> Any:
+        settings = wandb.Settings(
+            silent=True, console="off", x_disable_stats=True, disable_git=True, disable_code=True, x_disable_meta=True
+        )
+        self.out.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
+            project="fewtile", mode="offline", dir=self.out, settings=settings, reinit="finish_previous", **kwargs
+        )
+
+    def segment(
+        self, arm: str, number: int, values: list[float], *, config: dict[str, Any] | None = None, **hyper: Any
+    ):
+        """Logs one W&B run of a trial and returns its file: epoch i has the judged value `values[i - 1]`."""
+        about = next(row for row in self.arms if row["arm"] == arm)
+        run = self.run(
+            job_type="trial",
+            group=f"{self.name}/{arm}",
+            name=f"{arm}/{number}",
+            config={
+                **{key: about[key] for key in ("arm", "architecture", "architecture_label", "tiles")},
+                "study": self.name,
+                "trial": number,
+                "profile": "smoke",
+                "judged_metric": self.metric,
+                "signature": f"sig-{arm}-{number}",
+                "hyperparameters": HYPERPARAMETERS | hyper,
+                "trial_config": {"size_px": 512},
+                **(config or {}),
+            },
+        )
+        for epoch, value in enumerate(values, start=1):
+            run.log(
+                {
+                    "epoch": epoch,
+                    "train/loss": 1 / epoch,
+                    "val/loss": 2 / epoch,
+                    self.metric: value,
+                    self.metric.replace("iou", "f1"): 2 * value / (1 + value),
+                    f"{self.metric}/t1": value + 0.01,
+                    "lr": 0.001,
+                    "epoch_seconds": 2.0,
+                    "epochs_spent": epoch,
+                }
+            )
+        run.log({"overlays": [wandb.Image(np.full((4, 12, 3), 90, np.uint8), caption="t1")]})
+        run.finish()
+        return Path(run.settings.sync_file)
+
+    def trial(
+        self, arm: str, number: int, values: list[float], state: str = "finished", reason: str = "", **hyper: Any
+    ):
+        """Logs a trial and remembers its end for `end`; it took 10 seconds an epoch."""
+        path = self.segment(arm, number, values, **hyper)
+        row = {"arm": arm, "number": number, "state": state, "reason": reason, "epochs": len(values)}
+        row["seconds"] = 10.0 * len(values)
+        if state != "failed":
+            row |= {"judged": max(values), "best_epoch": values.index(max(values)) + 1}
+        self.ended.append(row)
+        return path
+
+    def end(
+        self,
+        selection: dict[str, tuple[int, float, float]],
+        *,
+        images: tuple[str, ...] = (),
+        alone: dict[str, int] | None = None,
+        **config: Any,
+    ) -> Path:
+        """Logs the study's run: the ended trials, and per arm the number, val IoU and val F1 that were selected.
+
+        `images` are arms with a picture per val tile, `alone` is a grey level per key with a single one.
+        """
+        run = self.run(
+            job_type="study",
+            name=self.name,
+            config={
+                "study": self.name,
+                "spec": {"architectures": list(LABELS)},
+                "profile": "smoke",
+                "seed": 42,
+                "judged_metric": self.metric,
+                "arms": self.arms,
+                "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4},
+                "val_tiles": VAL_TILES,
+                "versions": {"torch": "2.15.0"},
+                **config,
+            },
+        )
+        for row in self.ended:
+            run.log({f"trial/{key}": value for key, value in row.items()})
+        for arm, (number, val_iou, val_f1) in selection.items():
+            end = next(row for row in self.ended if (row["arm"], row["number"]) == (arm, number))
+            row = {
+                "arm": arm,
+                "number": number,
+                "signature": f"sig-{arm}-{number}",
+                "val_iou": val_iou,
+                "val_f1": val_f1,
+            }
+            row |= {key: end[key] for key in ("judged", "best_epoch")}
+            run.log({f"selection/{key}": value for key, value in row.items()})
+        for place, arm in enumerate(images):
+            strips = [np.full((40, 120, 3), 60 * place + 20 * tile, np.uint8) for tile in range(len(VAL_TILES))]
+            pictures = [wandb.Image(strip, caption=tile) for strip, tile in zip(strips, VAL_TILES, strict=True)]
+            run.log({f"selected/{arm}": pictures})
+        for key, grey in (alone or {}).items():
+            run.log({key: wandb.Image(np.full((40, 120, 3), grey, np.uint8))})
+        run.finish()
+        self.flush()
+        return Path(run.settings.sync_file)
+
+    @staticmethod
+    def flush() -> None:
+        """Waits until W&B has closed its files: `finish` returns some milliseconds before that."""
+        wandb.teardown()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _wandb_home(tmp_path_factory: pytest.TempPathFactory):
+    """Keeps W&B's caches and settings out of the person's home."""
+    home = tmp_path_factory.mktemp("wandb-home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
+            patch.setenv(name, str(home))
+        patch.setenv("WANDB_ERROR_REPORTING", "false")
+        for name in [name for name in os.environ if name.startswith("WANDB_RUN") or name == "WANDB_MODE"]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def fake_study(tmp_path: Path) -> Callable[..., FakeStudy]:
+    """Starts a study in this test's own folder."""
+    return lambda **kwargs: FakeStudy(tmp_path / "out", **kwargs)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two architectures and two budgets, judged on centre windows; one arm has nothing to select."""
+    study = FakeStudy(tmp_path_factory.mktemp("demo") / "out")
+    study.trial("unet-24", 0, [0.30, 0.52, 0.50])
+    study.trial("unet-24", 1, [0.20], state="stopped", reason="asha at epoch 1")
+    study.trial("unet-24", 2, [0.40, 0.61, 0.58], lr=0.0031622776601683794, augmentation="MEDIUM")
+    study.trial("unet-24", 3, [0.10, 0.11], state="diverged", reason="loss is NaN")
+    study.trial("sam_conv-24", 0, [0.66, 0.64], decoder_dropout=0.1)
+    study.trial("sam_conv-24", 1, [0.31], state="interrupted")
+    study.segment("sam_conv-24", 2, [0.45, 0.47])
+    study.trial("unet-5", 0, [0.33, 0.41])
+    study.trial("sam_conv-5", 0, [], state="failed", reason="out of memory")
+    study.end(
+        {"unet-24": (2, 0.60, 0.75), "sam_conv-24": (0, 0.64, 0.78), "unet-5": (0, 0.40, 0.57)},
+        images=("unet-24", "sam_conv-24"),
+    )
+    return study.out

@@ -1,0 +1,125 @@
+"""A trial inside a worker, without Ray: results, errors, the next trial in the same process, and its W&B files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from wandb.proto.wandb_internal_pb2 import Record
+
+from analysis.record_log import split_records
+from analysis.wandb_logs import read_run
+from studies.worker import Trial, WorkerSettings, evaluate_selected, stop_file, trial_folder
+from trainables.checkpoints import BEST
+from trainables.config import Recipe, TrialConfig
+from trainables.tiles import TrainVal
+
+RECIPE = Recipe(epochs=2, draws_per_epoch=4, batch_size=2, window_px=64, val_center_px=64, small=True)
+
+
+def job(number: int = 0, **changes: Any) -> dict[str, Any]:
+    config = TrialConfig(**({"architecture": "unet", "tiles": 2, "lr": 1e-3, "recipe": RECIPE} | changes))
+    return {"arm": "unet-2", "number": number, "config": config.model_dump_json()}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> WorkerSettings:
+    return WorkerSettings(
+        out=tmp_path, study="test", profile="smoke", wandb="offline", num_threads=1, overlays_every=10
+    )
+
+
+@pytest.fixture
+def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Any]:
+    class Local(Trial):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, tiles, settings)
+
+    opened: list[Trial] = []
+    threads = torch.get_num_threads()
+
+    def open_one(config: dict[str, Any]) -> Trial:
+        opened.append(Local(config))
+        return opened[-1]
+
+    yield open_one
+    for trial in opened:
+        trial.cleanup()
+    torch.set_num_threads(threads)
+
+
+def test_step_is_an_epoch_and_the_last_says_so(open_trial: Any) -> None:
+    trial = open_trial(job())
+    first, second = trial.step(), trial.step()
+    assert [(r["epoch"], r["ended"]) for r in (first, second)] == [(1, ""), (2, "epochs")]
+    assert second["best"] >= first["best"]
+
+
+def test_next_trial_runs_in_the_same_process_as_if_it_were_alone(open_trial: Any) -> None:
+    alone = open_trial(job(1, lr=3e-3)).step()
+    trial = open_trial(job(0))
+    trial.step()
+    assert trial.reset_config(job(1, lr=3e-3))
+    again = trial.step()
+    del alone["seconds"], again["seconds"]
+    assert again == alone
+
+
+def test_divergence_and_errors_are_results_with_a_reason(open_trial: Any, tmp_path: Path) -> None:
+    trial = open_trial(job(lr=1e30))
+    result = trial.step()
+    while "error" not in result:
+        assert not result["ended"], "a learning rate of 1e30 must diverge"
+        result = trial.step()
+    assert result["error"] == "diverged"
+    assert "the training loss is nan" in result["reason"]
+
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "wrong.pth")
+    trial.reset_config(job(1, architecture="unet_resnet34", weights=str(tmp_path / "wrong.pth")))
+    result = trial.step()
+    assert result["error"] == "failed"
+    assert result["reason"].startswith("UserError: ")
+    assert "does not fit a resnet34 encoder" in result["reason"]
+    assert "Traceback" in result["details"]
+
+
+def test_stop_file_interrupts_before_the_next_batch(open_trial: Any, settings: WorkerSettings) -> None:
+    trial = open_trial(job())
+    stop_file(settings.out).touch()
+    assert trial.step() == {"interrupted": True, "done": True}
+
+
+def test_wandb_files_are_whole_and_hold_every_metric(open_trial: Any, tiles: TrainVal, tmp_path: Path) -> None:
+    trial = open_trial(job())
+    trial.step()
+    trial.step()
+    trial.cleanup()
+    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    payloads, torn_at = split_records(path.read_bytes())
+    assert torn_at is None
+    (head,) = [record.run for payload in payloads if (record := Record.FromString(payload)).HasField("run")]
+    assert (head.job_type, head.run_group, head.display_name) == ("trial", "test/unet-2", "unet-2/0")
+    run = read_run(path, [])
+    assert run is not None
+    assert run.ended
+    rows = [row for row in run.rows if "epoch" in row]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    expected = {"train/loss", "val/loss", "lr", "val/iou_center64", "val/f1_center64"}
+    expected |= {f"val/iou_center64/{tile}" for tile in tiles.val.ids}
+    assert expected <= set(rows[0])
+    assert run.config["hyperparameters"]["lr"] == 1e-3
+    assert any("overlays" in row for row in run.rows)
+    assert list((tmp_path / "wandb").rglob("media/images/*.png"))
+
+
+def test_evaluate_selected_scores_whole_tiles(open_trial: Any, tiles: TrainVal, settings: WorkerSettings) -> None:
+    trial = open_trial(job())
+    trial.step()
+    folder = trial_folder(settings.out, "unet-2", 0)
+    assert (folder / BEST).exists()
+    result = evaluate_selected(folder, tiles, 1)
+    assert set(result["tile_iou"]) == set(tiles.val.ids)
+    assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["val_iou"])
+    for picture, image in zip(result["pictures"], tiles.val.images, strict=True):
+        assert picture.shape == (image.shape[0], 3 * image.shape[1] + 16, 3)
