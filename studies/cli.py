@@ -2,8 +2,9 @@
 
 import argparse
 import difflib
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -64,6 +65,13 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
     study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
     return _validate(StudySpec, study | {"recipe": _validate(Recipe, recipe)})
+
+
+def default_folders(phase: str) -> Iterator[Path]:
+    """`runs/<phase>`, `runs/<phase>-2`, …: where a study goes when no folder is given, the first that is free."""
+    yield Path("runs") / phase
+    for number in itertools.count(2):
+        yield Path("runs") / f"{phase}-{number}"
 
 
 def run(main: Callable[[], int]) -> NoReturn:

@@ -1,8 +1,6 @@
 """Phase 2: tunes every architecture under an equal allowance and tells which configuration was best for each."""
 
 import sys
-from itertools import count
-from pathlib import Path
 
 from rich.console import Console
 
@@ -16,8 +14,7 @@ def main() -> int:
     spec, out = cli.read_command_line(sys.argv[1:], description=__doc__ or "")
     console = Console()
     if out is None:
-        names = (Path("runs") / f"phase2{suffix}" for suffix in ("", *(f"-{n}" for n in count(2))))
-        out = next(path for path in names if not path.exists())
+        out = next(path for path in cli.default_folders("phase2") if not path.exists())
     result = run_study(spec, out=out, console=console)
     if not result.complete:
         console.print(f"interrupted: {result.out} holds the trials that ended; nothing was selected", highlight=False)

@@ -39,13 +39,17 @@ def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Any]:
     opened: list[Trial] = []
     threads = torch.get_num_threads()
 
+    def close() -> None:
+        while opened:
+            opened.pop().cleanup()
+
     def open_one(config: dict[str, Any]) -> Trial:
+        close()
         opened.append(Local(config))
         return opened[-1]
 
     yield open_one
-    for trial in opened:
-        trial.cleanup()
+    close()
     torch.set_num_threads(threads)
 
 

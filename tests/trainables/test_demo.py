@@ -9,8 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from trainables.demo import KINDS, ROOF_FRACTION, scene, write_demo_tiles
-from trainables.demo_scenes import MARGIN_PX, METRES_PER_PIXEL, Canvas, Wing, linear
+from trainables.demo import scene, solids, write_demo_tiles
+from trainables.demo.kinds import KINDS
+from trainables.demo.layout import ROOF_FRACTION
+from trainables.demo.materials import linear
+from trainables.demo.render import MARGIN_PX, METRES_PER_PIXEL, Canvas
+from trainables.demo.solids import Wing
 from trainables.errors import UserError
 
 SMALL = {"size_px": 128, "num_train": 4, "num_val": 2, "num_test": 1}
@@ -81,7 +85,7 @@ def house(half_u_m: float = 3.0, half_v_m: float = 4.5) -> Canvas:
     canvas = Canvas(np.random.default_rng(3), 128)
     canvas.ground(0, 0, 0, 20, 20, canvas.look("soil"))
     wing = Wing(0, 0, half_u_m, half_v_m, "gable")
-    canvas.building(0, 0, 0, [wing], pitch=0.5, eave_m=3, look=canvas.look("tile"))
+    solids.building(canvas, 0, 0, 0, [wing], pitch=0.5, eave_m=3, look=canvas.look("tile"))
     return canvas
 
 
@@ -93,10 +97,10 @@ def test_mask_is_the_roof_to_the_pixel():
 
 def test_mask_counts_what_stands_on_a_roof_and_not_what_hides_it():
     canvas = house()
-    canvas.box(0, 2, 0, 1, 1, 0.8, canvas.look("concrete"), on_roof=True)
+    solids.box(canvas, 0, 2, 0, 1, 1, 0.8, canvas.look("concrete"), on_roof=True)
     before = canvas.roof_fraction()
     assert before == house().roof_fraction()
-    canvas.tree(0, -2, 5.0, linear((70, 92, 50)))
+    solids.tree(canvas, 0, -2, 5.0, linear((70, 92, 50)))
     after = canvas.roof_fraction()
     assert 0 < after < before
     canvas.ground(0, 0, 0.3, 20, 20, canvas.look("asphalt"))
@@ -130,12 +134,13 @@ def test_window_gives_coordinates_in_the_objects_axes():
 
 def test_write_demo_tiles_leaves_the_whole_layout(tiles):
     info = json.loads((tiles / "dataset.json").read_text())
-    assert info["classes"] == ["background", "roof"]
-    assert info["bands"] == ["red", "green", "blue"]
-    assert info["metres_per_pixel"] == 0.15
+    assert info == {
+        "classes": ["background", "roof"],
+        "bands": ["red", "green", "blue"],
+        "metres_per_pixel": 0.15,
+    }  # and no groups: the scenes share no places
     names = {"train": [0, 1, 2, 3], "val": [4, 5], "test": [6]}
     expected = {f"{split}/{KINDS[i % 4].name}_{i:03d}": i for split, indices in names.items() for i in indices}
-    assert info["groups"] == {key.split("/")[1]: KINDS[i % 4].name for key, i in expected.items()}
     images = {f"{p.parent.parent.name}/{p.stem}" for p in tiles.glob("*/images/*.jpg")}
     masks = {f"{p.parent.parent.name}/{p.stem}" for p in tiles.glob("*/masks/*.png")}
     assert images == masks == set(expected)

@@ -1,0 +1,208 @@
+"""Whole studies on a real Ray, SQLite and W&B: what they leave behind, and how they end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from analysis.report import write_report
+from analysis.wandb_logs import read_logs
+from studies import cli
+from trainables.checkpoints import load_model
+from trainables.config import TrialConfig
+from trainables.predict import evaluate
+from trainables.tiles import TrainVal
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "studies" / "phase2_tuning.py"
+ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-4"]
+FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--trials", "3", "--seed", "3"]
+
+
+def start(cwd: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), *flags]
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.fixture(scope="module")
+def study(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of a study of two architectures and two budgets, started from another folder."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    process = start(cwd, "--data", str(dataset_root), "--tiles", "2", "4", *FLAGS, "--out", "runs/one")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return cwd / "runs" / "one", output
+
+
+def trials_of(out: Path, arm: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
+
+
+def test_study_leaves_what_the_design_says_and_nothing_else(study: tuple[Path, str]) -> None:
+    out, _ = study
+    assert {p.name for p in out.iterdir()} == {
+        "study.yaml",
+        "optuna.db",
+        "wandb",
+        "checkpoints",
+        "selection.json",
+        "report",
+    }
+    assert [p.name for p in out.parent.iterdir()] == ["one"]
+    assert [p.name for p in out.parent.parent.iterdir()] == ["runs"]
+
+
+def test_every_arm_has_its_allowance_in_the_ledger(study: tuple[Path, str]) -> None:
+    out, _ = study
+    for arm in ARMS:
+        trials = trials_of(out, arm)
+        assert len(trials) == 3
+        for trial in trials:
+            attributes = trial.user_attrs
+            if attributes["outcome"] == "finished":
+                assert trial.state == TrialState.COMPLETE
+                assert trial.value == max(trial.intermediate_values.values())
+            else:
+                assert attributes["outcome"] == "stopped"
+                assert trial.state == TrialState.PRUNED
+                assert attributes["stop"][0] == attributes["epochs"] == max(trial.intermediate_values)
+            assert attributes["epochs"] == len(trial.intermediate_values)
+
+
+def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
+    study: tuple[Path, str], tiles: TrainVal
+) -> None:
+    out, _ = study
+    selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
+    assert list(selection) == ARMS
+    for arm, row in selection.items():
+        finished = [t for t in trials_of(out, arm) if t.state == TrialState.COMPLETE]
+        best = max(finished, key=lambda trial: (trial.value, -trial.number))
+        assert (row["number"], row["judged"]) == (best.number, best.value)
+        config = TrialConfig.model_validate_json(json.dumps(row["config"]))
+        assert config.signature() == row["signature"] == best.user_attrs["signature"]
+        trained = load_model(out / row["checkpoint"])
+        assert trained.config == config
+        again = evaluate(
+            trained.model,
+            tiles.val,
+            tiles.info,
+            stride=trained.stride,
+            bce_weight=config.bce_weight,
+            device=next(trained.model.parameters()).device,
+        )
+        assert again.scores.iou == pytest.approx(row["val_iou"], abs=1e-6)
+    kept = sorted(str(path.relative_to(out)) for path in out.rglob("*.pt"))
+    assert kept == sorted(row["checkpoint"] for row in selection.values())
+
+
+def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path, str]) -> None:
+    out, _ = study
+    assert len(list(out.glob("wandb/offline-run-*"))) == len(ARMS) * 3 + 1
+    logs = read_logs(out)
+    assert logs.notes == ()
+    assert logs.study["study"] == "one"
+    assert len(logs.runs) == len(ARMS) * 3
+    for arm in ARMS:
+        by_number = logs.history[logs.history["arm"] == arm].groupby("trial")["epoch"].max().to_dict()
+        assert by_number == {t.number: t.user_attrs["epochs"] for t in trials_of(out, arm)}
+    assert set(logs.images["arm"]) == set(ARMS)
+
+
+def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = study
+    alone = tmp_path / "copy"
+    shutil.copytree(out / "wandb", alone / "wandb", symlinks=True)
+    write_report(alone)
+    for name in ("iou_by_architecture.csv", "iou_by_architecture.md", "iou_by_tiles.csv", "iou_by_tiles.md"):
+        written = (out / "report" / "tables" / name).read_bytes()
+        assert (alone / "report" / "tables" / name).read_bytes() == written
+
+
+def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str]) -> None:
+    out, _ = study
+    table = pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv")
+    selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
+    assert len(table) == len(ARMS)
+    for row in table.to_dict("records"):
+        arm = f"{row['architecture'].split(' ')[0]}-{row['tiles']}"
+        trials = trials_of(out, arm)
+        outcomes = [trial.user_attrs["outcome"] for trial in trials]
+        assert (row["started"], row["finished"], row["stopped"], row["failed"]) == (
+            3,
+            outcomes.count("finished"),
+            outcomes.count("stopped"),
+            0,
+        )
+        assert row["epochs_spent"] == sum(trial.user_attrs["epochs"] for trial in trials)
+        assert row["val_iou"] == pytest.approx(selection[arm]["val_iou"])
+        assert row["lr"] == pytest.approx(selection[arm]["config"]["lr"])
+        assert row["augmentation"] == selection[arm]["config"]["augmentation"]
+    assert any("base width 16" in name for name in table["architecture"])
+
+
+def test_output_shows_progress_tables_and_paths(study: tuple[Path, str]) -> None:
+    out, output = study
+    assert f"[{len(ARMS) * 3}/{len(ARMS) * 3}]" in output
+    assert re.search(r"about \d+ (s|min)", output)
+    assert "Best val IoU by architecture" in output
+    assert str(out / "selection.json") in output.replace("\n", "")
+
+
+def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) -> None:
+    """One worker and the same spec give the same suggestions, values and selection, however often."""
+    out, _ = study
+    spec = yaml.safe_load((out / "study.yaml").read_text(encoding="utf-8"))
+    assert cli.PROVENANCE in spec
+    path = str(out / "study.yaml")
+    one_arm = ["--architectures", "unet", "--tiles", "4", "--cpus-per-trial", str(os.cpu_count())]
+    values = []
+    for name in ("a", "b"):
+        process = start(tmp_path, "--config", path, *one_arm, "--out", name)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        values.append([(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")])
+    assert values[0] == values[1]
+    assert len(values[0]) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
+    number: signal.Signals, dataset_root: Path, tmp_path: Path
+) -> None:
+    """Trials would take hours; the study ends in seconds, with whole W&B files and nothing selected."""
+    flags = ["--profile", "smoke", "--architectures", "unet", "--draws-per-epoch", "1000000", "--out", "study"]
+    process = start(tmp_path, "--data", str(dataset_root), *flags)
+    out = tmp_path / "study"
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("wandb/offline-run-*"))) < 2:  # the study's run and a trial's
+        assert time.monotonic() < deadline, process.communicate()
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    process.send_signal(number)
+    started = time.monotonic()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == cli.EXIT_INTERRUPTED, errors
+    assert time.monotonic() - started < 45
+    assert errors == ""
+    assert "interrupted" in output
+    logs = read_logs(out)
+    assert logs.notes == ()
+    assert set(logs.runs["state"]) == {"interrupted"}
+    assert not (out / "selection.json").exists()
+    assert {p.name for p in out.iterdir()} <= {"study.yaml", "optuna.db", "wandb", "checkpoints"}
