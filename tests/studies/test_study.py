@@ -30,8 +30,12 @@ ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-
 FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--trials", "3", "--seed", "3"]
 
 
-def start(cwd: Path, *flags: str) -> subprocess.Popen[str]:
+def start(cwd: Path, *flags: str, before: str = "") -> subprocess.Popen[str]:
+    """Runs the phase as a person would, or with a change of its tables `before` it in the same process."""
     command = [sys.executable, str(SCRIPT), *flags]
+    if before:
+        call = f"import runpy, sys; sys.argv = {command[1:]!r}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+        command = [sys.executable, "-c", f"{before}\n{call}"]
     environment = os.environ | {"COLUMNS": "200"}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -119,7 +123,7 @@ def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path,
     assert logs.study["study"] == "one"
     assert len(logs.runs) == len(ARMS) * 3
     for arm in ARMS:
-        by_number = logs.history[logs.history["arm"] == arm].groupby("trial")["epoch"].max().to_dict()
+        by_number = logs.history[logs.history["arm"] == arm].groupby("number")["epoch"].max().to_dict()
         assert by_number == {t.number: t.user_attrs["epochs"] for t in trials_of(out, arm)}
     assert set(logs.images["arm"]) == set(ARMS)
 
@@ -179,6 +183,26 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
         values.append([(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")])
     assert values[0] == values[1]
     assert len(values[0]) == 3
+
+
+def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(dataset_root: Path, tmp_path: Path) -> None:
+    before = (
+        "from optuna.distributions import FloatDistribution; from searchspace.spaces import OVERRIDES; "
+        "OVERRIDES['unet'] = {'lr': FloatDistribution(1e30, 1e31, log=True)}"
+    )
+    flags = ["--data", str(dataset_root), *FLAGS, "--out", "study"]
+    process = start(tmp_path, *flags, before=before)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    assert "unet-4: no trial ran its course; the last one: the training loss is nan" in output
+    for trial in trials_of(tmp_path / "study", "unet-4"):
+        assert (trial.state, trial.value, trial.user_attrs["outcome"]) == (TrialState.COMPLETE, 0.0, "diverged")
+    table = pd.read_csv(tmp_path / "study" / "report" / "tables" / "iou_by_architecture.csv").set_index("architecture")
+    assert table.loc["unet (base width 16)", "failed"] == 3
+    assert pd.isna(table.loc["unet (base width 16)", "val_iou"])
+    assert table.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
+    selection = json.loads((tmp_path / "study" / "selection.json").read_text(encoding="utf-8"))
+    assert list(selection) == ["deeplabv3plus_resnet34-4"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
