@@ -17,7 +17,7 @@ import yaml
 from optuna.trial import TrialState
 
 from analysis.report import write_report
-from analysis.wandb_logs import read_logs
+from analysis.wandb_logs import read_logs, read_run
 from studies import cli
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig
@@ -126,6 +126,15 @@ def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path,
         by_number = logs.history[logs.history["arm"] == arm].groupby("number")["epoch"].max().to_dict()
         assert by_number == {t.number: t.user_attrs["epochs"] for t in trials_of(out, arm)}
     assert set(logs.images["arm"]) == set(ARMS)
+
+
+def test_workers_stay_warm_over_arms(study: tuple[Path, str]) -> None:
+    """Two cores are two slots: no more processes than that ran all trials of all arms."""
+    out, _ = study
+    paths = out.glob("wandb/offline-run-*/run-*.wandb")
+    runs = [run for path in paths if (run := read_run(path, [])) is not None and run.job_type == "trial"]
+    assert len(runs) == len(ARMS) * 3
+    assert len({run.config["worker"] for run in runs}) <= (os.cpu_count() or 1)
 
 
 def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_path: Path) -> None:

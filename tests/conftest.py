@@ -1,0 +1,137 @@
+"""Small datasets in the layout of record, on disk and in memory."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import settings
+from PIL import Image
+from rasterio import Affine
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+settings.register_profile("fewtile", deadline=None, derandomize=True)  # busy machines are slow; a red test stays red
+settings.load_profile("fewtile")
+
+ROOT = Path(__file__).parents[1]
+COUNTS = {"train": 3, "val": 2, "test": 1}
+
+
+def _roofs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """(H, W) uint8 of 0 and 1: one rectangle, so that every tile has both."""
+    mask = np.zeros((height, width), np.uint8)
+    top, left = int(rng.integers(4, height // 2)), int(rng.integers(4, width // 2))
+    mask[top : top + height // 3, left : left + width // 3] = 1
+    return mask
+
+
+def _save_tiff(path: Path, pixels: np.ndarray) -> Path:
+    """Writes (bands, H, W), of any type."""
+    count, height, width = pixels.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", transform=Affine(2, 0, 0, 0, -2, 0), **profile) as target:
+        target.write(pixels)
+    return path
+
+
+def _write_rgb(
+    root: Path,
+    *,
+    counts: dict[str, int] = COUNTS,
+    size_px: tuple[int, int] = (64, 64),
+    suffix: str = ".png",
+    foreground: int = 255,
+    info: dict[str, Any] | None = None,
+) -> Path:
+    """8-bit RGB images with bright roofs (`train_0` …) and masks of 0 and `foreground`."""
+    for number, (split, count) in enumerate(counts.items()):
+        for folder in ("images", "masks"):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            rng = np.random.default_rng([number, index])
+            mask = _roofs(rng, *size_px)
+            image = (rng.integers(0, 120, (*size_px, 3)) + 120 * mask[..., None]).astype(np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{split}_{index}{suffix}")
+            Image.fromarray(mask * np.uint8(foreground)).save(root / split / "masks" / f"{split}_{index}.png")
+    if info is not None:
+        (root / "dataset.json").write_text(json.dumps(info), encoding="utf-8")
+    return root
+
+
+def _write_bands(
+    root: Path, *, counts: dict[str, int] = COUNTS, size_px: tuple[int, int] = (64, 64), ignore: int | None = 9
+) -> Path:
+    """Four-band uint16 TIFFs and masks of four classes with a stripe of `ignore`, described in dataset.json."""
+    for number, (split, count) in enumerate(counts.items()):
+        for folder in ("images", "masks"):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            rng = np.random.default_rng([7, number, index])
+            mask = np.repeat(np.arange(4, dtype=np.uint8), -(-size_px[0] // 4))[: size_px[0], None]
+            mask = np.roll(np.repeat(mask, size_px[1], axis=1), int(rng.integers(size_px[0])), axis=0)
+            image = rng.integers(0, 1500, (4, *size_px)) + 2000 * (mask == np.arange(4)[:, None, None])
+            if ignore is not None:
+                mask[:, :3] = ignore
+            _save_tiff(root / split / "images" / f"{split}_{index}.tif", image.astype(np.uint16))
+            Image.fromarray(mask).save(root / split / "masks" / f"{split}_{index}.png")
+    info: dict[str, Any] = {
+        "classes": ["clear", "thick cloud", "thin cloud", "cloud shadow"],
+        "bands": ["red", "green", "blue", "nir"],
+        "scale": 1e-4,
+    }
+    (root / "dataset.json").write_text(json.dumps(info | ({} if ignore is None else {"ignore_index": ignore})))
+    return root
+
+
+@pytest.fixture(scope="session")
+def save_tiff() -> Callable[..., Path]:
+    return _save_tiff
+
+
+@pytest.fixture(scope="session")
+def write_rgb() -> Callable[..., Path]:
+    return _write_rgb
+
+
+@pytest.fixture(scope="session")
+def write_bands() -> Callable[..., Path]:
+    return _write_bands
+
+
+@pytest.fixture
+def rgb_folder(tmp_path: Path) -> Path:
+    return _write_rgb(tmp_path / "tiles")
+
+
+@pytest.fixture
+def band_folder(tmp_path: Path) -> Path:
+    return _write_bands(tmp_path / "tiles")
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A `TrainVal` of 8-bit RGB tiles with two classes."""
+    from trainables.dataset import decode_train_val, read_dataset
+
+    return decode_train_val(read_dataset(_write_rgb(tmp_path_factory.mktemp("rgb"))))
+
+
+@pytest.fixture(scope="session")
+def band_tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A `TrainVal` of four-band uint16 tiles with four classes and ignored pixels."""
+    from trainables.dataset import decode_train_val, read_dataset
+
+    return decode_train_val(read_dataset(_write_bands(tmp_path_factory.mktemp("bands"))))
+
+
+@pytest.fixture(scope="session")
+def real_roofs() -> Path:
+    folder = ROOT.parent / "shared" / "data" / "roofs"
+    if not folder.is_dir():
+        pytest.skip(f"no real tiles here: {folder} does not exist")
+    return folder

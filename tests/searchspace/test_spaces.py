@@ -1,0 +1,148 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from searchspace.spaces import COMMON, LR_CENTER, OVERRIDES, RECIPE_POINT, readable, space_for, starting_points
+from trainables.architectures import ARCHITECTURES
+from trainables.augment import PRESETS
+from trainables.config import TrialConfig
+
+NAMES = list(ARCHITECTURES)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def in_unit_cube(space, point) -> list[float | str]:
+    """Where a point lies in its ranges, 0..1; categories as they are."""
+    place: list[float | str] = []
+    for name, distribution in space.items():
+        if isinstance(distribution, CategoricalDistribution):
+            place.append(point[name])
+            continue
+        low, high, value = distribution.low, distribution.high, point[name]
+        if distribution.log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        place.append(round((value - low) / (high - low), 9))
+    return place
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_space_centres_lr_on_its_track(name):
+    lr = space_for(name)["lr"]
+    center = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}[ARCHITECTURES[name].track]
+    assert lr.log
+    assert math.sqrt(lr.low * lr.high) == pytest.approx(center)
+    assert lr.high / lr.low == pytest.approx(100)
+
+
+def test_space_has_a_centre_for_every_track():
+    assert {row.track for row in ARCHITECTURES.values()} <= set(LR_CENTER)
+    assert LR_CENTER == {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_space_has_the_four_hyperparameters_in_order(name):
+    space = space_for(name)
+    assert list(space) == ["lr", "augmentation", "decoder_dropout", "bce_weight"]
+    assert set(space["augmentation"].choices) <= set(PRESETS)
+    assert "tiles" not in space  # crossed, never sampled
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_space_makes_valid_configurations(name):
+    for point in starting_points(space_for(name), 16, seed=0):
+        config = TrialConfig(architecture=name, tiles=5, **point)
+        assert {field: getattr(config, field) for field in point} == point
+
+
+def test_override_takes_effect_in_its_space_only(monkeypatch):
+    before = {name: space_for(name) for name in NAMES}
+    narrow = FloatDistribution(0.0, 0.1)
+    monkeypatch.setitem(OVERRIDES, "unet", {"decoder_dropout": narrow})
+    assert space_for("unet") == before["unet"] | {"decoder_dropout": narrow}
+    assert list(space_for("unet")) == list(before["unet"])
+    assert all(space_for(name) == before[name] for name in NAMES if name != "unet")
+    assert COMMON["decoder_dropout"] == FloatDistribution(0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "override", [{"decoder_dropout": FloatDistribution(0.0, 0.1)}, {"augmentation": CategoricalDistribution(("NONE",))}]
+)
+def test_starting_points_lie_inside_overridden_ranges(override, monkeypatch):
+    monkeypatch.setitem(OVERRIDES, "unet", override)
+    (name, distribution) = next(iter(override.items()))
+    for point in starting_points(space_for("unet"), 8, seed=0):
+        assert distribution._contains(distribution.to_internal_repr(point[name])), point
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_starting_points_begin_with_the_recipe(name):
+    first = starting_points(space_for(name), 5, seed=3)[0]
+    assert first["lr"] == pytest.approx(LR_CENTER[ARCHITECTURES[name].track])
+    assert {key: first[key] for key in RECIPE_POINT} == RECIPE_POINT
+    assert RECIPE_POINT == {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
+
+
+@given(name=st.sampled_from(NAMES), count=st.integers(1, 40), seed=SEEDS)
+def test_starting_points_lie_inside_their_ranges(name, count, seed):
+    space = space_for(name)
+    points = starting_points(space, count, seed)
+    assert len(points) == count
+    for point in points:
+        assert list(point) == list(space)
+        assert all(d._contains(d.to_internal_repr(point[key])) for key, d in space.items())
+
+
+@given(count=st.integers(1, 20), more=st.integers(0, 20), seed=SEEDS)
+def test_starting_points_are_the_first_of_more(count, more, seed):
+    space = space_for("unet")
+    assert starting_points(space, count + more, seed)[:count] == starting_points(space, count, seed)
+
+
+@given(seed=SEEDS)
+def test_starting_points_are_the_same_places_for_all_arms(seed):
+    places = [[in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), 8, seed)] for n in NAMES]
+    assert all(place == places[0] for place in places)
+
+
+def test_starting_points_are_the_same_places_in_another_track(monkeypatch):
+    before = space_for("unet")
+    places = [in_unit_cube(before, point) for point in starting_points(before, 8, seed=1)]
+    monkeypatch.setitem(LR_CENTER, "cnn", 3e-5)
+    shifted = space_for("unet")
+    points = starting_points(shifted, 8, seed=1)
+    assert [in_unit_cube(shifted, point) for point in points] == places
+    assert points[0]["lr"] == pytest.approx(3e-5)
+
+
+def test_starting_points_depend_on_the_seed():
+    space = space_for("unet")
+    one, again, other = (starting_points(space, 6, seed) for seed in (0, 0, 1))
+    assert one == again
+    assert one[0] == other[0]
+    assert one[1:] != other[1:]
+
+
+@given(seed=SEEDS)
+def test_starting_points_after_the_recipe_are_balanced(seed):
+    # Eight points of a Sobol sequence: one in each eighth of every range, two of each of four presets
+    space = space_for("unet")
+    points = starting_points(space, 9, seed)[1:]
+    places = [in_unit_cube(space, point) for point in points]
+    for axis, (name, distribution) in enumerate(space.items()):
+        if isinstance(distribution, CategoricalDistribution):
+            assert sorted(place[axis] for place in places) == sorted(2 * distribution.choices)
+        else:
+            assert sorted(int(place[axis] * 8) for place in places) == list(range(8)), name
+
+
+def test_readable_writes_ranges_as_people_do():
+    space = space_for("unet")
+    assert {name: readable(distribution) for name, distribution in space.items()} == {
+        "lr": "0.0001 … 0.01 (log)",
+        "augmentation": "LIGHT | MEDIUM | HEAVY | EXTREME",
+        "decoder_dropout": "0 … 0.5",
+        "bce_weight": "0.1 … 0.9",
+    }

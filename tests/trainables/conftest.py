@@ -1,0 +1,88 @@
+"""Short trials for the tests of one room."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.architectures import ARCHITECTURES, Architecture
+from trainables.config import Recipe, TrialConfig
+from trainables.model_spec import ModelSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread for torch: on small tensors two only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., TrialConfig]:
+    """Configurations of two steps per epoch at 64 px; a keyword of the recipe's goes to the recipe."""
+
+    def make(**changes: Any) -> TrialConfig:
+        trial: dict[str, Any] = {"architecture": "unet", "tiles": 3, "lr": 1e-3, "augmentation": "LIGHT"}
+        recipe: dict[str, Any] = {"epochs": 2, "draws_per_epoch": 4, "batch_size": 2, "small": True}
+        for name, value in changes.items():
+            (recipe if name in Recipe.model_fields else trial)[name] = value
+        return TrialConfig(**trial, recipe=Recipe(**recipe))
+
+    return make
+
+
+class TinyNet(nn.Module):
+    """Encoder and decoder of one layer each, with batch norm and dropout."""
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(spec.num_bands, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.decoder = nn.Sequential(nn.Dropout2d(spec.decoder_dropout), nn.Conv2d(4, spec.num_outputs, 3, padding=1))
+        if spec.weights != "none":
+            self.encoder.load_state_dict(torch.load(spec.weights, weights_only=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.decoder(self.encoder(x))
+        return logits
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Adds an architecture `tiny` with an encoder to freeze; the arguments of a configuration that uses it."""
+    row = Architecture(
+        name="tiny",
+        track="cnn",
+        build=TinyNet,
+        stride=8,
+        encoder="tiny",
+        small="",
+        gpu_gib=0.1,
+        source="this test",
+    )
+    monkeypatch.setitem(ARCHITECTURES, "tiny", row)
+    torch.manual_seed(0)
+    path = tmp_path / "tiny_encoder.pth"
+    torch.save(TinyNet(ModelSpec(num_bands=3, num_outputs=1)).encoder.state_dict(), path)
+    return {"architecture": "tiny", "weights": str(path)}
+
+
+@pytest.fixture(scope="session")
+def resnet34_state() -> dict[str, torch.Tensor]:
+    """The state dict of a ResNet34 encoder for three bands, randomly initialised."""
+    import segmentation_models_pytorch as smp
+
+    torch.manual_seed(1)
+    state: dict[str, torch.Tensor] = smp.encoders.get_encoder("resnet34", weights=None).state_dict()
+    return state
+
+
+@pytest.fixture(scope="session")
+def resnet34_file(resnet34_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "resnet34.pth"
+    torch.save(resnet34_state, path)
+    return path

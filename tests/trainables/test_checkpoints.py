@@ -1,0 +1,135 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainables import checkpoints as ckpt
+from trainables.architectures import ARCHITECTURES
+from trainables.checkpoints import build_model, load, load_model, save
+from trainables.errors import UserError
+from trainables.tiles import DatasetInfo
+
+NAMES = list(ARCHITECTURES)
+INFO = DatasetInfo(
+    classes=("clear", "thick", "thin"),
+    bands=("red", "green", "blue", "nir"),
+    scale=1e-4,
+    ignore_index=9,
+    colors_rgb=((0, 0, 0), (1, 2, 3), (4, 5, 6)),
+    groups={"a": "here"},
+)
+MEAN, STD = [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]
+
+
+def refusal(action: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
+    config = make_config(architecture=name, decoder_dropout=0.3)
+    torch.manual_seed(0)
+    model = build_model(config, INFO, MEAN, STD)
+    for module in model.modules():  # batch norm in a state that no fresh model has
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean)
+    content = {
+        "config": config.model_dump_json(),
+        "info": INFO.model_dump_json(),
+        "epoch": 3,
+        "metrics": {"val/iou": 0.25},
+        "model": model.state_dict(),
+    }
+    save(tmp_path / "best.pt", content)
+    trained = load_model(tmp_path / "best.pt")
+    assert (trained.config, trained.info) == (config, INFO)
+    assert (trained.stride, trained.metrics) == (ARCHITECTURES[name].stride, {"val/iou": 0.25})
+    assert not trained.model.training
+    assert trained.model.mean.flatten().tolist() == pytest.approx(MEAN)
+    assert trained.model.std.flatten().tolist() == pytest.approx(STD)
+    pixels = torch.rand(1, 4, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(trained.model(pixels), model.eval()(pixels))
+
+
+def test_save_and_load_keep_tensors_and_plain_values(tmp_path):
+    path = tmp_path / "deep" / "folder" / "newest.pt"
+    save(path, {"tensor": torch.arange(5), "text": "ä", "number": 0.1, "list": [1, None], "dict": {"a": True}})
+    content = load(path)
+    assert torch.equal(content.pop("tensor"), torch.arange(5))
+    assert content == {"text": "ä", "number": 0.1, "list": [1, None], "dict": {"a": True}}
+    assert [p.name for p in path.parent.iterdir()] == ["newest.pt"]
+
+
+def test_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "newest.pt"
+    save(path, {"epoch": 1})
+
+    def full(content: Any, stream: Any) -> None:
+        stream.write(b"half a checkp")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ckpt.torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        save(path, {"epoch": 2})
+    monkeypatch.undo()
+    assert load(path) == {"epoch": 1}
+    save(path, {"epoch": 3})
+    assert load(path) == {"epoch": 3}
+
+
+def test_load_refuses_missing_file(tmp_path):
+    path = tmp_path / "nowhere.pt"
+    assert refusal(lambda: load(path)) == f"{path} does not exist, but must be a checkpoint: check the path"
+
+
+def test_load_refuses_to_unpickle_code(tmp_path):
+    path = tmp_path / "newest.pt"
+    save(path, {"path": Path("x")})
+    assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_load_refuses_part_of_a_file(tmp_path, share):
+    path = tmp_path / "newest.pt"
+    save(path, {"tensor": torch.arange(1000)})
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    "content", [b"hello world", b"this is no checkpoint", b"GIF89a", b"\x89PNG\r\n", b"PK\x03\x04", b"{}"]
+)
+def test_load_refuses_files_of_any_other_kind(tmp_path, content):
+    path = tmp_path / "newest.pt"
+    path.write_bytes(content)
+    assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2]])
+def test_load_refuses_content_that_is_no_dict(tmp_path, content):
+    path = tmp_path / "newest.pt"
+    torch.save(content, path)
+    assert refusal(lambda: load(path)).startswith(f"{path} ")
+
+
+@pytest.mark.parametrize("missing", ["config", "info"])
+def test_load_model_refuses_other_dicts(tmp_path, make_config, missing):
+    # An encoder's weights have no config, a newest.pt has no info
+    path = tmp_path / "newest.pt"
+    config = make_config()
+    content = {
+        "config": config.model_dump_json(),
+        "info": INFO.model_dump_json(),
+        "model": build_model(config, INFO, MEAN, STD).state_dict(),
+        "metrics": {},
+    }
+    del content[missing]
+    torch.save(content, path)
+    assert refusal(lambda: load_model(path)).startswith(f"{path} ")

@@ -1,0 +1,418 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import trainables.dataset as dataset_module
+from trainables.dataset import Dataset, SealedFiles, decode, decode_train_val, read_dataset
+from trainables.errors import UserError
+from trainables.tiles import IGNORE
+
+
+def refusal(action: Callable[[], Any]) -> str:
+    """The message of the `UserError` that an action ends in, which must be one line."""
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def read_all(root: Path) -> Any:
+    return decode_train_val(read_dataset(root))
+
+
+def truncate(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def save_mask(path: Path, pixels: Any) -> None:
+    Image.fromarray(np.asarray(pixels)).save(path)
+
+
+# What a good folder becomes
+
+
+def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
+    dataset = read_dataset(rgb_folder)
+    assert [tile.id for tile in dataset.train.tiles] == ["train_0", "train_1", "train_2"]
+    assert [tile.id for tile in dataset.val.tiles] == ["val_0", "val_1"]
+    assert [tile.id for tile in dataset.test.tiles] == ["test_0"]
+    assert (dataset.train.split, dataset.val.split) == ("train", "val")
+    first = dataset.train.tiles[0]
+    assert first.image == rgb_folder / "train/images/train_0.png"
+    assert first.mask == rgb_folder / "train/masks/train_0.png"
+
+
+def test_read_dataset_sizes_are_height_then_width(tmp_path, write_rgb):
+    tile = read_dataset(write_rgb(tmp_path, size_px=(64, 96))).train.tiles[0]
+    assert (tile.height_px, tile.width_px) == (64, 96)
+
+
+def test_read_dataset_fills_in_info_of_rgb(rgb_folder):
+    dataset = read_dataset(rgb_folder)
+    assert dataset.dtype == "uint8"
+    assert dataset.info.classes == ("background", "foreground")
+    assert dataset.info.bands == ("red", "green", "blue")
+    assert dataset.info.scale == 1 / 255
+    assert dataset.info.num_outputs == 1
+
+
+def test_read_dataset_takes_info_from_dataset_json(band_folder):
+    dataset = read_dataset(band_folder)
+    assert dataset.dtype == "uint16"
+    assert dataset.info.bands == ("red", "green", "blue", "nir")
+    assert dataset.info.scale == 1e-4
+    assert dataset.info.num_outputs == 4
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 1 / 255), ("uint16", 1 / 65535), ("float32", 1.0)])
+def test_read_dataset_scales_by_type_where_nothing_is_said(tmp_path, write_rgb, save_tiff, dtype, scale):
+    write_rgb(tmp_path, counts={"train": 1, "val": 1})
+    for split in ("train", "val"):
+        (tmp_path / split / "images" / f"{split}_0.png").unlink()
+        save_tiff(tmp_path / split / "images" / f"{split}_0.tif", np.ones((2, 64, 64), dtype))
+    dataset = read_dataset(tmp_path)
+    assert dataset.info.scale == scale
+    assert dataset.info.bands == ("band1", "band2")
+    assert read_all(tmp_path).train.images[0].dtype == dtype
+
+
+def test_decode_keeps_pixels_as_written(rgb_folder):
+    tiles = read_all(rgb_folder)
+    for tile_id, image, mask in zip(tiles.train.ids, tiles.train.images, tiles.train.masks, strict=True):
+        assert image.flags.c_contiguous
+        assert np.array_equal(image, np.array(Image.open(rgb_folder / f"train/images/{tile_id}.png")))
+        assert np.array_equal(mask * 255, np.array(Image.open(rgb_folder / f"train/masks/{tile_id}.png")))
+    assert tiles.train.images[0].dtype == np.uint8
+    assert tiles.train.masks[0].dtype == np.uint8
+
+
+def test_decode_keeps_uint16_bands_in_file_order(band_folder):
+    tiles = read_all(band_folder)
+    with rasterio.open(band_folder / "train/images/train_1.tif") as source:
+        written = source.read()
+    image = tiles.train.images[1]
+    assert (image.dtype, image.shape) == (np.uint16, (64, 64, 4))
+    assert all(np.array_equal(image[..., band], written[band]) for band in range(4))
+
+
+def test_decode_turns_ignore_index_into_ignore(band_folder):
+    mask = read_all(band_folder).val.masks[0]
+    assert (mask[:, :3] == IGNORE).all()
+    assert set(np.unique(mask[:, 3:])) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("foreground", [1, 255])
+def test_decode_takes_binary_masks_as_0_1_or_0_255(tmp_path, write_rgb, foreground):
+    mask = read_all(write_rgb(tmp_path, foreground=foreground)).train.masks[0]
+    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
+    assert set(np.unique(written)) == {0, foreground}
+    assert np.array_equal(mask, written // foreground)
+
+
+def test_decode_ignores_255_in_binary_masks_where_dataset_json_says_so(tmp_path, write_rgb):
+    write_rgb(tmp_path, foreground=1, info={"ignore_index": 255})
+    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
+    written[:5] = 255
+    save_mask(tmp_path / "train/masks/train_0.png", written)
+    assert np.array_equal(read_all(tmp_path).train.masks[0], written)
+
+
+def test_decode_takes_jpeg_images_as_rgb(tmp_path, write_rgb):
+    write_rgb(tmp_path, suffix=".jpg")
+    Image.new("RGB", (64, 64), (200, 90, 30)).save(tmp_path / "train/images/train_0.jpg")
+    image = read_all(tmp_path).train.images[0]
+    assert (image.dtype, image.shape) == (np.uint8, (64, 64, 3))
+    assert np.abs(image.astype(int) - (200, 90, 30)).max() <= 3  # rounding in YCbCr
+
+
+def test_read_dataset_takes_uppercase_suffixes(tmp_path, write_rgb):
+    write_rgb(tmp_path, suffix=".JPG")
+    mask = tmp_path / "train/masks/train_0.png"
+    mask.rename(mask.with_suffix(".PNG"))
+    assert read_all(tmp_path).train.ids == ("train_0", "train_1", "train_2")
+
+
+def test_read_dataset_leaves_sidecar_files_alone(rgb_folder):
+    for name in ("train_0.png.aux.xml", "train_0.pgw", "Thumbs.db", ".DS_Store", "._train_0.png", "notes.txt"):
+        (rgb_folder / "train/images" / name).write_text("no image")
+    assert len(read_dataset(rgb_folder).train.tiles) == 3
+
+
+def test_read_dataset_does_without_test_tiles(rgb_folder):
+    shutil.rmtree(rgb_folder / "test")
+    dataset = read_dataset(rgb_folder)
+    assert dataset.test.tiles == ()
+    assert len(decode_train_val(dataset).val) == 2
+
+
+def test_read_dataset_allows_tiles_of_different_sizes(rgb_folder):
+    save_mask(rgb_folder / "train/images/wide.png", np.zeros((64, 96, 3), np.uint8))
+    save_mask(rgb_folder / "train/masks/wide.png", np.zeros((64, 96), np.uint8))
+    tiles = read_all(rgb_folder)
+    assert tiles.train.images[tiles.train.ids.index("wide")].shape == (64, 96, 3)
+
+
+def test_read_dataset_reads_real_roofs(real_roofs):
+    dataset = read_dataset(real_roofs)
+    assert (len(dataset.train.tiles), len(dataset.val.tiles), len(dataset.test.tiles)) == (24, 6, 6)
+    assert all(tile.height_px == tile.width_px == 1024 for tile in dataset.train.tiles)
+    assert {tile.id for tile in dataset.train.tiles} <= set(dataset.info.groups)
+
+
+# The seal
+
+
+def break_pixels(path: Path) -> None:
+    """Cuts a file in half, which leaves its header whole."""
+    truncate(path, 0.5)
+    with pytest.raises(UserError, match="damaged or truncated"):
+        dataset_module._read_pixels(path)
+
+
+@pytest.fixture(params=["png", "jpg", "tif"])
+def sealed_folder(request, tmp_path, write_rgb, write_bands) -> Path:
+    """A dataset whose test tiles have good headers and destroyed pixels."""
+    if request.param == "tif":
+        write_bands(tmp_path)
+    else:
+        write_rgb(tmp_path, suffix=f".{request.param}")
+    for path in (tmp_path / "test").rglob("*.*"):
+        break_pixels(path)
+    return tmp_path
+
+
+def test_dataset_never_decodes_test_pixels(sealed_folder):
+    dataset = read_dataset(sealed_folder)
+    tiles = decode_train_val(dataset)
+    assert (len(tiles.train), len(tiles.val)) == (3, 2)
+    assert [tile.id for tile in dataset.test.tiles] == ["test_0"]
+
+
+def test_dataset_reads_pixels_of_train_and_val_only(rgb_folder, monkeypatch):
+    read: list[Path] = []
+    original = dataset_module._read_pixels
+    monkeypatch.setattr(dataset_module, "_read_pixels", lambda path: read.append(path) or original(path))
+    dataset = read_dataset(rgb_folder)
+    assert read == []
+    decode_train_val(dataset)
+    open_files = [path for tile in (*dataset.train.tiles, *dataset.val.tiles) for path in (tile.image, tile.mask)]
+    assert sorted(read) == sorted(open_files)
+
+
+def test_decode_refuses_sealed_files(rgb_folder):
+    dataset = read_dataset(rgb_folder)
+    assert isinstance(dataset.test, SealedFiles)
+    with pytest.raises(TypeError, match=r"SealedFiles cannot be decoded: only train and val tiles are open"):
+        decode(dataset.test, dataset.info)
+
+
+# What a bad folder is told
+
+
+def test_read_dataset_refuses_missing_folder(tmp_path):
+    message = refusal(lambda: read_dataset(tmp_path / "nowhere"))
+    assert message.startswith(f"{tmp_path / 'nowhere'} is no folder")
+    assert "check the path" in message
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("how", ["empty", "missing"])
+def test_read_dataset_refuses_split_without_tiles(rgb_folder, split, how):
+    shutil.rmtree(rgb_folder / split)
+    if how == "empty":
+        (rgb_folder / split / "images").mkdir(parents=True)
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(f"{rgb_folder / split / 'images'} holds no tiles")
+    assert f"their masks in {split}/masks" in message
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_read_dataset_refuses_image_without_mask(rgb_folder, split):
+    mask = rgb_folder / split / "masks" / f"{split}_0.png"
+    mask.unlink()
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(f"{rgb_folder / split / 'images' / f'{split}_0.png'} has no mask")
+    assert f"add {mask} or remove the image" in message
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_read_dataset_refuses_mask_without_image(rgb_folder, split):
+    (rgb_folder / split / "images" / f"{split}_0.png").unlink()
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(f"{rgb_folder / split / 'masks' / f'{split}_0.png'} has no image")
+    assert "or remove the mask" in message
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_read_dataset_refuses_image_and_mask_of_different_size(rgb_folder, split):
+    mask = rgb_folder / split / "masks" / f"{split}_0.png"
+    save_mask(mask, np.zeros((48, 80), np.uint8))
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message == f"{mask} is 80×48 px, but its image is 64×64 px: image and mask must have one size"
+
+
+def test_read_dataset_refuses_colour_mask(rgb_folder):
+    mask = rgb_folder / "val/masks/val_0.png"
+    save_mask(mask, np.zeros((64, 64, 3), np.uint8))
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(f"{mask} has 3 bands of uint8, but a mask must be one band of integer class indices")
+
+
+def test_read_dataset_refuses_float_mask(rgb_folder, save_tiff):
+    (rgb_folder / "val/masks/val_0.png").unlink()
+    mask = save_tiff(rgb_folder / "val/masks/val_0.tif", np.zeros((1, 64, 64), np.float32))
+    assert refusal(lambda: read_dataset(rgb_folder)).startswith(f"{mask} has 1 bands of float32, but a mask must be")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("content", [b"", b"this is no image"])
+def test_read_dataset_refuses_unreadable_file(rgb_folder, split, content):
+    image = rgb_folder / split / "images" / f"{split}_0.png"
+    image.write_bytes(content)
+    assert refusal(lambda: read_dataset(rgb_folder)) == f"{image} cannot be read as an image: replace or remove it"
+
+
+def test_read_dataset_refuses_other_bands(rgb_folder):
+    image = rgb_folder / "val/images/val_1.png"
+    save_mask(image, np.zeros((64, 64, 4), np.uint8))
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(f"{image} has 4 bands of uint8, but {rgb_folder / 'train/images/train_0.png'} has 3 of")
+    assert "same bands and type" in message
+
+
+def test_read_dataset_refuses_other_type(rgb_folder, save_tiff):
+    (rgb_folder / "test/images/test_0.png").unlink()
+    image = save_tiff(rgb_folder / "test/images/test_0.tif", np.zeros((3, 64, 64), np.uint16))
+    assert refusal(lambda: read_dataset(rgb_folder)).startswith(f"{image} has 3 bands of uint16, but ")
+
+
+def test_read_dataset_refuses_one_id_in_two_splits(rgb_folder):
+    for folder in ("images", "masks"):
+        shutil.copy(rgb_folder / f"train/{folder}/train_0.png", rgb_folder / f"test/{folder}/train_0.png")
+    message = refusal(lambda: read_dataset(rgb_folder))
+    copy, original = rgb_folder / "test/images/train_0.png", rgb_folder / "train/images/train_0.png"
+    assert message == f"{copy} and {original} share the id train_0: rename one of them"
+
+
+def test_read_dataset_refuses_one_id_with_two_suffixes(rgb_folder):
+    shutil.copy(rgb_folder / "train/images/train_0.png", rgb_folder / "train/images/train_0.jpg")
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.endswith("share the id train_0: keep one of them")
+    assert str(rgb_folder / "train/images/train_0.png") in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{classes: 2}", "is no JSON"),
+        ("", "is no JSON"),
+        ('["roof"]', "is ['roof'], but Input should be a valid dictionary"),
+        ('{"colour": 3}', "colour is 3, but Extra inputs are not permitted"),
+        ('{"scale": -1}', "scale is -1, but Input should be greater than 0"),
+        ('{"classes": ["roof"]}', "classes is ['roof'], but "),
+        ('{"ignore_index": 256}', "ignore_index is 256, but "),
+        ('{"colors_rgb": [[0, 0, 0], [1, 2]]}', "colors_rgb.1.2 is "),
+        ('{"bands": ["red", "green"]}', "names 2 bands, but the images have 3: name each band once"),
+        ('{"colors_rgb": [[0, 0, 0]]}', "has 1 colours for 2 classes: give one per class"),
+    ],
+)
+def test_read_dataset_refuses_bad_dataset_json(rgb_folder, content, words):
+    path = rgb_folder / "dataset.json"
+    path.write_text(content)
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(str(path))
+    assert words in message
+
+
+def test_read_dataset_refuses_dataset_json_that_is_no_text(rgb_folder):
+    (rgb_folder / "dataset.json").write_bytes(b"\xff\xfe\x00{")
+    assert "is no JSON" in refusal(lambda: read_dataset(rgb_folder))
+
+
+@pytest.mark.parametrize("color", [[0, 0, 256], [0, -1, 0]])
+def test_read_dataset_refuses_colours_outside_8_bits(rgb_folder, color):
+    (rgb_folder / "dataset.json").write_text(json.dumps({"colors_rgb": [[0, 0, 0], color]}))
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message.startswith(f"{rgb_folder / 'dataset.json'}: colors_rgb.1.")
+
+
+@pytest.mark.parametrize("value", [2, 7, 254])
+def test_decode_refuses_mask_value_that_is_no_class(rgb_folder, value):
+    mask = rgb_folder / "val/masks/val_1.png"
+    pixels = np.array(Image.open(mask))
+    pixels[10, 20] = value
+    save_mask(mask, pixels)
+    message = refusal(lambda: read_all(rgb_folder))
+    assert message.startswith(f"{mask} holds the value {value}, but a mask of 2 classes may hold 0 and 1 (or 255)")
+    assert "dataset.json" in message
+
+
+def test_decode_refuses_255_where_there_are_more_classes(band_folder):
+    mask = band_folder / "train/masks/train_0.png"
+    save_mask(mask, np.full((64, 64), 255, np.uint8))
+    message = refusal(lambda: read_all(band_folder))
+    assert f"{mask} holds the value 255, but a mask of 4 classes may hold 0 to 3 and 9 (ignored)" in message
+
+
+def test_decode_refuses_negative_mask_values(rgb_folder, save_tiff):
+    (rgb_folder / "train/masks/train_0.png").unlink()
+    mask = save_tiff(rgb_folder / "train/masks/train_0.tif", np.full((1, 64, 64), -1, np.int16))
+    assert f"{mask} holds the value -1" in refusal(lambda: read_all(rgb_folder))
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_decode_refuses_truncated_png(rgb_folder, split, folder):
+    path = rgb_folder / split / folder / f"{split}_0.png"
+    truncate(path, 0.6)
+    dataset = read_dataset(rgb_folder)  # the header is whole
+    assert refusal(lambda: decode_train_val(dataset)) == f"{path} is damaged or truncated: replace it"
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory, write_rgb, write_bands) -> dict[str, tuple[Dataset, Path, bytes]]:
+    """Per suffix a dataset, the image that a test may damage, and its content."""
+    found = {}
+    for suffix in ("png", "jpg", "tif"):
+        root = tmp_path_factory.mktemp(suffix)
+        folder = write_bands(root) if suffix == "tif" else write_rgb(root, suffix=f".{suffix}")
+        image = folder / "train/images" / f"train_0.{suffix}"
+        found[suffix] = (read_dataset(folder), image, image.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@given(share=st.floats(0, 0.999))
+def test_decode_refuses_images_truncated_anywhere(whole_files, suffix, share):
+    dataset, image, content = whole_files[suffix]
+    image.write_bytes(content[: int((len(content) - 8) * share)])
+    assert refusal(lambda: decode_train_val(dataset)) == f"{image} is damaged or truncated: replace it"
+
+
+@given(at=st.floats(0.1, 0.9), bit=st.integers(0, 7))
+def test_decode_refuses_png_with_a_flipped_bit(whole_files, at, bit):
+    dataset, image, content = whole_files["png"]
+    flipped = bytearray(content)
+    flipped[int(len(content) * at)] ^= 1 << bit
+    image.write_bytes(bytes(flipped))
+    assert refusal(lambda: decode_train_val(dataset)) == f"{image} is damaged or truncated: replace it"
+
+
+@given(at=st.floats(0.6, 0.9))
+def test_decode_refuses_jpeg_with_overwritten_bytes(whole_files, at):
+    dataset, image, content = whole_files["jpg"]
+    start = int(len(content) * at)
+    # two restart markers where the picture has none: libjpeg only warns
+    image.write_bytes(content[:start] + b"\xff\xd3\xff\xd5" + content[start + 4 :])
+    assert refusal(lambda: decode_train_val(dataset)) == f"{image} is damaged or truncated: replace it"

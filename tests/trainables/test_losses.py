@@ -1,0 +1,143 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.losses import dice_loss, segmentation_loss
+from trainables.tiles import IGNORE
+
+LOG_3 = math.log(3.0)
+
+
+def masks_of(*rows: list[int]) -> torch.Tensor:
+    return torch.tensor([rows], dtype=torch.uint8)
+
+
+# Probabilities 1/2, 1/4, 3/4, 3/4 where the truth is 1, 0, 1, 0
+BINARY_LOGITS = torch.tensor([[[[0.0, -LOG_3], [LOG_3, LOG_3]]]])
+BINARY_MASK = masks_of([1, 0], [1, 0])
+BINARY_BCE = (math.log(2) + math.log(4 / 3) + math.log(4 / 3) + math.log(4)) / 4
+# Overlap 1/2 + 3/4, total 9/4 + 2, and one pixel of smoothing
+BINARY_DICE = 1 - (2 * 1.25 + 1) / (4.25 + 1)
+
+# Softmax (1/2, 1/4, 1/4) where the truth is class 0, (1/5, 3/5, 1/5) where it is class 2; class 1 does not occur
+THREE_LOGITS = torch.tensor([[[[math.log(2), 0.0]], [[0.0, LOG_3]], [[0.0, 0.0]]]])
+THREE_MASK = masks_of([0, 2])
+THREE_ENTROPY = (math.log(2) + math.log(5)) / 2
+THREE_DICE = 1 - ((2 * 0.5 + 1) / (0.7 + 1 + 1) + 1 / (0.85 + 1) + (2 * 0.2 + 1) / (0.45 + 1 + 1)) / 3
+
+CASES = {
+    "binary": (BINARY_LOGITS, BINARY_MASK, BINARY_BCE, BINARY_DICE),
+    "three": (THREE_LOGITS, THREE_MASK, THREE_ENTROPY, THREE_DICE),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_loss_has_the_value_computed_by_hand(case, weight):
+    logits, masks, entropy, dice = CASES[case]
+    loss = segmentation_loss(logits, masks, weight)
+    assert (loss.shape, loss.dtype) == ((), torch.float32)
+    assert loss.item() == pytest.approx(weight * entropy + (1 - weight) * dice, rel=1e-5)
+
+
+def test_loss_of_weight_one_is_torchs_bce():
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(BINARY_LOGITS[:, 0], BINARY_MASK.float())
+    assert segmentation_loss(BINARY_LOGITS, BINARY_MASK, 1.0).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_loss_of_weight_one_is_torchs_cross_entropy():
+    expected = torch.nn.functional.cross_entropy(THREE_LOGITS, THREE_MASK.long())
+    assert segmentation_loss(THREE_LOGITS, THREE_MASK, 1.0).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_loss_of_weight_zero_is_dice():
+    truth = BINARY_MASK.float()[:, None]
+    expected = dice_loss(BINARY_LOGITS.sigmoid(), truth, torch.ones_like(BINARY_MASK, dtype=torch.bool))
+    assert segmentation_loss(BINARY_LOGITS, BINARY_MASK, 0.0).item() == expected.item()
+
+
+def test_loss_takes_any_integer_mask():
+    values = {segmentation_loss(THREE_LOGITS, THREE_MASK.to(t), 0.5).item() for t in (torch.uint8, torch.int64)}
+    assert len(values) == 1
+
+
+def test_loss_is_float32_for_half_precision_logits():
+    loss = segmentation_loss(BINARY_LOGITS.to(torch.bfloat16), BINARY_MASK, 0.5)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(0.5 * BINARY_BCE + 0.5 * BINARY_DICE, rel=0.01)
+
+
+def test_loss_pools_dice_over_the_batch():
+    # One tile all foreground, one all background, both predicted well: pooled Dice is no mean of two Dices
+    logits = torch.stack([torch.full((1, 2, 2), LOG_3), torch.full((1, 2, 2), -LOG_3)])
+    masks = torch.stack([torch.ones(2, 2, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.uint8)])
+    overlap, total = 4 * 0.75, 4 * 0.75 + 4 * 0.25 + 4
+    assert segmentation_loss(logits, masks, 0.0).item() == pytest.approx(1 - (2 * overlap + 1) / (total + 1), rel=1e-5)
+
+
+@given(num_outputs=st.sampled_from([1, 3]), weight=st.floats(0, 1), seed=st.integers(0, 1000), other=st.floats(-9, 9))
+def test_loss_never_sees_ignored_pixels(num_outputs, weight, seed, other):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, num_outputs, 4, 5, generator=generator)
+    masks = torch.randint(0, max(2, num_outputs), (2, 4, 5), generator=generator).to(torch.uint8)
+    masks[0, :2], masks[1, 3, 4] = IGNORE, IGNORE
+    ignored = (masks == IGNORE)[:, None].expand_as(logits)
+    changed = torch.where(ignored, torch.tensor(other), logits)
+    logits.requires_grad_()
+    loss = segmentation_loss(logits, masks, weight)
+    loss.backward()
+    assert segmentation_loss(changed, masks, weight).item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-7)
+    assert (logits.grad[ignored] == 0).all()
+    assert (logits.grad[~ignored] != 0).any()
+
+
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_loss_with_ignored_pixels_is_that_of_the_others(num_outputs):
+    logits = torch.randn(1, num_outputs, 4, 4, generator=torch.Generator().manual_seed(0))
+    masks = masks_of([0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1])
+    part = segmentation_loss(logits[:, :, :2], masks[:, :2], 0.4)
+    masks[:, 2:] = IGNORE
+    assert segmentation_loss(logits, masks, 0.4).item() == pytest.approx(part.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 3])
+@pytest.mark.parametrize("value", [0, 1, IGNORE])
+@pytest.mark.parametrize("size", [0.0, 5.0, 1e4])
+def test_loss_and_gradient_are_finite_for_constant_masks(num_outputs, value, size):
+    generator = torch.Generator().manual_seed(0)
+    logits = (size * torch.randn(2, num_outputs, 4, 4, generator=generator)).requires_grad_()
+    loss = segmentation_loss(logits, torch.full((2, 4, 4), value, dtype=torch.uint8), 0.5)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_loss_is_zero_where_everything_is_ignored(num_outputs):
+    logits = torch.randn(1, num_outputs, 2, 2, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((1, 2, 2), IGNORE, dtype=torch.uint8), 0.5)
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()
+
+
+@given(num_outputs=st.sampled_from([1, 3]), weight=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_loss_is_not_negative_and_falls_along_its_gradient(num_outputs, weight, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, num_outputs, 4, 4, generator=generator).requires_grad_()
+    masks = torch.randint(0, max(2, num_outputs), (1, 4, 4), generator=generator).to(torch.uint8)
+    loss = segmentation_loss(logits, masks, weight)
+    loss.backward()
+    assert loss.item() >= 0
+    assert (logits.grad != 0).all()
+    better = segmentation_loss(logits.detach() - logits.grad / logits.grad.norm() * 0.05, masks, weight)
+    assert better.item() < loss.item()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_loss_of_a_sure_and_right_prediction_is_almost_nothing(weight):
+    logits = (BINARY_MASK.float() * 2 - 1)[:, None] * 20
+    assert segmentation_loss(logits, BINARY_MASK, weight).item() < 1e-6

@@ -1,0 +1,155 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from trainables.metrics import confusion, constant_scores, scores
+from trainables.tiles import IGNORE
+
+TRUTH = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], np.uint8)
+PREDICTION = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]], np.uint8)
+EMPTY = np.zeros((4, 4), np.uint8)
+
+
+def score(prediction: np.ndarray, truth: np.ndarray, num_classes: int = 2):
+    return scores([confusion(prediction, truth, num_classes)])
+
+
+def masks(num_classes: int):
+    return arrays(np.uint8, (4, 4), elements=st.integers(0, num_classes - 1))
+
+
+def truths(num_classes: int):
+    return arrays(np.uint8, (4, 4), elements=st.sampled_from([*range(num_classes), IGNORE]))
+
+
+def test_confusion_counts_truth_in_rows_and_prediction_in_columns():
+    assert confusion(PREDICTION, TRUTH, 2).tolist() == [[9, 2], [2, 3]]
+
+
+def test_confusion_of_three_classes():
+    truth = np.array([[0, 1], [2, 2]], np.uint8)
+    prediction = np.array([[0, 2], [2, 1]], np.uint8)
+    assert confusion(prediction, truth, 3).tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 1]]
+
+
+def test_confusion_leaves_out_ignored_pixels():
+    truth = TRUTH.copy()
+    truth[0] = IGNORE
+    assert confusion(PREDICTION, truth, 2).tolist() == [[8, 1], [2, 1]]
+    assert confusion(PREDICTION, np.full_like(TRUTH, IGNORE), 2).sum() == 0
+
+
+def test_scores_of_one_tile_by_hand():
+    # 3 hits, 2 false positives, 2 misses
+    result = score(PREDICTION, TRUTH)
+    assert result.iou == pytest.approx(float(Fraction(3, 7)), abs=1e-15)
+    assert result.f1 == pytest.approx(float(Fraction(6, 10)), abs=1e-15)
+    assert result.tile_iou == (result.iou,)
+
+
+def test_scores_of_a_perfect_tile():
+    result = score(TRUTH, TRUTH)
+    assert (result.iou, result.f1, result.tile_iou) == (1, 1, (1,))
+
+
+def test_scores_average_binary_tiles_and_do_not_pool_them():
+    big_truth, big_prediction = np.ones((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    big_prediction[:2] = 1  # 16 of 64
+    result = scores([confusion(PREDICTION, TRUTH, 2), confusion(big_prediction, big_truth, 2)])
+    assert result.iou == pytest.approx(float((Fraction(3, 7) + Fraction(1, 4)) / 2))
+    assert result.f1 == pytest.approx(float((Fraction(6, 10) + Fraction(2, 5)) / 2))
+    assert result.tile_iou == pytest.approx((3 / 7, 1 / 4))
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "expected"), [(EMPTY, EMPTY, 1.0), (PREDICTION, EMPTY, 0.0), (EMPTY, TRUTH, 0.0)]
+)
+def test_scores_of_tiles_without_positives(prediction, truth, expected):
+    result = score(prediction, truth)
+    assert (result.iou, result.f1) == (expected, expected)
+
+
+def test_scores_of_a_tile_whose_positives_are_ignored():
+    truth = TRUTH.copy()
+    truth[TRUTH == 1] = IGNORE
+    assert score(EMPTY, truth).iou == 1
+    assert score(TRUTH, truth).iou == 1  # what it claims lies on ignored pixels
+    assert score(PREDICTION, truth).iou == 0
+
+
+def test_scores_pool_classes_over_tiles():
+    # Counted over both tiles together; class 3 occurs nowhere
+    truth = [np.array([[0, 0], [1, 1]], np.uint8), np.array([[1, 2], [2, 2]], np.uint8)]
+    prediction = [np.array([[0, 0], [1, 0]], np.uint8), np.array([[2, 2], [2, 2]], np.uint8)]
+    result = scores([confusion(p, t, 4) for p, t in zip(prediction, truth, strict=True)])
+    # hits 2, 1, 3; pixels in truth or prediction 3, 3, 4
+    assert result.iou == pytest.approx(float((Fraction(2, 3) + Fraction(1, 3) + Fraction(3, 4)) / 3))
+    assert result.f1 == pytest.approx(float((Fraction(4, 5) + Fraction(1, 2) + Fraction(6, 7)) / 3))
+    # each tile by itself: (2/3, 1/2) and (0, 3/4)
+    assert result.tile_iou == pytest.approx((float(Fraction(7, 12)), float(Fraction(3, 8))))
+
+
+def test_scores_count_a_class_that_is_only_predicted():
+    result = score(np.array([[0, 2]], np.uint8), np.array([[0, 0]], np.uint8), 3)
+    assert result.iou == pytest.approx((1 / 2 + 0) / 2)  # class 0 and class 2; class 1 is nowhere
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_scores_of_all_ignored_tiles_are_one(num_classes):
+    result = score(EMPTY, np.full((4, 4), IGNORE, np.uint8), num_classes)
+    assert (result.iou, result.f1) == (1, 1)
+
+
+@given(prediction=masks(2), truth=truths(2))
+def test_scores_of_a_binary_tile_obey_their_law(prediction, truth):
+    result = score(prediction, truth)
+    assert 0 <= result.iou <= result.f1 <= 1
+    assert result.f1 == pytest.approx(2 * result.iou / (1 + result.iou))
+
+
+@given(prediction=masks(2), truth=masks(2))
+def test_scores_of_a_binary_tile_are_those_of_sets(prediction, truth):
+    claimed, real = (set(np.flatnonzero(mask)) for mask in (prediction, truth))
+    expected = Fraction(len(claimed & real), len(claimed | real)) if claimed | real else Fraction(1)
+    assert score(prediction, truth).iou == pytest.approx(float(expected), abs=1e-15)
+
+
+@given(pairs=st.lists(st.tuples(masks(4), truths(4)), min_size=1, max_size=4))
+def test_scores_of_more_classes_stay_in_their_ranges(pairs):
+    result = scores([confusion(prediction, truth, 4) for prediction, truth in pairs])
+    assert 0 <= result.iou <= result.f1 + 1e-12
+    assert result.f1 <= 1
+    assert len(result.tile_iou) == len(pairs)
+    assert all(0 <= iou <= 1 for iou in result.tile_iou)
+
+
+@given(prediction=masks(3), truth=truths(3))
+def test_scores_are_symmetric_in_the_order_of_classes(prediction, truth):
+    order = np.array([2, 0, 1], np.uint8)
+    renamed = np.where(truth == IGNORE, IGNORE, order[np.minimum(truth, 2)]).astype(np.uint8)
+    assert score(order[prediction], renamed, 3).iou == pytest.approx(score(prediction, truth, 3).iou)
+
+
+@given(truth=st.lists(masks(2), min_size=1, max_size=4))
+def test_constant_scores_of_binary_masks_are_the_mean_positive_share(truth):
+    # A tile of background alone is all false positives: 0, which is its share too
+    label, result = constant_scores(truth, 2)
+    assert label == 1
+    assert result.iou == pytest.approx(np.mean([mask.mean() for mask in truth]))
+
+
+def test_constant_scores_leave_out_ignored_pixels():
+    truth = TRUTH.copy()
+    truth[2:] = IGNORE
+    assert constant_scores([truth], 2)[1].iou == pytest.approx(4 / 8)
+
+
+def test_constant_scores_take_the_best_class():
+    truth = np.array([[0, 0, 0, 2, 2, 2, 2, 2]], np.uint8)
+    label, result = constant_scores([truth], 3)
+    assert label == 2
+    assert result.iou == pytest.approx((0 + 5 / 8) / 2)  # classes 0 and 2 occur

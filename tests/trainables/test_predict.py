@@ -1,0 +1,225 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from trainables.losses import segmentation_loss
+from trainables.metrics import confusion, scores
+from trainables.predict import (
+    PALETTE,
+    evaluate,
+    overlay,
+    predict_logits,
+    side_by_side,
+    to_classes,
+    to_rgb,
+    to_tensor,
+)
+from trainables.tiles import IGNORE, DatasetInfo
+
+CPU = torch.device("cpu")
+INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
+THREE = DatasetInfo(classes=("a", "b", "c"), bands=("red", "green", "blue"), scale=1 / 255)
+
+
+class Recorder(nn.Module):
+    """Gives its input back and remembers its shape and the modes it ran in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+        self.modes: list[tuple[bool, bool]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(x.shape))
+        self.modes.append((self.training, torch.is_inference_mode_enabled()))
+        return x
+
+
+class Brightness(nn.Module):
+    """Foreground where the first band is above one half."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1] - 0.5
+
+
+@given(
+    height=st.integers(1, 70), width=st.integers(1, 70), stride=st.sampled_from([1, 8, 16, 32]), seed=st.integers(0, 9)
+)
+def test_predict_logits_gives_every_pixel_back_exactly(height, width, stride, seed):
+    image = np.random.default_rng(seed).integers(0, 65536, (height, width, 4)).astype(np.uint16)
+    model = Recorder()
+    logits = predict_logits(model, image, scale=1.0, stride=stride, device=CPU)
+    assert logits.dtype == torch.float32
+    assert np.array_equal(logits.numpy(), image.transpose(2, 0, 1).astype(np.float32))
+    shape = model.shapes[0]
+    assert shape == (1, 4, -(-height // stride) * stride, -(-width // stride) * stride)
+
+
+def test_predict_logits_pads_with_reflections_at_the_bottom_and_right():
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
+    seen: list[torch.Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return x
+
+    predict_logits(Spy(), image, scale=1.0, stride=4, device=CPU)
+    assert seen[0][0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [0, 1, 2, 1], [3, 4, 5, 4]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_to_tensor_scales_any_type(dtype):
+    image = np.arange(12).reshape(2, 2, 3).astype(dtype)
+    tensor = to_tensor(image, 0.5, CPU)
+    assert (tensor.shape, tensor.dtype) == ((1, 3, 2, 2), torch.float32)
+    assert np.array_equal(tensor[0].numpy(), image.transpose(2, 0, 1) * np.float32(0.5))
+
+
+def test_to_tensor_takes_windows_that_are_views():
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)[1:3, 1:3]
+    assert np.array_equal(to_tensor(image, 1.0, CPU)[0].numpy(), image.transpose(2, 0, 1))
+
+
+def test_to_classes_is_above_one_half_or_the_largest():
+    binary = torch.tensor([[[-0.1, 0.0], [0.1, 5.0]]])
+    assert to_classes(binary).tolist() == [[0, 0], [1, 1]]
+    three = torch.tensor([[[1.0, 0.0]], [[0.5, 2.0]], [[0.9, 3.0]]])
+    assert to_classes(three).tolist() == [[0, 2]]
+    assert to_classes(binary).dtype == np.uint8
+
+
+def test_evaluate_scores_whole_tiles(tiles):
+    result = evaluate(Brightness(), tiles.val, tiles.info, stride=24, bce_weight=0.5, device=CPU)
+    expected = [(image[..., 0] > 127).astype(np.uint8) for image in tiles.val.images]
+    assert all(np.array_equal(one, other) for one, other in zip(result.predictions, expected, strict=True))
+    assert result.scores == scores([confusion(p, t, 2) for p, t in zip(expected, tiles.val.masks, strict=True)])
+    assert 0 < result.scores.iou < 1
+    losses = [
+        segmentation_loss(
+            torch.from_numpy(image[None, None, ..., 0] / np.float32(255)) - 0.5, torch.from_numpy(mask)[None], 0.5
+        ).item()
+        for image, mask in zip(tiles.val.images, tiles.val.masks, strict=True)
+    ]
+    assert result.loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_evaluate_of_a_perfect_model_is_one(tiles):
+    painted = replace(
+        tiles.val, images=tuple(np.repeat(m[..., None] * np.uint8(255), 3, axis=2) for m in tiles.val.masks)
+    )
+    result = evaluate(Brightness(), painted, tiles.info, stride=16, bce_weight=1.0, device=CPU)
+    assert (result.scores.iou, result.scores.f1) == (1, 1)
+
+
+def test_evaluate_leaves_ignored_pixels_out(tiles):
+    masks = [mask.copy() for mask in tiles.val.masks]
+    for mask, image in zip(masks, tiles.val.images, strict=True):
+        mask[(image[..., 0] > 127) != (mask == 1)] = IGNORE  # every pixel that the model gets wrong
+    result = evaluate(
+        Brightness(), replace(tiles.val, masks=tuple(masks)), tiles.info, stride=16, bce_weight=0.5, device=CPU
+    )
+    assert result.scores.iou == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluate_puts_the_models_mode_back(tiles, training):
+    model = nn.Sequential(Recorder(), Brightness()).train(training)
+    evaluate(model, tiles.val, tiles.info, stride=16, bce_weight=0.5, device=CPU)
+    assert model[0].modes == [(False, True)] * 2
+    assert model.training is training
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_evaluate_puts_the_mode_back_after_an_error(tiles):
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("broken")
+
+    model = Broken().train()
+    with pytest.raises(RuntimeError, match="broken"):
+        evaluate(model, tiles.val, tiles.info, stride=16, bce_weight=0.5, device=CPU)
+    assert model.training
+
+
+# For the eye
+
+
+def test_overlay_tints_half_and_leaves_background_and_ignored_alone():
+    rgb = np.full((1, 4, 3), 100, np.uint8)
+    classes = np.array([[0, 1, 2, IGNORE]], np.uint8)
+    tinted = overlay(rgb, classes, THREE)
+    # PALETTE: class 1 (230, 57, 70), class 2 (69, 123, 157)
+    assert tinted[0].tolist() == [[100, 100, 100], [165, 78, 85], [84, 111, 128], [100, 100, 100]]
+    assert tinted.dtype == np.uint8
+    assert (rgb == 100).all()
+
+
+def test_overlay_takes_the_datasets_colours():
+    info = THREE.model_copy(update={"colors_rgb": ((9, 9, 9), (255, 0, 0), (0, 0, 255))})
+    tinted = overlay(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 2]], np.uint8), info)
+    assert tinted[0].tolist() == [[0, 0, 0], [127, 0, 0], [0, 0, 127]]
+
+
+def test_overlay_has_a_colour_for_any_number_of_classes():
+    info = DatasetInfo(classes=tuple(f"class {i}" for i in range(15)))
+    tinted = overlay(np.zeros((1, 15, 3), np.uint8), np.arange(15, dtype=np.uint8)[None], info)
+    assert (tinted[0, 1:].max(axis=1) > 0).all()
+    period = len(PALETTE) - 1
+    assert np.array_equal(tinted[0, 1], tinted[0, 1 + period])
+
+
+def test_to_rgb_shows_photographs_as_they_are(tiles):
+    assert np.array_equal(to_rgb(tiles.val.images[0], tiles.info), tiles.val.images[0])
+
+
+def test_to_rgb_finds_bands_by_name():
+    image = np.arange(8, dtype=np.uint8).reshape(1, 2, 4)
+    info = DatasetInfo(bands=("nir", "blue", "green", "red"))
+    assert to_rgb(image, info).tolist() == [[[3, 2, 1], [7, 6, 5]]]
+
+
+@pytest.mark.parametrize(("bands", "chosen"), [(1, [0, 0, 0]), (2, [0, 1, 1]), (5, [0, 1, 2])])
+def test_to_rgb_takes_the_first_bands_without_names(bands, chosen):
+    image = np.arange(bands, dtype=np.uint8).reshape(1, 1, bands)
+    info = DatasetInfo(bands=tuple(f"band{i}" for i in range(bands)))
+    assert to_rgb(image, info)[0, 0].tolist() == chosen
+
+
+def test_to_rgb_stretches_uint16_between_percentiles():
+    # 0 … 10000 in steps of 100: the 2nd percentile is 200, the 98th 9800
+    image = np.repeat(np.arange(0, 10001, 100, dtype=np.uint16)[None, :, None], 3, axis=2)
+    shown = to_rgb(image, INFO)
+    assert shown.dtype == np.uint8
+    assert shown[0, [0, 2], 0].tolist() == [0, 0]
+    assert shown[0, [98, 100], 0].tolist() == [255, 255]
+    assert shown[0, 50, 0] == 127  # (5000 - 200) / 9600 of 255
+    assert (np.diff(shown[0, :, 0].astype(int)) >= 0).all()
+
+
+def test_to_rgb_of_a_constant_image_is_finite():
+    assert (to_rgb(np.full((4, 4, 3), 700, np.uint16), INFO) == 0).all()
+
+
+def test_side_by_side_shows_image_truth_and_prediction(tiles):
+    image, truth = tiles.val.images[0], tiles.val.masks[0]
+    prediction = np.zeros_like(truth)
+    shown = side_by_side(image, truth, prediction, tiles.info)
+    assert (shown.shape, shown.dtype) == ((64, 3 * 64 + 16, 3), np.uint8)
+    assert np.array_equal(shown[:, :64], image)
+    assert np.array_equal(shown[:, 72:136], overlay(image, truth, tiles.info))
+    assert np.array_equal(shown[:, 144:], image)
+    assert (shown[:, 64:72] == 255).all()
+
+
+def test_side_by_side_takes_other_bands(band_tiles):
+    image, truth = band_tiles.val.images[0], band_tiles.val.masks[0]
+    shown: Any = side_by_side(image, truth, truth, band_tiles.info)
+    assert np.array_equal(shown[:, 72:136], shown[:, 144:])
+    assert not np.array_equal(shown[:, :64], shown[:, 144:])

@@ -1,0 +1,212 @@
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from trainables import weights as weights_module
+from trainables.architectures import ARCHITECTURES
+from trainables.errors import UserError
+from trainables.model_spec import ModelSpec
+from trainables.weights import digest, fetch_weights, read_state
+
+PRETRAINED = [name for name, row in ARCHITECTURES.items() if row.encoder == "resnet34"]
+
+
+def refusal(action: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """An empty cache, and a hub at a loopback port where nobody listens."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as closed:  # bound and not listening, so that nobody else takes the port
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setattr(weights_module.hub_constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(weights_module.hub_constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield
+
+
+# Into the encoder
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_weights_of_a_file_land_in_the_encoder(name, suffix, resnet34_state, tmp_path):
+    path = tmp_path / f"resnet34{suffix}"
+    if suffix == ".safetensors":
+        save_file(resnet34_state, path)
+    else:
+        torch.save(resnet34_state, path)
+    torch.manual_seed(5)
+    model = ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(path)))
+    loaded = model.encoder.state_dict()
+    assert set(loaded) == set(resnet34_state)
+    assert all(torch.equal(loaded[key], value) for key, value in resnet34_state.items())
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_weights_of_a_file_leave_the_decoder_random(name, resnet34_file):
+    def decoder(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        model = ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(resnet34_file)))
+        return torch.cat([parameter.flatten() for parameter in model.decoder.parameters()])
+
+    assert torch.equal(decoder(0), decoder(0))
+    assert not torch.equal(decoder(0), decoder(1))
+
+
+def test_weights_of_three_bands_are_adapted_to_four(resnet34_file, resnet34_state):
+    model = ARCHITECTURES["unet_resnet34"].build(ModelSpec(num_bands=4, num_outputs=1, weights=str(resnet34_file)))
+    first, three = model.encoder.conv1.weight, resnet34_state["conv1.weight"]
+    # smp repeats the three bands and rescales by 3/4, so that activations keep their size
+    assert first.shape == (64, 4, 7, 7)
+    assert torch.allclose(first[:, :3], three * 0.75)
+    assert torch.allclose(first[:, 3], three[:, 0] * 0.75)
+    assert torch.equal(model.encoder.state_dict()["layer4.2.conv2.weight"], resnet34_state["layer4.2.conv2.weight"])
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_weights_of_another_encoder_are_refused(name, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"conv1.weight": torch.zeros(3)}, path)
+    message = refusal(lambda: ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(path))))
+    assert message == f"{path} does not fit a resnet34 encoder: pass a state dict of resnet34"
+
+
+def test_unet_takes_no_weights():
+    model = ARCHITECTURES["unet"].build(ModelSpec(num_bands=3, num_outputs=1, weights="nowhere.pth", small=True))
+    assert model.head.out_channels == 1
+
+
+# Where they come from
+
+
+def test_fetch_weights_of_none_is_no_file():
+    assert fetch_weights("none", "resnet34") is None
+
+
+def test_fetch_weights_of_a_path_is_that_file(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"x")
+    assert fetch_weights(str(path), "resnet34") == path
+
+
+def test_fetch_weights_refuses_what_is_no_file(tmp_path):
+    for weights in (str(tmp_path / "nowhere.pth"), str(tmp_path)):
+        message = refusal(lambda w=weights: fetch_weights(w, "resnet34"))
+        assert message == f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"
+
+
+def test_fetch_weights_without_a_network_is_refused_at_once(no_hub):
+    started = time.monotonic()
+    message = refusal(lambda: fetch_weights("imagenet", "resnet34"))
+    assert time.monotonic() - started < 6  # its client alone would try for 24 s
+    assert message.startswith("--weights imagenet needs smp-hub/resnet34.imagenet of the Hugging Face hub")
+    assert "hf download smp-hub/resnet34.imagenet model.safetensors --revision " in message
+    assert "--weights PATH" in message
+
+
+def test_fetch_weights_takes_a_cached_file_without_a_network(no_hub, tmp_path):
+    settings = weights_module.smp.encoders.encoders["resnet34"]["pretrained_settings"]["imagenet"]
+    folder = (
+        tmp_path / "cache" / f"models--{settings['repo_id'].replace('/', '--')}" / "snapshots" / settings["revision"]
+    )
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"cached")
+    path = fetch_weights("imagenet", "resnet34")
+    assert path is not None
+    assert path.read_bytes() == b"cached"
+
+
+def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_path):
+    asked: list[bool] = []
+
+    def download(repo: str, filename: str, *, revision: str, local_files_only: bool = False) -> str:
+        asked.append(local_files_only)
+        if local_files_only:
+            raise weights_module.LocalEntryNotFoundError("not in the cache")
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(weights_module.huggingface_hub, "hf_hub_download", download)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(weights_module.hub_constants, "ENDPOINT", endpoint)
+        assert fetch_weights("imagenet", "resnet34") == tmp_path / "model.safetensors"
+    assert asked == [True, False]
+
+
+# What is in a file
+
+
+def test_read_state_reads_both_formats_alike(tmp_path):
+    state = {"a": torch.arange(4.0), "b.c": torch.ones(2, 2, dtype=torch.int64)}
+    save_file(state, tmp_path / "w.safetensors")
+    for suffix in (".pt", ".pth"):
+        torch.save(state, tmp_path / f"w{suffix}")
+    for path in sorted(tmp_path.iterdir()):
+        read = read_state(path)
+        assert set(read) == set(state)
+        assert all(torch.equal(read[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(2)], {"model": {"a": torch.zeros(2)}}, {"epoch": 3}, torch.zeros(2)])
+def test_read_state_refuses_other_content(tmp_path, content):
+    path = tmp_path / "w.pth"
+    torch.save(content, path)
+    assert refusal(lambda: read_state(path)).startswith(f"{path} holds no plain state dict of tensors: save ")
+
+
+def test_read_state_refuses_to_unpickle_code(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"a": Path("x")}, path)
+    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello world",
+        b"this is no checkpoint",
+        b"GIF89a",
+        b"\x89PNG\r\n",
+        b"PK\x03\x04",
+        b"\x80\x04\x88\xff",
+        b"{}",
+    ],
+)
+def test_read_state_refuses_files_of_any_other_kind(tmp_path, suffix, content):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_read_state_refuses_half_a_file(tmp_path, suffix):
+    path, state = tmp_path / f"w{suffix}", {"a": torch.arange(1000.0)}
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
+
+
+def test_digest_is_sha256_of_the_bytes(tmp_path):
+    (tmp_path / "w").write_bytes(b"abc")
+    # FIPS 180-2, example B.1
+    assert digest(tmp_path / "w") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
