@@ -43,7 +43,7 @@ def starting_points(space: Mapping[str, BaseDistribution], num_points: int, seed
     """The first points of a search: the recipe, then a scrambled Sobol sequence.
 
     The sequence lies in the unit cube and depends on `seed` alone, so that all arms start from the same points relative
-    to their ranges.
+    to their ranges. Where a range excludes the recipe's value, its middle stands in.
 
     Args:
         space: The ranges.
@@ -55,7 +55,10 @@ def starting_points(space: Mapping[str, BaseDistribution], num_points: int, seed
     num_sequence = num_points - 1
     power = max(0, math.ceil(math.log2(max(1, num_sequence))))  # Sobol sequences are balanced at powers of two
     cube = qmc.Sobol(len(space), rng=seed).random_base2(power)[:num_sequence]
-    recipe = {name: RECIPE_POINT.get(name, _at(distribution, 0.5)) for name, distribution in space.items()}
+    recipe = {
+        name: RECIPE_POINT[name] if _allows(distribution, RECIPE_POINT.get(name)) else _at(distribution, 0.5)
+        for name, distribution in space.items()
+    }
     return [
         recipe,
         *({n: _at(d, float(u)) for (n, d), u in zip(space.items(), row, strict=True)} for row in cube),
@@ -68,6 +71,14 @@ def readable(distribution: BaseDistribution) -> str:
         return " | ".join(str(choice) for choice in distribution.choices)
     assert isinstance(distribution, FloatDistribution)
     return f"{distribution.low:g} … {distribution.high:g}{' (log)' if distribution.log else ''}"
+
+
+def _allows(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a range has the value; None is in none."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution)
+    return value is not None and distribution.low <= value <= distribution.high
 
 
 def _at(distribution: BaseDistribution, u: float) -> Any:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from studies.worker import Trial, WorkerSettings, evaluate_selected, stop_file, 
 from trainables.errors import UserError
 from trainables.tiles import TrainVal
 
+CONNECT_TIMEOUT_SECONDS = 5.0
+
 WORKER_ENVIRONMENT = {
     # glibc gives large blocks back to the system and faults them in again for every draw otherwise
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
@@ -51,6 +54,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
     try:
+        _probe(address)
         ray.init(
             address="local" if address is None else address,
             log_to_driver=False,
@@ -59,9 +63,12 @@ def ray_session(address: str | None) -> Iterator[None]:
             runtime_env={"env_vars": WORKER_ENVIRONMENT},
             **local,
         )
-    except ConnectionError as error:
+    except (ConnectionError, OSError, ValueError) as error:
+        if address is None:
+            raise
         raise UserError(
-            f"--address {address} answers no Ray driver: start a cluster (`ray start --head`) or leave --address out"
+            f"--address {address} answers no Ray driver: give auto or HOST:PORT of a cluster that was started with "
+            "`ray start --head`, or leave --address out"
         ) from error
     try:
         yield
@@ -100,7 +107,7 @@ def run_trials(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Scheduler(coordinator, searcher),
+            scheduler=_Scheduler(coordinator, searcher, settings.out),
             num_samples=-1,
             reuse_actors=True,
         ),
@@ -131,6 +138,14 @@ def evaluate_all(selected: dict[Arm, Progress], tiles: TrainVal, out: Path, slot
         for arm, progress in selected.items()
     }
     return {arm: ray.get(reference) for arm, reference in running.items()}
+
+
+def _probe(address: str | None) -> None:
+    """Raises OSError or ValueError at once where nothing listens; Ray would try for minutes (seen)."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
 
 
 class NotPickled:
@@ -167,6 +182,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         """Only what the scheduler did not hear of: a worker that was lost or could not start."""
         if error and trial_id in self.keys:
             self._coordinator.fail(*self.keys[trial_id], "failed", "its worker was lost or could not start")
+            _keep_leader(self._coordinator, self.keys[trial_id][0], self._stop.parent)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -178,25 +194,36 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
 class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
     """Hands Tune's results to the coordinator and its decisions back; trials report all that ends them here."""
 
-    def __init__(self, coordinator: Coordinator, searcher: _Searcher):
+    def __init__(self, coordinator: Coordinator, searcher: _Searcher, out: Path):
         super().__init__()
-        self._coordinator, self._searcher = coordinator, searcher
+        self._coordinator, self._searcher, self._out = coordinator, searcher, out
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         arm, number = self._searcher.keys[trial.trial_id]
         if "error" in result:
             self._coordinator.fail(arm, number, result["error"], result["reason"], result["details"])
-            return str(TrialScheduler.STOP)
-        ends = self._coordinator.report(
-            arm,
-            number,
-            result["epoch"],
-            result["best"],
-            result["best_epoch"],
-            result["ended"],
-            result["seconds"],
-        )
+            ends = True
+        else:
+            ends = self._coordinator.report(
+                arm,
+                number,
+                result["epoch"],
+                result["best"],
+                result["best_epoch"],
+                result["ended"],
+                result["seconds"],
+            )
+        if ends:
+            _keep_leader(self._coordinator, arm, self._out)
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
+
+
+def _keep_leader(coordinator: Coordinator, arm: Arm, out: Path) -> None:
+    """Removes the checkpoints of the arm's ended trials but its best so far: each takes some 100 MB."""
+    leader = coordinator.selection(arm)
+    for progress in coordinator.of_arm(arm):
+        if progress.outcome is not None and progress is not leader:
+            shutil.rmtree(trial_folder(out, arm.name, progress.assignment.number), ignore_errors=True)
 
 
 @contextlib.contextmanager

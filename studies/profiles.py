@@ -39,7 +39,7 @@ PROFILES: dict[ProfileName, Profile] = {
         study={"trials": 5, "grace_epochs": 2, "reduction_factor": 2, "weights": "none"},
         recipe={
             "epochs": 8,
-            "draws_per_epoch": 128,
+            "draws_per_epoch": 96,
             "batch_size": 8,
             "window_px": 128,
             "val_center_px": 512,

@@ -109,7 +109,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
             display.close()
             for progress in coordinator.trials.values():
                 tracking.log_trial(log, progress)
-            selected = _select(coordinator, out)
+            selected = {arm: best for arm in arms if (best := coordinator.selection(arm)) is not None}
             if complete:
                 console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
                 _finish_selection(selected, prepared, out, slots, log)
@@ -157,18 +157,6 @@ def _prepare(spec: StudySpec, console: Console) -> _Prepared:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     return _Prepared(spec=spec, tiles=tiles, weights_digest=weights_digest, provenance=provenance)
-
-
-def _select(coordinator: Coordinator, out: Path) -> dict[Arm, Progress]:
-    """Each arm's selected trial; the other trials' checkpoints are removed."""
-    selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
-    for arm, number in coordinator.trials:
-        folder = trial_folder(out, arm.name, number)
-        if arm in selected and selected[arm].assignment.number != number:
-            (folder / BEST).unlink(missing_ok=True)
-            if folder.exists():
-                folder.rmdir()
-    return selected
 
 
 def _finish_selection(

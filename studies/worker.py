@@ -1,6 +1,7 @@
 """A trial inside a Ray worker: the fit loop's generator behind Tune's class API, with its W&B run."""
 
 import os
+import platform
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,5 +193,6 @@ def _wandb_config(settings: WorkerSettings, arm: str, number: int, config: Trial
             "bce_weight": config.bce_weight,
         },
         "device": device(),
+        "worker": f"{platform.node()}/{os.getpid()}",
         "trial_config": config.model_dump(mode="json"),
     }

@@ -1,7 +1,7 @@
 """Checkpoints on disk: written whole or not at all, holding tensors and plain values only."""
 
 import os
-import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from trainables.tiles import DatasetInfo
 NEWEST = "newest.pt"
 BEST = "best.pt"
 
+_CONTENT = {
+    NEWEST: {"config", "records", "model", "ema", "optimizer", "schedule", "scaler"},
+    BEST: {"config", "info", "epoch", "metrics", "model"},
+}
+
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` beside `path` and renames, so that a reader or a crash never sees half a file."""
@@ -29,19 +34,27 @@ def save(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, kind: str | None = None) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
 
+    Args:
+        path: The file.
+        kind: `BEST` or `NEWEST`: what it must hold; None for anything.
+
     Raises:
-        UserError: There is no such file, or it is damaged.
+        UserError: There is no such file, it is damaged, or of another kind.
     """
+    needed = set() if kind is None else _CONTENT[kind]
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch warns of odd bytes before it refuses them
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist, but must be a checkpoint: check the path") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what torch raises depends on the bytes that it meets
         raise UserError(f"{path} is damaged or no checkpoint: use another one") from error
-    assert isinstance(content, dict)
+    if not isinstance(content, dict) or not needed <= content.keys():
+        raise UserError(f"{path} is no {kind or 'checkpoint'} of a trial: use another one")
     return content
 
 
@@ -82,7 +95,7 @@ def load_model(path: Path) -> TrainedModel:
     Raises:
         UserError: The file is missing or damaged.
     """
-    content = load(path)
+    content = load(path, BEST)
     config = TrialConfig.model_validate_json(content["config"])
     info = DatasetInfo.model_validate_json(content["info"])
     num_bands = len(info.bands)

@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     Source: AdamW, decay, patience, plateau, draws, batch and freezing as in the reference study on 24 roof tiles.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(default=60, ge=1, description="epochs of a trial that runs its course")
     draws_per_epoch: int = Field(default=400, ge=2, description="augmented samples per epoch, with replacement")
@@ -63,7 +63,7 @@ class Recipe(BaseModel):
 class TrialConfig(BaseModel):
     """One trial: an architecture, a data budget, hyperparameters, the recipe and the seed of its initialisation."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     architecture: ArchitectureName
     tiles: int = Field(ge=1)

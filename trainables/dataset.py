@@ -22,6 +22,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from trainables.errors import UserError
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
 
+Image.MAX_IMAGE_PIXELS = None  # satellite scenes are no decompression bombs
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 

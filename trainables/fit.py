@@ -45,7 +45,7 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
         if min(sides) % stride:
             raise UserError(
                 f"tile side is {min(sides)} px, but {config.architecture} needs a multiple of {stride}: "
-                f"set --window-px {min(sides) // stride * stride} to cut windows"
+                f"{_advice(min(sides), stride, 'set --window-px {} to cut windows')}"
             )
         return
     if recipe.window_px % stride:
@@ -56,8 +56,15 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
     if recipe.window_px > min(sides):
         raise UserError(
             f"--window-px is {recipe.window_px}, but the smallest train tile has a side of {min(sides)} px: "
-            f"use {min(sides) // stride * stride} or less"
+            f"{_advice(min(sides), stride, 'use {} or less')}"
         )
+
+
+def _advice(side_px: int, stride: int, words: str) -> str:
+    """What to do about tiles of this side: `words` with the largest window that fits, if one does."""
+    if side_px < stride:
+        return f"use tiles of {stride} px or more"
+    return words.format(side_px // stride * stride)
 
 
 def fit(
@@ -93,7 +100,9 @@ def fit(
     check(config, tiles)
     trial = TrainingState(config, tiles, torch.device(device))
     if resume is not None:
-        trial.load_state(ckpt.load(resume), resume)
+        trial.load_state(ckpt.load(resume, ckpt.NEWEST), resume)
+    if trial.records and trial.records[-1].ended:
+        return
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
     source = DrawSource(
         trial.tiles,
@@ -134,6 +143,8 @@ def fit(
                     bce_weight=config.bce_weight,
                     device=trial.device,
                 )
+            if not math.isfinite(result.loss):  # the last step of the epoch may have lost the weights
+                raise DivergedError(f"the validation loss is {result.loss} in epoch {epoch}")
             metrics = {
                 "train/loss": mean_loss,
                 "val/loss": result.loss,

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from trainables.errors import UserError
 
 IGNORE = 255
 """Value of ignored pixels in decoded masks, whatever the files use."""
+
+
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class DatasetInfo(BaseModel):
@@ -35,7 +38,7 @@ class DatasetInfo(BaseModel):
     bands: tuple[str, ...] = Field(default=(), validate_default=False)
     scale: float | None = Field(default=None, gt=0)
     ignore_index: int | None = Field(default=None, ge=0, le=IGNORE)
-    colors_rgb: tuple[tuple[int, int, int], ...] | None = None
+    colors_rgb: tuple[tuple[Level, Level, Level], ...] | None = None
     metres_per_pixel: float | None = Field(default=None, gt=0)
     groups: dict[str, str] = {}
     source: str | None = None

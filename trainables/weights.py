@@ -1,9 +1,9 @@
 """Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
 
 import hashlib
-import pickle
 import socket
 import urllib.request
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +12,6 @@ import segmentation_models_pytorch as smp
 import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from trainables.errors import UserError
@@ -66,8 +65,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path, device="cpu")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch warns of odd bytes before it refuses them
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what torch raises depends on the bytes that it meets
         raise UserError(f"{path} is damaged or no state dict of tensors: pass a .safetensors or .pth file") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no plain state dict of tensors: save `encoder.state_dict()` and pass that")
