@@ -22,6 +22,7 @@ _PICTURES_PER_ROW = 3
 _PICTURE_WIDTH, _HEADING, _MARGIN = 4.2, 0.3, 0.15  # inches
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _PNG_DPI = 160
+_JPG_DPI = 110
 
 
 def iou_by_architecture(logs: Logs) -> Figure:
@@ -29,7 +30,8 @@ def iou_by_architecture(logs: Logs) -> Figure:
 
     Filled dots are trials that ran their course, hollow ones were stopped early; failed trials have none. The selected
     trial is a large diamond with the full-resolution val IoU of its best checkpoint as a number, and as a bar where the
-    trials were judged by another metric. The dashed line is the trivial predictor, at full resolution.
+    trials were judged by another metric. The dashed line is the trivial predictor on the pixels that the trials were
+    judged on.
     """
     study = logs.study
     looks = _looks(logs)
@@ -44,7 +46,7 @@ def iou_by_architecture(logs: Logs) -> Figure:
     for axes, tiles in zip(panels, budgets, strict=True):
         for line, arm in enumerate(arms[tiles]):
             _draw_arm(axes, logs, arm["arm"], line, looks[arm["architecture_label"]][0], full=judged_elsewhere)
-        axes.axvline(study["trivial"]["iou"], color=_GREY, linestyle="--", linewidth=1.2, zorder=1)
+        axes.axvline(_trivial_judged(logs)[0], color=_GREY, linestyle="--", linewidth=1.2, zorder=1)
         axes.set_yticks(range(len(arms[tiles])), [_arm_label(logs, arm) for arm in arms[tiles]])
         axes.set_ylim(len(arms[tiles]) - 0.45, -0.55)
         axes.set_title(f"{tiles} tiles", loc="left", fontsize=10, fontweight="bold")
@@ -123,11 +125,11 @@ def predictions(logs: Logs) -> Figure | None:
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """Returns a figure as a "png" or "svg" file: the same bytes whenever the figure is the same."""
+    """Returns a figure as a "png", "svg" or "jpg" (photographs) file: the same bytes whenever it is the same."""
     buffer = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
     with mpl.rc_context({"svg.hashsalt": "fewtile"}):
-        figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata)
+        figure.savefig(buffer, format=kind, dpi=_JPG_DPI if kind == "jpg" else _PNG_DPI, metadata=metadata)
     return buffer.getvalue()
 
 
@@ -157,13 +159,21 @@ def _legend(logs: Logs, *, full: bool) -> list[Line2D]:
         Line2D([], [], linestyle="", color=_GREY, marker="o", label="trial that ran its course"),
         Line2D([], [], linestyle="", color=_GREY, marker="o", markerfacecolor="white", label="trial stopped early"),
         Line2D([], [], linestyle="", color=_GREY, marker="D", markersize=9, mec="black", label=selected),
-        Line2D([], [], linestyle="--", color=_GREY, label=f"{tables.trivial_label(logs)} (full resolution)"),
+        Line2D([], [], linestyle="--", color=_GREY, label=f"{tables.trivial_label(logs)} ({_trivial_judged(logs)[1]})"),
     ]
     if full:
         bar = Line2D([], [], linestyle="", marker="|", markersize=14, markeredgewidth=2.5, color="black")
         bar.set_label("its val IoU at full resolution, as at the right")
         handles.insert(3, bar)
     return handles
+
+
+def _trivial_judged(logs: Logs) -> tuple[float, str]:
+    """Returns the trivial predictor's IoU on what the trials were judged on, and what that is."""
+    trivial = logs.study["trivial"]
+    if logs.study["judged_metric"] != "val/iou" and "judged" in trivial:
+        return trivial["judged"], "on the same pixels"
+    return trivial["iou"], "full resolution"
 
 
 def _arm_label(logs: Logs, arm: dict[str, object]) -> str:

@@ -64,7 +64,7 @@ def write_report(out: Path) -> Report:
     for name, figure, kinds in (
         ("iou_by_architecture", figures.iou_by_architecture(logs), ("png", "svg")),
         ("iou_by_tiles", figures.iou_by_tiles(logs), ("png", "svg")),
-        ("predictions", figures.predictions(logs), ("png",)),
+        ("predictions", figures.predictions(logs), ("jpg",)),
     ):
         if figure is not None:
             files = {out / "report" / "figures" / f"{name}.{kind}": figures.render(figure, kind) for kind in kinds}

@@ -195,7 +195,9 @@ def _study_yaml(prepared: _Prepared, slots: Slots) -> str:
 
 def _log_config(prepared: _Prepared, name: str) -> dict[str, Any]:
     spec, tiles = prepared.spec, prepared.tiles
-    label, trivial = constant_scores(tiles.val.masks, len(tiles.info.classes))
+    num_classes, center = len(tiles.info.classes), spec.recipe.val_center_px
+    label, trivial = constant_scores(tiles.val.masks, num_classes)
+    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
     arms = [
         {
             "arm": arm.name,
@@ -214,7 +216,12 @@ def _log_config(prepared: _Prepared, name: str) -> dict[str, Any]:
         "seed": spec.seed,
         "judged_metric": spec.judged_metric,
         "arms": arms,
-        "trivial": {"class": tiles.info.classes[label], "iou": trivial.iou, "f1": trivial.f1},
+        "trivial": {
+            "class": tiles.info.classes[label],
+            "iou": trivial.iou,
+            "f1": trivial.f1,
+            "judged": judged.iou,
+        },
         "val_tiles": list(tiles.val.ids),
         **prepared.provenance,
     }

@@ -1,5 +1,6 @@
 """Checks what the figures show, and that they are the same bytes each time."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,13 @@ def test_iou_by_architecture_draws_each_trial_once_in_the_panel_of_its_budget(lo
     assert points(few, "D") == [0.41]
 
 
-def test_iou_by_architecture_draws_the_trivial_predictor(logs):
-    for axes in figures.iou_by_architecture(logs).axes:
+@pytest.mark.parametrize(("known", "drawn"), [({}, 0.25), ({"judged": 0.34}, 0.34)])
+def test_iou_by_architecture_draws_the_trivial_predictor_on_what_trials_are_judged_on(logs, known, drawn):
+    trivial = logs.study["trivial"] | known
+    figure = figures.iou_by_architecture(dataclasses.replace(logs, study=logs.study | {"trivial": trivial}))
+    for axes in figure.axes:
         dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-        assert [list(line.get_xdata()) for line in dashed] == [[0.25, 0.25]]
+        assert [list(line.get_xdata()) for line in dashed] == [[drawn, drawn]]
 
 
 def test_iou_by_architecture_has_no_bar_where_trials_are_judged_at_full_resolution(fake_study):

@@ -17,7 +17,7 @@ from analysis import report
 FILES = {
     *(f"tables/{name}.{kind}" for name in ("iou_by_architecture", "iou_by_tiles") for kind in ("csv", "md")),
     *(f"figures/{name}.{kind}" for name in ("iou_by_architecture", "iou_by_tiles") for kind in ("png", "svg")),
-    "figures/predictions.png",
+    "figures/predictions.jpg",
 }
 
 
