@@ -35,7 +35,7 @@ PROFILES: dict[ProfileName, Profile] = {
         },
     ),
     "quick": Profile(
-        purpose="an honest small study from scratch on a CPU: two arms take about 4 minutes on two cores",
+        purpose="an honest small study from scratch on a CPU: three arms take about 7 minutes on two cores",
         study={"trials": 5, "grace_epochs": 2, "reduction_factor": 2, "weights": "none"},
         recipe={
             "epochs": 8,
