@@ -41,7 +41,12 @@ def read_command_line(argv: Sequence[str], *, description: str) -> tuple[StudySp
     flags = vars(_parser(description).parse_args(argv))
     out = flags.pop("out", None)
     settings = _read_yaml(flags.pop("config")) if "config" in flags else {}
-    return make_spec(settings | flags), None if out is None else Path(out)
+    file_out = settings.pop("out", None)
+    if "seed" in flags:  # seeds of the file that followed from its own seed
+        settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
+    spec = make_spec(settings | flags)
+    out = file_out if out is None else out
+    return spec, None if out is None else Path(str(out))
 
 
 def make_spec(settings: dict[str, Any]) -> StudySpec:
@@ -53,17 +58,18 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     known = _fields()
     for key in settings:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
+            close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
             raise UserError(f"setting {key!r} is unknown: {hint}")
+    settings = {key: [value] if _is_list(key) and _is_scalar(value) else value for key, value in settings.items()}
     name: ProfileName = settings.get("profile", "quick")
-    if name not in PROFILES:
+    if not isinstance(name, str) or name not in PROFILES:
         raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
-    seed = settings.get("seed", StudySpec.model_fields["seed"].default)
+    study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
+    seed = _validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
-    study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
     return _validate(StudySpec, study | {"recipe": _validate(Recipe, recipe)})
 
 
@@ -84,6 +90,14 @@ def run(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def _is_list(name: str) -> bool:
+    return name in ("architectures", "tiles")
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int)
 
 
 def _fields() -> dict[str, FieldInfo]:
@@ -109,7 +123,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help_text = (field.description or "").replace("%", "%%")
         if field.annotation is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_text)
-        elif name in ("architectures", "tiles"):
+        elif _is_list(name):
             group.add_argument(flag, nargs="+", metavar=name.upper()[:-1], help=help_text)
         else:
             group.add_argument(flag, metavar="VALUE", help=help_text)

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 # An interrupted trial or one with an error has no metric to report
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -25,15 +24,18 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from studies.coordinator import Coordinator, Progress
-from studies.resources import Slots, plan
+from studies.resources import Node, Slots, plan
 from studies.spec import Arm, StudySpec
 from studies.worker import Trial, WorkerSettings, evaluate_selected, stop_file, trial_folder
 from trainables.errors import UserError
 from trainables.tiles import TrainVal
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+
+OnEnd = Callable[[Progress], None]
 
 WORKER_ENVIRONMENT = {
     # glibc gives large blocks back to the system and faults them in again for every draw otherwise
@@ -53,6 +55,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     try:
         _probe(address)
         ray.init(
@@ -76,16 +80,26 @@ def ray_session(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def plan_slots(spec: StudySpec) -> Slots:
-    """The slots of the Ray that is connected."""
-    resources = ray.cluster_resources()
-    num_gpus = int(resources.get("GPU", 0))
-    gpu_gib = float(ray.get(_gpu_gib.remote())) if num_gpus else 0.0
-    return plan(spec, num_cpus=int(resources["CPU"]), num_gpus=num_gpus, gpu_gib=gpu_gib)
+def plan_slots(spec: StudySpec, tile_px: int) -> Slots:
+    """The slots of the Ray that is connected; `tile_px` is the longest side of a train tile."""
+    nodes = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            resources, here = node["Resources"], NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            num_gpus = int(resources.get("GPU", 0))
+            gpu_gib = float(ray.get(_gpu_gib.options(scheduling_strategy=here).remote())) if num_gpus else 0.0
+            nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
+    return plan(spec, nodes, tile_px)
 
 
 def run_trials(
-    coordinator: Coordinator, tiles: TrainVal, settings: WorkerSettings, slots: Slots, callbacks: Sequence[Any]
+    coordinator: Coordinator,
+    tiles: TrainVal,
+    settings: WorkerSettings,
+    slots: Slots,
+    *,
+    on_end: OnEnd,
+    callbacks: Sequence[Any],
 ) -> bool:
     """Runs trials until every allowance is spent; False when a signal ended it before.
 
@@ -94,6 +108,7 @@ def run_trials(
         tiles: Put into Ray's object store once; every worker reads them there without a copy.
         settings: What every worker is told.
         slots: The shape of a trial and how many run side by side.
+        on_end: Called with every trial that ended.
         callbacks: Tune callbacks that show progress.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
@@ -102,12 +117,12 @@ def run_trials(
     trainable = tune.with_resources(
         tune.with_parameters(Trial, tiles=tiles, settings=settings), {"cpu": slots.cpus, "gpu": slots.gpus}
     )
-    searcher = _Searcher(coordinator, slots.count, stop)
+    searcher = _Searcher(coordinator, slots.count, stop, on_end)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_Scheduler(coordinator, searcher, settings.out),
+            scheduler=_Scheduler(coordinator, searcher, settings.out, on_end),
             num_samples=-1,
             reuse_actors=True,
         ),
@@ -130,14 +145,23 @@ def run_trials(
 
 
 def evaluate_all(selected: dict[Arm, Progress], tiles: TrainVal, out: Path, slots: Slots) -> dict[Arm, dict[str, Any]]:
-    """Whole-tile validation of each arm's selected checkpoint, side by side; see `evaluate_selected`."""
+    """Whole-tile validation of each arm's selected checkpoint, side by side; see `evaluate_selected`.
+
+    An arm whose validation fails has an `error` instead: it takes nothing from the others.
+    """
     task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(evaluate_selected)
     stored = ray.put(tiles)
     running = {
-        arm: task.remote(trial_folder(out, arm.name, progress.assignment.number), stored, slots.cpus)
+        arm: task.remote(trial_folder(out, arm.name, progress.assignment.number), stored, slots.cpus, slots.device)
         for arm, progress in selected.items()
     }
-    return {arm: ray.get(reference) for arm, reference in running.items()}
+    results: dict[Arm, dict[str, Any]] = {}
+    for arm, reference in running.items():
+        try:
+            results[arm] = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            results[arm] = {"error": str(error).strip().splitlines()[-1]}
+    return results
 
 
 def _probe(address: str | None) -> None:
@@ -158,9 +182,9 @@ class NotPickled:
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
     """Hands the coordinator's assignments to Tune."""
 
-    def __init__(self, coordinator: Coordinator, num_slots: int, stop: Path):
+    def __init__(self, coordinator: Coordinator, num_slots: int, stop: Path, on_end: OnEnd):
         super().__init__(metric="best", mode="max")
-        self._coordinator, self._num_slots, self._stop = coordinator, num_slots, stop
+        self._coordinator, self._num_slots, self._stop, self._on_end = coordinator, num_slots, stop, on_end
         self.keys: dict[str, tuple[Arm, int]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -182,6 +206,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         """Only what the scheduler did not hear of: a worker that was lost or could not start."""
         if error and trial_id in self.keys:
             self._coordinator.fail(*self.keys[trial_id], "failed", "its worker was lost or could not start")
+            self._on_end(self._coordinator.trials[self.keys[trial_id]])
             _keep_leader(self._coordinator, self.keys[trial_id][0], self._stop.parent)
 
     def save(self, checkpoint_path: str) -> None:
@@ -194,9 +219,9 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
 class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
     """Hands Tune's results to the coordinator and its decisions back; trials report all that ends them here."""
 
-    def __init__(self, coordinator: Coordinator, searcher: _Searcher, out: Path):
+    def __init__(self, coordinator: Coordinator, searcher: _Searcher, out: Path, on_end: OnEnd):
         super().__init__()
-        self._coordinator, self._searcher, self._out = coordinator, searcher, out
+        self._coordinator, self._searcher, self._out, self._on_end = coordinator, searcher, out, on_end
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         arm, number = self._searcher.keys[trial.trial_id]
@@ -214,6 +239,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
                 result["seconds"],
             )
         if ends:
+            self._on_end(self._coordinator.trials[arm, number])
             _keep_leader(self._coordinator, arm, self._out)
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
 

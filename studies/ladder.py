@@ -15,16 +15,15 @@ class Ladder:
         epochs: Epochs of a trial that runs its course; no rung lies there, since nothing is left to save.
         grace_epochs: The first rung.
         reduction_factor: n; rungs lie at grace · n^k.
-        after_epoch: Rungs up to here are left out: an encoder that is still frozen says little of what it will be.
+        after_epoch: Where the counting starts: a trial whose encoder is still frozen says little of what it will be.
     """
 
     def __init__(self, *, epochs: int, grace_epochs: int, reduction_factor: int, after_epoch: int = 0):
         self.reduction_factor = reduction_factor
         self.rungs: dict[int, dict[int, float]] = {}
         rung = grace_epochs
-        while rung < epochs:
-            if rung > after_epoch:
-                self.rungs[rung] = {}
+        while after_epoch + rung < epochs:
+            self.rungs[after_epoch + rung] = {}
             rung *= reduction_factor
 
     def record(self, number: int, epoch: int, best: float) -> None:

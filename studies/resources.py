@@ -1,17 +1,27 @@
 """How many trials run side by side, and what each gets: one shape for all, so that workers stay warm."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studies.spec import StudySpec
 from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 
-REFERENCE_DRAW_PX = 1024 * 1024 * 4
+REFERENCE_BATCH_PX = 1024 * 1024 * 4
 """Pixels of a batch that `Architecture.gpu_gib` is for: four whole tiles."""
 
 USABLE_GPU_SHARE = 0.9
 """Of a device's memory; the rest is the driver's and the allocator's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine: its cores, its GPUs and the memory of each of them (GiB)."""
+
+    cpus: int
+    gpus: int = 0
+    gpu_gib: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +38,11 @@ class Slots:
     cpus: int
     gpus: float
 
+    @property
+    def device(self) -> str:
+        """The torch device of every trial."""
+        return "cuda" if self.gpus else "cpu"
+
     def __str__(self) -> str:
         """For the first line of a study."""
         cores = f"{self.cpus} core{'s' if self.cpus > 1 else ''}"
@@ -35,41 +50,48 @@ class Slots:
         return f"{self.count} trial{'s' if self.count > 1 else ''} at a time, each on {cores}{share}"
 
 
-def needed_gib(spec: StudySpec) -> float:
+def needed_gib(spec: StudySpec, tile_px: int) -> float:
     """Device memory that the largest of the study's architectures needs for one trial (GiB, estimate)."""
     reference = max(ARCHITECTURES[name].gpu_gib for name in spec.architectures)
-    if spec.recipe.window_px is None:
-        return reference
-    share = spec.recipe.window_px**2 * spec.recipe.batch_size / REFERENCE_DRAW_PX
-    return max(1.0, reference * share)
+    side = spec.recipe.window_px or tile_px
+    return max(1.0, reference * side**2 * spec.recipe.batch_size / REFERENCE_BATCH_PX)
 
 
-def plan(spec: StudySpec, *, num_cpus: int, num_gpus: int, gpu_gib: float) -> Slots:
-    """The slots of a machine or cluster.
+def plan(spec: StudySpec, nodes: Sequence[Node], tile_px: int) -> Slots:
+    """The slots of a machine or cluster; a trial never spans nodes.
 
     Args:
         spec: The study.
-        num_cpus: All cores.
-        num_gpus: All GPUs.
-        gpu_gib: Memory of the smallest GPU; not read without GPUs.
+        nodes: The machines. Where any has GPUs, trials run on those only.
+        tile_px: Longest side of a train tile (px).
 
     Raises:
         UserError: Not even one trial fits.
     """
-    if spec.cpus_per_trial > num_cpus:
+    needed_cpus, share = spec.cpus_per_trial, spec.gpus_per_trial
+    most_cpus, most_gpus = max(n.cpus for n in nodes), max(n.gpus for n in nodes)
+    if needed_cpus > most_cpus:
         raise UserError(
-            f"--cpus-per-trial is {spec.cpus_per_trial}, but there are {num_cpus} cores: ask for {num_cpus} or less"
+            f"--cpus-per-trial is {needed_cpus}, but there are {most_cpus} cores in a machine: ask for no more"
         )
-    if spec.gpus_per_trial is not None and spec.gpus_per_trial > num_gpus:
-        raise UserError(f"--gpus-per-trial is {spec.gpus_per_trial:g}, but there are {num_gpus} GPUs: ask for less")
-    if num_gpus == 0 or spec.gpus_per_trial == 0:
-        return Slots(count=num_cpus // spec.cpus_per_trial, cpus=spec.cpus_per_trial, gpus=0.0)
-    if spec.gpus_per_trial is None:
-        per_gpu = max(1, math.floor(USABLE_GPU_SHARE * gpu_gib / needed_gib(spec)))
-        per_gpu = min(per_gpu, max(1, num_cpus // (num_gpus * spec.cpus_per_trial)))
-        share, count = 1.0 / per_gpu, num_gpus * per_gpu
-    else:
-        share = spec.gpus_per_trial
-        count = num_gpus * math.floor(1.0 / share) if share <= 1 else math.floor(num_gpus / share)
-    count = min(count, num_cpus // spec.cpus_per_trial)
-    return Slots(count=count, cpus=max(spec.cpus_per_trial, num_cpus // count), gpus=share)
+    if share is not None and share > most_gpus:
+        raise UserError(f"--gpus-per-trial is {share:g}, but there are {most_gpus} GPUs in a machine: ask for no more")
+    if share is not None and share > 1 and share % 1:
+        raise UserError(f"--gpus-per-trial is {share:g}, but must be a share up to 1 or a whole number of GPUs")
+    total = len(spec.arms()) * spec.trials
+    if most_gpus == 0 or share == 0:
+        return Slots(count=min(total, sum(n.cpus // needed_cpus for n in nodes)), cpus=needed_cpus, gpus=0.0)
+    with_gpus = [n for n in nodes if n.gpus and n.cpus >= needed_cpus]
+    if not with_gpus:
+        raise UserError(f"--cpus-per-trial is {needed_cpus}, but no machine with a GPU has as many: ask for fewer")
+    if share is None:
+        least_gib = min(n.gpu_gib for n in with_gpus)
+        by_memory = math.floor(USABLE_GPU_SHARE * least_gib / needed_gib(spec, tile_px))
+        by_cores = min(n.cpus // (n.gpus * needed_cpus) for n in with_gpus)
+        share = 1.0 / max(1, min(by_memory, by_cores))
+    per_node = [
+        min(n.gpus * math.floor(1.0 / share + 1e-9) if share <= 1 else n.gpus // int(share), n.cpus // needed_cpus)
+        for n in with_gpus
+    ]
+    cpus = min(n.cpus // count for n, count in zip(with_gpus, per_node, strict=True) if count)
+    return Slots(count=min(total, sum(per_node)), cpus=cpus, gpus=share)

@@ -24,7 +24,7 @@ from studies.spec import Arm, StudySpec
 from studies.worker import WorkerSettings, trial_folder
 from trainables.architectures import ARCHITECTURES
 from trainables.augment import left_out
-from trainables.checkpoints import BEST
+from trainables.checkpoints import BEST, build_model
 from trainables.dataset import decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
@@ -77,15 +77,14 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
         UserError: The spec, the tiles or the folder do not allow it; nothing is written then.
     """
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
+    _check_free(out)
     prepared = _prepare(spec, console)
     spec, tiles = prepared.spec, prepared.tiles
     started = time.monotonic()
     with ray_session(spec.address):
-        slots = plan_slots(spec)
+        slots = plan_slots(spec, max(max(mask.shape) for mask in tiles.train.masks))
         arms = spec.arms()
-        out.mkdir(parents=True, exist_ok=True)
+        _make(out)
         _write_text(out / "study.yaml", _study_yaml(prepared, slots))
         console.print(
             f"{out.name}: {len(arms)} arms × {spec.trials} trials of up to {spec.recipe.epochs} epochs; {slots}; "
@@ -103,16 +102,27 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
             wandb=spec.wandb,
             num_threads=slots.cpus,
             overlays_every=spec.overlays_every,
+            device=slots.device,
         )
         try:
-            complete = run_trials(coordinator, tiles, settings, slots, [display])
+            complete = run_trials(
+                coordinator,
+                tiles,
+                settings,
+                slots,
+                on_end=lambda progress: tracking.log_trial(log, progress),
+                callbacks=[display],
+            )
             display.close()
             for progress in coordinator.trials.values():
-                tracking.log_trial(log, progress)
+                if progress.outcome is None:
+                    tracking.log_trial(log, progress)
             selected = {arm: best for arm in arms if (best := coordinator.selection(arm)) is not None}
             if complete:
                 console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
-                _finish_selection(selected, prepared, out, slots, log)
+                failures = _finish_selection(selected, prepared, out, slots, log)
+                for arm_name, reason in failures.items():
+                    console.print(f"{arm_name}: its selected model could not be validated: {reason}", highlight=False)
         finally:
             display.close()
             log.finish()
@@ -130,22 +140,29 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
 
 def _prepare(spec: StudySpec, console: Console) -> _Prepared:
     """Checks all that can be checked before anything starts, cheapest first."""
-    encoders = {ARCHITECTURES[name].encoder for name in spec.architectures} - {None}
-    weights = [fetch_weights(spec.weights, encoder) for encoder in sorted(e for e in encoders if e)]
-    weights_digest = digest(weights[0]) if weights and weights[0] is not None else None
+    for name in ("architectures", "tiles"):
+        values = getattr(spec, name) or ()
+        if len(set(values)) < len(values):
+            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
+    encoders = sorted({encoder for name in spec.architectures if (encoder := ARCHITECTURES[name].encoder)})
+    weights = [fetch_weights(spec.weights, encoder) for encoder in encoders or ["resnet34"]]
+    weights_digest = digest(weights[0]) if encoders and weights[0] is not None else None
+    if spec.weights not in ("none", "imagenet"):
+        spec = spec.model_copy(update={"weights": str(Path(spec.weights).absolute())})  # workers have other folders
+    if spec.wandb == "online":
+        tracking.check_online()
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
     dataset = read_dataset(root)
     if spec.tiles is None:
         spec = spec.model_copy(update={"tiles": (len(dataset.train.tiles),)})
-    for name in ("architectures", "tiles"):
-        values = getattr(spec, name)
-        if len(set(values)) < len(values):
-            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
     tiles = decode_train_val(dataset)
     for arm in spec.arms():
-        check(arm.config(spec, 0, {"lr": 1e-3}, weights_digest), tiles)
+        config = arm.config(spec, 0, {"lr": 1e-3}, weights_digest)
+        check(config, tiles)
+        if config.weights != "none":
+            build_model(config, tiles.info, [0.0] * len(tiles.info.bands), [1.0] * len(tiles.info.bands))
     if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
@@ -161,8 +178,8 @@ def _prepare(spec: StudySpec, console: Console) -> _Prepared:
 
 def _finish_selection(
     selected: dict[Arm, Progress], prepared: _Prepared, out: Path, slots: Slots, log: tracking.Run
-) -> None:
-    """Validates the selected checkpoints on whole tiles, logs them and writes selection.json."""
+) -> dict[str, str]:
+    """Validates the selected checkpoints on whole tiles, logs them and writes selection.json; arms that failed."""
     results = evaluate_all(selected, prepared.tiles, out, slots)
     content = {}
     for arm, progress in selected.items():
@@ -171,20 +188,37 @@ def _finish_selection(
             "number": progress.assignment.number,
             "signature": config.signature(),
             "judged": progress.best,
-            "val_iou": result["val_iou"],
-            "val_f1": result["val_f1"],
+            "val_iou": result.get("val_iou"),
+            "val_f1": result.get("val_f1"),
             "best_epoch": progress.best_epoch,
         }
-        log.log({f"selection/{key}": value for key, value in ({"arm": arm.name} | row).items()})
-        log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
+        log.log({f"selection/{key}": value for key, value in ({"arm": arm.name} | row).items() if value is not None})
+        if "error" not in result:
+            log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
         checkpoint = (trial_folder(out, arm.name, progress.assignment.number) / BEST).relative_to(out)
         content[arm.name] = row | {
             "judged_metric": prepared.spec.judged_metric,
-            "tile_iou": result["tile_iou"],
+            "tile_iou": result.get("tile_iou"),
             "checkpoint": str(checkpoint),
             "config": config.model_dump(mode="json"),
         }
     _write_text(out / "selection.json", json.dumps(content, indent=2) + "\n")
+    return {arm.name: result["error"] for arm, result in results.items() if "error" in result}
+
+
+def _check_free(out: Path) -> None:
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be read ({error.strerror}): choose another folder") from error
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
 
 
 def _study_yaml(prepared: _Prepared, slots: Slots) -> str:

@@ -5,10 +5,13 @@ Runs of one study share its folder (offline, the default) or project (online). A
 """
 
 import os
+import socket
+import urllib.request
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import wandb
@@ -16,9 +19,33 @@ from numpy.typing import NDArray
 
 from studies.coordinator import Progress
 from studies.spec import WandbMode
+from trainables.errors import UserError
 from trainables.records import EpochRecord
 
 PROJECT = "fewtile"
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+def check_online() -> None:
+    """Refuses `online` before anything starts where it could not work.
+
+    Raises:
+        UserError: There is no login, or the server cannot be reached (W&B itself would try for minutes).
+    """
+    url = urlsplit(wandb.setup().settings.base_url)
+    try:
+        if not urllib.request.getproxies():
+            port = url.port or (443 if url.scheme == "https" else 80)
+            socket.create_connection((url.hostname or "", port), timeout=CONNECT_TIMEOUT_SECONDS).close()
+        if not wandb.login():
+            raise UserError("--wandb online needs a login: run `wandb login`, or use --wandb offline")
+    except wandb.errors.Error as error:
+        raise UserError("--wandb online needs a login: run `wandb login`, or use --wandb offline") from error
+    except OSError as error:
+        raise UserError(
+            f"--wandb online cannot reach {url.hostname}: check the network, or use --wandb offline"
+        ) from error
 
 
 class Run:
@@ -75,8 +102,8 @@ def complete_files() -> None:
     wandb.teardown()
 
 
-def log_epoch(run: Run, record: EpochRecord, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
-    """Logs an epoch of a trial: every metric, and its pictures where there are any."""
+def log_epoch(run: Run, record: EpochRecord) -> None:
+    """Logs every metric of an epoch of a trial."""
     run.log(
         {
             "epoch": record.epoch,
@@ -86,8 +113,6 @@ def log_epoch(run: Run, record: EpochRecord, pictures: Sequence[NDArray[np.uint8
             **record.metrics,
         }
     )
-    if pictures:
-        run.log_pictures("overlays", pictures, captions)
 
 
 def log_trial(run: Run, progress: Progress) -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import traceback
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class WorkerSettings:
         wandb: The W&B mode.
         num_threads: CPU cores of one trial.
         overlays_every: Epochs between a trial's pictures.
+        device: `cpu` or `cuda`.
     """
 
     out: Path
@@ -44,6 +46,7 @@ class WorkerSettings:
     wandb: WandbMode
     num_threads: int
     overlays_every: int
+    device: str
 
 
 def stop_file(out: Path) -> Path:
@@ -54,11 +57,6 @@ def stop_file(out: Path) -> Path:
 def trial_folder(out: Path, arm: str, number: int) -> Path:
     """Where a trial's checkpoints lie."""
     return out / "checkpoints" / arm / f"{number:04d}"
-
-
-def device() -> str:
-    """The device that Ray gave this worker."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def use_threads(num_threads: int) -> None:
@@ -79,12 +77,15 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Opens the first trial; `tiles` are read zero-copy from Ray's object store."""
         self._tiles, self._settings = tiles, settings
         use_threads(settings.num_threads)
-        self._open(config)
+        self._try_to_open(config)
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
         try:
+            if self._opening_error is not None:
+                raise self._opening_error
             record = next(self._epochs)
+            self._log(record)
         except StopIteration:
             return {"interrupted": True, "done": True}
         except DivergedError as error:
@@ -92,7 +93,6 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             return {"error": "failed", "reason": reason, "details": traceback.format_exc()}
-        self._log(record)
         return {
             "epoch": record.epoch,
             "best": record.best,
@@ -104,7 +104,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Closes the trial that ended and opens the next, in the same warm process."""
         self._close()
-        self._open(new_config)
+        self._try_to_open(new_config)
         return True
 
     def cleanup(self) -> None:
@@ -112,8 +112,20 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._close()
         tracking.complete_files()
 
+    def _try_to_open(self, config: dict[str, Any]) -> None:
+        """Opens a trial; what goes wrong is the result of its first step, with its reason."""
+        self._run: tracking.Run | None = None
+        self._epochs: Iterator[EpochRecord] = iter(())
+        self._opening_error: Exception | None = None
+        self._unshown: EpochRecord | None = None
+        try:
+            self._open(config)
+        except Exception as error:
+            self._opening_error = error
+
     def _open(self, config: dict[str, Any]) -> None:
         settings, arm, number = self._settings, config["arm"], config["number"]
+        self._folder = trial_folder(settings.out, arm, number)
         trial_config = TrialConfig.model_validate_json(config["config"])
         val = self._tiles.val
         center = trial_config.recipe.val_center_px
@@ -126,37 +138,50 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             job_type="trial",
             config=_wandb_config(settings, arm, number, trial_config),
         )
-        self._folder = trial_folder(settings.out, arm, number)
         stop = stop_file(settings.out)
         self._epochs = fit(
             trial_config,
             self._tiles,
             checkpoints=self._folder,
-            device=device(),
-            num_threads=settings.num_threads if device() == "cuda" else 0,
-            predictions_every=settings.overlays_every,
+            device=settings.device,
+            num_threads=settings.num_threads if settings.device == "cuda" else 0,
+            predictions_every=1,  # whoever stops the trial does so after its record: pictures of any may be the last
             should_stop=stop.exists,
         )
 
     def _close(self) -> None:
-        self._epochs.close()  # type: ignore[attr-defined]
-        self._run.finish()
+        if isinstance(self._epochs, Generator):
+            self._epochs.close()
+        if self._run is not None:
+            if self._unshown is not None:
+                self._show(self._unshown)
+            self._run.finish()
         (self._folder / NEWEST).unlink(missing_ok=True)
 
     def _log(self, record: EpochRecord) -> None:
+        """Logs an epoch; its pictures every so often, and at the end, which may be when the trial is closed."""
+        assert self._run is not None, "a trial that failed to open has no records"
+        tracking.log_epoch(self._run, record)
+        self._unshown = record
+        if record.ended or record.epoch % self._settings.overlays_every == 0:
+            self._show(record)
+
+    def _show(self, record: EpochRecord) -> None:
+        assert self._run is not None, "a trial that failed to open has no records"
         shown = range(min(MAX_PICTURES, len(record.predictions)))
         pictures = [
             side_by_side(self._val.images[i], self._val.masks[i], record.predictions[i], self._tiles.info)
             for i in shown
         ]
-        tracking.log_epoch(self._run, record, pictures, [self._val.ids[i] for i in shown])
+        self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in shown])
+        self._unshown = None
 
 
-def evaluate_selected(folder: Path, tiles: TrainVal, num_threads: int) -> dict[str, Any]:
+def evaluate_selected(folder: Path, tiles: TrainVal, num_threads: int, device: str) -> dict[str, Any]:
     """Scores a trial's best checkpoint on whole val tiles; `pictures` are (H, W', 3) uint8, one per tile."""
     use_threads(num_threads)
     trained = load_model(folder / BEST)
-    target = torch.device(device())
+    target = torch.device(device)
     result = evaluate(
         trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
         tiles.val,
@@ -192,7 +217,7 @@ def _wandb_config(settings: WorkerSettings, arm: str, number: int, config: Trial
             "decoder_dropout": config.decoder_dropout,
             "bce_weight": config.bce_weight,
         },
-        "device": device(),
+        "device": settings.device,
         "worker": f"{platform.node()}/{os.getpid()}",
         "trial_config": config.model_dump(mode="json"),
     }

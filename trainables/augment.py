@@ -154,7 +154,7 @@ def left_out(preset: str) -> list[str]:
 def make_augment(preset: str, *, rgb_uint8: bool) -> Augment:
     """The preset as a function; not to be shared between threads, since its stream is reseeded per draw.
 
-    Images are uint8, or float32 that other types were scaled to (brightness and gamma clip those to 0..1).
+    Images are uint8, or float32 in 0..1 (brightness and gamma clip to that).
     """
     pipeline = A.Compose(transforms(preset, rgb_uint8=rgb_uint8), strict=True, seed=0)
 

@@ -123,7 +123,7 @@ def decode(files: OpenFiles, info: DatasetInfo) -> Tiles:
     """
     if not isinstance(files, OpenFiles):
         raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
-    images = tuple(np.ascontiguousarray(_read_pixels(tile.image).transpose(1, 2, 0)) for tile in files.tiles)
+    images = tuple(_finite(_read_pixels(tile.image), tile.image) for tile in files.tiles)
     masks = tuple(_class_indices(_read_pixels(tile.mask)[0], info, tile.mask) for tile in files.tiles)
     return Tiles(tuple(tile.id for tile in files.tiles), images, masks)
 
@@ -199,12 +199,25 @@ def _read_pixels(path: Path) -> NDArray[Any]:
         raise UserError(f"{path} is damaged or truncated: replace it") from error
 
 
+def _finite(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """(bands, H, W) as read to (H, W, bands), refused where a float is NaN or infinite."""
+    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+        raise UserError(f"{path} holds NaN or infinite pixels, but every pixel must be a number: fill them")
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+
 def _class_indices(mask: NDArray[Any], info: DatasetInfo, path: Path) -> NDArray[np.uint8]:
     """(H, W) uint8 class indices with `IGNORE`, from a mask in the file's own values."""
     classes = np.full(mask.shape, IGNORE, np.uint8)
     num_classes = len(info.classes)
     is_0_255 = num_classes == 2 and info.ignore_index != 255
-    for value in np.unique(mask):
+    values = set(np.unique(mask).tolist())
+    if is_0_255 and {1, 255} <= values:
+        raise UserError(
+            f"{path} holds both 1 and 255, but foreground must be one of them: mend the mask, or, where 255 is void, "
+            'write "ignore_index": 255 into dataset.json'
+        )
+    for value in sorted(values):
         if value == info.ignore_index:
             continue
         if 0 <= value < num_classes:

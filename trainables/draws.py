@@ -35,6 +35,14 @@ def draw(subset_seed: int, draw_seed: int, epoch: int, index: int, num_tiles: in
     return Draw(int(tile * num_tiles), float(top), float(left), int(rng.integers(2**31)))
 
 
+def _band_ranges(tiles: TrainVal) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Least scaled value and range per band over the train tiles, each (C,) float32; a constant band has range 1."""
+    low = np.min([image.min(axis=(0, 1)) for image in tiles.train.images], axis=0).astype(np.float32)
+    high = np.max([image.max(axis=(0, 1)) for image in tiles.train.images], axis=0).astype(np.float32)
+    span = (high - low) * np.float32(tiles.scale)
+    return low * np.float32(tiles.scale), np.where(span > 0, span, np.float32(1))
+
+
 class DrawSource:
     """Makes the batches of an epoch, ahead of the training step in `num_threads` threads (0: in the caller's).
 
@@ -58,6 +66,7 @@ class DrawSource:
         first = tiles.train.images[0]
         self._preset = preset
         self._rgb_uint8 = first.dtype == np.uint8 and first.shape[2] == 3
+        self._low, self._span = _band_ranges(tiles)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(num_threads) if num_threads else None
         self._num_threads = num_threads
@@ -77,8 +86,12 @@ class DrawSource:
             top = int(chosen.top * (mask.shape[0] - size + 1))
             left = int(chosen.left * (mask.shape[1] - size + 1))
             image, mask = image[top : top + size, left : left + size], mask[top : top + size, left : left + size]
-        image = np.array(image) if image.dtype == np.uint8 else image.astype(np.float32) * np.float32(self._tiles.scale)
-        return self._augment()(image, np.array(mask), chosen.augment_seed)
+        if image.dtype == np.uint8:
+            return self._augment()(np.array(image), np.array(mask), chosen.augment_seed)
+        # Brightness and gamma take floats for 0..1 and clip to that: give them each band's own range
+        relative = (image.astype(np.float32) * np.float32(self._tiles.scale) - self._low) / self._span
+        relative, mask = self._augment()(relative, np.array(mask), chosen.augment_seed)
+        return relative * self._span + self._low, mask
 
     def batches(self, epoch: int, *, num_draws: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of an epoch: images (N, C, h, w) and masks (N, h, w) uint8; a last short batch is not made."""

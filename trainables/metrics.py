@@ -51,12 +51,12 @@ def scores(confusions: Sequence[NDArray[np.int64]]) -> Scores:
 def constant_scores(masks: Sequence[NDArray[np.uint8]], num_classes: int) -> tuple[int, Scores]:
     """What the best constant predictor scores, and which class it says everywhere: the score that any model must beat.
 
-    For a binary task that is calling everything foreground.
+    For a binary task that is calling everything foreground, unless so many tiles are empty that calling nothing
+    foreground scores more.
     """
-    candidates = [1] if num_classes == 2 else range(num_classes)
     results = [
         (label, scores([confusion(np.full(mask.shape, label), mask, num_classes) for mask in masks]))
-        for label in candidates
+        for label in range(num_classes)
     ]
     return max(results, key=lambda result: result[1].iou)
 

@@ -28,7 +28,8 @@ class TrainingState:
         torch.manual_seed(_torch_seed(config.init_seed, 0))
         pretrained = config.weights != "none" and ARCHITECTURES[config.architecture].encoder is not None
         mean, std = band_statistics(self.tiles.train, tiles.scale)
-        if pretrained and len(tiles.info.bands) == 3:
+        is_photograph = tiles.info.bands == ("red", "green", "blue") and tiles.train.images[0].dtype == np.uint8
+        if pretrained and is_photograph:
             mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
         model = build_model(config, tiles.info, mean, std)
         # channels_last is faster for convolutions on CPUs (1.1x measured) and on tensor cores
@@ -154,7 +155,7 @@ def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float
 def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     if precision == "fp32" or device.type != "cuda":
         return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _torch_seed(init_seed: int, epoch: int) -> int:

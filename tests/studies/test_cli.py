@@ -1,9 +1,12 @@
 """Command lines: where settings come from, and one line for every mistake."""
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import wandb
 import yaml
 
 from studies import cli, phase2_tuning
@@ -129,9 +132,68 @@ def test_folder_that_holds_something_is_refused_and_left_alone(
     assert [(p.name, p.read_bytes()) for p in out.iterdir()] == [("optuna.db", b"precious")]
 
 
+def test_weights_of_another_encoder_are_refused_before_anything_starts(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data", str(dataset_root), "--weights", "other.pth"]
+    assert "does not fit a resnet34 encoder" in fails_in_one_line(flags, capsys, monkeypatch)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
+
+
+@pytest.mark.parametrize(("answers", "words"), [(True, "needs a login"), (False, "cannot reach 127.0.0.1")])
+def test_wandb_online_that_cannot_work_is_refused_before_anything_starts(
+    answers: bool,
+    words: str,
+    tmp_path: Path,
+    dataset_root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    flags = ["--data", str(dataset_root), "--wandb", "online"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1] if answers else 1
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        wandb.teardown()
+        try:
+            assert words in fails_in_one_line(flags, capsys, monkeypatch)
+        finally:
+            wandb.teardown()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_out_that_cannot_be_made_is_refused(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    flags = ["--data", str(dataset_root), "--out", str(tmp_path / "file" / "study")]
+    assert "cannot be" in fails_in_one_line(flags, capsys, monkeypatch)
+
+
+def test_config_file_may_name_the_folder_and_single_values(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("out: runs/x\ntiles: 24\narchitectures: unet\n", encoding="utf-8")
+    spec, out = cli.read_command_line(["--config", str(path)], description="")
+    assert (spec.tiles, spec.architectures, out) == ((24,), ("unet",), Path("runs/x"))
+
+
+def test_new_seed_for_a_frozen_spec_renews_subsets_and_draws(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(read("--seed", "7").flat()), encoding="utf-8")
+    recipe = read("--config", str(path), "--seed", "8").recipe
+    assert (recipe.subset_seed, recipe.draw_seed) == (8, 8)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("1: 2\n", "setting 1 is unknown"),
+        ("profile: [quick]\n", "--profile is ['quick']"),
+        ("seed: abc\n", "--seed is 'abc'"),
         ("trails: 3\n", "setting 'trails' is unknown: did you mean trials?"),
         ("- trials\n", "holds list"),
         ("trials: [\n", "is no YAML"),

@@ -19,7 +19,7 @@ def test_tiles_are_read_without_a_copy_in_workers(tiles: TrainVal) -> None:
             return image.flags.writeable, image.flags.owndata, received.digest()
 
         writeable, owns, digest = ray.get(look.remote(stored))
-        slots = plan_slots(StudySpec())
+        slots = plan_slots(StudySpec(tiles=(4,)), 128)
     assert not writeable  # a view of the object store, which is shared and read-only
     assert not owns
     assert digest == tiles.digest()

@@ -15,9 +15,9 @@ def test_rungs_are_powers_below_the_last_epoch() -> None:
     assert list(ladder(epochs=8).rungs) == []
 
 
-def test_rungs_while_the_encoder_is_frozen_are_left_out() -> None:
-    assert list(ladder(after_epoch=20).rungs) == [24]
-    assert list(ladder(after_epoch=24).rungs) == []
+def test_rungs_are_counted_from_the_end_of_the_frozen_stage() -> None:
+    assert list(ladder(after_epoch=20).rungs) == [28, 44]
+    assert list(ladder(after_epoch=52).rungs) == []
 
 
 @pytest.mark.parametrize(

@@ -4,47 +4,80 @@ from typing import Any
 
 import pytest
 
-from studies.resources import Slots, needed_gib, plan
+from studies.resources import Node, Slots, needed_gib, plan
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.errors import UserError
 
+LAPTOP = [Node(cpus=2)]
+H200 = [Node(cpus=16, gpus=1, gpu_gib=139)]
+T4 = [Node(cpus=8, gpus=1, gpu_gib=15)]
+
 
 def spec(**changes: Any) -> StudySpec:
-    return StudySpec.model_validate(changes)
+    return StudySpec.model_validate({"tiles": (24,)} | changes)
 
 
 def test_cpu_machine_gets_a_trial_per_core() -> None:
-    assert plan(spec(), num_cpus=2, num_gpus=0, gpu_gib=0) == Slots(count=2, cpus=1, gpus=0.0)
-    assert plan(spec(cpus_per_trial=4), num_cpus=10, num_gpus=0, gpu_gib=0) == Slots(count=2, cpus=4, gpus=0.0)
+    assert plan(spec(), LAPTOP, 1024) == Slots(count=2, cpus=1, gpus=0.0)
+    assert plan(spec(cpus_per_trial=4), [Node(cpus=10)], 1024) == Slots(count=2, cpus=4, gpus=0.0)
 
 
 def test_gpu_is_shared_by_what_the_largest_architecture_needs() -> None:
     """U-Net needs 14 GiB: 0.9 · 139 / 14 = 8.9, so eight trials share the device."""
-    assert plan(spec(), num_cpus=16, num_gpus=1, gpu_gib=139) == Slots(count=8, cpus=2, gpus=1 / 8)
+    assert plan(spec(), H200, 1024) == Slots(count=8, cpus=2, gpus=1 / 8)
 
 
 def test_small_gpu_takes_one_trial() -> None:
-    assert plan(spec(), num_cpus=8, num_gpus=1, gpu_gib=15) == Slots(count=1, cpus=8, gpus=1.0)
+    assert plan(spec(), T4, 1024) == Slots(count=1, cpus=8, gpus=1.0)
 
 
 def test_few_cores_limit_the_trials_of_a_large_gpu() -> None:
-    slots = plan(spec(), num_cpus=4, num_gpus=1, gpu_gib=139)
-    assert slots == Slots(count=4, cpus=1, gpus=1 / 4)
+    assert plan(spec(), [Node(cpus=4, gpus=1, gpu_gib=139)], 1024) == Slots(count=4, cpus=1, gpus=1 / 4)
 
 
 def test_given_share_is_kept() -> None:
-    assert plan(spec(gpus_per_trial=0.5), num_cpus=8, num_gpus=2, gpu_gib=80) == Slots(count=4, cpus=2, gpus=0.5)
-    assert plan(spec(gpus_per_trial=0), num_cpus=8, num_gpus=2, gpu_gib=80).gpus == 0.0
+    nodes = [Node(cpus=8, gpus=2, gpu_gib=80)]
+    assert plan(spec(gpus_per_trial=0.5), nodes, 1024) == Slots(count=4, cpus=2, gpus=0.5)
+    assert plan(spec(gpus_per_trial=2), nodes, 1024) == Slots(count=1, cpus=8, gpus=2.0)
 
 
-def test_windows_need_less_memory() -> None:
+def test_no_share_trains_on_the_cpu() -> None:
+    slots = plan(spec(gpus_per_trial=0), H200, 1024)
+    assert (slots.device, slots.count) == ("cpu", 16)
+
+
+def test_cluster_sums_what_fits_on_each_machine() -> None:
+    """A trial never spans machines: 7 + 6 cores are two trials of four, not floor(13 / 4) = 3."""
+    assert plan(spec(cpus_per_trial=4), [Node(cpus=7), Node(cpus=6)], 1024).count == 2
+    head_without_gpu = Node(cpus=16)
+    assert plan(spec(), [head_without_gpu, *T4], 1024) == Slots(count=1, cpus=8, gpus=1.0)
+    smallest_counts = [*H200, *T4]
+    assert plan(spec(), smallest_counts, 1024) == Slots(count=2, cpus=8, gpus=1.0)
+
+
+def test_never_more_slots_than_trials() -> None:
+    assert plan(spec(architectures=("unet",), trials=3), [Node(cpus=64)], 1024).count == 3
+
+
+def test_memory_follows_windows_tiles_and_batch() -> None:
     whole, window = spec(), spec(recipe=Recipe(window_px=512))
-    assert needed_gib(window) == pytest.approx(needed_gib(whole) / 4)
-    assert needed_gib(spec(architectures=("unet_resnet34",))) < needed_gib(whole)
+    assert needed_gib(window, 1024) == pytest.approx(needed_gib(whole, 1024) / 4)
+    assert needed_gib(whole, 2048) == pytest.approx(needed_gib(whole, 1024) * 4)
+    assert needed_gib(spec(recipe=Recipe(batch_size=16)), 1024) == pytest.approx(needed_gib(whole, 1024) * 4)
+    assert needed_gib(spec(architectures=("unet_resnet34",)), 1024) < needed_gib(whole, 1024)
 
 
-@pytest.mark.parametrize("changes", [{"cpus_per_trial": 3}, {"gpus_per_trial": 1}])
-def test_more_than_there_is_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="but there are"):
-        plan(spec(**changes), num_cpus=2, num_gpus=0, gpu_gib=0)
+@pytest.mark.parametrize(
+    ("changes", "nodes", "words"),
+    [
+        ({"cpus_per_trial": 3}, LAPTOP, "--cpus-per-trial is 3, but there are 2 cores"),
+        ({"cpus_per_trial": 8}, [Node(cpus=4), Node(cpus=4)], "but there are 4 cores"),
+        ({"gpus_per_trial": 1}, LAPTOP, "--gpus-per-trial is 1, but there are 0 GPUs"),
+        ({"gpus_per_trial": 1.5}, [Node(cpus=4, gpus=2, gpu_gib=80)], "a whole number"),
+        ({"cpus_per_trial": 9}, [Node(cpus=16), *T4], "no machine with a GPU has as many"),
+    ],
+)
+def test_what_fits_nowhere_is_refused(changes: dict[str, Any], nodes: list[Node], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        plan(spec(**changes), nodes, 1024)

@@ -26,7 +26,7 @@ def job(number: int = 0, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def settings(tmp_path: Path) -> WorkerSettings:
     return WorkerSettings(
-        out=tmp_path, study="test", profile="smoke", wandb="offline", num_threads=1, overlays_every=10
+        out=tmp_path, study="test", profile="smoke", wandb="offline", num_threads=1, overlays_every=10, device="cpu"
     )
 
 
@@ -117,12 +117,32 @@ def test_wandb_files_are_whole_and_hold_every_metric(open_trial: Any, tiles: Tra
     assert list((tmp_path / "wandb").rglob("media/images/*.png"))
 
 
+def test_trial_that_is_stopped_shows_pictures_of_its_last_epoch(open_trial: Any, tmp_path: Path) -> None:
+    trial = open_trial(job())
+    trial.step()
+    trial.cleanup()
+    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    run = read_run(path, [])
+    assert run is not None
+    assert ["epoch" in row for row in run.rows] == [True, False]
+    assert "overlays" in run.rows[1]
+
+
+def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(open_trial: Any) -> None:
+    trial = open_trial(job() | {"config": "{}"})
+    result = trial.step()
+    assert result["error"] == "failed"
+    assert result["reason"].startswith("ValidationError: ")
+    trial.reset_config(job(1))
+    assert trial.step()["epoch"] == 1
+
+
 def test_evaluate_selected_scores_whole_tiles(open_trial: Any, tiles: TrainVal, settings: WorkerSettings) -> None:
     trial = open_trial(job())
     trial.step()
     folder = trial_folder(settings.out, "unet-2", 0)
     assert (folder / BEST).exists()
-    result = evaluate_selected(folder, tiles, 1)
+    result = evaluate_selected(folder, tiles, 1, "cpu")
     assert set(result["tile_iou"]) == set(tiles.val.ids)
     assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["val_iou"])
     for picture, image in zip(result["pictures"], tiles.val.images, strict=True):

@@ -416,3 +416,27 @@ def test_decode_refuses_jpeg_with_overwritten_bytes(whole_files, at):
     # two restart markers where the picture has none: libjpeg only warns
     image.write_bytes(content[:start] + b"\xff\xd3\xff\xd5" + content[start + 4 :])
     assert refusal(lambda: decode_train_val(dataset)) == f"{image} is damaged or truncated: replace it"
+
+
+def test_decode_refuses_a_binary_mask_with_both_1_and_255(tmp_path, write_rgb):
+    write_rgb(tmp_path, foreground=1)
+    path = tmp_path / "train/masks/train_0.png"
+    written = np.array(Image.open(path))
+    written[:2] = 255
+    save_mask(path, written)
+    with pytest.raises(UserError, match='holds both 1 and 255.*"ignore_index": 255') as error:
+        read_all(tmp_path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_decode_refuses_pixels_that_are_no_numbers(tmp_path, write_bands, save_tiff, bad):
+    write_bands(tmp_path)
+    for path in sorted(tmp_path.glob("*/images/*.tif")):
+        with rasterio.open(path) as source:
+            pixels = source.read().transpose(1, 2, 0).astype(np.float32)
+        if path.name.startswith("train_1"):
+            pixels[3, 3, 0] = bad
+        save_tiff(path, pixels)
+    with pytest.raises(UserError, match=r"train_1\.tif holds NaN or infinite pixels"):
+        read_all(tmp_path)

@@ -217,3 +217,28 @@ def test_batches_raise_what_a_thread_raised(tiles, monkeypatch):
     monkeypatch.setattr(DrawSource, "sample", broken)
     with pytest.raises(MemoryError, match="no more"):
         batches_of(tiles, num_threads=2)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint16, 1 / 65535), (np.float32, 1.0)])
+def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes(dtype: Any, scale: float) -> None:
+    """Reflectance far below full scale, or floats far above 1, is neither blackened nor saturated by brightness."""
+    rng = np.random.default_rng(0)
+    images = tuple(rng.uniform(500, 5000, (48, 48, 4)).astype(dtype) for _ in range(2))
+    mask = np.zeros((48, 48), np.uint8)
+    info = DatasetInfo(bands=("a", "b", "c", "d"), scale=scale)
+    pixels = Tiles(("x", "y"), images, (mask, mask))
+    source = make_source(TrainVal(info, pixels, pixels), preset="MEDIUM")
+    spread = images[0].std() * scale
+    for index in range(30):
+        image, _ = source.sample(1, index)
+        assert image.dtype == np.float32
+        assert 499 * scale <= image.min() <= image.max() <= 5001 * scale
+        assert image.std() > 0.3 * spread
+
+
+def test_samples_of_other_types_are_the_scaled_pixels_without_augmentation(band_tiles: TrainVal) -> None:
+    source = make_source(band_tiles, preset="NONE", window_px=None)
+    image, _ = source.sample(1, 0)
+    tile = draw(0, 0, 1, 0, len(band_tiles.train)).tile
+    expected = band_tiles.train.images[tile] * band_tiles.scale
+    assert np.allclose(image, expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
