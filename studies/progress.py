@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ray import tune
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -82,9 +83,11 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
         """The state of every arm."""
         left = seconds_left(self._coordinator, self._num_slots)
         elapsed = time.monotonic() - self._started
-        table = Table(title=f"{duration(elapsed)} gone, about {duration(left)} left", title_justify="left")
-        table.add_column("arm")
-        for column in ("finished", "stopped", "failed", "running", "to come", self._coordinator.spec.judged_metric):
+        metric = self._coordinator.spec.judged_metric
+        title = f"{duration(elapsed)} gone, about {duration(left)} left; best by {metric}; running: trial·epoch"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("arm", no_wrap=True, min_width=max(len(arm.name) for arm in self._coordinator.arms))
+        for column in ("finished", "stopped", "failed", "running", "to come", "best"):
             table.add_column(column, justify="right")
         for arm in self._coordinator.arms:
             trials = self._coordinator.of_arm(arm)
@@ -98,7 +101,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
                 str(counts["failed"] + counts["diverged"]),
                 " ".join(f"#{p.assignment.number}·{p.epoch}" for p in running) or "–",
                 str(self._coordinator.spec.trials - len(trials)),
-                f"{leader.best:.3f} (#{leader.assignment.number})" if leader else "–",
+                f"{leader.best:.3f} #{leader.assignment.number}" if leader else "–",
             )
         return table
 
