@@ -87,8 +87,8 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
         title = f"{duration(elapsed)} gone, about {duration(left)} left; best by {metric}; running: trial·epoch"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("arm", no_wrap=True, min_width=max(len(arm.name) for arm in self._coordinator.arms))
-        for column in ("finished", "stopped", "failed", "running", "to come", "best"):
-            table.add_column(column, justify="right")
+        for column in ("done", "stopped", "failed", "running", "to come", "best"):
+            table.add_column(column, justify="right", no_wrap=True)
         for arm in self._coordinator.arms:
             trials = self._coordinator.of_arm(arm)
             counts = {o: sum(p.outcome == o for p in trials) for o in ("finished", "stopped", "failed", "diverged")}
