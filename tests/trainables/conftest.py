@@ -1,6 +1,6 @@
 """Short trials for the tests of one room."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from trainables import fit as fit_module
 from trainables.architectures import ARCHITECTURES, Architecture
+from trainables.checkpoints import load
 from trainables.config import Recipe, TrialConfig
+from trainables.errors import UserError
+from trainables.metrics import Scores
 from trainables.model_spec import ModelSpec
+from trainables.predict import Evaluation
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,3 +91,44 @@ def resnet34_file(resnet34_state: dict[str, torch.Tensor], tmp_path_factory: pyt
     path = tmp_path_factory.mktemp("weights") / "resnet34.pth"
     torch.save(resnet34_state, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[[Callable[[], Any]], str]:
+    """The message of the `UserError` that an action ends in, which must be one line."""
+
+    def of(action: Callable[[], Any]) -> str:
+        with pytest.raises(UserError) as caught:
+            action()
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    return of
+
+
+@pytest.fixture
+def judge_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[float]], None]:
+    """Lets the epochs be judged as the values say, whatever was trained."""
+
+    def judge(values: Iterable[float]) -> None:
+        left = iter(values)
+
+        def judged(model: Any, tiles: Any, *_: Any, **__: Any) -> Evaluation:
+            value = next(left)
+            return Evaluation(1.0, Scores(value, value, (value,) * len(tiles)), ())
+
+        monkeypatch.setattr(fit_module, "evaluate", judged)
+
+    return judge
+
+
+@pytest.fixture(scope="session")
+def encoder_of() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """The encoder's state in a checkpoint."""
+    prefix = "network.encoder."
+
+    def of(path: Path) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): v for k, v in load(path)["model"].items() if k.startswith(prefix)}
+
+    return of

@@ -7,7 +7,6 @@ import torch
 from trainables import checkpoints as ckpt
 from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import build_model, load, load_model, save
-from trainables.errors import UserError
 from trainables.tiles import DatasetInfo
 
 NAMES = list(ARCHITECTURES)
@@ -20,14 +19,6 @@ INFO = DatasetInfo(
     groups={"a": "here"},
 )
 MEAN, STD = [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]
-
-
-def refusal(action: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,19 +74,19 @@ def test_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert load(path) == {"epoch": 3}
 
 
-def test_load_refuses_missing_file(tmp_path):
+def test_load_refuses_missing_file(tmp_path, refusal):
     path = tmp_path / "nowhere.pt"
     assert refusal(lambda: load(path)) == f"{path} does not exist, but must be a checkpoint: check the path"
 
 
-def test_load_refuses_to_unpickle_code(tmp_path):
+def test_load_refuses_to_unpickle_code(tmp_path, refusal):
     path = tmp_path / "newest.pt"
     save(path, {"path": Path("x")})
     assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
-def test_load_refuses_part_of_a_file(tmp_path, share):
+def test_load_refuses_part_of_a_file(tmp_path, share, refusal):
     path = tmp_path / "newest.pt"
     save(path, {"tensor": torch.arange(1000)})
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -106,21 +97,21 @@ def test_load_refuses_part_of_a_file(tmp_path, share):
 @pytest.mark.parametrize(
     "content", [b"hello world", b"this is no checkpoint", b"GIF89a", b"\x89PNG\r\n", b"PK\x03\x04", b"{}"]
 )
-def test_load_refuses_files_of_any_other_kind(tmp_path, content):
+def test_load_refuses_files_of_any_other_kind(tmp_path, content, refusal):
     path = tmp_path / "newest.pt"
     path.write_bytes(content)
     assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2]])
-def test_load_refuses_content_that_is_no_dict(tmp_path, content):
+def test_load_refuses_content_that_is_no_dict(tmp_path, content, refusal):
     path = tmp_path / "newest.pt"
     torch.save(content, path)
     assert refusal(lambda: load(path)).startswith(f"{path} ")
 
 
 @pytest.mark.parametrize("missing", ["config", "info"])
-def test_load_model_refuses_other_dicts(tmp_path, make_config, missing):
+def test_load_model_refuses_other_dicts(tmp_path, make_config, missing, refusal):
     # An encoder's weights have no config, a newest.pt has no info
     path = tmp_path / "newest.pt"
     config = make_config()

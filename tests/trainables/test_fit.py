@@ -1,49 +1,22 @@
+"""The loop: equal records, what they say, when it ends, and what it refuses."""
+
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from trainables import fit as fit_module
 from trainables import training as training_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
-from trainables.errors import UserError
 from trainables.fit import check, fit
-from trainables.metrics import Scores
-from trainables.predict import Evaluation, evaluate
+from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
-from trainables.training import TrainingState, band_statistics
+from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
-
-
-def refusal(action: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def judge_as(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    """Lets the epochs be judged as `values` say, whatever was trained."""
-    left: Iterator[float] = iter(values)
-
-    def judged(model: Any, tiles: Any, *_: Any, **__: Any) -> Evaluation:
-        value = next(left)
-        return Evaluation(1.0, Scores(value, value, (value,) * len(tiles)), ())
-
-    monkeypatch.setattr(fit_module, "evaluate", judged)
-
-
-def encoder_of(path: Path) -> dict[str, torch.Tensor]:
-    prefix = "network.encoder."
-    return {k.removeprefix(prefix): v for k, v in load(path)["model"].items() if k.startswith(prefix)}
 
 
 # The same records for the same configuration
@@ -163,8 +136,8 @@ def test_fit_trains_every_architecture(make_config, tiles, architecture):
 # When it ends
 
 
-def test_fit_ends_early_without_a_better_epoch(make_config, tiles, tiny, monkeypatch):
-    judge_as(monkeypatch, [0.2, 0.5, 0.4, 0.5, 0.5, 0.9])
+def test_fit_ends_early_without_a_better_epoch(make_config, tiles, tiny, monkeypatch, judge_as):
+    judge_as([0.2, 0.5, 0.4, 0.5, 0.5, 0.9])
     records = list(fit(make_config(**tiny | {"weights": "none"}, epochs=20, stop_patience=3), tiles))
     # an equal epoch is no better one: three after epoch 2
     assert [record.epoch for record in records] == [1, 2, 3, 4, 5]
@@ -172,8 +145,8 @@ def test_fit_ends_early_without_a_better_epoch(make_config, tiles, tiny, monkeyp
     assert (records[-1].best, records[-1].best_epoch) == (0.5, 2)
 
 
-def test_fit_has_patience_with_a_frozen_encoder(make_config, tiles, tiny, monkeypatch):
-    judge_as(monkeypatch, [0.5] + [0.1] * 20)
+def test_fit_has_patience_with_a_frozen_encoder(make_config, tiles, tiny, monkeypatch, judge_as):
+    judge_as([0.5] + [0.1] * 20)
     records = list(fit(make_config(**tiny, epochs=12, frozen_fraction=0.5, stop_patience=2), tiles))
     assert [record.epoch for record in records] == list(range(1, 9))  # two after the sixth, when it was unfrozen
     assert records[-1].ended == "early stopping"
@@ -243,247 +216,6 @@ def test_fit_calls_it_divergence_when_the_weights_are_lost_in_the_last_step(make
         list(fit(make_config(**tiny, epochs=1), tiles))
 
 
-# Resuming
-
-
-RESUMED: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "ema": {"ema_decay": 0.9},
-    "reduced": {"plateau_patience": 0, "unfreeze_lr_factor": 0.5},
-}
-
-
-@pytest.mark.parametrize("case", RESUMED)
-def test_fit_resumes_at_each_epoch_with_the_same_records(make_config, tiles, tiny, tmp_path, case):
-    # Two of five epochs frozen: before, at and after the change
-    config = make_config(**tiny, epochs=5, frozen_fraction=0.4, augmentation="EXTREME", **RESUMED[case])
-    assert config.frozen_epochs == 2
-    whole = []
-    for record in fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0):
-        whole.append(record)
-        (tmp_path / NEWEST).rename(tmp_path / f"{record.epoch}.pt")
-    for epoch in range(1, 6):
-        assert list(fit(config, tiles, resume=tmp_path / f"{epoch}.pt")) == whole[epoch:]
-
-
-def test_fit_resumes_a_real_encoder_where_it_is_unfrozen(make_config, tiles, resnet34_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainables.checkpoints.os.fsync", lambda _: None)  # seconds for 100 MB on a busy disk
-    config = make_config(
-        architecture="unet_resnet34", weights=str(resnet34_file), epochs=2, frozen_fraction=0.5, draws_per_epoch=2
-    )
-    assert config.frozen_epochs == 1
-    whole = list(fit(config, tiles))
-    assert next(fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0)) == whole[0]
-    assert list(fit(config, tiles, resume=tmp_path / NEWEST)) == whole[1:]
-    for path in tmp_path.iterdir():
-        path.unlink()
-
-
-def test_fit_resumed_writes_the_same_checkpoints(make_config, tiles, tiny, tmp_path):
-    config = make_config(**tiny, epochs=4, ema_decay=0.9)
-    epochs = fit(config, tiles, checkpoints=tmp_path / "a", checkpoint_seconds=0)
-    next(epochs)
-    next(epochs)
-    list(fit(config, tiles, resume=tmp_path / "a" / NEWEST, checkpoints=tmp_path / "b", checkpoint_seconds=0))
-    list(epochs)
-    one, other = (load(tmp_path / folder / NEWEST) for folder in "ab")
-    for part in ("model", "ema"):
-        assert all(torch.equal(one[part][key], other[part][key]) for key in one[part])
-    assert one["schedule"] == other["schedule"]
-
-
-@pytest.mark.parametrize("reason", ["epochs", "early stopping"])
-def test_fit_resumed_after_its_end_yields_nothing(make_config, tiles, tiny, tmp_path, monkeypatch, reason):
-    judge_as(monkeypatch, [0.5, 0.4, 0.3] + [0.2] * 20)
-    epochs = 3 if reason == "epochs" else 10
-    config = make_config(**tiny | {"weights": "none"}, epochs=epochs, stop_patience=2)
-    records = list(fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0))
-    assert records[-1].ended == reason
-    assert list(fit(config, tiles, resume=tmp_path / NEWEST)) == []
-
-
-def test_fit_refuses_a_checkpoint_of_another_configuration(make_config, tiles, tiny, tmp_path):
-    config, other = make_config(**tiny), make_config(**tiny, lr=2e-3)
-    next(fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0))
-    message = refusal(lambda: next(fit(other, tiles, resume=tmp_path / NEWEST)))
-    assert message.startswith(
-        f"{tmp_path / NEWEST} is of configuration {config.signature()}, but this one is {other.signature()}: "
-    )
-
-
-def test_fit_refuses_to_resume_from_a_best_checkpoint(make_config, tiles, tiny, tmp_path):
-    config = make_config(**tiny)
-    next(fit(config, tiles, checkpoints=tmp_path))
-    assert refusal(lambda: next(fit(config, tiles, resume=tmp_path / BEST))).startswith(f"{tmp_path / BEST} ")
-
-
-def test_fit_refuses_a_missing_checkpoint(make_config, tiles, tmp_path):
-    assert "does not exist" in refusal(lambda: next(fit(make_config(), tiles, resume=tmp_path / NEWEST)))
-
-
-# Checkpoints
-
-
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5}, {"val_center_px": 48}], ids=str)
-def test_fit_best_checkpoint_reproduces_the_best_record(make_config, tiles, tmp_path, changes):
-    config = make_config(epochs=3, lr=3e-3, **changes)
-    records = list(fit(config, tiles, checkpoints=tmp_path))
-    trained = load_model(tmp_path / BEST)
-    best = records[records[-1].best_epoch - 1]
-    assert trained.metrics == best.metrics
-    assert trained.config == config
-    val = tiles.val if config.recipe.val_center_px is None else tiles.val.center_windows(config.recipe.val_center_px)
-    result = evaluate(trained.model, val, trained.info, stride=trained.stride, bce_weight=config.bce_weight, device=CPU)
-    # The loaded model keeps its weights in another memory order, so a pixel at probability 1/2 may change sides
-    assert result.scores.iou == pytest.approx(best.judged, abs=2e-3)
-    assert result.loss == pytest.approx(best.metrics["val/loss"], rel=1e-5)
-
-
-def test_fit_best_checkpoint_needs_no_pretrained_weights(make_config, tiles, tiny, tmp_path):
-    weights = Path(tiny["weights"])
-    config = make_config(**tiny, epochs=1)
-    (record,) = fit(config, tiles, checkpoints=tmp_path)
-    weights.unlink()
-    assert load_model(tmp_path / BEST).metrics == record.metrics
-
-
-def test_fit_writes_the_best_checkpoint_at_improvements_only(make_config, tiles, tiny, tmp_path, monkeypatch):
-    judge_as(monkeypatch, [0.3, 0.5, 0.4, 0.6, 0.1])
-    written = []
-    for record in fit(make_config(**tiny, epochs=5), tiles, checkpoints=tmp_path):
-        written.append(load(tmp_path / BEST)["epoch"])
-        assert record.best_epoch == written[-1]
-    assert written == [1, 2, 2, 4, 4]
-    assert not (tmp_path / NEWEST).exists()  # no minute has passed
-
-
-def test_fit_without_a_folder_writes_nothing(make_config, tiles, tiny, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    list(fit(make_config(**tiny), tiles))
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-# Two stages, schedule, moving average
-
-
-def test_fit_freezes_a_pretrained_encoder_first(make_config, tiles, resnet34_file, resnet34_state, monkeypatch):
-    config = make_config(
-        architecture="unet_resnet34", weights=str(resnet34_file), epochs=3, frozen_fraction=0.67, draws_per_epoch=2
-    )
-    assert config.frozen_epochs == 2
-    states: list[dict[str, torch.Tensor]] = []
-    original = TrainingState.end_epoch
-
-    def end_epoch(self: TrainingState, record: EpochRecord) -> None:
-        states.append({key: value.clone() for key, value in self.model.encoder.state_dict().items()})
-        original(self, record)
-
-    monkeypatch.setattr(TrainingState, "end_epoch", end_epoch)
-    list(fit(config, tiles))
-    # every parameter and the batch norm's statistics
-    for state in states[:2]:
-        assert set(state) == set(resnet34_state)
-        assert all(torch.equal(state[key], value) for key, value in resnet34_state.items())
-    names = [name for name in resnet34_state if name.endswith(("weight", "running_mean"))]
-    assert [name for name in names if torch.equal(states[2][name], resnet34_state[name])] == []
-
-
-def test_fit_trains_the_decoder_while_the_encoder_is_frozen(make_config, tiles, tiny, tmp_path):
-    config = make_config(**tiny, epochs=3, frozen_fraction=0.67)
-    decoders = [
-        load(tmp_path / NEWEST)["model"]["network.decoder.1.weight"]
-        for _ in fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0)
-    ]
-    assert not torch.equal(decoders[0], decoders[1])
-
-
-def test_fit_without_pretrained_weights_freezes_nothing(make_config, tiles, tiny, tmp_path):
-    config = make_config(**tiny | {"weights": "none"}, epochs=3, frozen_fraction=0.67)
-    encoders = [
-        encoder_of(tmp_path / NEWEST)["0.weight"]
-        for _ in fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0)
-    ]
-    assert not torch.equal(encoders[0], encoders[1])
-
-
-def test_fit_lowers_lr_when_the_encoder_is_unfrozen(make_config, tiles, tiny, monkeypatch):
-    judge_as(monkeypatch, [0.1, 0.2, 0.3, 0.4])
-    config = make_config(**tiny, epochs=4, frozen_fraction=0.5, unfreeze_lr_factor=0.1, lr=1e-3)
-    assert [record.lr for record in fit(config, tiles)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
-
-
-def test_fit_halves_lr_on_a_plateau(make_config, tiles, tiny, monkeypatch):
-    # Patience 1: the second epoch in a row without a better one halves the rate for the next
-    judge_as(monkeypatch, [0.5, 0.5, 0.4, 0.6, 0.6, 0.6, 0.6])
-    config = make_config(**tiny | {"weights": "none"}, epochs=7, plateau_patience=1, lr=8e-4)
-    rates = [record.lr for record in fit(config, tiles)]
-    assert rates == pytest.approx([8e-4, 8e-4, 8e-4, 4e-4, 4e-4, 4e-4, 2e-4])
-
-
-@pytest.mark.parametrize("name", ["decoder.1.weight", "encoder.1.running_mean"])
-def test_fit_judges_the_moving_average(make_config, tiles, tiny, tmp_path, monkeypatch, name):
-    config = make_config(**tiny | {"weights": "none"}, epochs=2, ema_decay=0.75, lr=1e-2)
-    seen: list[torch.Tensor] = []
-    original = TrainingState.train_step
-
-    def step(self: TrainingState, *arguments: Any) -> torch.Tensor:
-        loss = original(self, *arguments)
-        seen.append(self.model.network.state_dict()[name].clone())
-        return loss
-
-    monkeypatch.setattr(TrainingState, "train_step", step)
-    list(fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0))
-    averages = seen[:1]
-    for value in seen[1:]:
-        averages.append(0.75 * averages[-1] + 0.25 * value)
-    best = load(tmp_path / BEST)
-    assert torch.allclose(best["model"][f"network.{name}"], averages[2 * best["epoch"] - 1], atol=1e-7)
-    assert torch.equal(load(tmp_path / NEWEST)["model"][f"network.{name}"], seen[-1])
-
-
-def test_fit_without_a_moving_average_trains_alike(make_config, tiles):
-    plain, averaged = (list(fit(make_config(ema_decay=decay), tiles)) for decay in (None, 0.9))
-    assert [r.metrics["train/loss"] for r in plain] == [r.metrics["train/loss"] for r in averaged]
-    assert [r.metrics["val/loss"] for r in plain] != [r.metrics["val/loss"] for r in averaged]
-
-
-# What the model gets to see
-
-
-def test_band_statistics_are_of_the_scaled_pixels(band_tiles):
-    mean, std = band_statistics(band_tiles.train, 1e-4)
-    pixels = np.concatenate([image[::4, ::4].reshape(-1, 4) for image in band_tiles.train.images]) * 1e-4
-    assert mean == pytest.approx(pixels.mean(axis=0))
-    assert std == pytest.approx(pixels.std(axis=0))
-
-
-def test_band_statistics_of_a_constant_band_do_not_divide_by_zero(tiles):
-    constant = replace(tiles.train, images=tuple(np.full_like(image, 7) for image in tiles.train.images))
-    assert band_statistics(constant, 1.0) == ([7.0] * 3, [1e-6] * 3)
-
-
-@pytest.mark.parametrize(("weights", "imagenet"), [(True, True), (False, False)])
-def test_fit_normalises_as_its_weights_expect(make_config, tiles, tiny, weights, imagenet):
-    config = make_config(architecture="tiny", weights=tiny["weights"] if weights else "none")
-    state = TrainingState(config, tiles, CPU)
-    expected = [0.485, 0.456, 0.406] if imagenet else band_statistics(state.tiles.train, 1 / 255)[0]
-    assert state.model.mean.flatten().tolist() == pytest.approx(expected)
-
-
-def test_fit_normalises_by_the_budgets_own_tiles(make_config, tiles):
-    one, all_of_them = (TrainingState(make_config(tiles=n), tiles, CPU).model.mean for n in (1, 3))
-    assert not torch.equal(one, all_of_them)
-
-
-def test_fit_never_trains_on_val_tiles(make_config, tiles):
-    painted = tuple(np.zeros_like(image) for image in tiles.val.images)
-    blind = replace(tiles, val=replace(tiles.val, images=painted))
-    one, other = (next(fit(make_config(), t)) for t in (tiles, blind))
-    assert one.metrics["train/loss"] == other.metrics["train/loss"]
-    assert one.metrics["val/loss"] != other.metrics["val/loss"]
-
-
 # What it refuses
 
 
@@ -506,17 +238,17 @@ def test_check_accepts_what_fits(make_config, tiles):
 
 
 @pytest.mark.parametrize(("window", "use"), [(33, 32), (40, 32), (63, 48)])
-def test_check_refuses_windows_beside_the_stride(make_config, tiles, window, use):
+def test_check_refuses_windows_beside_the_stride(make_config, tiles, window, use, refusal):
     message = refusal(lambda: check(make_config(window_px=window), tiles))
     assert message == f"--window-px is {window}, but unet needs a multiple of 16: use {use}"
 
 
-def test_check_refuses_windows_larger_than_a_tile(make_config, tiles):
+def test_check_refuses_windows_larger_than_a_tile(make_config, tiles, refusal):
     message = refusal(lambda: check(make_config(window_px=64), sized(tiles, (64, 64), (64, 64), (64, 50))))
     assert message == "--window-px is 64, but the smallest train tile has a side of 50 px: use 48 or less"
 
 
-def test_check_refuses_unequal_tiles_without_windows(make_config, tiles):
+def test_check_refuses_unequal_tiles_without_windows(make_config, tiles, refusal):
     message = refusal(lambda: check(make_config(), sized(tiles, (64, 64), (64, 64), (48, 48))))
     assert message == (
         "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
@@ -524,28 +256,28 @@ def test_check_refuses_unequal_tiles_without_windows(make_config, tiles):
     )
 
 
-def test_check_refuses_tiles_beside_the_stride(make_config, tiles):
+def test_check_refuses_tiles_beside_the_stride(make_config, tiles, refusal):
     message = refusal(lambda: check(make_config(), sized(tiles, *[(50, 50)] * 3)))
     assert message == "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"
 
 
 @pytest.mark.parametrize("window", [None, 32])
-def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window):
+def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window, refusal):
     message = refusal(lambda: check(make_config(window_px=window), sized(tiles, *[(10, 10)] * 3)))
     assert "--window-px 0" not in message
     assert "use 0" not in message
 
 
-def test_check_refuses_fewer_draws_than_a_batch(make_config, tiles):
+def test_check_refuses_fewer_draws_than_a_batch(make_config, tiles, refusal):
     message = refusal(lambda: check(make_config(draws_per_epoch=3, batch_size=4), tiles))
     assert message == "draws_per_epoch is 3, but must be at least the batch size of 4"
 
 
-def test_check_refuses_more_tiles_than_there_are(make_config, tiles):
+def test_check_refuses_more_tiles_than_there_are(make_config, tiles, refusal):
     assert refusal(lambda: check(make_config(tiles=4), tiles)).startswith("--tiles 4 asks for 4 train tiles, but")
 
 
-def test_fit_refuses_before_anything_is_written(make_config, tiles, tmp_path):
+def test_fit_refuses_before_anything_is_written(make_config, tiles, tmp_path, refusal):
     refusal(lambda: next(fit(make_config(window_px=40), tiles, checkpoints=tmp_path / "out")))
     assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,6 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,19 +9,10 @@ from safetensors.torch import save_file
 
 from trainables import weights as weights_module
 from trainables.architectures import ARCHITECTURES
-from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
 from trainables.weights import digest, fetch_weights, read_state
 
 PRETRAINED = [name for name, row in ARCHITECTURES.items() if row.encoder == "resnet34"]
-
-
-def refusal(action: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture
@@ -78,7 +68,7 @@ def test_weights_of_three_bands_are_adapted_to_four(resnet34_file, resnet34_stat
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
-def test_weights_of_another_encoder_are_refused(name, tmp_path):
+def test_weights_of_another_encoder_are_refused(name, tmp_path, refusal):
     path = tmp_path / "other.pth"
     torch.save({"conv1.weight": torch.zeros(3)}, path)
     message = refusal(lambda: ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(path))))
@@ -103,13 +93,13 @@ def test_fetch_weights_of_a_path_is_that_file(tmp_path):
     assert fetch_weights(str(path), "resnet34") == path
 
 
-def test_fetch_weights_refuses_what_is_no_file(tmp_path):
+def test_fetch_weights_refuses_what_is_no_file(tmp_path, refusal):
     for weights in (str(tmp_path / "nowhere.pth"), str(tmp_path)):
         message = refusal(lambda w=weights: fetch_weights(w, "resnet34"))
         assert message == f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"
 
 
-def test_fetch_weights_without_a_network_is_refused_at_once(no_hub):
+def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, refusal):
     started = time.monotonic()
     message = refusal(lambda: fetch_weights("imagenet", "resnet34"))
     assert time.monotonic() - started < 6  # its client alone would try for 24 s
@@ -162,13 +152,13 @@ def test_read_state_reads_both_formats_alike(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(2)], {"model": {"a": torch.zeros(2)}}, {"epoch": 3}, torch.zeros(2)])
-def test_read_state_refuses_other_content(tmp_path, content):
+def test_read_state_refuses_other_content(tmp_path, content, refusal):
     path = tmp_path / "w.pth"
     torch.save(content, path)
     assert refusal(lambda: read_state(path)).startswith(f"{path} holds no plain state dict of tensors: save ")
 
 
-def test_read_state_refuses_to_unpickle_code(tmp_path):
+def test_read_state_refuses_to_unpickle_code(tmp_path, refusal):
     path = tmp_path / "w.pth"
     torch.save({"a": Path("x")}, path)
     assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
@@ -189,14 +179,14 @@ def test_read_state_refuses_to_unpickle_code(tmp_path):
         b"{}",
     ],
 )
-def test_read_state_refuses_files_of_any_other_kind(tmp_path, suffix, content):
+def test_read_state_refuses_files_of_any_other_kind(tmp_path, suffix, content, refusal):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_read_state_refuses_half_a_file(tmp_path, suffix):
+def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
     path, state = tmp_path / f"w{suffix}", {"a": torch.arange(1000.0)}
     if suffix == ".safetensors":
         save_file(state, path)
