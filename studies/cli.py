@@ -3,10 +3,9 @@
 import argparse
 import difflib
 import itertools
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,22 +13,14 @@ from pydantic.fields import FieldInfo
 
 from studies.profiles import PROFILES, ProfileName
 from studies.spec import StudySpec
+from trainables.command import Parser
 from trainables.config import Recipe
 from trainables.errors import UserError
-
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 PROVENANCE = "provenance"
 """Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
 
-
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}: see --help")
 
 
 def read_command_line(argv: Sequence[str], *, description: str) -> tuple[StudySpec, Path | None]:
@@ -80,18 +71,6 @@ def default_folders(phase: str) -> Iterator[Path]:
         yield Path("runs") / f"{phase}-{number}"
 
 
-def run(main: Callable[[], int]) -> NoReturn:
-    """Ends the process with what `main` returns; a `UserError` is one line on stderr and exit code 2."""
-    try:
-        code = main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        code = EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    sys.exit(code)
-
-
 def _is_list(name: str) -> bool:
     return name in ("architectures", "tiles")
 
@@ -107,7 +86,7 @@ def _fields() -> dict[str, FieldInfo]:
 
 def _parser(description: str) -> argparse.ArgumentParser:
     profiles = "\n".join(f"  {name:6} {profile.purpose}" for name, profile in PROFILES.items())
-    parser = _Parser(
+    parser = Parser(
         description=description,
         epilog=f"profiles:\n{profiles}\n\nYAML keys have the names of the flags, with _ for -.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ from rich.console import Console
 from analysis.report import show
 from studies import cli
 from studies.study import run_study
+from trainables.command import EXIT_INTERRUPTED, run
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     result = run_study(spec, out=out, console=console)
     if not result.complete:
         console.print(f"interrupted: {result.out} holds the trials that ended; nothing was selected", highlight=False)
-        return cli.EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     if result.report is not None:
         show(result.report, console)
     console.print(f"study     {result.out}\nselection {result.out / 'selection.json'}", highlight=False)
@@ -28,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

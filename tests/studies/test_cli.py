@@ -12,6 +12,7 @@ import yaml
 from studies import cli, phase2_tuning
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
+from trainables.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe
 
 
@@ -88,8 +89,8 @@ BAD_FLAGS = {
 def fails_in_one_line(flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", *flags])
     with pytest.raises(SystemExit) as end:
-        cli.run(phase2_tuning.main)
-    assert end.value.code == cli.EXIT_USER_ERROR
+        run(phase2_tuning.main)
+    assert end.value.code == EXIT_USER_ERROR
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

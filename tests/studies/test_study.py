@@ -20,6 +20,7 @@ from analysis.report import write_report
 from analysis.wandb_logs import read_logs, read_run
 from studies import cli
 from trainables.checkpoints import load_model
+from trainables.command import EXIT_INTERRUPTED
 from trainables.config import TrialConfig
 from trainables.predict import evaluate
 from trainables.tiles import TrainVal
@@ -230,7 +231,7 @@ def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
     process.send_signal(number)
     started = time.monotonic()
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == cli.EXIT_INTERRUPTED, errors
+    assert process.returncode == EXIT_INTERRUPTED, errors
     assert time.monotonic() - started < 45
     assert errors == ""
     assert "interrupted" in output
