@@ -5,22 +5,20 @@ import difflib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from studies.profiles import PROFILES, ProfileName
 from studies.spec import StudySpec
-from trainables.command import Parser
+from trainables.command import Parser, add_flags, is_list, validate
 from trainables.config import Recipe
 from trainables.errors import UserError
+from trainables.weights import encoder_of
 
 PROVENANCE = "provenance"
 """Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_command_line(argv: Sequence[str], *, description: str) -> tuple[StudySpec, Path | None]:
@@ -46,22 +44,27 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     Raises:
         UserError: An unknown key or a value that is not allowed.
     """
-    known = _fields()
+    known = _study_fields() | Recipe.model_fields
     for key in settings:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
             raise UserError(f"setting {key!r} is unknown: {hint}")
-    settings = {key: [value] if _is_list(key) and _is_scalar(value) else value for key, value in settings.items()}
+    settings = {
+        key: [value] if is_list(known[key]) and isinstance(value, str | int) else value
+        for key, value in settings.items()
+    }
     name: ProfileName = settings.get("profile", "quick")
     if not isinstance(name, str) or name not in PROFILES:
         raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
+    if "weights" in settings and all(encoder_of(str(choice)) for choice in settings["weights"]):
+        settings["weights"] = [*profile.study.get("weights", ()), *settings["weights"]]  # they add to the profile's
     study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
-    seed = _validate(StudySpec, study).seed
+    seed = validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
-    return _validate(StudySpec, study | {"recipe": _validate(Recipe, recipe)})
+    return validate(StudySpec, study | {"recipe": validate(Recipe, recipe)})
 
 
 def default_folders(phase: str) -> Iterator[Path]:
@@ -71,17 +74,8 @@ def default_folders(phase: str) -> Iterator[Path]:
         yield Path("runs") / f"{phase}-{number}"
 
 
-def _is_list(name: str) -> bool:
-    return name in ("architectures", "tiles")
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | int)
-
-
-def _fields() -> dict[str, FieldInfo]:
-    study = {name: field for name, field in StudySpec.model_fields.items() if name != "recipe"}
-    return study | Recipe.model_fields
+def _study_fields() -> dict[str, FieldInfo]:
+    return {name: field for name, field in StudySpec.model_fields.items() if name != "recipe"}
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -95,17 +89,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the study; runs/phase2 or the next free if left out")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings from a file; flags win over it")
-    recipe = parser.add_argument_group("recipe (the same for all trials)")
-    for name, field in _fields().items():
-        group = recipe if name in Recipe.model_fields else parser
-        flag = f"--{name.replace('_', '-')}"
-        help_text = (field.description or "").replace("%", "%%")
-        if field.annotation is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_text)
-        elif _is_list(name):
-            group.add_argument(flag, nargs="+", metavar=name.upper()[:-1], help=help_text)
-        else:
-            group.add_argument(flag, metavar="VALUE", help=help_text)
+    add_flags(parser, _study_fields())
+    add_flags(parser.add_argument_group("recipe (the same for all trials)"), Recipe.model_fields)
     return parser
 
 
@@ -119,16 +104,3 @@ def _read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"--config {path} holds {type(content).__name__}, but must hold `setting: value` lines")
     return {key: value for key, value in content.items() if key != PROVENANCE}
-
-
-def _validate(model: type[Model], values: dict[str, Any]) -> Model:
-    """The model, or a `UserError` that names the first flag that is wrong. The word none leaves an option unset."""
-    optional = {name for name, field in model.model_fields.items() if field.default is None}
-    values = {k: None if k in optional and isinstance(v, str) and v.lower() == "none" else v for k, v in values.items()}
-    try:
-        return model.model_validate(values, strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = str(first["loc"][0]).replace("_", "-")
-        rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise UserError(f"--{flag} is {first['input']!r}, but {rule[0].lower()}{rule[1:]}") from error

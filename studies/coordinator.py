@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,14 +49,14 @@ class Coordinator:
     Args:
         spec: The study.
         ledger: Where every suggestion, value and decision is written.
-        weights_digest: SHA-256 of the pretrained weights, where there are any.
+        digests: SHA-256 of the pretrained weights, by encoder.
     """
 
-    def __init__(self, spec: StudySpec, ledger: Ledger, weights_digest: str | None = None):
+    def __init__(self, spec: StudySpec, ledger: Ledger, digests: Mapping[str, str] | None = None):
         self.spec, self.ledger = spec, ledger
         self.arms = spec.arms()
         self.trials: dict[tuple[Arm, int], Progress] = {}
-        self._weights_digest = weights_digest
+        self._digests = digests or {}
         self._spaces = {arm: space_for(arm.architecture) for arm in self.arms}
         num_starts = min(MAX_STARTING_POINTS, math.ceil(spec.trials / 2))
         self._starts = {arm: starting_points(space, num_starts, spec.seed) for arm, space in self._spaces.items()}
@@ -65,7 +66,7 @@ class Coordinator:
                 epochs=spec.recipe.epochs,
                 grace_epochs=spec.grace_epochs,
                 reduction_factor=spec.reduction_factor,
-                after_epoch=arm.config(spec, 0, starts[0], weights_digest).frozen_epochs,
+                after_epoch=arm.config(spec, 0, starts[0], self._digests).frozen_epochs,
             )
 
     def of_arm(self, arm: Arm) -> list[Progress]:
@@ -89,7 +90,7 @@ class Coordinator:
         else:
             seed = np.random.SeedSequence([self.spec.seed, self.arms.index(arm), number]).generate_state(1)[0]
             point = suggest(self.ledger.trials(arm.name), space, int(seed))
-        config = arm.config(self.spec, number, point, self._weights_digest)
+        config = arm.config(self.spec, number, point, self._digests)
         attributes = {"signature": config.signature(), "config": config.model_dump_json()}
         added = self.ledger.add(arm.name, point, space, attributes)
         assert added == number, f"the ledger numbered {arm.name}'s trial {added}, not {number}"

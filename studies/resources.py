@@ -8,8 +8,8 @@ from studies.spec import StudySpec
 from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 
-REFERENCE_BATCH_PX = 1024 * 1024 * 4
-"""Pixels of a batch that `Architecture.gpu_gib` is for: four whole tiles."""
+REFERENCE_TILE_PX = 1024 * 1024
+"""Pixels of the tiles that `Architecture.gpu_gib` is for, in a batch of the reference study's size."""
 
 USABLE_GPU_SHARE = 0.9
 """Of a device's memory; the rest is the driver's and the allocator's."""
@@ -52,9 +52,12 @@ class Slots:
 
 def needed_gib(spec: StudySpec, tile_px: int) -> float:
     """Device memory that the largest of the study's architectures needs for one trial (GiB, estimate)."""
-    reference = max(ARCHITECTURES[name].gpu_gib for name in spec.architectures)
-    side = spec.recipe.window_px or tile_px
-    return max(1.0, reference * side**2 * spec.recipe.batch_size / REFERENCE_BATCH_PX)
+    side, batch_size = spec.recipe.window_px or tile_px, spec.recipe.batch_size
+    reference = max(
+        row.gpu_gib * (batch_size or row.batch_size) / row.batch_size
+        for row in (ARCHITECTURES[name] for name in spec.architectures)
+    )
+    return max(1.0, reference * side**2 / REFERENCE_TILE_PX)
 
 
 def plan(spec: StudySpec, nodes: Sequence[Node], tile_px: int) -> Slots:

@@ -1,5 +1,6 @@
 """The frozen spec of a study: everything that decides what it does, and the arms that follow from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from searchspace.spaces import Point
 from studies.profiles import ProfileName
 from trainables.architectures import ARCHITECTURES
 from trainables.config import ArchitectureName, Recipe, TrialConfig
+from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
 
@@ -27,7 +29,11 @@ class StudySpec(BaseModel):
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
     )
     trials: int = Field(default=32, ge=1, description="allowance: trials of each arm")
-    weights: str = Field(default="none", description="encoder weights: imagenet, none or the path of a state dict")
+    weights: tuple[str, ...] = Field(
+        default=("none",),
+        min_length=1,
+        description="encoder weights: imagenet, none or the path of a state dict; for one encoder only: ENCODER=PATH",
+    )
     seed: int = Field(default=42, ge=0, description="everything random follows from it")
     grace_epochs: int = Field(default=8, ge=1, description="ASHA's first rung: epochs that every trial gets")
     reduction_factor: int = Field(
@@ -73,19 +79,34 @@ class Arm:
         """As in tables, W&B groups and checkpoint folders."""
         return f"{self.architecture}-{self.tiles}"
 
-    def config(self, spec: StudySpec, number: int, point: Point, weights_digest: str | None) -> TrialConfig:
+    def label(self, spec: StudySpec) -> str:
+        """The architecture's name for tables; a smaller variant never passes for the real thing."""
+        return ARCHITECTURES[self.architecture].label(small=spec.recipe.small, weights=self.weights(spec))
+
+    def weights(self, spec: StudySpec) -> str:
+        """The weights that its encoder starts from."""
+        row = ARCHITECTURES[self.architecture]
+        if row.encoder is None:
+            return "none"
+        choices = spec.weights
+        if row.is_frozen and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
+            choices = tuple(choice for choice in choices if encoder_of(choice) == row.encoder)
+        return weights_for(choices, row.encoder)
+
+    def config(self, spec: StudySpec, number: int, point: Point, digests: Mapping[str, str]) -> TrialConfig:
         """The configuration of this arm's trial `number` at a point of its space.
 
         Trials share draws and tile subsets and differ in initialisation, which follows from the study's seed and the
-        trial's number: the same number starts from the same seed in every arm.
+        trial's number: the same number starts from the same seed in every arm. `digests` are those of the weights, by
+        encoder.
         """
         init_seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
-        has_encoder = ARCHITECTURES[self.architecture].encoder is not None
+        weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
         return TrialConfig(
             architecture=self.architecture,
             tiles=self.tiles,
-            weights=spec.weights if has_encoder else "none",
-            weights_digest=weights_digest if has_encoder else None,
+            weights=weights,
+            weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
             init_seed=init_seed,
             recipe=spec.recipe,
             **point,

@@ -31,7 +31,7 @@ from trainables.errors import UserError
 from trainables.fit import check
 from trainables.metrics import constant_scores
 from trainables.tiles import TrainVal
-from trainables.weights import digest, fetch_weights
+from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights
 
 DEMO_TILES = Path("runs/demo-tiles")
 
@@ -61,7 +61,7 @@ class _Prepared:
 
     spec: StudySpec
     tiles: TrainVal
-    weights_digest: str | None
+    digests: dict[str, str]
     provenance: dict[str, Any]
 
 
@@ -92,7 +92,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
             highlight=False,
         )
         ledger = Ledger(out / "optuna.db", [arm.name for arm in arms])
-        coordinator = Coordinator(spec, ledger, prepared.weights_digest)
+        coordinator = Coordinator(spec, ledger, prepared.digests)
         log = tracking.Run(out, spec.wandb, name=out.name, job_type="study", config=_log_config(prepared, out.name))
         display = ProgressDisplay(coordinator, slots.count, console)
         settings = WorkerSettings(
@@ -144,11 +144,7 @@ def _prepare(spec: StudySpec, console: Console) -> _Prepared:
         values = getattr(spec, name) or ()
         if len(set(values)) < len(values):
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
-    encoders = sorted({encoder for name in spec.architectures if (encoder := ARCHITECTURES[name].encoder)})
-    weights = [fetch_weights(spec.weights, encoder) for encoder in encoders or ["resnet34"]]
-    weights_digest = digest(weights[0]) if encoders and weights[0] is not None else None
-    if spec.weights not in ("none", "imagenet"):
-        spec = spec.model_copy(update={"weights": str(Path(spec.weights).absolute())})  # workers have other folders
+    spec, digests = _find_weights(spec)
     if spec.wandb == "online":
         tracking.check_online()
     if spec.data is None:
@@ -159,7 +155,7 @@ def _prepare(spec: StudySpec, console: Console) -> _Prepared:
         spec = spec.model_copy(update={"tiles": (len(dataset.train.tiles),)})
     tiles = decode_train_val(dataset)
     for arm in spec.arms():
-        config = arm.config(spec, 0, {"lr": 1e-3}, weights_digest)
+        config = arm.config(spec, 0, {"lr": 1e-3}, digests)
         check(config, tiles)
         if config.weights != "none":
             build_model(config, tiles.info, [0.0] * len(tiles.info.bands), [1.0] * len(tiles.info.bands))
@@ -170,10 +166,31 @@ def _prepare(spec: StudySpec, console: Console) -> _Prepared:
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
         "num_val_tiles": len(tiles.val),
-        "weights_digest": weights_digest,
+        "weights_digests": digests,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
-    return _Prepared(spec=spec, tiles=tiles, weights_digest=weights_digest, provenance=provenance)
+    return _Prepared(spec=spec, tiles=tiles, digests=digests, provenance=provenance)
+
+
+def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
+    """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
+    known = {row.encoder for row in ARCHITECTURES.values() if row.encoder}
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in known:
+            raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
+    taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
+    for path in set(spec.weights) - set(KEYWORDS):
+        if len(takers := sorted(encoder for encoder, weights in taken.items() if weights == path)) > 1:
+            raise UserError(
+                f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"
+            )
+    files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
+    absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
+    found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
+    return (
+        spec.model_copy(update={"weights": found}),
+        {encoder: digest(path) for encoder, path in files.items() if path is not None},
+    )
 
 
 def _finish_selection(
@@ -236,7 +253,7 @@ def _log_config(prepared: _Prepared, name: str) -> dict[str, Any]:
         {
             "arm": arm.name,
             "architecture": arm.architecture,
-            "architecture_label": ARCHITECTURES[arm.architecture].label(small=spec.recipe.small),
+            "architecture_label": arm.label(spec),
             "tiles": arm.tiles,
             "trials": spec.trials,
             "space": {key: readable(value) for key, value in space_for(arm.architecture).items()},

@@ -109,6 +109,7 @@ def log_epoch(run: Run, record: EpochRecord) -> None:
             "epoch": record.epoch,
             "lr": record.lr,
             "epoch_seconds": record.seconds,
+            "step_seconds": record.step_seconds,
             "peak_memory_gib": record.peak_memory_gib,
             **record.metrics,
         }

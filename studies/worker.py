@@ -14,7 +14,6 @@ from ray import tune
 
 from studies import tracking
 from studies.spec import WandbMode
-from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import BEST, NEWEST, load_model
 from trainables.config import TrialConfig
 from trainables.fit import fit
@@ -200,13 +199,12 @@ def evaluate_selected(folder: Path, tiles: TrainVal, num_threads: int, device: s
 
 
 def _wandb_config(settings: WorkerSettings, arm: str, number: int, config: TrialConfig) -> dict[str, Any]:
-    architecture = ARCHITECTURES[config.architecture]
     return {
         "study": settings.study,
         "arm": arm,
         "trial": number,
         "architecture": config.architecture,
-        "architecture_label": architecture.label(small=config.recipe.small),
+        "architecture_label": config.label,
         "tiles": config.tiles,
         "profile": settings.profile,
         "judged_metric": config.judged_metric,

@@ -9,14 +9,29 @@ from torch import nn
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
+from trainables.sam import SIDE_PX, SamEncoder, sam_conv, sam_unet
 from trainables.smp_models import deeplabv3plus_resnet34, unet_resnet34
 from trainables.unet import UNet
 
 Track = Literal["cnn", "frozen_encoder", "transformer"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Per-band mean and std of RGB in 0..1 that ImageNet encoders expect. Source: torchvision's reference weights."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalisation:
+    """Mean and std per band of RGB in 0..1 that pretrained weights expect."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""Source: torchvision's reference weights."""
+
+SAM = Normalisation(
+    mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
+    std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
+)
+"""Source: `pixel_mean` and `pixel_std` of segment-anything, which are for 0..255."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +44,10 @@ class Architecture:
         build: (N, C, H, W) float32, normalised, to logits (N, K, H, W).
         stride: Window sides must divide by it (px); evaluation reflect-pads to it and crops back.
         encoder: Name of the encoder that pretrained weights fill, or None for training from scratch only.
+        normalisation: What these weights expect of 8-bit photographs; None where there are none.
+        batch_size: Draws per optimizer step in the reference study.
         small: What the smaller variant of `smoke` and `quick` is, for every table; empty where there is none.
+        only_px: The one side (px) that tiles must have for the full variant; None where any will do.
         gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU
             fractions).
         source: Paper or weights.
@@ -40,13 +58,22 @@ class Architecture:
     build: Callable[[ModelSpec], nn.Module]
     stride: int
     encoder: str | None
-    small: str
+    normalisation: Normalisation | None = None
+    batch_size: int = 4
+    small: str = ""
+    only_px: int | None = None
     gpu_gib: float
     source: str
 
-    def label(self, *, small: bool) -> str:
-        """The name for tables; a smaller variant never passes for the real thing."""
-        return f"{self.name} ({self.small})" if small and self.small else self.name
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the encoder is never trained, so that without its weights it is random for good."""
+        return self.track == "frozen_encoder"
+
+    def label(self, *, small: bool, weights: str) -> str:
+        """The name for tables; a smaller variant or a random frozen encoder never passes for the real thing."""
+        variant = self.small if small else "random encoder" if self.is_frozen and weights == "none" else ""
+        return f"{self.name} ({variant})" if variant else self.name
 
 
 def _unet(spec: ModelSpec) -> nn.Module:
@@ -72,7 +99,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             build=unet_resnet34,
             stride=32,
             encoder="resnet34",
-            small="",
+            normalisation=IMAGENET,
             gpu_gib=8.0,
             source="arXiv:1505.04597 over He et al. 2016, arXiv:1512.03385; segmentation-models-pytorch",
         ),
@@ -82,9 +109,35 @@ ARCHITECTURES: dict[str, Architecture] = {
             build=deeplabv3plus_resnet34,
             stride=16,
             encoder="resnet34",
-            small="",
+            normalisation=IMAGENET,
             gpu_gib=8.0,
             source="Chen et al. 2018, arXiv:1802.02611; segmentation-models-pytorch",
+        ),
+        Architecture(
+            name="sam_conv",
+            track="frozen_encoder",
+            build=sam_conv,
+            stride=16,
+            encoder="sam_vit_b",
+            normalisation=SAM,
+            batch_size=2,
+            small="small random encoder",
+            only_px=SIDE_PX,
+            gpu_gib=6.0,
+            source="Kirillov et al. 2023, arXiv:2304.02643; segment-anything's ViT-B, frozen",
+        ),
+        Architecture(
+            name="sam_unet",
+            track="frozen_encoder",
+            build=sam_unet,
+            stride=16,
+            encoder="sam_vit_b",
+            normalisation=SAM,
+            batch_size=2,
+            small="small random encoder",
+            only_px=SIDE_PX,
+            gpu_gib=8.0,
+            source="arXiv:2304.02643 with skips as in UNETR, Hatamizadeh et al. 2022, arXiv:2103.10504",
         ),
     )
 }
@@ -127,3 +180,8 @@ class Segmenter(nn.Module):
         encoder = self.network.encoder
         assert isinstance(encoder, nn.Module)
         return encoder
+
+    @property
+    def frozen_digest(self) -> str:
+        """SHA-256 of an encoder that is frozen for good, which state dicts leave out; empty where there is none."""
+        return self.encoder.digest if isinstance(self.encoder, SamEncoder) else ""

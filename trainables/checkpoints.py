@@ -18,8 +18,8 @@ NEWEST = "newest.pt"
 BEST = "best.pt"
 
 _CONTENT = {
-    NEWEST: {"config", "records", "model", "ema", "optimizer", "schedule", "scaler"},
-    BEST: {"config", "info", "epoch", "metrics", "model"},
+    NEWEST: {"config", "records", "frozen_digest", "model", "ema", "optimizer", "schedule", "scaler"},
+    BEST: {"config", "info", "epoch", "metrics", "frozen_digest", "model"},
 }
 
 
@@ -89,17 +89,38 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
     return Segmenter(ARCHITECTURES[config.architecture].build(spec), mean, std)
 
 
-def load_model(path: Path) -> TrainedModel:
+def check_frozen(model: Segmenter, content: dict[str, Any], path: Path) -> None:
+    """Refuses a checkpoint that was trained over another frozen encoder (`UserError`)."""
+    if content["frozen_digest"] != model.frozen_digest:
+        raise UserError(
+            f"{path} was trained over a frozen encoder of digest {content['frozen_digest'][:12]}, but this one is "
+            f"{model.frozen_digest[:12]}: use the encoder's weights and the versions of then"
+        )
+
+
+def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
     """The model of a `best.pt`, on the CPU; needs neither the tiles nor the pretrained weights it began from.
 
+    Args:
+        path: The file.
+        weights: The file of an encoder that is frozen for good, which checkpoints leave out; where it lay in training
+            if left out.
+
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or damaged, or a frozen encoder's file is, or is another one.
     """
     content = load(path, BEST)
     config = TrialConfig.model_validate_json(content["config"])
     info = DatasetInfo.model_validate_json(content["info"])
     num_bands = len(info.bands)
-    unfilled = config.model_copy(update={"weights": "none"})
-    model = build_model(unfilled, info, [0.0] * num_bands, [1.0] * num_bands)
+    needed = "none"
+    if ARCHITECTURES[config.architecture].is_frozen:
+        needed = weights or config.weights
+        if needed != "none" and not Path(needed).is_file():
+            raise UserError(
+                f"{path} leaves out its frozen encoder, whose weights {needed} do not exist: pass the path of that file"
+            )
+    model = build_model(config.model_copy(update={"weights": needed}), info, [0.0] * num_bands, [1.0] * num_bands)
+    check_frozen(model, content, path)
     model.load_state_dict(content["model"])
     return TrainedModel(model.eval(), info, config, ARCHITECTURES[config.architecture].stride, content["metrics"])

@@ -36,7 +36,9 @@ class Recipe(BaseModel):
 
     epochs: int = Field(default=60, ge=1, description="epochs of a trial that runs its course")
     draws_per_epoch: int = Field(default=400, ge=2, description="augmented samples per epoch, with replacement")
-    batch_size: int = Field(default=4, ge=2, description="draws per optimizer step")
+    batch_size: int | None = Field(
+        default=None, ge=2, description="draws per optimizer step; the reference's (4, and 2 over SAM) if left out"
+    )
     window_px: int | None = Field(default=None, ge=32, description="side of training windows (px); whole tiles if none")
     val_center_px: int | None = Field(
         default=None, ge=32, description="validate on centre windows of this side (px); whole tiles if none"
@@ -66,14 +68,14 @@ class TrialConfig(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     architecture: ArchitectureName
-    tiles: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    augmentation: Preset = "MEDIUM"
-    decoder_dropout: float = Field(default=0.3, ge=0, lt=1)
-    bce_weight: float = Field(default=0.5, ge=0, le=1)
-    weights: str = "none"
+    tiles: int = Field(ge=1, description="train tiles to learn from")
+    lr: float = Field(gt=0, description="learning rate at the start")
+    augmentation: Preset = Field(default="MEDIUM", description=" | ".join(PRESETS))
+    decoder_dropout: float = Field(default=0.3, ge=0, lt=1, description="probability between decoder stages")
+    bce_weight: float = Field(default=0.5, ge=0, le=1, description="w in w·BCE + (1−w)·Dice")
+    weights: str = Field(default="none", description="encoder weights: imagenet, none or the path of a state dict")
     weights_digest: str | None = None
-    init_seed: int = Field(default=42, ge=0)
+    init_seed: int = Field(default=42, ge=0, description="of the initialisation and dropout")
     recipe: Recipe = Recipe()
 
     def signature(self) -> str:
@@ -82,15 +84,31 @@ class TrialConfig(BaseModel):
         Where weights came from a file, its digest counts and its path does not.
         """
         content = self.model_dump(mode="json")
+        content["recipe"]["batch_size"] = self.batch_size
         if self.weights_digest is not None:
             content["weights"] = "file"
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def frozen_epochs(self) -> int:
-        """Epochs at the start with the encoder frozen: none where it is not pretrained."""
-        pretrained = self.weights != "none" and ARCHITECTURES[self.architecture].encoder is not None
-        return int(self.recipe.epochs * self.recipe.frozen_fraction) if pretrained else 0
+        """Epochs at the start with the encoder frozen: none where it is not pretrained, or never trained anyway."""
+        two_stages = self.is_pretrained and not ARCHITECTURES[self.architecture].is_frozen
+        return int(self.recipe.epochs * self.recipe.frozen_fraction) if two_stages else 0
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the encoder starts from weights."""
+        return self.weights != "none" and ARCHITECTURES[self.architecture].encoder is not None
+
+    @property
+    def batch_size(self) -> int:
+        """Draws per optimizer step."""
+        return self.recipe.batch_size or ARCHITECTURES[self.architecture].batch_size
+
+    @property
+    def label(self) -> str:
+        """The architecture's name for tables."""
+        return ARCHITECTURES[self.architecture].label(small=self.recipe.small, weights=self.weights)
 
     @property
     def judged_metric(self) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainables.architectures import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Segmenter
-from trainables.checkpoints import build_model
+from trainables.architectures import ARCHITECTURES, Segmenter
+from trainables.checkpoints import build_model, check_frozen
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.losses import segmentation_loss
@@ -26,17 +26,17 @@ class TrainingState:
         self.tiles = tiles.budget(config.tiles, config.recipe.subset_seed)
         self.records: list[EpochRecord] = []
         torch.manual_seed(_torch_seed(config.init_seed, 0))
-        pretrained = config.weights != "none" and ARCHITECTURES[config.architecture].encoder is not None
+        expected = ARCHITECTURES[config.architecture].normalisation
         mean, std = band_statistics(self.tiles.train, tiles.scale)
         is_photograph = tiles.info.bands == ("red", "green", "blue") and tiles.train.images[0].dtype == np.uint8
-        if pretrained and is_photograph:
-            mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
+        if config.is_pretrained and is_photograph and expected is not None:
+            mean, std = list(expected.mean), list(expected.std)
         model = build_model(config, tiles.info, mean, std)
         # channels_last is faster for convolutions on CPUs (1.1x measured) and on tensor cores
         self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.recipe.weight_decay
-        )
+        # An encoder that is frozen at first is still to be trained; one that is frozen for good takes no state
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer,
             mode="max",
@@ -113,6 +113,7 @@ class TrainingState:
             "info": self.tiles.info.model_dump_json(),
             "epoch": record.epoch,
             "metrics": record.metrics,
+            "frozen_digest": self.model.frozen_digest,
             "model": self.evaluated.state_dict(),
         }
 
@@ -121,6 +122,7 @@ class TrainingState:
         return {
             "config": self.config.model_dump_json(),
             "records": json.dumps([record.as_json() for record in self.records]),
+            "frozen_digest": self.model.frozen_digest,
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -136,6 +138,7 @@ class TrainingState:
                 f"{path} is of configuration {saved.signature()}, but this one is {self.config.signature()}: "
                 "resume with the configuration that it was saved with"
             )
+        check_frozen(self.model, state, path)
         self.records = [EpochRecord(**record) for record in json.loads(state["records"])]
         self.model.load_state_dict(state["model"])
         if self.ema is not None:

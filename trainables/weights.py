@@ -4,6 +4,8 @@ import hashlib
 import socket
 import urllib.request
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +18,57 @@ from safetensors.torch import load_file
 
 from trainables.errors import UserError
 
+KEYWORDS = ("none", "imagenet")
+"""Choices of `--weights` that are no paths."""
+
 HUB_TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFile:
+    """A file of weights that people fetch by hand and pass by its path.
+
+    Attributes:
+        name: As it is published.
+        url: Where.
+        sha256: Of its bytes.
+    """
+
+    name: str
+    url: str
+    sha256: str
+
+
+PUBLISHED: dict[str, PublishedFile] = {
+    "sam_vit_b": PublishedFile(
+        name="sam_vit_b_01ec64.pth",
+        url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    )
+}
+"""Encoders whose weights are one published file. Source: segment-anything's model checkpoints."""
+
+
+def encoder_of(choice: str) -> str | None:
+    """The encoder that a choice of the form `ENCODER=WEIGHTS` names; None for a choice that is for all encoders."""
+    name, equals, _ = choice.partition("=")
+    return name if equals and name.isidentifier() else None  # else a path with an equals sign in it
+
+
+def weights_for(choices: Sequence[str], encoder: str) -> str:
+    """What `--weights` has for an encoder: `ENCODER=WEIGHTS` if that is among the choices, else the one for all.
+
+    Raises:
+        UserError: Several choices are for all encoders.
+    """
+    others = [choice for choice in choices if encoder_of(choice) is None]
+    if len(others) > 1:
+        raise UserError(
+            f"--weights has {' and '.join(others)} for every encoder, but one only can be: write the others as "
+            "ENCODER=WEIGHTS"
+        )
+    named = [choice.split("=", 1)[1] for choice in choices if encoder_of(choice) == encoder]
+    return [*named, *others, "none"][0]
 
 
 def fetch_weights(weights: str, encoder: str) -> Path | None:
@@ -24,18 +76,30 @@ def fetch_weights(weights: str, encoder: str) -> Path | None:
 
     Args:
         weights: `none`, `imagenet` or the path of a state dict (`.safetensors`, or `.pt`/`.pth` of tensors only).
-        encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`.
+        encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`, or of one in `PUBLISHED`.
 
     Raises:
-        UserError: There is no such file, or it is not in the cache and the hub cannot be reached.
+        UserError: There is no such file, it is not in the cache and the hub cannot be reached, or it is not the
+            published one.
     """
     if weights == "none":
         return None
+    published = PUBLISHED.get(encoder)
+    if weights == "imagenet" and published is not None:
+        raise UserError(
+            f"--weights imagenet has nothing for {encoder}: fetch {published.url} and pass it as "
+            f"--weights {encoder}=PATH"
+        )
     if weights != "imagenet":
         path = Path(weights)
         if not path.is_file():
             raise UserError(
                 f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"
+            )
+        if published is not None and (sha256 := digest(path)) != published.sha256:
+            raise UserError(
+                f"--weights {weights} has SHA-256 {sha256[:12]}…, but {published.name} has {published.sha256[:12]}…: "
+                f"fetch {published.url} again"
             )
         return path
     settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
