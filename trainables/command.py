@@ -1,14 +1,20 @@
-"""What all command lines share: errors in one line, and exit codes."""
+"""What all command lines share: flags from the fields of a model, errors in one line, and exit codes."""
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from trainables.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,3 +35,39 @@ def run(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def add_flags(parser: argparse._ActionsContainer, fields: Mapping[str, FieldInfo]) -> None:
+    """Adds a flag per field, named like it; values stay text until `validate`."""
+    for name, field in fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        help_text = (field.description or "").replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_text)
+        elif is_list(field):
+            parser.add_argument(flag, nargs="+", metavar="VALUE", help=help_text)
+        else:
+            parser.add_argument(flag, metavar="VALUE", help=help_text)
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Whether a field holds several values."""
+    kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, types.UnionType) else ()
+    return any(get_origin(kind) is tuple for kind in (field.annotation, *kinds))
+
+
+def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """The model of texts and values, where the word none leaves an option unset.
+
+    Raises:
+        UserError: A value is not allowed; names its flag.
+    """
+    optional = {name for name, field in model.model_fields.items() if field.default is None}
+    values = {k: None if k in optional and isinstance(v, str) and v.lower() == "none" else v for k, v in values.items()}
+    try:
+        return model.model_validate(values, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = str(first["loc"][0]).replace("_", "-")
+        rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        raise UserError(f"--{flag} is {first['input']!r}, but {rule[0].lower()}{rule[1:]}") from error

@@ -31,9 +31,10 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
     """
     recipe, stride = config.recipe, ARCHITECTURES[config.architecture].stride
     train = tiles.budget(config.tiles, recipe.subset_seed).train
-    if recipe.draws_per_epoch < recipe.batch_size:
+    _check_variant(config, tiles)
+    if recipe.draws_per_epoch < config.batch_size:
         raise UserError(
-            f"draws_per_epoch is {recipe.draws_per_epoch}, but must be at least the batch size of {recipe.batch_size}"
+            f"draws_per_epoch is {recipe.draws_per_epoch}, but must be at least the batch size of {config.batch_size}"
         )
     sides = {side for mask in train.masks for side in mask.shape}
     if recipe.window_px is None:
@@ -58,6 +59,33 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
             f"--window-px is {recipe.window_px}, but the smallest train tile has a side of {min(sides)} px: "
             f"{_advice(min(sides), stride, 'use {} or less')}"
         )
+
+
+def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
+    """Refuses weights that the small variant cannot take, and sides that the full one cannot."""
+    recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
+    side = architecture.only_px
+    if side is None:
+        return
+    if recipe.small:
+        if config.weights != "none":
+            raise UserError(
+                f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
+                f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
+            )
+        return
+    for name, value in (("window", recipe.window_px), ("val-center", recipe.val_center_px)):
+        if value not in (None, side):
+            raise UserError(
+                f"--{name}-px is {value}, but {config.architecture} takes {side} px only: leave it out, or take the "
+                "small variant with --small"
+            )
+    for tile_id, mask in zip(tiles.train.ids + tiles.val.ids, tiles.train.masks + tiles.val.masks, strict=True):
+        if mask.shape != (side, side):
+            raise UserError(
+                f"tile {tile_id} is {mask.shape[1]}×{mask.shape[0]} px, but {config.architecture} takes "
+                f"{side}×{side} px only: cut the tiles, or take the small variant with --small"
+            )
 
 
 def _advice(side_px: int, stride: int, words: str) -> str:
@@ -124,13 +152,14 @@ def fit(
             lr = trial.lr
             train_loss = torch.zeros((), device=trial.device)
             num_steps = 0
-            batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=recipe.batch_size)
+            batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
             for images, masks in batches:
                 if should_stop():
                     return
                 train_loss += trial.train_step(images, masks)
                 num_steps += 1
-            mean_loss = train_loss.item() / num_steps
+            mean_loss = train_loss.item() / num_steps  # waits for the device
+            step_seconds = (time.monotonic() - started) / num_steps
             if not math.isfinite(mean_loss):
                 raise DivergedError(f"the training loss is {mean_loss} in epoch {epoch}")
 
@@ -150,6 +179,7 @@ def fit(
                 "val/loss": result.loss,
                 f"val/iou{suffix}": result.scores.iou,
                 f"val/f1{suffix}": result.scores.f1,
+                "val/collapsed": float(result.only_class is not None),
             }
             metrics |= {f"val/iou{suffix}/{i}": v for i, v in zip(val.ids, result.scores.tile_iou, strict=True)}
             judged = result.scores.iou
@@ -168,8 +198,10 @@ def fit(
                 judged=judged,
                 best=best,
                 best_epoch=best_epoch,
+                collapsed_to="" if result.only_class is None else tiles.info.classes[result.only_class],
                 ended=ended,
                 seconds=time.monotonic() - started,
+                step_seconds=step_seconds,
                 peak_memory_gib=trial.peak_memory_gib(),
                 predictions=result.predictions if wants_predictions else (),
             )
@@ -185,3 +217,10 @@ def fit(
                 return
     finally:
         source.close()
+
+
+if __name__ == "__main__":  # `python -m trainables.fit --attempt 02 …`: one configuration by hand
+    from trainables.command import run
+    from trainables.run_attempt import main
+
+    run(main)

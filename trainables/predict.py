@@ -20,11 +20,15 @@ PALETTE = ((0, 0, 0), (230, 57, 70), (69, 123, 157), (244, 162, 97), (42, 157, 1
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A split's loss, its scores, and the predicted (H, W) uint8 class indices of each tile."""
+    """A split's loss and scores, the predicted (H, W) uint8 class indices of each tile, and the only class if one is.
+
+    `only_class` is the one that all pixels that count were predicted as; None where there were several.
+    """
 
     loss: float
     scores: Scores
     predictions: tuple[NDArray[np.uint8], ...]
+    only_class: int | None = None
 
 
 def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
@@ -68,7 +72,9 @@ def evaluate(
             losses.append(segmentation_loss(logits[None], truth[None], bce_weight).item())
             predictions.append(to_classes(logits))
             confusions.append(confusion(predictions[-1], mask, len(info.classes)))
-    return Evaluation(float(np.mean(losses)), scores(confusions), tuple(predictions))
+    predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
+    only_class = int(predicted[0]) if len(predicted) == 1 else None
+    return Evaluation(float(np.mean(losses)), scores(confusions), tuple(predictions), only_class)
 
 
 def side_by_side(

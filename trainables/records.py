@@ -17,13 +17,16 @@ class EpochRecord:
 
     Attributes:
         epoch: From 1.
-        metrics: `train/loss`, `val/loss`, and `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and
-            f1 where the recipe validates on centre windows).
+        metrics: `train/loss`, `val/loss`, `val/collapsed` (1 where only one class was predicted, else 0), and
+            `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and f1 where the recipe validates on
+            centre windows).
         lr: Learning rate that the epoch was trained with.
         judged: This epoch's value of `config.judged_metric`.
         best: Best `judged` so far, and `best_epoch`, when that was.
+        collapsed_to: Name of the class that every val pixel was predicted as; empty where there were several.
         ended: Why the trial ran its course with this epoch: `epochs`, `early stopping`, or empty while it goes on.
         seconds: Wall clock of the epoch, training and validation.
+        step_seconds: Mean wall clock of an optimizer step, its draws included.
         peak_memory_gib: Device memory at its peak; 0 on a CPU.
         predictions: (H, W) uint8 class indices per val tile (or centre window), where asked for.
     """
@@ -34,8 +37,10 @@ class EpochRecord:
     judged: float
     best: float
     best_epoch: int
+    collapsed_to: str = ""
     ended: str = ""
     seconds: float = field(default=0.0, compare=False)
+    step_seconds: float = field(default=0.0, compare=False)
     peak_memory_gib: float = field(default=0.0, compare=False)
     predictions: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False)
 

@@ -1,0 +1,204 @@
+"""The folder of an attempt: what was set, its epochs, and what it predicts; every file whole or not at all."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from trainables import checkpoints as ckpt
+from trainables.attempts import Attempt, published_config
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.metrics import constant_scores
+from trainables.predict import evaluate, overlay, to_rgb
+from trainables.records import EpochRecord
+from trainables.tiles import TrainVal
+from trainables.weights import KEYWORDS
+
+ABOUT, HISTORY, SUMMARY = "attempt.json", "history.csv", "summary.json"
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """An attempt that was checked against its tiles, with everything that training it needs.
+
+    Attributes:
+        number: Of the attempt, with its zero.
+        attempt: As it was published.
+        config: As it is trained.
+        tiles: Train and val tiles.
+        data: The folder that they are from.
+        out: The attempt's folder.
+        smoke: Whether it is a smoke test.
+        device: Where it is trained.
+        num_threads: Threads that prepare draws.
+        num_trainable: Parameters that are trained.
+        num_frozen: Parameters that never are.
+    """
+
+    number: str
+    attempt: Attempt
+    config: TrialConfig
+    tiles: TrainVal
+    data: Path
+    out: Path
+    smoke: bool
+    device: torch.device
+    num_threads: int
+    num_trainable: int
+    num_frozen: int
+
+    @property
+    def name(self) -> str:
+        """As in the diagnostics."""
+        return f"{self.number} {self.config.label}{', smoke' if self.smoke else ''}"
+
+    @property
+    def changed(self) -> list[str]:
+        """Settings that differ from the published attempt's."""
+        published = settings(published_config(self.attempt))
+        return [name for name, value in settings(self.config).items() if value != published[name]]
+
+
+def settings(config: TrialConfig) -> dict[str, Any]:
+    """All that is set in a configuration, flat; weights that are a file by its name."""
+    content = config.model_dump(mode="json", exclude={"architecture", "weights_digest", "recipe"})
+    weights = config.weights if config.weights in KEYWORDS else Path(config.weights).name
+    return content | config.recipe.model_dump(mode="json") | {"weights": weights, "batch_size": config.batch_size}
+
+
+def begin(run: Run) -> None:
+    """Makes the folder, with `attempt.json`.
+
+    Raises:
+        UserError: It is there and not empty, or cannot be made.
+    """
+    if run.out.exists() and (not run.out.is_dir() or any(run.out.iterdir())):
+        raise UserError(f"--out {run.out} exists and is not empty: add --resume to go on, or choose another folder")
+    _write(run.out / ABOUT, _json(_about(run)))
+
+
+def resume(run: Run) -> list[EpochRecord]:
+    """The epochs that the folder holds of the same attempt; none where it was interrupted in the first.
+
+    Raises:
+        UserError: It holds no attempt, or one of other settings, tiles or weights.
+    """
+    try:
+        before = json.loads((run.out / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--resume needs an attempt in {run.out}, but there is none: leave --resume out") from error
+    about = _about(run)
+    then, now = (content["settings"] | content for content in (before, about))
+    for key in (*about["settings"], "attempt", "smoke", "tiles_digest", "weights_digest", "signature"):
+        if then.get(key) != now[key]:
+            raise UserError(
+                f"--resume: {key} was {then.get(key)} in {run.out}, but is {now[key]} now: give it as it was"
+            )
+    if not (run.out / ckpt.NEWEST).exists():
+        return []
+    return [EpochRecord(**record) for record in json.loads(ckpt.load(run.out / ckpt.NEWEST, ckpt.NEWEST)["records"])]
+
+
+def write_history(out: Path, records: Sequence[EpochRecord]) -> None:
+    """Writes `history.csv`: a row per epoch, its metrics under their own names."""
+    rows = []
+    for record in records:
+        values = record.as_json()
+        metrics = values.pop("metrics")
+        rows.append({"epoch": values.pop("epoch"), "lr": values.pop("lr")} | metrics | values)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(out / HISTORY, text.getvalue().encode())
+
+
+def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """Predicts whole val tiles with the best epoch's weights; writes masks, pictures and `summary.json`, its content.
+
+    Images, truth and overlays are JPEGs, masks are PNGs of class indices, or of 0 and 255 where there are two classes.
+    """
+    trained = ckpt.load_model(run.out / ckpt.BEST, weights=run.config.weights)
+    val, info = run.tiles.val, run.tiles.info
+    result = evaluate(
+        trained.model.to(run.device),
+        val,
+        info,
+        stride=trained.stride,
+        bce_weight=run.config.bce_weight,
+        device=run.device,
+    )
+    folder = run.out / "predictions" / "val"
+    for tile, image, truth, prediction in zip(val.ids, val.images, val.masks, result.predictions, strict=True):
+        rgb = to_rgb(image, info)
+        pictures = {"images": rgb, "truth": overlay(rgb, truth, info), "overlays": overlay(rgb, prediction, info)}
+        for kind, picture in pictures.items():
+            _write(folder / kind / f"{tile}.jpg", _encoded(picture, "JPEG", quality=JPEG_QUALITY))
+        values = prediction * np.uint8(255) if len(info.classes) == 2 else prediction
+        _write(folder / "masks" / f"{tile}.png", _encoded(values, "PNG"))
+    label, trivial = constant_scores(val.masks, len(info.classes))
+    summary = {
+        "val_iou": result.scores.iou,
+        "val_f1": result.scores.f1,
+        "tile_iou": dict(zip(val.ids, result.scores.tile_iou, strict=True)),
+        "best_epoch": records[-1].best_epoch,
+        "epochs": len(records),
+        "ended": records[-1].ended,
+        "minutes": sum(record.seconds for record in records) / 60,
+        "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1},
+    }
+    _write(run.out / SUMMARY, _json(summary))
+    return summary
+
+
+def _about(run: Run) -> dict[str, Any]:
+    return {
+        "attempt": run.number,
+        "title": run.attempt.title,
+        "architecture": run.config.architecture,
+        "label": run.config.label,
+        "smoke": run.smoke,
+        "settings": settings(run.config),
+        "changed": run.changed,
+        "num_trainable": run.num_trainable,
+        "num_frozen": run.num_frozen,
+        "data": str(run.data),
+        "tiles_digest": run.tiles.digest(),
+        "val_tiles": list(run.tiles.val.ids),
+        "device": run.device.type,
+        "signature": run.config.signature(),
+        "weights_digest": run.config.weights_digest,
+        "versions": {name: version(name) for name in ("torch", "segmentation-models-pytorch", "albumentations")},
+        "published": asdict(run.attempt.published),
+    }
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _encoded(pixels: Any, kind: str, **options: int) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, kind, **options)
+    return content.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from error
