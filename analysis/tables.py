@@ -10,7 +10,7 @@ FAILED = ("failed", "diverged", "interrupted")
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
 MISSING = "\N{EN DASH}"
 _HEADINGS = {"val_iou": "val IoU", "val_f1": "val F1", "trivial_iou": "trivial IoU"}
-_IOU_COLUMNS = ("val_iou", "val_f1", "trivial_iou")
+_IOU_COLUMNS = ("val_iou", "val_f1", "trivial_iou", "published val IoU")
 
 
 def iou_by_architecture(logs: Logs) -> pd.DataFrame:
