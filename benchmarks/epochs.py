@@ -1,9 +1,9 @@
-"""Seconds per epoch and peak memory of every architecture in the reference recipe, on one device, in one run.
+"""Seconds per epoch and peak memory of the reference study's attempts, on one device, in one run.
 
-    python benchmarks/epochs.py --data DIR [--epochs 3] [--device cuda] [--threads 8]
+    python benchmarks/epochs.py --data DIR [--attempts 01 02] [--epochs 3] [--device cuda] [--threads 8]
 
-Trains one `full` configuration of each architecture without pretrained weights and prints a table; the first epoch,
-which warms the device up, is left out of the median.
+Trains each attempt in its published settings, without pretrained weights (speed and memory are the same), and prints a
+table; the first epoch, which warms the device up, is left out of the median. `--small` takes the smaller variants.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from trainables.architectures import ARCHITECTURES
-from trainables.config import Recipe, TrialConfig
+from trainables.attempts import ATTEMPTS, get_attempt, published_config
+from trainables.checkpoints import count_parameters
 from trainables.dataset import decode_train_val, read_dataset
 from trainables.errors import UserError
 from trainables.fit import fit
@@ -25,38 +25,44 @@ from trainables.fit import fit
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of tiles")
+    parser.add_argument("--attempts", nargs="+", default=list(ATTEMPTS), metavar="01…05")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--draws", type=int, default=400, help="draws per epoch")
     parser.add_argument("--window-px", type=int, help="windows instead of whole tiles")
+    parser.add_argument("--small", action="store_true", help="the architectures' smaller variants")
     parser.add_argument("--augmentation", default="MEDIUM")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that prepare draws")
     options = parser.parse_args(arguments)
     try:
         tiles = decode_train_val(read_dataset(options.data))
+        attempts = [get_attempt(number) for number in options.attempts]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    recipe = Recipe(epochs=options.epochs, draws_per_epoch=options.draws, window_px=options.window_px)
     name = torch.cuda.get_device_name() if options.device == "cuda" else options.device
     print(f"{name}, torch {torch.__version__}, {options.draws} draws per epoch, {options.augmentation}\n")
-    print("| architecture | s per epoch | draws/s | peak GiB | loss first → last | val IoU |")
-    print("|---|---|---|---|---|---|")
-    for architecture in ARCHITECTURES:
-        config = TrialConfig(
-            architecture=architecture,
-            tiles=len(tiles.train),
-            lr=1e-3,
-            augmentation=options.augmentation,
-            recipe=recipe,
+    print("| # | architecture | trainable M | frozen M | s per epoch | ms per step | draws/s | peak GiB | published min on a T4 |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for number, attempt in attempts:
+        published = published_config(attempt)
+        recipe = {"epochs": options.epochs, "draws_per_epoch": options.draws, "small": options.small}
+        config = published.model_copy(
+            update={
+                "tiles": len(tiles.train),
+                "augmentation": options.augmentation,
+                "weights": "none",
+                "recipe": published.recipe.model_copy(update=recipe | {"window_px": options.window_px}),
+            }
         )
+        trainable, frozen = count_parameters(config, tiles.info)
         records = list(fit(config, tiles, device=options.device, num_threads=options.threads))
         seconds = statistics.median(record.seconds for record in records[1:] or records)
+        step = statistics.median(record.step_seconds for record in records[1:] or records)
         peak = max(record.peak_memory_gib for record in records)
-        losses = f"{records[0].metrics['train/loss']:.3f} → {records[-1].metrics['train/loss']:.3f}"
-        rate = options.draws / seconds
         print(
-            f"| {architecture} | {seconds:.1f} | {rate:.0f} | {peak:.1f} | {losses} | {records[-1].best:.3f} |",
+            f"| {number} | {config.label} | {trainable / 1e6:.1f} | {frozen / 1e6:.1f} | {seconds:.1f} | "
+            f"{step * 1e3:.0f} | {options.draws / seconds:.0f} | {peak:.1f} | {attempt.published.minutes_t4} |",
             flush=True,
         )
     return 0

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from studies.coordinator import Coordinator, Progress
 from studies.spec import Arm
+from trainables.diagnostics import duration
 
 REFRESH_SECONDS = 1.0
 
@@ -35,15 +36,6 @@ def seconds_left(coordinator: Coordinator, num_slots: int) -> float | None:
         running = sum(max(1.0, arm_length - p.epoch) for p in trials if p.outcome is None)
         total += arm_pace * (running + arm_length * (coordinator.spec.trials - len(trials)))
     return total / max(1, num_slots)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
-    if seconds is None:
-        return "…"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class ProgressDisplay(tune.Callback):  # type: ignore[misc]
@@ -86,7 +78,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
         metric = self._coordinator.spec.judged_metric
         title = f"{duration(elapsed)} gone, about {duration(left)} left; best by {metric}; running: trial·epoch"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("arm", no_wrap=True, min_width=max(len(arm.name) for arm in self._coordinator.arms))
+        table.add_column("arm", min_width=max(len(arm.name) for arm in self._coordinator.arms))
         for column in ("done", "stopped", "failed", "running", "to come", "best"):
             table.add_column(column, justify="right", no_wrap=True)
         for arm in self._coordinator.arms:
@@ -95,7 +87,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
             running = [p for p in trials if p.outcome is None]
             leader = self._coordinator.selection(arm)
             table.add_row(
-                arm.name,
+                arm.title(self._coordinator.spec),
                 str(counts["finished"]),
                 str(counts["stopped"]),
                 str(counts["failed"] + counts["diverged"]),
@@ -116,7 +108,8 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
         total = len(self._coordinator.arms) * self._coordinator.spec.trials
         left = duration(seconds_left(self._coordinator, self._num_slots))
         best = f"best {progress.best:.3f} in epoch {progress.best_epoch}" if progress.epoch else "no epoch"
-        what = f"{progress.assignment.arm.name} #{progress.assignment.number} {progress.outcome} ({progress.reason})"
+        arm = progress.assignment.arm.title(self._coordinator.spec)
+        what = f"{arm} #{progress.assignment.number} {progress.outcome} ({progress.reason})"
         return f"[{done}/{total}] {what}: {best} · about {left} left"
 
 

@@ -83,6 +83,10 @@ class Arm:
         """The architecture's name for tables; a smaller variant never passes for the real thing."""
         return ARCHITECTURES[self.architecture].label(small=spec.recipe.small, weights=self.weights(spec))
 
+    def title(self, spec: StudySpec) -> str:
+        """Its name, with the variant behind it where that is not the real thing."""
+        return self.label(spec).replace(self.architecture, self.name, 1)
+
     def weights(self, spec: StudySpec) -> str:
         """The weights that its encoder starts from."""
         row = ARCHITECTURES[self.architecture]

@@ -18,7 +18,7 @@ from studies.cli import PROVENANCE
 from studies.coordinator import Coordinator, Progress
 from studies.engine import evaluate_all, plan_slots, ray_session, run_trials
 from studies.ledger import Ledger
-from studies.progress import ProgressDisplay, duration
+from studies.progress import ProgressDisplay
 from studies.resources import Slots
 from studies.spec import Arm, StudySpec
 from studies.worker import WorkerSettings, trial_folder
@@ -27,6 +27,7 @@ from trainables.augment import left_out
 from trainables.checkpoints import BEST, build_model
 from trainables.dataset import decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
+from trainables.diagnostics import duration
 from trainables.errors import UserError
 from trainables.fit import check
 from trainables.metrics import constant_scores
@@ -214,6 +215,7 @@ def _finish_selection(
             log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
         checkpoint = (trial_folder(out, arm.name, progress.assignment.number) / BEST).relative_to(out)
         content[arm.name] = row | {
+            "architecture_label": arm.label(prepared.spec),
             "judged_metric": prepared.spec.judged_metric,
             "tile_iou": result.get("tile_iou"),
             "checkpoint": str(checkpoint),

@@ -89,6 +89,18 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
     return Segmenter(ARCHITECTURES[config.architecture].build(spec), mean, std)
 
 
+def count_parameters(config: TrialConfig, info: DatasetInfo) -> tuple[int, int]:
+    """Parameters of a configuration's model that are trained, and those that never are.
+
+    Raises:
+        UserError: Its weights do not fit.
+    """
+    unknown = [0.0] * len(info.bands)
+    parameters = list(build_model(config, info, unknown, unknown).parameters())
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return trained, sum(parameter.numel() for parameter in parameters) - trained
+
+
 def check_frozen(model: Segmenter, content: dict[str, Any], path: Path) -> None:
     """Refuses a checkpoint that was trained over another frozen encoder (`UserError`)."""
     if content["frozen_digest"] != model.frozen_digest:

@@ -23,7 +23,7 @@ from trainables import attempt_folder
 from trainables.architectures import ARCHITECTURES
 from trainables.attempt_folder import Run, settings
 from trainables.attempts import ATTEMPTS, SEED, Attempt, get_attempt, published_config
-from trainables.checkpoints import NEWEST, build_model
+from trainables.checkpoints import NEWEST, count_parameters
 from trainables.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.dataset import Dataset, decode_train_val, read_dataset
@@ -118,9 +118,7 @@ def _prepare(flags: dict[str, Any]) -> Run:
     config = validate(TrialConfig, trial | flags | {"recipe": validate(Recipe, recipe)})
     tiles = decode_train_val(dataset)
     check(config, tiles)
-    bands = len(tiles.info.bands)
-    parameters = list(build_model(config, tiles.info, [0.0] * bands, [1.0] * bands).parameters())
-    num_trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    num_trainable, num_frozen = count_parameters(config, tiles.info)
     return Run(
         number=number,
         attempt=attempt,
@@ -132,7 +130,7 @@ def _prepare(flags: dict[str, Any]) -> Run:
         device=device,
         num_threads=num_threads,
         num_trainable=num_trainable,
-        num_frozen=sum(parameter.numel() for parameter in parameters) - num_trainable,
+        num_frozen=num_frozen,
     )
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from studies.coordinator import Coordinator
 from studies.ledger import Ledger
-from studies.progress import ProgressDisplay, duration, seconds_left
+from studies.progress import ProgressDisplay, seconds_left
 from studies.spec import StudySpec
 from trainables.config import Recipe
 
@@ -18,14 +18,6 @@ def coordinator(tmp_path: Path) -> Coordinator:
     architectures = ("unet", "deeplabv3plus_resnet34")
     spec = StudySpec(architectures=architectures, tiles=(24,), trials=2, grace_epochs=2, recipe=Recipe(epochs=4))
     return Coordinator(spec, Ledger(tmp_path / "optuna.db", [arm.name for arm in spec.arms()]))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, "…"), (0.4, "0 s"), (59.6, "1 min 00 s"), (754, "12 min 34 s"), (7380, "2 h 03 min")],
-)
-def test_duration_is_said_as_people_do(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_seconds_left_counts_open_epochs_at_each_arm_s_pace(coordinator: Coordinator) -> None:
@@ -52,3 +44,18 @@ def test_table_shows_every_arm_in_full_in_80_columns(coordinator: Coordinator) -
     unet = next(line for line in lines if line.strip().startswith("unet-24 "))
     assert unet.split() == ["unet-24", "1", "0", "0", "–", "1", "0.512", "#0"]
     assert any(line.strip().startswith("deeplabv3plus_resnet34-24 ") for line in lines)
+
+
+def test_table_and_lines_name_a_random_encoder(tmp_path: Path) -> None:
+    spec = StudySpec(architectures=("sam_conv",), tiles=(24,), trials=2, recipe=Recipe(epochs=1, small=True))
+    coordinator = Coordinator(spec, Ledger(tmp_path / "optuna.db", ["sam_conv-24"]))
+    job = coordinator.next()
+    assert job is not None
+    coordinator.report(job.arm, 0, 1, 0.512, 1, "epochs", 10.0)
+    for width in (80, 200):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(ProgressDisplay(coordinator, 1, console).render())
+        words = console.export_text(clear=False).split()
+        assert {"sam_conv-24", "(small", "random", "encoder)"} <= set(words)
+    ProgressDisplay(coordinator, 1, console).close()
+    assert "[1/2] sam_conv-24 (small random encoder) #0 finished (epochs): " in console.export_text()

@@ -71,7 +71,8 @@ def test_memory_words_tell_of_this_process_on_a_cpu():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (59.6, "1 min 00 s"), (61, "1 min 01 s"), (3660, "1 h 01 min")]
+    ("seconds", "words"),
+    [(None, "…"), (0.4, "0 s"), (59.6, "1 min 00 s"), (754, "12 min 34 s"), (7380, "2 h 03 min")],
 )
 def test_duration_rounds_for_people(seconds, words):
     assert duration(seconds) == words
