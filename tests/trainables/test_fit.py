@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from trainables import fit as fit_module
 from trainables import training as training_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
 from trainables.fit import check, fit
-from trainables.predict import evaluate
+from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import TrainingState
 
@@ -69,6 +70,7 @@ def test_fit_records_name_their_metrics(make_config, tiles):
         assert set(record.metrics) == {
             "train/loss",
             "val/loss",
+            "val/collapsed",
             "val/iou",
             "val/f1",
             "val/iou/val_0",
@@ -90,6 +92,7 @@ def test_fit_on_centre_windows_says_so(make_config, tiles):
     assert set(record.metrics) == {
         "train/loss",
         "val/loss",
+        "val/collapsed",
         "val/iou_center32",
         "val/f1_center32",
         "val/iou_center32/val_0",
@@ -134,6 +137,16 @@ def test_fit_trains_every_architecture(make_config, tiles, architecture):
 
 
 # When it ends
+
+
+@pytest.mark.parametrize(("only", "name"), [(None, ""), (0, "background"), (1, "foreground")])
+def test_fit_says_to_which_class_a_model_collapsed(make_config, tiles, tiny, monkeypatch, only, name):
+    def judged(*args: Any, **kwargs: Any) -> Evaluation:
+        return replace(evaluate(*args, **kwargs), only_class=only)
+
+    monkeypatch.setattr(fit_module, "evaluate", judged)
+    record = next(fit(make_config(**tiny), tiles))
+    assert (record.collapsed_to, record.metrics["val/collapsed"]) == (name, float(only is not None))
 
 
 def test_fit_ends_early_without_a_better_epoch(make_config, tiles, tiny, monkeypatch, judge_as):

@@ -128,6 +128,38 @@ def test_evaluate_leaves_ignored_pixels_out(tiles):
     assert result.scores.iou == 1
 
 
+class Constant(nn.Module):
+    """The same logit for every pixel."""
+
+    def __init__(self, logit: float):
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(pixels[:, :1], self.logit)
+
+
+@pytest.mark.parametrize(("logit", "label"), [(-1.0, 0), (1.0, 1)])
+def test_evaluate_names_the_only_class_of_a_collapsed_model(tiles, logit, label):
+    result = evaluate(Constant(logit), tiles.val, tiles.info, stride=16, bce_weight=0.5, device=CPU)
+    assert result.only_class == label
+
+
+def test_evaluate_names_no_class_where_one_pixel_is_another(tiles):
+    class OnePixel(Constant):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(pixels)
+            logits[0, 0, 5, 7] *= -1
+            return logits
+
+    one = tiles.val.take([0])
+    args = {"stride": 16, "bce_weight": 0.5, "device": CPU}
+    assert evaluate(OnePixel(-1.0), one, tiles.info, **args).only_class is None
+    mask = one.masks[0].copy()
+    mask[5, 7] = IGNORE  # a pixel that does not count is no second class
+    assert evaluate(OnePixel(-1.0), replace(one, masks=(mask,)), tiles.info, **args).only_class == 0
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_puts_the_models_mode_back(tiles, training):
     model = nn.Sequential(Recorder(), Brightness()).train(training)
