@@ -31,10 +31,24 @@ def test_profile_sets_its_defaults(name: str) -> None:
         assert getattr(spec.recipe, key) == value
 
 
+@pytest.mark.parametrize(
+    ("profile", "architectures"),
+    [
+        ("smoke", ("unet", "unet_resnet34", "deeplabv3plus_resnet34", "sam_conv", "sam_unet")),
+        ("quick", ("unet", "unet_resnet34", "deeplabv3plus_resnet34")),
+        ("full", ("unet_resnet34", "deeplabv3plus_resnet34", "sam_unet")),
+    ],
+)
+def test_profile_names_its_architectures(profile: str, architectures: tuple[str, ...]) -> None:
+    assert read("--profile", profile).architectures == architectures
+    assert read("--profile", profile, "--architectures", "sam_conv").architectures == ("sam_conv",)
+
+
 def test_full_profile_is_the_reference_recipe() -> None:
     recipe = read("--profile", "full").recipe
     assert recipe == Recipe(subset_seed=42, draw_seed=42)
-    assert (recipe.epochs, recipe.draws_per_epoch, recipe.batch_size, recipe.weight_decay) == (60, 400, 4, 1e-4)
+    assert (recipe.epochs, recipe.draws_per_epoch, recipe.weight_decay) == (60, 400, 1e-4)
+    assert recipe.batch_size is None  # each architecture's own
     assert (recipe.stop_patience, recipe.plateau_patience, recipe.plateau_factor) == (10, 3, 0.5)
     assert (recipe.window_px, recipe.val_center_px) == (None, None)
 

@@ -1,11 +1,13 @@
 """Slots: how many trials fit on a machine or cluster."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from studies.resources import Node, Slots, needed_gib, plan
 from studies.spec import StudySpec
+from trainables.architectures import ARCHITECTURES
 from trainables.config import Recipe
 from trainables.errors import UserError
 
@@ -60,12 +62,36 @@ def test_never_more_slots_than_trials() -> None:
     assert plan(spec(architectures=("unet",), trials=3), [Node(cpus=64)], 1024).count == 3
 
 
-def test_memory_follows_windows_tiles_and_batch() -> None:
+def test_memory_follows_windows_and_tiles() -> None:
     whole, window = spec(), spec(recipe=Recipe(window_px=512))
     assert needed_gib(window, 1024) == pytest.approx(needed_gib(whole, 1024) / 4)
     assert needed_gib(whole, 2048) == pytest.approx(needed_gib(whole, 1024) * 4)
-    assert needed_gib(spec(recipe=Recipe(batch_size=16)), 1024) == pytest.approx(needed_gib(whole, 1024) * 4)
     assert needed_gib(spec(architectures=("unet_resnet34",)), 1024) < needed_gib(whole, 1024)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "batch_size", "gib"),
+    [
+        # Each architecture's own batch: 14 GiB for 4 draws, 8 GiB for 2 draws
+        (("unet",), None, 14),
+        (("sam_unet",), None, 8),
+        (("unet", "sam_unet"), None, 14),
+        # One for all: 14 / 4 and 8 / 2 GiB per draw, so that the one that needs most is another
+        (("unet",), 16, 56),
+        (("sam_unet",), 16, 64),
+        (("unet", "sam_unet"), 16, 64),
+        (("unet", "sam_unet"), 4, 16),
+        (("unet",), 2, 7),
+    ],
+)
+def test_memory_follows_the_batch(
+    architectures: tuple[str, ...], batch_size: int | None, gib: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, gpu_gib, own in (("unet", 14, 4), ("sam_unet", 8, 2)):
+        monkeypatch.setitem(ARCHITECTURES, name, replace(ARCHITECTURES[name], gpu_gib=gpu_gib, batch_size=own))
+    study = spec(architectures=architectures, recipe=Recipe(batch_size=batch_size))
+    assert needed_gib(study, 1024) == pytest.approx(gib)
+    assert needed_gib(study, 512) == pytest.approx(gib / 4)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from analysis.report import write_report
 from analysis.wandb_logs import read_logs, read_run
 from studies import cli
+from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import load_model
 from trainables.command import EXIT_INTERRUPTED
 from trainables.config import TrialConfig
@@ -193,6 +194,32 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
         values.append([(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")])
     assert values[0] == values[1]
     assert len(values[0]) == 3
+
+
+def test_smoke_takes_every_architecture_through_every_step(dataset_root: Path, tiles: TrainVal, tmp_path: Path) -> None:
+    """As it comes, but with one trial of each arm: the architectures are those of the table, by their labels."""
+    process = start(tmp_path, "--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--out", "smoke")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    out = tmp_path / "smoke"
+    selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
+    assert list(selection) == [f"{name}-4" for name in ARCHITECTURES]
+    for name, row in ARCHITECTURES.items():
+        (trial,) = trials_of(out, f"{name}-4")
+        assert (trial.user_attrs["outcome"], trial.user_attrs["epochs"]) == ("finished", 2)
+        selected = selection[f"{name}-4"]
+        assert set(selected["tile_iou"]) == set(tiles.val.ids)
+        trained = load_model(out / selected["checkpoint"])
+        assert (trained.config.architecture, trained.config.weights) == (name, "none")
+        assert bool(trained.model.frozen_digest) == row.is_frozen
+    table = pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv")
+    assert set(table["architecture"]) == {
+        "unet (base width 16)",
+        "unet_resnet34",
+        "deeplabv3plus_resnet34",
+        "sam_conv (small random encoder)",
+        "sam_unet (small random encoder)",
+    }
 
 
 def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(dataset_root: Path, tmp_path: Path) -> None:

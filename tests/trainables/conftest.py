@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from trainables import fit as fit_module
-from trainables.architectures import ARCHITECTURES, Architecture
+from trainables.architectures import ARCHITECTURES, IMAGENET, Architecture
 from trainables.checkpoints import load
 from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
@@ -65,7 +65,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         build=TinyNet,
         stride=8,
         encoder="tiny",
-        small="",
+        normalisation=IMAGENET,
         gpu_gib=0.1,
         source="this test",
     )

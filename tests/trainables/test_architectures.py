@@ -4,15 +4,33 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.architectures import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Segmenter, get_architecture
+from trainables.architectures import ARCHITECTURES, IMAGENET, Segmenter, get_architecture
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
 
 NAMES = list(ARCHITECTURES)
 
-# Of three bands and one output: U-Net's follow from its formula (see below), the others are the numbers seen with
-# segmentation-models-pytorch 0.6.
-NUM_PARAMETERS = {"unet": 31_037_633, "unet_resnet34": 24_436_369, "deeplabv3plus_resnet34": 22_437_457}
+# Trainable and frozen, of three bands and one output: U-Net's and those of SAM's decoders follow from their formulas
+# (below and in test_sam.py), the others are the numbers seen with segmentation-models-pytorch 0.6 and segment-anything.
+NUM_PARAMETERS = {
+    "unet": (31_037_633, 0),
+    "unet_resnet34": (24_436_369, 0),
+    "deeplabv3plus_resnet34": (22_437_457, 0),
+    "sam_conv": (1_747_649, 89_670_912),
+    "sam_unet": (7_367_873, 89_670_912),
+}
+
+# Of the small variant, of one without pretrained weights, and of one with them
+LABELS = {
+    "unet": ("unet (base width 16)", "unet", "unet"),
+    "unet_resnet34": ("unet_resnet34", "unet_resnet34", "unet_resnet34"),
+    "deeplabv3plus_resnet34": ("deeplabv3plus_resnet34", "deeplabv3plus_resnet34", "deeplabv3plus_resnet34"),
+    "sam_conv": ("sam_conv (small random encoder)", "sam_conv (random encoder)", "sam_conv"),
+    "sam_unet": ("sam_unet (small random encoder)", "sam_unet (random encoder)", "sam_unet"),
+}
+
+SLOW = ("unet", "sam_conv", "sam_unet")
+"""Too slow or too large at 1024² for every run."""
 
 
 def build(name: str, **changes: Any) -> nn.Module:
@@ -20,8 +38,10 @@ def build(name: str, **changes: Any) -> nn.Module:
     return ARCHITECTURES[name].build(ModelSpec(**{"num_bands": 3, "num_outputs": 1, "small": True} | changes))
 
 
-def count(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+def count(model: nn.Module) -> tuple[int, int]:
+    """Trainable and frozen parameters."""
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return trainable, sum(parameter.numel() for parameter in model.parameters()) - trainable
 
 
 def dropouts(model: nn.Module) -> list[str]:
@@ -46,13 +66,24 @@ def test_architecture_makes_logits_of_its_inputs_size(name, num_bands, num_outpu
             assert torch.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in NAMES])
+def test_full_architecture_maps_a_whole_tile(name):
+    model = build(name, small=False).eval()
+    with torch.inference_mode():
+        logits = model(torch.zeros(1, 3, 1024, 1024))
+    assert logits.shape == (1, 1, 1024, 1024)
+    assert torch.isfinite(logits).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_architecture_trains_every_parameter(name):
+def test_architecture_trains_every_parameter_but_those_of_a_frozen_encoder(name):
     model = build(name, num_bands=4, num_outputs=3, decoder_dropout=0.3).train()
     model(torch.rand(2, 4, 64, 96)).square().mean().backward()
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    without = [n for n, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    assert without == []
+    inside = {f"encoder.{n}" for n, _ in model.encoder.named_parameters()} if ARCHITECTURES[name].is_frozen else set()
+    parameters = dict(model.named_parameters())
+    assert {n for n, parameter in parameters.items() if not parameter.requires_grad} == inside
+    assert {n for n, parameter in parameters.items() if parameter.grad is None} == inside
+    assert [n for n, parameter in parameters.items() if parameter.grad is not None and not parameter.grad.any()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,16 +133,18 @@ def test_architecture_has_the_parameters_of_the_real_thing(name):
         small = ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, decoder_dropout=0.3, small=True))
     assert count(full) == NUM_PARAMETERS[name]
     if ARCHITECTURES[name].small:
-        assert count(small) < count(full) / 2
+        assert all(few < many / 2 or few == many == 0 for few, many in zip(count(small), count(full), strict=True))
     else:
         assert count(small) == count(full)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_architecture_names_its_smaller_variant(name):
+def test_architecture_label_never_passes_for_the_real_thing(name):
     row = ARCHITECTURES[name]
-    assert row.label(small=False) == name
-    assert row.label(small=True) == (f"{name} ({row.small})" if row.small else name)
+    small, from_scratch, pretrained = LABELS[name]
+    assert row.label(small=True, weights="none") == small
+    assert row.label(small=False, weights="none") == from_scratch
+    assert row.label(small=False, weights="somewhere.pth") == pretrained == name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,11 +154,33 @@ def test_architecture_row_is_whole(name):
     assert row.track in ("cnn", "frozen_encoder", "transformer")
     assert row.stride > 0
     assert row.gpu_gib > 0
+    assert (row.encoder is None) == (row.normalisation is None)
+    assert row.encoder is not None or not row.is_frozen
+    assert row.only_px is None or row.only_px % row.stride == 0
     assert "arXiv:" in row.source
 
 
-def test_table_has_parameter_counts_for_every_row():
-    assert set(NUM_PARAMETERS) == set(ARCHITECTURES)
+def test_table_has_parameter_counts_and_labels_for_every_row():
+    assert set(NUM_PARAMETERS) == set(LABELS) == set(ARCHITECTURES)
+
+
+def test_table_has_the_reference_studys_batches():
+    # 4, and 2 over SAM
+    assert {name: row.batch_size for name, row in ARCHITECTURES.items()} == {
+        "unet": 4,
+        "unet_resnet34": 4,
+        "deeplabv3plus_resnet34": 4,
+        "sam_conv": 2,
+        "sam_unet": 2,
+    }
+
+
+def test_table_freezes_sams_encoder_and_ties_it_to_its_tiles():
+    assert {name: row.only_px for name, row in ARCHITECTURES.items() if row.is_frozen} == {
+        "sam_conv": 1024,
+        "sam_unet": 1024,
+    }
+    assert [name for name, row in ARCHITECTURES.items() if row.only_px is not None and not row.is_frozen] == []
 
 
 # Single ones
@@ -143,11 +198,7 @@ def test_unet_has_the_parameters_of_its_formula(num_bands, num_outputs, width):
     head = width * num_outputs + num_outputs
     with torch.device("meta"):
         model = ARCHITECTURES["unet"].build(ModelSpec(num_bands=num_bands, num_outputs=num_outputs, small=width == 16))
-    assert count(model) == down + up + head
-
-
-def test_unet_label_tells_the_smaller_width():
-    assert ARCHITECTURES["unet"].label(small=True) == "unet (base width 16)"
+    assert count(model) == (down + up + head, 0)
 
 
 def test_unet_drops_out_between_its_decoder_stages():
@@ -163,12 +214,13 @@ def test_get_architecture_refuses_unknown_name():
     with pytest.raises(UserError) as caught:
         get_architecture("resnet")
     assert str(caught.value) == (
-        "architecture 'resnet' is unknown, but must be one of unet, unet_resnet34, deeplabv3plus_resnet34"
+        "architecture 'resnet' is unknown, but must be one of unet, unet_resnet34, deeplabv3plus_resnet34, sam_conv, "
+        "sam_unet"
     )
 
 
 def test_segmenter_normalises_with_what_it_carries():
-    model = Segmenter(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)
+    model = Segmenter(nn.Identity(), IMAGENET.mean, IMAGENET.std)
     pixels = torch.tensor([0.5, 0.4, 0.3]).reshape(1, 3, 1, 1)
     expected = [(0.5 - 0.485) / 0.229, (0.4 - 0.456) / 0.224, (0.3 - 0.406) / 0.225]
     assert model(pixels).flatten().tolist() == pytest.approx(expected, rel=1e-5)
@@ -177,4 +229,12 @@ def test_segmenter_normalises_with_what_it_carries():
 
 def test_segmenter_gives_the_networks_encoder():
     network = build("unet_resnet34")
-    assert Segmenter(network, IMAGENET_MEAN, IMAGENET_STD).encoder is network.encoder
+    assert Segmenter(network, IMAGENET.mean, IMAGENET.std).encoder is network.encoder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_segmenter_tells_which_frozen_encoder_it_is_over(name):
+    network = build(name)
+    expected = network.encoder.digest if ARCHITECTURES[name].is_frozen else ""
+    assert Segmenter(network, IMAGENET.mean, IMAGENET.std).frozen_digest == expected
+    assert len(expected) == (64 if ARCHITECTURES[name].is_frozen else 0)

@@ -34,6 +34,7 @@ def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
         "info": INFO.model_dump_json(),
         "epoch": 3,
         "metrics": {"val/iou": 0.25},
+        "frozen_digest": model.frozen_digest,
         "model": model.state_dict(),
     }
     save(tmp_path / "best.pt", content)
@@ -110,17 +111,22 @@ def test_load_refuses_content_that_is_no_dict(tmp_path, content, refusal):
     assert refusal(lambda: load(path)).startswith(f"{path} ")
 
 
-@pytest.mark.parametrize("missing", ["config", "info"])
+@pytest.mark.parametrize("missing", ["config", "info", "frozen_digest"])
 def test_load_model_refuses_other_dicts(tmp_path, make_config, missing, refusal):
-    # An encoder's weights have no config, a newest.pt has no info
+    # An encoder's weights have no config, a newest.pt has no info, older versions have no digest
     path = tmp_path / "newest.pt"
     config = make_config()
+    model = build_model(config, INFO, MEAN, STD)
     content = {
         "config": config.model_dump_json(),
         "info": INFO.model_dump_json(),
-        "model": build_model(config, INFO, MEAN, STD).state_dict(),
+        "epoch": 1,
         "metrics": {},
+        "frozen_digest": model.frozen_digest,
+        "model": model.state_dict(),
     }
+    torch.save(content, path)
+    assert load_model(path).config == config
     del content[missing]
     torch.save(content, path)
-    assert refusal(lambda: load_model(path)).startswith(f"{path} ")
+    assert refusal(lambda: load_model(path)) == f"{path} is no best.pt of a trial: use another one"

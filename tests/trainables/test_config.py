@@ -70,6 +70,18 @@ def test_signature_survives_json():
     assert TrialConfig.model_validate_json(config.model_dump_json()).signature() == config.signature()
 
 
+@pytest.mark.parametrize(("architecture", "batch_size"), [("unet", 4), ("unet_resnet34", 4), ("sam_conv", 2)])
+def test_batch_size_is_the_architectures_unless_given(architecture, batch_size):
+    def config(given: int | None) -> TrialConfig:
+        return TrialConfig(**BASE | {"architecture": architecture, "recipe": Recipe(batch_size=given)})
+
+    assert config(None).batch_size == batch_size
+    assert config(8).batch_size == 8
+    # It is the number of draws that decides a trial's result, not who named it
+    assert config(batch_size).signature() == config(None).signature()
+    assert len({config(size).signature() for size in (2, 4, 8)}) == 3
+
+
 def test_signature_of_weights_in_a_file_is_the_digests():
     def signature(weights: str, digest: str | None) -> str:
         return TrialConfig(**BASE, weights=weights, weights_digest=digest).signature()
@@ -87,7 +99,8 @@ def test_config_is_frozen(model):
 
 
 def test_config_refuses_unknown_architecture():
-    with pytest.raises(ValidationError, match="must be one of unet, unet_resnet34, deeplabv3plus_resnet34"):
+    names = "unet, unet_resnet34, deeplabv3plus_resnet34, sam_conv, sam_unet"
+    with pytest.raises(ValidationError, match=f"must be one of {names}"):
         TrialConfig(**BASE | {"architecture": "unet++"})
 
 
@@ -142,7 +155,7 @@ def test_recipe_refuses_what_is_out_of_range(wrong):
 
 def test_recipe_defaults_are_the_reference_studys():
     recipe = Recipe()
-    assert (recipe.epochs, recipe.draws_per_epoch, recipe.batch_size) == (60, 400, 4)
+    assert (recipe.epochs, recipe.draws_per_epoch, recipe.batch_size) == (60, 400, None)
     assert (recipe.weight_decay, recipe.stop_patience) == (1e-4, 10)
     assert (recipe.plateau_patience, recipe.plateau_factor) == (3, 0.5)
     config = TrialConfig(**BASE)
@@ -163,6 +176,9 @@ def test_recipe_defaults_are_the_reference_studys():
         ("unet_resnet34", "imagenet", 60, 0.0, 0),
         ("unet_resnet34", "none", 60, 1 / 3, 0),
         ("unet", "imagenet", 60, 1 / 3, 0),
+        ("sam_conv", "sam.pth", 60, 1 / 3, 0),
+        ("sam_unet", "sam.pth", 60, 1 / 3, 0),
+        ("sam_unet", "none", 60, 1 / 3, 0),
     ],
 )
 def test_frozen_epochs_are_for_pretrained_encoders(architecture, weights, epochs, fraction, frozen):
@@ -178,6 +194,36 @@ def test_frozen_epochs_are_a_third_rounded_down(epochs):
         architecture="unet_resnet34", weights="imagenet", tiles=5, lr=1e-3, recipe=Recipe(epochs=epochs)
     )
     assert config.frozen_epochs == epochs // 3
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "pretrained"),
+    [
+        ("unet", "none", False),
+        ("unet", "imagenet", False),  # it has no encoder to fill
+        ("unet_resnet34", "none", False),
+        ("unet_resnet34", "imagenet", True),
+        ("sam_unet", "none", False),
+        ("sam_unet", "sam.pth", True),
+    ],
+)
+def test_pretrained_is_an_encoder_with_weights(architecture, weights, pretrained):
+    assert TrialConfig(architecture=architecture, weights=weights, tiles=5, lr=1e-3).is_pretrained is pretrained
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "small", "label"),
+    [
+        ("unet", "none", True, "unet (base width 16)"),
+        ("unet_resnet34", "none", False, "unet_resnet34"),
+        ("sam_unet", "none", True, "sam_unet (small random encoder)"),
+        ("sam_unet", "none", False, "sam_unet (random encoder)"),
+        ("sam_unet", "sam.pth", False, "sam_unet"),
+    ],
+)
+def test_label_tells_what_is_not_the_real_thing(architecture, weights, small, label):
+    config = TrialConfig(architecture=architecture, weights=weights, tiles=5, lr=1e-3, recipe=Recipe(small=small))
+    assert config.label == label
 
 
 @pytest.mark.parametrize(("center", "name"), [(None, "val/iou"), (512, "val/iou_center512"), (64, "val/iou_center64")])

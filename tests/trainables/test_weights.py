@@ -10,7 +10,18 @@ from safetensors.torch import save_file
 from trainables import weights as weights_module
 from trainables.architectures import ARCHITECTURES
 from trainables.model_spec import ModelSpec
-from trainables.weights import digest, fetch_weights, read_state
+from trainables.weights import (
+    PUBLISHED,
+    PublishedFile,
+    digest,
+    encoder_of,
+    fetch_weights,
+    read_state,
+    weights_for,
+)
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+"""SHA-256 of `abc`: FIPS 180-2, example B.1."""
 
 PRETRAINED = [name for name, row in ARCHITECTURES.items() if row.encoder == "resnet34"]
 
@@ -80,6 +91,58 @@ def test_unet_takes_no_weights():
     assert model.head.out_channels == 1
 
 
+# Which are meant
+
+
+@pytest.mark.parametrize(
+    ("choice", "encoder"),
+    [
+        ("none", None),
+        ("imagenet", None),
+        ("runs/resnet34.pth", None),
+        ("sam_vit_b=sam.pth", "sam_vit_b"),
+        ("sam_vit_b=/data/runs/a=b/sam.pth", "sam_vit_b"),
+        ("sam_vit_b=none", "sam_vit_b"),
+        ("resnet34=imagenet", "resnet34"),
+        ("resnet=", "resnet"),
+        ("runs/a=b/x.pth", None),
+        ("./lr=3.pth", None),
+        ("/data/lr=3/x.pth", None),
+        ("=x.pth", None),
+    ],
+)
+def test_encoder_of_a_choice_is_a_name_before_an_equals_sign(choice, encoder):
+    assert encoder_of(choice) == encoder
+
+
+@pytest.mark.parametrize(
+    ("choices", "resnet34", "sam_vit_b"),
+    [
+        (["none"], "none", "none"),
+        (["imagenet"], "imagenet", "imagenet"),
+        (["sam_vit_b=sam.pth"], "none", "sam.pth"),
+        (["imagenet", "sam_vit_b=sam.pth"], "imagenet", "sam.pth"),
+        (["sam_vit_b=sam.pth", "imagenet"], "imagenet", "sam.pth"),
+        (["runs/a=b/x.pth"], "runs/a=b/x.pth", "runs/a=b/x.pth"),
+        (["runs/a=b/x.pth", "sam_vit_b=runs/a=b/y.pth"], "runs/a=b/x.pth", "runs/a=b/y.pth"),
+        (["imagenet", "resnet34=none", "sam_vit_b=none"], "none", "none"),
+        ([], "none", "none"),
+    ],
+)
+def test_weights_for_an_encoder_are_its_own_choice_or_the_one_for_all(choices, resnet34, sam_vit_b):
+    assert weights_for(choices, "resnet34") == resnet34
+    assert weights_for(choices, "sam_vit_b") == sam_vit_b
+
+
+@pytest.mark.parametrize("encoder", ["resnet34", "sam_vit_b"])  # even of one that has its own
+def test_weights_for_refuses_two_choices_for_all(encoder, refusal):
+    choices = ["imagenet", "sam_vit_b=sam.pth", "runs/x.pth"]
+    assert refusal(lambda: weights_for(choices, encoder)) == (
+        "--weights has imagenet and runs/x.pth for every encoder, but one only can be: write the others as "
+        "ENCODER=WEIGHTS"
+    )
+
+
 # Where they come from
 
 
@@ -97,6 +160,25 @@ def test_fetch_weights_refuses_what_is_no_file(tmp_path, refusal):
     for weights in (str(tmp_path / "nowhere.pth"), str(tmp_path)):
         message = refusal(lambda w=weights: fetch_weights(w, "resnet34"))
         assert message == f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"
+
+
+def test_fetch_weights_takes_a_published_file_by_its_bytes(tmp_path, monkeypatch, refusal):
+    published = PublishedFile(name="w.pth", url="https://example.org/w.pth", sha256=ABC)
+    monkeypatch.setitem(PUBLISHED, "resnet34", published)
+    path = tmp_path / "renamed.pth"
+    path.write_bytes(b"abc")
+    assert fetch_weights(str(path), "resnet34") == path
+    path.write_bytes(b"abcd")
+    # SHA-256 of abcd as sha256sum gives it
+    assert refusal(lambda: fetch_weights(str(path), "resnet34")) == (
+        f"--weights {path} has SHA-256 88d4266fd4e6…, but w.pth has ba7816bf8f01…: "
+        "fetch https://example.org/w.pth again"
+    )
+    assert refusal(lambda: fetch_weights("imagenet", "resnet34")) == (
+        "--weights imagenet has nothing for resnet34: fetch https://example.org/w.pth and pass it as "
+        "--weights resnet34=PATH"
+    )
+    assert fetch_weights("none", "resnet34") is None
 
 
 def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, refusal):
@@ -198,5 +280,4 @@ def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
 
 def test_digest_is_sha256_of_the_bytes(tmp_path):
     (tmp_path / "w").write_bytes(b"abc")
-    # FIPS 180-2, example B.1
-    assert digest(tmp_path / "w") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest(tmp_path / "w") == ABC
