@@ -58,8 +58,9 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     if not isinstance(name, str) or name not in PROFILES:
         raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
-    if "weights" in settings and all(encoder_of(str(choice)) for choice in settings["weights"]):
-        settings["weights"] = [*profile.study.get("weights", ()), *settings["weights"]]  # they add to the profile's
+    match settings.get("weights"):
+        case [_, *_] as choices if all(encoder_of(str(choice)) for choice in choices):  # they add to the profile's
+            settings["weights"] = [*profile.study.get("weights", ()), *choices]
     study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
     seed = validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe

@@ -180,7 +180,10 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
         if (encoder := encoder_of(choice)) and encoder not in known:
             raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
     taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
-    for path in set(spec.weights) - set(KEYWORDS):
+    for path in {choice for choice in spec.weights if encoder_of(choice) is None} - set(KEYWORDS):
+        if path not in taken.values():
+            names = ", ".join(spec.architectures)
+            raise UserError(f"--weights {path} is taken by none of the architectures ({names}): leave it out")
         if len(takers := sorted(encoder for encoder, weights in taken.items() if weights == path)) > 1:
             raise UserError(
                 f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"

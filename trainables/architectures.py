@@ -27,11 +27,8 @@ class Normalisation:
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """Source: torchvision's reference weights."""
 
-SAM = Normalisation(
-    mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
-    std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
-)
-"""Source: `pixel_mean` and `pixel_std` of segment-anything, which are for 0..255."""
+SAM = IMAGENET
+"""Source: `pixel_mean` and `pixel_std` of segment-anything, which are ImageNet's times 255."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,9 +126,9 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
     info = DatasetInfo.model_validate_json(content["info"])
     num_bands = len(info.bands)
     needed = "none"
-    if ARCHITECTURES[config.architecture].is_frozen:
+    if ARCHITECTURES[config.architecture].is_frozen and config.is_pretrained:
         needed = weights or config.weights
-        if needed != "none" and not Path(needed).is_file():
+        if not Path(needed).is_file():
             raise UserError(
                 f"{path} leaves out its frozen encoder, whose weights {needed} do not exist: pass the path of that file"
             )

@@ -77,8 +77,8 @@ def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
     for name, value in (("window", recipe.window_px), ("val-center", recipe.val_center_px)):
         if value not in (None, side):
             raise UserError(
-                f"--{name}-px is {value}, but {config.architecture} takes {side} px only: leave it out, or take the "
-                "small variant with --small"
+                f"--{name}-px is {value}, but {config.architecture} takes {side} px only: use --{name}-px none, or "
+                "take the small variant with --small"
             )
     for tile_id, mask in zip(tiles.train.ids + tiles.val.ids, tiles.train.masks + tiles.val.masks, strict=True):
         if mask.shape != (side, side):

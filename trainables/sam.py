@@ -197,17 +197,16 @@ def _encoder(spec: ModelSpec) -> SamEncoder:
 
 
 def _take_bands(vit: Any, num_bands: int) -> None:
-    """Adapts the first layer from three bands: they are repeated in turn and scaled by 3/num_bands.
+    """Adapts the first layer from three bands: they are repeated in turn and scaled by 3/num_bands; one is their sum.
 
     Source: the rule of segmentation-models-pytorch's encoders, so that all architectures treat further bands alike.
     """
-    if num_bands == 3:
-        return
-    old = vit.patch_embed.proj
-    new = nn.Conv2d(num_bands, old.out_channels, old.kernel_size, old.stride)
-    new.weight.data = old.weight.data[:, torch.arange(num_bands) % 3] * (3.0 / num_bands)
-    new.bias = old.bias
-    vit.patch_embed.proj = new
+    proj, weight = vit.patch_embed.proj, vit.patch_embed.proj.weight.data
+    if num_bands == 1:
+        weight = weight.sum(dim=1, keepdim=True)
+    elif num_bands != 3:
+        weight = weight[:, torch.arange(num_bands) % 3] * (3.0 / num_bands)
+    proj.in_channels, proj.weight = num_bands, nn.Parameter(weight)
 
 
 def _leave_out(encoder: Any, state: dict[str, Any], prefix: str, _: dict[str, Any]) -> None:

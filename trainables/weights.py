@@ -59,7 +59,7 @@ def weights_for(choices: Sequence[str], encoder: str) -> str:
     """What `--weights` has for an encoder: `ENCODER=WEIGHTS` if that is among the choices, else the one for all.
 
     Raises:
-        UserError: Several choices are for all encoders.
+        UserError: Several choices are for all encoders, or for this one.
     """
     others = [choice for choice in choices if encoder_of(choice) is None]
     if len(others) > 1:
@@ -68,6 +68,8 @@ def weights_for(choices: Sequence[str], encoder: str) -> str:
             "ENCODER=WEIGHTS"
         )
     named = [choice.split("=", 1)[1] for choice in choices if encoder_of(choice) == encoder]
+    if len(named) > 1:
+        raise UserError(f"--weights has {' and '.join(named)} for {encoder}, but one only can be: name it once")
     return [*named, *others, "none"][0]
 
 

@@ -113,10 +113,13 @@ def test_weights_of_a_flag_win_over_those_of_a_file(tmp_path: Path) -> None:
     assert spec.weights == ("imagenet", "sam_vit_b=sam.pth")
 
 
-@pytest.mark.parametrize("text", ["weights: []\n", "weights: [1]\n", "weights: {sam_vit_b: sam.pth}\n"])
-def test_weights_of_a_file_that_are_no_choices_are_refused(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", ["weights: []\n", "weights: [1]\n", "weights: {sam_vit_b: sam.pth}\n", "weights:\n", "weights: 1.5\n"]
+)
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_weights_of_a_file_that_are_no_choices_are_refused(text: str, profile: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--weights is .*$"):
-        read_file(tmp_path / "study.yaml", text)
+        read_file(tmp_path / "study.yaml", f"profile: {profile}\n{text}")
 
 
 # Whose they are
@@ -198,6 +201,14 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "one file for two encoders": (
         [*FULL, "sam.pth"],
         "--weights sam.pth is one file, but resnet34 and sam_vit_b need one each: write ENCODER=PATH",
+    ),
+    "for nobody": (
+        ["--architectures", "unet", "--weights", "sam.pth"],
+        "--weights sam.pth is taken by none of the architectures (unet): leave it out",
+    ),
+    "one encoder twice": (
+        [*FULL, "resnet34=none", "resnet34=resnet34.pth"],
+        "--weights has none and resnet34.pth for resnet34, but one only can be: name it once",
     ),
     "two for all": (
         [*FULL, "none", "sam.pth"],

@@ -205,6 +205,13 @@ def test_four_bands_take_the_first_again(encoder):
     assert torch.equal(first_weight(encoder), torch.stack([red, green, blue, red], dim=1) * 0.75)
 
 
+def test_one_band_takes_the_sum_of_the_three(encoder):
+    weight = first_weight(encoder).detach().clone()
+    sam._take_bands(encoder.vit, 1)
+    assert torch.equal(first_weight(encoder), weight.sum(dim=1, keepdim=True))
+    assert encoder.vit.patch_embed(torch.rand(2, 1, 32, 48)).shape == (2, 2, 3, encoder.dim)
+
+
 def test_normalisation_is_segment_anythings(reference):
     model = reference[0]
     assert SAM.mean == pytest.approx((model.pixel_mean.flatten() / 255).tolist())

@@ -200,6 +200,11 @@ def checkpoints(make_config, tiles, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_load_model_of_a_random_encoder_needs_no_file(checkpoints, tmp_path):
+    trained = load_model(checkpoints / BEST, weights=str(tmp_path / "sam.pth"))
+    assert trained.model.frozen_digest == sam._encoder(SMALL).digest
+
+
 def test_load_model_refuses_another_frozen_encoder(checkpoints, refusal):
     path = checkpoints / BEST
     save(path, load(path) | {"frozen_digest": "0123456789abcdef" * 4})
@@ -285,7 +290,7 @@ def test_check_accepts_whole_tiles_for_the_full_variant(make_config, tiles, name
 def test_check_refuses_windows_for_the_full_variant(make_config, tiles, field, flag, refusal):
     config = make_config(architecture="sam_conv", small=False, **{field: 512})
     assert refusal(lambda: check(config, of_sides(tiles, WHOLE, WHOLE))) == (
-        f"{flag} is 512, but sam_conv takes 1024 px only: leave it out, or take the small variant with --small"
+        f"{flag} is 512, but sam_conv takes 1024 px only: use {flag} none, or take the small variant with --small"
     )
 
 
