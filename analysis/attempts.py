@@ -30,6 +30,7 @@ class Settings(_Content):
     decoder_dropout: float
     bce_weight: float
     tiles: int
+    weights: str = "none"
     val_center_px: int | None = None
 
 
@@ -38,6 +39,9 @@ class Published(_Content):
 
     trainable: str | None = None
     val_iou: float | None = None
+    val_f1: float | None = None
+    test_iou: float | None = None
+    test_f1: float | None = None
     best_epoch: int | None = None
     minutes_t4: float | None = None
 
@@ -101,14 +105,20 @@ class Attempt:
     @property
     def name(self) -> str:
         """Its number and label, such as "02 unet_resnet34", with all that keeps it from being mistaken."""
-        return f"{self.about.attempt} {self._with_warnings(self.about.label)}"
+        return f"{self.about.attempt} {self._with_warnings(self._label)}"
 
     @property
     def model(self) -> str:
         """Its title; its label instead where it was not trained as the title says."""
         about = self.about
         is_as_titled = about.label == about.architecture and "weights" not in about.changed
-        return self._with_warnings(about.title if is_as_titled else about.label)
+        return self._with_warnings(about.title if is_as_titled else self._label)
+
+    @property
+    def _label(self) -> str:
+        about = self.about
+        is_told = about.label != about.architecture or "weights" not in about.changed
+        return about.label if is_told else f"{about.label} (weights: {about.settings.weights})"
 
     @property
     def best_iou(self) -> float:

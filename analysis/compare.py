@@ -1,6 +1,7 @@
 """Compares attempts on the same tiles, by eye, by table and by curve: `python -m analysis.compare ATTEMPT_DIR ...`."""
 
 import argparse
+import io
 import os
 import sys
 import textwrap
@@ -28,6 +29,9 @@ _TYPES = {
     "minutes": "float64",
     "trainable_millions": "float64",
     "published_val_iou": "float64",
+    "published_val_f1": "float64",
+    "published_test_iou": "float64",
+    "published_test_f1": "float64",
     "published_best_epoch": "Int64",
     "published_t4_minutes": "float64",
 }
@@ -38,6 +42,9 @@ _WORDS = {
     "trainable_millions": "trainable (M)",
     "published_trainable": "published trainable",
     "published_val_iou": "published val IoU",
+    "published_val_f1": "published val F1",
+    "published_test_iou": "published test IoU",
+    "published_test_f1": "published test F1",
     "published_t4_minutes": "published T4 minutes",
 }
 _GREY = "#666666"
@@ -74,10 +81,10 @@ def headline(attempts: Sequence[Attempt]) -> pd.DataFrame:
         A frame with the columns `attempt` (its number as text), `model` (its title, or its label where it was not
         trained as the title says), `lr`, `augmentation`, `decoder_dropout`, `bce_dice` (the two weights of the loss, as
         "0.5/0.5"), `best_epoch` (from 1), `val_iou` and `val_f1` (in [0, 1]), `minutes` (wall clock),
-        `trainable_millions` (of parameters), what the reference study published for the attempt
-        on Inria Austin as `published_trainable` (text), `published_val_iou`, `published_best_epoch` and
-        `published_t4_minutes`, and `changed_settings` (those that differ from
-        the attempt's own, with their values). What is not known is missing.
+        `trainable_millions` (of parameters), what the reference study published for the attempt on Inria Austin as
+        `published_trainable` (text), `published_val_iou`, `published_val_f1`, `published_test_iou`,
+        `published_test_f1`, `published_best_epoch` and `published_t4_minutes`, and `changed_settings` (those that
+        differ from the attempt's own, with their values). What is not known is missing.
     """
     trivial = attempts[0].summary.trivial
     last = {
@@ -175,6 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", metavar="ATTEMPT_DIR", type=Path, nargs="+", help=help_folders)
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: compare, beside the first attempt's folder")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without these letters shows others in their place
+        sys.stdout.reconfigure(errors="replace")
     out: Path = options.out or Path(os.path.normpath(options.folders[0] / ".." / "compare"))
     try:
         report = write_comparison(options.folders, out)
@@ -210,6 +219,9 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "trainable_millions": about.num_trainable / 1e6,
         "published_trainable": about.published.trainable,
         "published_val_iou": about.published.val_iou,
+        "published_val_f1": about.published.val_f1,
+        "published_test_iou": about.published.test_iou,
+        "published_test_f1": about.published.test_f1,
         "published_best_epoch": about.published.best_epoch,
         "published_t4_minutes": about.published.minutes_t4,
         "changed_settings": ", ".join(_changed(attempt, name) for name in about.changed) or None,

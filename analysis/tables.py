@@ -1,5 +1,6 @@
 """Makes the tables of a study from its logs, and writes them as Markdown."""
 
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,8 @@ FAILED = ("failed", "diverged", "interrupted")
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
 MISSING = "\N{EN DASH}"
 _HEADINGS = {"val_iou": "val IoU", "val_f1": "val F1", "trivial_iou": "trivial IoU"}
-_IOU_COLUMNS = ("val_iou", "val_f1", "trivial_iou", "published val IoU")
+_PUBLISHED = ("published val IoU", "published val F1", "published test IoU", "published test F1")
+_IOU_COLUMNS = ("val_iou", "val_f1", "trivial_iou", *_PUBLISHED)
 
 
 def iou_by_architecture(logs: Logs) -> pd.DataFrame:
@@ -148,7 +150,17 @@ def _cell(column: str, value: Any) -> str:
 
 def _study_words(logs: Logs) -> str:
     study, num_tiles = logs.study, len(logs.study["val_tiles"])
-    return f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {num_tiles} val tiles."
+    weights = ", ".join(_weights_words(choice) for choice in study.get("spec", {}).get("weights", []))
+    return (
+        f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {num_tiles} val tiles, encoder "
+        f"weights: {weights or 'none'}."
+    )
+
+
+def _weights_words(choice: str) -> str:
+    """Returns a choice of weights without the folder of its file: `resnet34=a/b.pth` is "resnet34 b.pth"."""
+    encoder, _, weights = choice.rpartition("=")
+    return f"{encoder} {PurePath(weights).name}".strip()
 
 
 def _optimism(logs: Logs) -> str:

@@ -32,7 +32,7 @@ from trainables.errors import UserError
 from trainables.fit import check
 from trainables.metrics import constant_scores
 from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights
+from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights, weights_for
 
 DEMO_TILES = Path("runs/demo-tiles")
 
@@ -92,7 +92,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
             f"judged by {spec.judged_metric}",
             highlight=False,
         )
-        ledger = Ledger(out / "optuna.db", [arm.name for arm in arms])
+        ledger = Ledger(out / "optuna.db", {arm.name: arm.label(spec) for arm in arms})
         coordinator = Coordinator(spec, ledger, prepared.digests)
         log = tracking.Run(out, spec.wandb, name=out.name, job_type="study", config=_log_config(prepared, out.name))
         display = ProgressDisplay(coordinator, slots.count, console)
@@ -188,6 +188,11 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
             raise UserError(
                 f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"
             )
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in taken:
+            fetch_weights(
+                weights_for(spec.weights, encoder), encoder
+            )  # nobody needs it, but a slip is told all the same
     files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
     absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
     found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)

@@ -20,6 +20,7 @@ from trainables.fit import fit
 from trainables.predict import evaluate, side_by_side
 from trainables.records import DivergedError, EpochRecord
 from trainables.tiles import TrainVal
+from trainables.training import autocast
 
 MAX_PICTURES = 4
 """Val tiles in a trial's pictures, so that a study's logs stay small; the selected models show all of them."""
@@ -129,11 +130,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         val = self._tiles.val
         center = trial_config.recipe.val_center_px
         self._val = val if center is None else val.center_windows(center)
+        title = trial_config.label.replace(trial_config.architecture, arm, 1)  # no random encoder without saying so
         self._run = tracking.Run(
             settings.out,
             settings.wandb,
-            name=f"{arm}/{number}",
-            group=f"{settings.study}/{arm}",
+            name=f"{title}/{number}",
+            group=f"{settings.study}/{title}",
             job_type="trial",
             config=_wandb_config(settings, arm, number, trial_config),
         )
@@ -181,14 +183,15 @@ def evaluate_selected(folder: Path, tiles: TrainVal, num_threads: int, device: s
     use_threads(num_threads)
     trained = load_model(folder / BEST)
     target = torch.device(device)
-    result = evaluate(
-        trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        tiles.val,
-        tiles.info,
-        stride=trained.stride,
-        bce_weight=trained.config.bce_weight,
-        device=target,
-    )
+    with autocast(trained.config, target):  # as it was judged
+        result = evaluate(
+            trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            tiles.val,
+            tiles.info,
+            stride=trained.stride,
+            bce_weight=trained.config.bce_weight,
+            device=target,
+        )
     predicted = zip(tiles.val.images, tiles.val.masks, result.predictions, strict=True)
     return {
         "val_iou": result.scores.iou,

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from trainables import checkpoints as ckpt
+from trainables.architectures import ARCHITECTURES
 from trainables.attempts import Attempt, published_config
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -21,7 +22,8 @@ from trainables.metrics import constant_scores
 from trainables.predict import evaluate, overlay, to_rgb
 from trainables.records import EpochRecord
 from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS
+from trainables.training import autocast, takes_encoder_statistics
+from trainables.weights import KEYWORDS, PUBLISHED
 
 ABOUT, HISTORY, SUMMARY = "attempt.json", "history.csv", "summary.json"
 JPEG_QUALITY = 90
@@ -70,9 +72,11 @@ class Run:
 
 
 def settings(config: TrialConfig) -> dict[str, Any]:
-    """All that is set in a configuration, flat; weights that are a file by its name."""
+    """All that is set in a configuration, flat; weights by the name that their file was published with, or has."""
     content = config.model_dump(mode="json", exclude={"architecture", "weights_digest", "recipe"})
-    weights = config.weights if config.weights in KEYWORDS else Path(config.weights).name
+    published, weights = PUBLISHED.get(ARCHITECTURES[config.architecture].encoder or ""), config.weights
+    if weights not in KEYWORDS:  # whose digest is known to be right where it is a published one
+        weights = published.name if published else f"file {Path(weights).name}"
     return content | config.recipe.model_dump(mode="json") | {"weights": weights, "batch_size": config.batch_size}
 
 
@@ -80,9 +84,9 @@ def begin(run: Run) -> None:
     """Makes the folder, with `attempt.json`.
 
     Raises:
-        UserError: It is there and not empty, or cannot be made.
+        UserError: It holds anything but an attempt that has no epoch yet, or cannot be made.
     """
-    if run.out.exists() and (not run.out.is_dir() or any(run.out.iterdir())):
+    if run.out.exists() and (not run.out.is_dir() or {path.name for path in run.out.iterdir()} - {ABOUT}):
         raise UserError(f"--out {run.out} exists and is not empty: add --resume to go on, or choose another folder")
     _write(run.out / ABOUT, _json(_about(run)))
 
@@ -97,16 +101,23 @@ def resume(run: Run) -> list[EpochRecord]:
         before = json.loads((run.out / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"--resume needs an attempt in {run.out}, but there is none: leave --resume out") from error
+    if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
+        raise UserError(f"{run.out / ABOUT} is damaged: leave --resume out and choose another --out")
     about = _about(run)
     then, now = (content["settings"] | content for content in (before, about))
-    for key in (*about["settings"], "attempt", "smoke", "tiles_digest", "weights_digest", "signature"):
+    if then.get("weights_digest") == now["weights_digest"] is not None:
+        then["weights"] = now["weights"]  # the same bytes, whatever their name
+    for key in ("attempt", "smoke", *about["settings"], "tiles_digest", "weights_digest", "signature"):
         if then.get(key) != now[key]:
             raise UserError(
                 f"--resume: {key} was {then.get(key)} in {run.out}, but is {now[key]} now: give it as it was"
             )
     if not (run.out / ckpt.NEWEST).exists():
         return []
-    return [EpochRecord(**record) for record in json.loads(ckpt.load(run.out / ckpt.NEWEST, ckpt.NEWEST)["records"])]
+    content = ckpt.load(run.out / ckpt.NEWEST, ckpt.NEWEST)
+    records = [EpochRecord(**record) for record in json.loads(content["records"])]
+    write_history(run.out, records)  # a kill may have come before its last row
+    return records
 
 
 def write_history(out: Path, records: Sequence[EpochRecord]) -> None:
@@ -129,15 +140,21 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
     Images, truth and overlays are JPEGs, masks are PNGs of class indices, or of 0 and 255 where there are two classes.
     """
     trained = ckpt.load_model(run.out / ckpt.BEST, weights=run.config.weights)
+    if trained.epoch != records[-1].best_epoch:
+        raise UserError(
+            f"{run.out / ckpt.BEST} is of epoch {trained.epoch}, but the best one is {records[-1].best_epoch}: train "
+            "again into another --out"
+        )
     val, info = run.tiles.val, run.tiles.info
-    result = evaluate(
-        trained.model.to(run.device),
-        val,
-        info,
-        stride=trained.stride,
-        bce_weight=run.config.bce_weight,
-        device=run.device,
-    )
+    with autocast(run.config, run.device):  # as it was judged
+        result = evaluate(
+            trained.model.to(run.device),
+            val,
+            info,
+            stride=trained.stride,
+            bce_weight=run.config.bce_weight,
+            device=run.device,
+        )
     folder = run.out / "predictions" / "val"
     for tile, image, truth, prediction in zip(val.ids, val.images, val.masks, result.predictions, strict=True):
         rgb = to_rgb(image, info)
@@ -170,6 +187,7 @@ def _about(run: Run) -> dict[str, Any]:
         "smoke": run.smoke,
         "settings": settings(run.config),
         "changed": run.changed,
+        "normalisation": "encoder" if takes_encoder_statistics(run.config, run.tiles) else "tiles",
         "num_trainable": run.num_trainable,
         "num_frozen": run.num_frozen,
         "data": str(run.data),

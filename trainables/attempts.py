@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from trainables.architectures import ARCHITECTURES
 from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
+from trainables.weights import PUBLISHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class Attempt:
     def weights(self) -> str:
         """What its encoder started from: `none`, `imagenet`, or the name of a published file."""
         encoder = ARCHITECTURES[self.architecture].encoder
-        return "none" if encoder is None else {"sam_vit_b": "sam_vit_b_01ec64.pth"}.get(encoder, "imagenet")
+        return "none" if encoder is None else PUBLISHED[encoder].name if encoder in PUBLISHED else "imagenet"
 
 
 SEED = 42

@@ -1,5 +1,6 @@
 """Checkpoints on disk: written whole or not at all, holding tensors and plain values only."""
 
+import contextlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -24,14 +25,23 @@ _CONTENT = {
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Writes `content` beside `path` and renames, so that a reader or a crash never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes `content` beside `path` and renames, so that a reader or a crash never sees half a file.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written.
+    """
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch has errors of its own for a full disk
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error}): make room, or choose another folder") from error
 
 
 def load(path: Path, kind: str | None = None) -> dict[str, Any]:
@@ -67,13 +77,15 @@ class TrainedModel:
         info: Classes, bands and scale of the tiles that it was trained on.
         config: The trial's configuration.
         stride: Sides of its input must divide by it (px).
-        metrics: The validation metrics of the epoch that it is from.
+        epoch: That it is from.
+        metrics: The validation metrics of that epoch.
     """
 
     model: Segmenter
     info: DatasetInfo
     config: TrialConfig
     stride: int
+    epoch: int
     metrics: dict[str, float]
 
 
@@ -135,4 +147,5 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
     model = build_model(config.model_copy(update={"weights": needed}), info, [0.0] * num_bands, [1.0] * num_bands)
     check_frozen(model, content, path)
     model.load_state_dict(content["model"])
-    return TrainedModel(model.eval(), info, config, ARCHITECTURES[config.architecture].stride, content["metrics"])
+    stride = ARCHITECTURES[config.architecture].stride
+    return TrainedModel(model.eval(), info, config, stride, content["epoch"], content["metrics"])

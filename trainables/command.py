@@ -1,6 +1,7 @@
 """What all command lines share: flags from the fields of a model, errors in one line, and exit codes."""
 
 import argparse
+import io
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -27,6 +28,9 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], int]) -> NoReturn:
     """Ends the process with what `main` returns; a `UserError` is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without these letters shows others in their place
+            stream.reconfigure(errors="replace")
     try:
         code = main()
     except UserError as error:
@@ -45,7 +49,7 @@ def add_flags(parser: argparse._ActionsContainer, fields: Mapping[str, FieldInfo
         if field.annotation is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_text)
         elif is_list(field):
-            parser.add_argument(flag, nargs="+", metavar="VALUE", help=help_text)
+            parser.add_argument(flag, nargs="+", action="extend", metavar="VALUE", help=help_text)
         else:
             parser.add_argument(flag, metavar="VALUE", help=help_text)
 

@@ -45,7 +45,7 @@ def diagnostics(name: str, config: TrialConfig, record: EpochRecord, *, seconds_
             f"collapse:     {collapse}",
             f"best_so_far:  iou={record.best:.3f} in epoch {record.best_epoch}",
             f"{memory}   step_time: {record.step_seconds:.2f}s   epoch_time: {record.seconds:.0f}s   "
-            f"left: at most {duration(seconds_left)}",
+            f"left: about {duration(seconds_left)}",
         ]
     )
 

@@ -129,6 +129,9 @@ def fit(
     trial = TrainingState(config, tiles, torch.device(device))
     if resume is not None:
         trial.load_state(ckpt.load(resume, ckpt.NEWEST), resume)
+        last = trial.records[-1]
+        if checkpoints is not None and last.best_epoch == last.epoch:  # a kill may have come before it was saved
+            ckpt.save(checkpoints / ckpt.BEST, trial.best_content(last))
     if trial.records and trial.records[-1].ended:
         return
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
@@ -207,11 +210,11 @@ def fit(
             )
             trial.end_epoch(record)
             if checkpoints is not None:
-                if is_best:
-                    ckpt.save(checkpoints / ckpt.BEST, trial.best_content(record))
                 if time.monotonic() - saved_at >= checkpoint_seconds:
                     ckpt.save(checkpoints / ckpt.NEWEST, trial.state())
                     saved_at = time.monotonic()
+                if is_best:
+                    ckpt.save(checkpoints / ckpt.BEST, trial.best_content(record))
             yield record
             if ended:
                 return

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,6 +24,7 @@ from trainables import attempt_folder
 from trainables.architectures import ARCHITECTURES
 from trainables.attempt_folder import Run, settings
 from trainables.attempts import ATTEMPTS, SEED, Attempt, get_attempt, published_config
+from trainables.augment import left_out
 from trainables.checkpoints import NEWEST, count_parameters
 from trainables.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.config import Recipe, TrialConfig
@@ -30,7 +32,8 @@ from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.diagnostics import diagnostics, duration, memory_words
 from trainables.errors import UserError
 from trainables.fit import check, fit
-from trainables.records import EpochRecord
+from trainables.records import DivergedError, EpochRecord
+from trainables.training import takes_encoder_statistics
 from trainables.weights import KEYWORDS, PUBLISHED, digest, encoder_of, fetch_weights, weights_for
 
 SMOKE_TILES = 2
@@ -52,13 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     goes_on = flags.pop("resume")
     run = _prepare(flags)
     records: list[EpochRecord] = []
-    with _stop_on_signals(console) as stop:
+    with _stop_on_signals() as stop:
         if goes_on:
             records = attempt_folder.resume(run)
         else:
             attempt_folder.begin(run)
         console.print(_heading(run, len(records)))
-        has_ended = _train(run, records, console, stop)
+        try:
+            has_ended = _train(run, records, console, stop)
+        except DivergedError as error:
+            raise UserError(f"{error}, but must be a finite number: use a lower --lr, or --precision fp32") from error
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{run.name} does not fit into the memory of {run.device} with batches of {run.config.batch_size}: "
+                "use a smaller --batch-size or --window-px"
+            ) from error
     if not has_ended:
         console.print(f"interrupted: {run.out} holds {len(records)} whole epochs; --resume goes on after them")
         return EXIT_INTERRUPTED
@@ -83,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to; runs/attempt-NN (-smoke) if left out")
     parser.add_argument("--resume", action="store_true", default=False, help="go on with what --out holds")
     parser.add_argument("--device", metavar="NAME", help="cuda or cpu; a GPU where there is one if left out")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads that prepare draws beside the training step")
-    parser.add_argument("--seed", type=int, metavar="N", help=f"everything random follows from it; {SEED} if left out")
+    parser.add_argument("--threads", metavar="N", help="threads that prepare draws beside the training step")
+    parser.add_argument("--seed", metavar="N", help=f"everything random follows from it; {SEED} if left out")
     add_flags(parser.add_argument_group("settings of the attempt, to change them"), SETTINGS)
     add_flags(parser.add_argument_group("recipe, to change it"), Recipe.model_fields)
     return parser
@@ -93,15 +104,17 @@ def _parser() -> argparse.ArgumentParser:
 def _prepare(flags: dict[str, Any]) -> Run:
     """Checks all that can be checked before anything is written."""
     number, attempt = get_attempt(flags.pop("attempt"))
-    smoke, data = flags.pop("smoke"), flags.pop("data")
-    out = flags.pop("out", None) or Path("runs") / f"attempt-{number}{'-smoke' if smoke else ''}"
+    smoke, data = flags.pop("smoke"), flags.pop("data").expanduser()
+    out = flags.pop("out", Path("runs") / f"attempt-{number}{'-smoke' if smoke else ''}").expanduser()
     device = _device(flags.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
-    num_threads = flags.pop("threads", max(1, (os.cpu_count() or 2) - 1) if device.type == "cuda" else 0)
-    weights, path = _weights(attempt, flags.pop("weights", None), smoke)
+    default_threads = max(1, (os.cpu_count() or 2) - 1) if device.type == "cuda" else 0
+    num_threads = _count("threads", flags.pop("threads", default_threads))
+    small = smoke or flags.get("small", False)
+    weights, path = _weights(attempt, flags.pop("weights", "none" if small else None))
     dataset = read_dataset(data)
     if smoke:
         dataset = _tiny(dataset)
-    seed = flags.pop("seed", SEED)
+    seed = _count("seed", flags.pop("seed", SEED))
     recipe: dict[str, Any] = {"subset_seed": seed, "draw_seed": seed}
     if smoke:
         is_whole = ARCHITECTURES[attempt.architecture].is_frozen and weights != "none"
@@ -145,32 +158,43 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"--device is {name!r}, but must be cuda or cpu") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type not in ("cuda", "cpu"):
+        raise UserError(f"--device is {name!r}, but must be cuda or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device is {name}, but PyTorch sees no such device: use cpu")
     return device
 
 
-def _weights(attempt: Attempt, choice: str | None, smoke: bool) -> tuple[str, Path | None]:
-    """What to start from and its file: the attempt's own weights if none are chosen, and none to smoke-test."""
+def _count(name: str, value: int | str) -> int:
+    if not str(value).isdecimal():
+        raise UserError(f"--{name} is {value}, but must be a whole number from 0 up")
+    return int(value)
+
+
+def _weights(attempt: Attempt, choice: str | None) -> tuple[str, Path | None]:
+    """What to start from and its file: the attempt's own weights where nothing is chosen."""
     encoder = ARCHITECTURES[attempt.architecture].encoder
     if encoder is None:
         if choice not in (None, "none"):
             raise UserError(f"--weights is {choice}, but {attempt.architecture} is trained from scratch: leave it out")
         return "none", None
-    if choice is None and not smoke and (published := PUBLISHED.get(encoder)):
+    if choice is None and (published := PUBLISHED.get(encoder)):
         raise UserError(
             f"{attempt.architecture} needs {published.name}: fetch {published.url} and pass it as --weights PATH"
         )
-    choice = choice or ("none" if smoke else "imagenet")
+    choice = "imagenet" if choice is None else choice
     if encoder_of(choice) not in (None, encoder):
         raise UserError(f"--weights {choice} is for another encoder, but {attempt.architecture} has {encoder}")
     weights = weights_for([choice], encoder)
     path = fetch_weights(weights, encoder)
-    return weights if weights in KEYWORDS else str(Path(weights).absolute()), path
+    return weights if weights in KEYWORDS else str(Path(weights).expanduser().absolute()), path
 
 
 def _heading(run: Run, num_done: int) -> str:
     config, values = run.config, settings(run.config)
+    own = "as its weights expect" if takes_encoder_statistics(config, run.tiles) else "by the train tiles' statistics"
+    is_rgb_uint8 = len(run.tiles.info.bands) == 3 and run.tiles.train.images[0].dtype == np.uint8
+    missing = [] if is_rgb_uint8 else left_out(config.augmentation)
     return "\n".join(
         [
             f"attempt {run.name}: {run.attempt.title}",
@@ -179,6 +203,8 @@ def _heading(run: Run, num_done: int) -> str:
             f"  lr {config.lr:g}, {config.augmentation}, dropout {config.decoder_dropout:g}, BCE/Dice "
             f"{config.bce_weight:g}/{1 - config.bce_weight:g}, batch {config.batch_size}, {config.tiles} train and "
             f"{len(run.tiles.val)} val tiles, {config.recipe.epochs} epochs of {config.recipe.draws_per_epoch} draws",
+            f"  pixels are normalised {own}"
+            + (f"; {config.augmentation} does without {', '.join(missing)} on these bands" if missing else ""),
             f"  differs from the published attempt in: {', '.join(run.changed) or 'nothing'}",
             f"  on {run.device.type}, into {run.out}{f', after epoch {num_done}' if num_done else ''}",
         ]
@@ -195,6 +221,8 @@ def _train(run: Run, records: list[EpochRecord], console: Console, stop: threadi
 
         def should_stop() -> bool:  # asked before each batch, so it also tells how far the epoch is
             progress.advance(bar)
+            if stop.is_set():
+                console.print("stopping")
             return stop.is_set()
 
         progress.update(bar, description=f"epoch {len(records) + 1}")
@@ -219,7 +247,7 @@ def _train(run: Run, records: list[EpochRecord], console: Console, stop: threadi
 
 
 @contextmanager
-def _stop_on_signals(console: Console) -> Iterator[threading.Event]:
+def _stop_on_signals() -> Iterator[threading.Event]:
     """Sets the event at the first Ctrl-C or SIGTERM; the second one ends the process as usual."""
     stop = threading.Event()
 
@@ -227,7 +255,6 @@ def _stop_on_signals(console: Console) -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        console.print("stopping before the next batch; once more to stop at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

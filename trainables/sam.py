@@ -142,7 +142,7 @@ class SamUNet(nn.Module):
 
 
 def sam_conv(spec: ModelSpec) -> nn.Module:
-    """Attempt 04: 1.8 M trainable parameters over 89.7 M frozen ones."""
+    """Attempt 04: 1.7 M trainable parameters over 89.7 M frozen ones."""
     width = 64 if spec.small else 256
     return SamConv(_encoder(spec), spec.num_outputs, width=width, decoder_dropout=spec.decoder_dropout)
 

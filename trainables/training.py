@@ -26,12 +26,7 @@ class TrainingState:
         self.tiles = tiles.budget(config.tiles, config.recipe.subset_seed)
         self.records: list[EpochRecord] = []
         torch.manual_seed(_torch_seed(config.init_seed, 0))
-        expected = ARCHITECTURES[config.architecture].normalisation
-        mean, std = band_statistics(self.tiles.train, tiles.scale)
-        is_photograph = tiles.info.bands == ("red", "green", "blue") and tiles.train.images[0].dtype == np.uint8
-        if config.is_pretrained and is_photograph and expected is not None:
-            mean, std = list(expected.mean), list(expected.std)
-        model = build_model(config, tiles.info, mean, std)
+        model = build_model(config, tiles.info, *pixel_statistics(config, self.tiles))
         # channels_last is faster for convolutions on CPUs (1.1x measured) and on tensor cores
         self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # An encoder that is frozen at first is still to be trained; one that is frozen for good takes no state
@@ -47,8 +42,8 @@ class TrainingState:
         if config.recipe.ema_decay is not None:
             average = get_ema_multi_avg_fn(config.recipe.ema_decay)  # type: ignore[no-untyped-call]
             self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self._dtype = _autocast_dtype(config.recipe.precision, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+        half = _autocast_dtype(config.recipe.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
 
@@ -64,7 +59,7 @@ class TrainingState:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision where the device and the recipe have it; nothing on a CPU."""
-        return torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype is not None)
+        return autocast(self.config, self.device)
 
     def start_epoch(self, epoch: int) -> None:
         """Keys torch's generator (dropout) to the epoch, so that nothing of it needs saving, and sets the stage."""
@@ -146,6 +141,29 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """Mixed precision where the device and the recipe have it; nothing on a CPU."""
+    half = _autocast_dtype(config.recipe.precision, device)
+    return torch.autocast(device.type, dtype=half, enabled=half is not None)
+
+
+def takes_encoder_statistics(config: TrialConfig, tiles: TrainVal) -> bool:
+    """Whether pixels are normalised as pretrained weights expect: those of 8-bit red, green and blue are."""
+    bands = tuple(band.lower() for band in tiles.info.bands)
+    is_photograph = bands in (("red", "green", "blue"), ("r", "g", "b")) and tiles.train.images[0].dtype == np.uint8
+    return config.is_pretrained and is_photograph and ARCHITECTURES[config.architecture].normalisation is not None
+
+
+def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:
+    """Mean and std per band that scaled pixels are normalised by: the encoder's own, or the train tiles'."""
+    if not takes_encoder_statistics(config, tiles):
+        return band_statistics(tiles.train, tiles.scale)
+    expected = ARCHITECTURES[config.architecture].normalisation
+    assert expected is not None
+    white = 255 * tiles.scale  # what 1.0 of the weights' own range is here
+    return [value * white for value in expected.mean], [value * white for value in expected.std]
 
 
 def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float]]:

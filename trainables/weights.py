@@ -93,7 +93,7 @@ def fetch_weights(weights: str, encoder: str) -> Path | None:
             f"--weights {encoder}=PATH"
         )
     if weights != "imagenet":
-        path = Path(weights)
+        path = Path(weights).expanduser()
         if not path.is_file():
             raise UserError(
                 f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"

@@ -112,7 +112,7 @@ class FakeStudy:
             name=self.name,
             config={
                 "study": self.name,
-                "spec": {"architectures": list(LABELS)},
+                "spec": {"architectures": list(LABELS), "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"]},
                 "profile": "smoke",
                 "seed": 42,
                 "judged_metric": self.metric,

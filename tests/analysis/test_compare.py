@@ -66,6 +66,7 @@ def make(tmp_path: Path) -> Make:
                 "val_iou": 0.765,
                 "val_f1": 0.865,
                 "test_iou": 0.796,
+                "test_f1": 0.886,
                 "best_epoch": 30,
                 "minutes_t4": 50,
             },
@@ -146,6 +147,9 @@ def test_headline_has_a_row_per_attempt_by_number_and_the_trivial_predictor(make
         "trainable_millions": 24.436369,
         "published_trainable": "24 M",
         "published_val_iou": 0.765,
+        "published_val_f1": 0.865,
+        "published_test_iou": 0.796,
+        "published_test_f1": 0.886,
         "published_best_epoch": 30,
         "published_t4_minutes": 50,
         "changed_settings": "epochs 40",
@@ -162,7 +166,7 @@ def test_headline_has_a_row_per_attempt_by_number_and_the_trivial_predictor(make
     [
         ({}, "SMP U-Net + ResNet34 (ImageNet)"),
         ({"label": "unet_resnet34 (narrow)"}, "unet_resnet34 (narrow)"),
-        ({"changed": ["weights"]}, "unet_resnet34"),
+        ({"changed": ["weights"], "settings": {"weights": "none"}}, "unet_resnet34 (weights: none)"),
         ({"smoke": True}, "SMP U-Net + ResNet34 (ImageNet) (smoke)"),
         ({"smoke": True, "label": "unet_resnet34 (Smoke)"}, "unet_resnet34 (Smoke)"),
     ],
@@ -172,8 +176,8 @@ def test_headline_never_lets_a_variant_pass_for_the_real_thing(make: Make, about
 
 
 def test_changed_settings_are_told_with_their_values(make: Make):
-    attempts = read_attempts([make(changed=["weights", "epochs", "optimiser"], settings={"weights": None})])
-    assert compare.headline(attempts)["changed_settings"][0] == "weights none, epochs 60, optimiser"
+    attempts = read_attempts([make(changed=["window_px", "epochs", "optimiser"], settings={"window_px": None})])
+    assert compare.headline(attempts)["changed_settings"][0] == "window_px none, epochs 60, optimiser"
 
 
 def test_minutes_stay_readable_when_they_are_many(make: Make):
@@ -219,6 +223,9 @@ def test_write_comparison_writes_every_file_with_its_contents(make: Make, tmp_pa
             "trainable (M)",
             "published trainable",
             "published val IoU",
+            "published val F1",
+            "published test IoU",
+            "published test F1",
             "published best epoch",
             "published T4 minutes",
             "changed settings",
@@ -227,9 +234,9 @@ def test_write_comparison_writes_every_file_with_its_contents(make: Make, tmp_pa
     dash = "\N{EN DASH}"
     assert table[2] == [
         *("02", "SMP U-Net + ResNet34 (ImageNet)", "0.001", "MEDIUM", "0.3", "0.5/0.5", "2", "0.595", "0.740"),
-        *("51.2", "24.4", "24 M", "0.765", "30", "50", dash),
+        *("51.2", "24.4", "24 M", "0.765", "0.865", "0.796", "0.886", "30", "50", dash),
     ]
-    assert table[4] == [dash, "trivial: everything is building", *[dash] * 5, "0.270", "0.420", *[dash] * 7]
+    assert table[4] == [dash, "trivial: everything is building", *[dash] * 5, "0.270", "0.420", *[dash] * 10]
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

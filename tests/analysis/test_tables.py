@@ -85,7 +85,7 @@ def test_iou_by_tiles_has_a_column_per_budget_and_the_trivial_row_last(logs):
 
 def test_captions_say_what_was_run_and_that_val_is_optimistic(logs):
     common = (
-        "Study demo, profile smoke, seed 42, 3 val tiles. "
+        "Study demo, profile smoke, seed 42, 3 val tiles, encoder weights: resnet34 imagenet, sam_vit_b sam.pth. "
         "Each is the best of 4 trials on val, so it is optimistic: val ranks, it does not report."
     )
     assert tables.architecture_caption(logs) == (

@@ -8,6 +8,7 @@ import pytest
 
 from trainables.attempts import ATTEMPTS
 from trainables.demo import write_demo_tiles
+from trainables.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "epochs.py"
 
@@ -27,11 +28,20 @@ def test_epochs_prints_a_row_per_attempt(main: Any, tmp_path: Path, capsys: pyte
     assert [row[3].strip() for row in rows[1:4]] == ["1.9", "24.4", "22.4"]
 
 
-def test_epochs_refuses_an_unknown_attempt_in_one_line(main: Any, rgb_folder: Path, capsys: Any) -> None:
-    assert main(["--data", str(rgb_folder), "--attempts", "9"]) == 2
-    assert capsys.readouterr().err == "error: --attempt is 9, but must be one of 01, 02, 03, 04, 05\n"
+def test_epochs_refuses_what_it_cannot_train_at_once(main: Any, rgb_folder: Path, capsys: Any) -> None:
+    wrong = {
+        ("--attempts", "9"): "--attempt is 9, but must be one of 01, 02, 03, 04, 05",
+        ("--epochs", "0"): "--epochs is 0, but must be greater than or equal to 1",
+        ("--attempts", "01", "05"): "tile train_0 is 64×64 px, but sam_unet takes 1024×1024 px only: cut the tiles, or "
+        "take the small variant with --small",
+    }
+    for flags, message in wrong.items():
+        with pytest.raises(UserError) as caught:
+            main(["--data", str(rgb_folder), *flags])
+        assert str(caught.value) == message
+        assert capsys.readouterr().out == ""
 
 
-def test_epochs_refuses_a_missing_folder_in_one_line(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--data", "nowhere"]) == 2
-    assert capsys.readouterr().err.startswith("error: nowhere is no folder")
+def test_epochs_refuses_a_missing_folder_in_one_line(main: Any) -> None:
+    with pytest.raises(UserError, match=r"^nowhere is no folder"):
+        main(["--data", "nowhere"])

@@ -18,7 +18,7 @@ def make(path: Path, **changes: object) -> Coordinator:
     recipe = Recipe(epochs=4)
     settings = {"architectures": ("unet", "unet_resnet34"), "tiles": (5, 24), "trials": 6, "grace_epochs": 1}
     spec = StudySpec.model_validate(settings | {"reduction_factor": 2, "recipe": recipe} | changes)
-    return Coordinator(spec, Ledger(path / "optuna.db", [arm.name for arm in spec.arms()]))
+    return Coordinator(spec, Ledger(path / "optuna.db", {arm.name: arm.architecture for arm in spec.arms()}))
 
 
 def quality(arm: Arm, lr: float, epoch: int) -> float:

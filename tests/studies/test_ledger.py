@@ -16,7 +16,7 @@ POINT = RECIPE_POINT | {"lr": 1e-3}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "optuna.db", ["unet-5", "unet-24"])
+    return Ledger(tmp_path / "optuna.db", {"unet-5": "unet", "unet-24": "unet"})
 
 
 def add(ledger: Ledger, arm: str = "unet-5") -> int:

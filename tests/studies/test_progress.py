@@ -17,7 +17,7 @@ from trainables.config import Recipe
 def coordinator(tmp_path: Path) -> Coordinator:
     architectures = ("unet", "deeplabv3plus_resnet34")
     spec = StudySpec(architectures=architectures, tiles=(24,), trials=2, grace_epochs=2, recipe=Recipe(epochs=4))
-    return Coordinator(spec, Ledger(tmp_path / "optuna.db", [arm.name for arm in spec.arms()]))
+    return Coordinator(spec, Ledger(tmp_path / "optuna.db", {arm.name: arm.architecture for arm in spec.arms()}))
 
 
 def test_seconds_left_counts_open_epochs_at_each_arm_s_pace(coordinator: Coordinator) -> None:
@@ -48,7 +48,7 @@ def test_table_shows_every_arm_in_full_in_80_columns(coordinator: Coordinator) -
 
 def test_table_and_lines_name_a_random_encoder(tmp_path: Path) -> None:
     spec = StudySpec(architectures=("sam_conv",), tiles=(24,), trials=2, recipe=Recipe(epochs=1, small=True))
-    coordinator = Coordinator(spec, Ledger(tmp_path / "optuna.db", ["sam_conv-24"]))
+    coordinator = Coordinator(spec, Ledger(tmp_path / "optuna.db", {"sam_conv-24": "sam_conv"}))
     job = coordinator.next()
     assert job is not None
     coordinator.report(job.arm, 0, 1, 0.512, 1, "epochs", 10.0)

@@ -46,7 +46,7 @@ def test_diagnostics_show_what_the_reference_study_shows():
         "worst_tile:   austin21 (iou=0.49)\n"
         "collapse:     no\n"
         "best_so_far:  iou=0.620 in epoch 4\n"
-        "gpu_mem: 4.2 / 15.6 GiB   step_time: 0.42s   epoch_time: 61s   left: at most 56 min 11 s"
+        "gpu_mem: 4.2 / 15.6 GiB   step_time: 0.42s   epoch_time: 61s   left: about 56 min 11 s"
     )
 
 
