@@ -26,7 +26,10 @@ def test_read_logs_returns_the_configuration_of_the_study(demo: Path):
     assert (study["study"], study["profile"], study["seed"]) == ("demo", "smoke", 42)
     assert [arm["arm"] for arm in study["arms"]] == ["unet-24", "sam_conv-24", "unet-5", "sam_conv-5"]
     assert study["trivial"] == {"class": "roof", "iou": 0.25, "f1": 0.4}
-    assert study["spec"] == {"architectures": ["unet", "sam_conv"]}
+    assert study["spec"] == {
+        "architectures": ["unet", "sam_conv"],
+        "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"],
+    }
     assert "_wandb" not in study
 
 

@@ -16,7 +16,7 @@ POINT = RECIPE_POINT | {"lr": 1e-3}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "optuna.db", {"unet-5": "unet", "unet-24": "unet"})
+    return Ledger(tmp_path / "optuna.db", {"unet-5": "unet (base width 16)", "unet-24": "unet"})
 
 
 def add(ledger: Ledger, arm: str = "unet-5") -> int:
@@ -75,3 +75,4 @@ def test_closed_ledger_is_one_file_that_optuna_reads(ledger: Ledger, tmp_path: P
     connection.close()
     study = optuna.load_study(study_name="unet-5", storage=f"sqlite:///{copy}")
     assert study.best_value == 0.7
+    assert study.user_attrs == {"architecture": "unet (base width 16)"}

@@ -206,6 +206,10 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["--architectures", "unet", "--weights", "sam.pth"],
         "--weights sam.pth is taken by none of the architectures (unet): leave it out",
     ),
+    "missing, for nobody": (
+        ["--architectures", "unet", "--weights", "resnet34=nowhere.pth"],
+        "--weights nowhere.pth is no file, but must be imagenet, none or a state dict: check the path",
+    ),
     "one encoder twice": (
         [*FULL, "resnet34=none", "resnet34=resnet34.pth"],
         "--weights has none and resnet34.pth for resnet34, but one only can be: name it once",

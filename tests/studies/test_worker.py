@@ -103,7 +103,11 @@ def test_wandb_files_are_whole_and_hold_every_metric(open_trial: Any, tiles: Tra
     payloads, torn_at = split_records(path.read_bytes())
     assert torn_at is None
     (head,) = [record.run for payload in payloads if (record := Record.FromString(payload)).HasField("run")]
-    assert (head.job_type, head.run_group, head.display_name) == ("trial", "test/unet-2", "unet-2/0")
+    assert (head.job_type, head.run_group, head.display_name) == (
+        "trial",
+        "test/unet-2 (base width 16)",
+        "unet-2 (base width 16)/0",
+    )
     run = read_run(path, [])
     assert run is not None
     assert run.ended

@@ -14,7 +14,7 @@ from PIL import Image
 
 from trainables.attempt_folder import settings
 from trainables.attempts import ATTEMPTS, published_config
-from trainables.checkpoints import load_model
+from trainables.checkpoints import load, load_model, save
 from trainables.command import EXIT_INTERRUPTED, EXIT_USER_ERROR, run
 from trainables.run_attempt import main
 
@@ -176,6 +176,75 @@ def test_resume_of_a_finished_attempt_predicts_again(command, tmp_path, capsys):
     assert len(list((tmp_path / "out" / "predictions").rglob("*.jpg"))) == 6
 
 
+def test_killed_between_checkpoint_and_history_resumes_whole(command, tmp_path):
+    flags, out = command("01", *SHORT, "--epochs", "2"), tmp_path / "out"
+    main(flags)
+    before = history(out)
+    (out / "history.csv").unlink()
+    main([*flags, "--resume"])
+    assert history(out) == before
+
+
+def test_killed_before_the_best_weights_were_saved_resumes_with_them(command, tmp_path):
+    flags, out = command("01", *SHORT, "--epochs", "1"), tmp_path / "out"
+    main(flags)
+    summary = (out / "summary.json").read_bytes()
+    for name in ("best.pt", "summary.json", "history.csv"):
+        (out / name).unlink()
+    main([*flags, "--resume"])
+    kept = json.loads(summary) | {"minutes": None}
+    assert json.loads((out / "summary.json").read_text()) | {"minutes": None} == kept
+
+
+def test_best_weights_of_another_epoch_are_refused(command, tmp_path, refusal):
+    flags, out = command("01", *SHORT, "--epochs", "3"), tmp_path / "out"
+    main(flags)
+    newest, best = load(out / "newest.pt"), load(out / "best.pt")
+    records = json.loads(newest["records"])
+    records[-1]["best_epoch"] = 1
+    save(out / "newest.pt", newest | {"records": json.dumps(records)})
+    save(out / "best.pt", best | {"epoch": 2})
+    message = refusal(lambda: main([*flags, "--resume"]))
+    assert message == f"{out / 'best.pt'} is of epoch 2, but the best one is 1: train again into another --out"
+
+
+def test_folder_of_an_attempt_without_an_epoch_can_be_used_again(command, tmp_path, refusal):
+    flags = command("01", "--small", "--window-px", "64", "--draws-per-epoch", "64", "--epochs", "2")
+    message = refusal(lambda: main([*flags, "--lr", "1e30"]))
+    assert message == (
+        "the training loss is nan in epoch 1, but must be a finite number: use a lower --lr, or --precision fp32"
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["attempt.json"]
+    assert main(flags) == 0
+    assert about(tmp_path / "out")["settings"]["lr"] == 1e-3
+
+
+def test_small_variant_asks_for_no_weights(command, tmp_path):
+    assert main(command("05", *SHORT, "--epochs", "1")) == 0
+    assert about(tmp_path / "out")["label"] == "sam_unet (small random encoder)"
+
+
+def test_weights_of_a_file_are_known_by_their_bytes(command, resnet34_file, tmp_path, capsys):
+    flags = command("02", *SHORT, "--epochs", "1")
+    for name in ("imagenet", "other.pth"):
+        shutil.copy(resnet34_file, tmp_path / name)
+    main([*flags, "--weights", str(tmp_path / "imagenet")])
+    found = about(tmp_path / "out")
+    assert (found["settings"]["weights"], found["normalisation"]) == ("file imagenet", "encoder")
+    assert "weights" in found["changed"]
+    assert "  pixels are normalised as its weights expect\n" in capsys.readouterr().out
+    assert main([*flags, "--weights", str(tmp_path / "other.pth"), "--resume"]) == 0
+
+
+def test_heading_tells_what_other_bands_do_without(band_folder, tmp_path, capsys):
+    flags = ["--attempt", "01", "--data", str(band_folder), "--out", str(tmp_path / "out"), "--epochs", "1", *SHORT]
+    main(flags)
+    assert (
+        "  pixels are normalised by the train tiles' statistics; MEDIUM does without HueSaturationValue on these "
+        "bands\n"
+    ) in capsys.readouterr().out
+
+
 # Refusals
 
 
@@ -189,6 +258,14 @@ def test_resume_refuses_other_settings_tiles_and_folders(command, write_rgb, tmp
     other = write_rgb(tmp_path / "other", size_px=(160, 160))
     message = refusal(lambda: main([*flags, "--data", str(other), "--resume"]))
     assert message.startswith(f"--resume: tiles_digest was {about(out)['tiles_digest']} in {out}, but is ")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"settings": 1}', "{"])
+def test_resume_refuses_a_damaged_folder(content, command, tmp_path, refusal):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "attempt.json").write_text(content)
+    message = refusal(lambda: main(command("01", "--smoke", "--resume")))
+    assert message.startswith(("--resume needs an attempt in ", f"{tmp_path / 'out' / 'attempt.json'} is damaged: "))
 
 
 def test_folder_that_is_not_empty_is_refused(command, tmp_path, refusal):
@@ -230,6 +307,13 @@ REFUSALS = {
         "--lr is 'fast', but must be a valid number, unable to parse string as a number",
     ),
     "device": (["--attempt", "01", "--device", "abacus"], "--device is 'abacus', but must be cuda or cpu"),
+    "another device": (["--attempt", "01", "--device", "meta"], "--device is 'meta', but must be cuda or cpu"),
+    "threads": (["--attempt", "01", "--threads", "-1"], "--threads is -1, but must be a whole number from 0 up"),
+    "seed": (["--attempt", "01", "--seed", "x"], "--seed is x, but must be a whole number from 0 up"),
+    "empty weights": (
+        ["--attempt", "02", "--smoke", "--weights", ""],
+        "--weights  is no file, but must be imagenet, none or a state dict: check the path",
+    ),
     "flag": (["--attempt", "01", "--lern", "1"], "unrecognized arguments: --lern 1: see --help"),
 }
 

@@ -122,6 +122,16 @@ def test_fit_normalises_as_its_weights_expect(make_config, tiles, tiny, weights,
     assert state.model.mean.flatten().tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("bands", [("red", "green", "blue"), ("R", "G", "B")])
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_pretrained_weights_see_the_same_pixels_whatever_the_scale(make_config, tiles, tiny, scale, bands):
+    scaled = replace(tiles, info=tiles.info.model_copy(update={"scale": scale, "bands": bands}))
+    state = TrainingState(make_config(**tiny), scaled, CPU)
+    seen = (torch.tensor([255.0, 0.0, 51.0]).reshape(1, 3, 1, 1) * scale - state.model.mean) / state.model.std
+    expected = [(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225]
+    assert seen.flatten().tolist() == pytest.approx(expected, rel=1e-4)
+
+
 def test_fit_normalises_by_the_budgets_own_tiles(make_config, tiles):
     one, all_of_them = (TrainingState(make_config(tiles=n), tiles, CPU).model.mean for n in (1, 3))
     assert not torch.equal(one, all_of_them)
