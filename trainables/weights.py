@@ -118,7 +118,7 @@ def fetch_weights(weights: str, encoder: str) -> Path | None:
         raise UserError(
             f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
             f"fetched: run `hf download {repository} {filename} --revision {revision}` where there is a network and "
-            "pass the file as --weights PATH, or use --weights none"
+            f"pass the file as --weights {encoder}=PATH, or use --weights none"
         ) from error
 
 
