@@ -187,7 +187,7 @@ def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, refusal):
     assert time.monotonic() - started < 6  # its client alone would try for 24 s
     assert message.startswith("--weights imagenet needs smp-hub/resnet34.imagenet of the Hugging Face hub")
     assert "hf download smp-hub/resnet34.imagenet model.safetensors --revision " in message
-    assert "--weights PATH" in message
+    assert "--weights resnet34=PATH" in message
 
 
 def test_fetch_weights_takes_a_cached_file_without_a_network(no_hub, tmp_path):
