@@ -112,9 +112,10 @@ def resume(run: Run) -> list[EpochRecord]:
             raise UserError(
                 f"--resume: {key} was {then.get(key)} in {run.out}, but is {now[key]} now: give it as it was"
             )
-    if not (run.out / ckpt.NEWEST).exists():
+    newest = ckpt.newest_valid(run.out, run.config) or run.out / ckpt.NEWEST
+    if not newest.exists():
         return []
-    content = ckpt.load(run.out / ckpt.NEWEST, ckpt.NEWEST)
+    content = ckpt.load(newest, ckpt.NEWEST)
     records = [EpochRecord(**record) for record in json.loads(content["records"])]
     write_history(run.out, records)  # a kill may have come before its last row
     return records

@@ -1,22 +1,33 @@
-"""Checkpoints on disk: written whole or not at all, holding tensors and plain values only."""
+"""Checkpoints on disk: written whole or not at all, with a checksum, holding tensors and plain values only."""
 
 import contextlib
+import hashlib
+import math
 import os
-import warnings
+import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
+from pydantic import ValidationError
 
 from trainables.architectures import ARCHITECTURES, Segmenter
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.memory import out_of_memory_words
 from trainables.model_spec import ModelSpec
 from trainables.tiles import DatasetInfo
 
 NEWEST = "newest.pt"
+PREVIOUS = "previous.pt"
+"""The `newest.pt` before this one."""
 BEST = "best.pt"
+
+_MAGIC = b"FEWTILE1"
+_STALE_SECONDS = 3600.0
+"""No checkpoint takes that long to write: a temporary file of that age is left of a process that died."""
 
 _CONTENT = {
     NEWEST: {"config", "records", "frozen_digest", "model", "ema", "optimizer", "schedule", "scaler"},
@@ -24,28 +35,78 @@ _CONTENT = {
 }
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Writes `content` beside `path` and renames, so that a reader or a crash never sees half a file.
+def save(path: Path, content: dict[str, Any], *, previous: Path | None = None) -> None:
+    """Writes `content` beside `path` and renames, so that neither a reader nor a crash ever sees half a file.
+
+    The file is torch's own, which `torch.load` reads, and behind it eight bytes of magic and the SHA-256 of all before
+    them. While it is written, the folder holds one file more.
+
+    Args:
+        path: The file.
+        content: Tensors and plain values.
+        previous: Where the file that is at `path` now goes; None to replace it.
 
     Raises:
         UserError: The disk is full, or the folder cannot be written.
     """
-    partial = path.with_suffix(".partial")
+    # A name of its own, as a dying process of an earlier run may still write here, or one on another node
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
+        _remove_stale(path)
+        with partial.open("w+b") as stream:
             torch.save(content, stream)
+            stream.seek(0)
+            stream.write(_MAGIC + hashlib.file_digest(stream, "sha256").digest())
             stream.flush()
             os.fsync(stream.fileno())
+        if previous is not None:
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(previous)
         partial.replace(path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch has errors of its own for a full disk
+        if isinstance(error, torch.AcceleratorError) or out_of_memory_words(error) is not None:
+            raise  # the device failed, not the disk
+        raise UserError(f"{path} cannot be written ({error}): make room, or choose another folder") from error
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error}): make room, or choose another folder") from error
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes what processes that died left of `path`, each as large as a checkpoint."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+                partial.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames outlast a loss of power, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_whole(stream: BinaryIO) -> bool:
+    """Whether the file ends in the checksum of what is before it; goes back to its beginning."""
+    left = stream.seek(0, os.SEEK_END) - len(_MAGIC) - hashlib.sha256().digest_size
+    stream.seek(0)
+    sha = hashlib.sha256()
+    while left > 0 and (chunk := stream.read(min(left, 2**20))):
+        sha.update(chunk)
+        left -= len(chunk)
+    trailer = stream.read()
+    stream.seek(0)
+    return trailer == _MAGIC + sha.digest()
 
 
 def load(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
+    """The content of a checkpoint, on the CPU; its checksum is verified and then only plain values are unpickled.
 
     Args:
         path: The file.
@@ -56,16 +117,51 @@ def load(path: Path, kind: str | None = None) -> dict[str, Any]:
     """
     needed = set() if kind is None else _CONTENT[kind]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch warns of odd bytes before it refuses them
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:
+            if not _is_whole(stream):
+                raise ValueError("another checksum")
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist, but must be a checkpoint: check the path") from error
     except Exception as error:  # what torch raises depends on the bytes that it meets
+        if out_of_memory_words(error) is not None:
+            raise
         raise UserError(f"{path} is damaged or no checkpoint: use another one") from error
     if not isinstance(content, dict) or not needed <= content.keys():
         raise UserError(f"{path} is no {kind or 'checkpoint'} of a trial: use another one")
     return content
+
+
+def newest_valid(folder: Path, config: TrialConfig) -> Path | None:
+    """The checkpoint of this very configuration to go on from: `newest.pt`, or else `previous.pt`, or else None.
+
+    One that is damaged, of another kind or of another configuration is skipped and left alone.
+    """
+    found = (folder / name for name in (NEWEST, PREVIOUS) if _load_of(folder / name, NEWEST, config) is not None)
+    return next(found, None)
+
+
+class KeptBest(NamedTuple):
+    """The epoch that a `best.pt` is of and its value of `config.judged_metric`; the default is worse than any."""
+
+    epoch: int = 0
+    judged: float = -math.inf
+
+
+def kept_best(folder: Path, config: TrialConfig) -> KeptBest:
+    """What `best.pt` in the folder came to; the default where it is missing, damaged or of another configuration."""
+    content = _load_of(folder / BEST, BEST, config)
+    return KeptBest() if content is None else KeptBest(content["epoch"], content["metrics"][config.judged_metric])
+
+
+def _load_of(path: Path, kind: str, config: TrialConfig) -> dict[str, Any] | None:
+    """The content of a checkpoint that is whole and of this configuration, else None."""
+    try:
+        content = load(path, kind)
+        saved = TrialConfig.model_validate_json(content["config"])
+    except (UserError, ValidationError):  # the latter for settings of another version
+        return None
+    return content if saved.signature() == config.signature() else None
 
 
 @dataclass(frozen=True, slots=True)

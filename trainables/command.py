@@ -14,6 +14,8 @@ from trainables.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_OUT_OF_TIME = 75
+"""sysexits.h: try again later; what batch systems take as a wish to be queued again."""
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -1,8 +1,8 @@
 """Tiles on disk: the layout of record, its checks, and the types that keep test pixels out of tuning.
 
 The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,tif}` with an optional
-`<root>/dataset.json`. Headers of all splits are checked; only train and val are ever decoded here. A `SealedFiles`
-(the test split) has no way to its pixels: `decode` takes `OpenFiles`, and nothing else in this room reads images.
+`<root>/dataset.json`. Headers of all splits are checked; only train and val are open: `decode` takes `OpenFiles`. A
+`SealedFiles` (the test split) has one way to its pixels, `trainables.sealed`, which only the seal may import.
 """
 
 import itertools
@@ -123,9 +123,13 @@ def decode(files: OpenFiles, info: DatasetInfo) -> Tiles:
     """
     if not isinstance(files, OpenFiles):
         raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
-    images = tuple(_finite(_read_pixels(tile.image), tile.image) for tile in files.tiles)
-    masks = tuple(_class_indices(_read_pixels(tile.mask)[0], info, tile.mask) for tile in files.tiles)
-    return Tiles(tuple(tile.id for tile in files.tiles), images, masks)
+    return _decode_files(files.tiles, info)
+
+
+def _decode_files(files: tuple[TileFile, ...], info: DatasetInfo) -> Tiles:
+    images = tuple(_finite(_read_pixels(tile.image), tile.image) for tile in files)
+    masks = tuple(_class_indices(_read_pixels(tile.mask)[0], info, tile.mask) for tile in files)
+    return Tiles(tuple(tile.id for tile in files), images, masks)
 
 
 def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:

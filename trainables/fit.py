@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import torch
@@ -12,10 +12,15 @@ from trainables.architectures import ARCHITECTURES
 from trainables.config import TrialConfig
 from trainables.draws import DrawSource
 from trainables.errors import UserError
+from trainables.memory import raises_out_of_memory
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.tiles import TrainVal
-from trainables.training import TrainingState
+from trainables.training import TrainingState, chunk_sizes
+
+
+class _StopRequestedError(Exception):
+    """Ends an epoch in its middle."""
 
 
 def never() -> bool:
@@ -95,15 +100,18 @@ def _advice(side_px: int, stride: int, words: str) -> str:
     return words.format(side_px // stride * stride)
 
 
+@raises_out_of_memory
 def fit(
     config: TrialConfig,
     tiles: TrainVal,
     *,
     checkpoints: Path | None = None,
     checkpoint_seconds: float = 60.0,
+    checkpoint_epochs: Container[int] = (),
     resume: Path | None = None,
     device: str = "cpu",
     num_threads: int = 0,
+    micro_batch_size: int | None = None,
     predictions_every: int = 0,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[EpochRecord]:
@@ -113,25 +121,37 @@ def fit(
         config: What to train.
         tiles: All train and val tiles; the budget of `config.tiles` is taken from them.
         checkpoints: Folder for `best.pt` (at each improvement) and `newest.pt` (at the first epoch's end after each
-            `checkpoint_seconds`), written before the epoch is yielded; None writes nothing.
+            `checkpoint_seconds`, and after `checkpoint_epochs`), written before the epoch is yielded; the `newest.pt`
+            before that one is kept as `previous.pt`. None writes nothing.
         checkpoint_seconds: Least time between two `newest.pt`; 0 writes one per epoch.
-        resume: A `newest.pt` to go on from: yields the epochs after it, the same ones as without the interruption.
+        checkpoint_epochs: Epochs after which `newest.pt` is written whatever the clock says.
+        resume: A `newest.pt` to go on from (see `checkpoints.newest_valid`): yields the epochs after it, the same ones
+            as without the interruption. Where repeated epochs differ in their last digits, a `best.pt` of a later epoch
+            stays, and counts as the best so far from that epoch on, until an epoch is judged better.
         device: A torch device.
         num_threads: Threads that prepare draws ahead of the training step.
+        micro_batch_size: Splits each batch into chunks of about that many draws (from 2 up) whose gradients are added
+            up to one optimizer step, so that a batch that the memory does not hold is trained on all the same. Batch
+            norm, dropout and Dice see chunks, so results differ from those of whole batches. None splits nothing.
         predictions_every: Attach predictions to every n-th record and the last; 0 for none.
-        should_stop: Asked before each batch; when it says yes the generator ends without the epoch's record.
+        should_stop: Asked before each batch and each val tile, so that it is a sign of life too; when it says yes the
+            generator ends without the epoch's record.
 
     Raises:
-        UserError: The configuration does not fit the tiles, or `resume` is not of this configuration.
+        UserError: The configuration does not fit the tiles, `resume` is not of this configuration, or
+            `micro_batch_size` is less than 2.
         DivergedError: The loss is no longer finite.
+        OutOfMemoryError: The trial does not fit into the memory; its own share of it is free again.
     """
+    if micro_batch_size is not None and micro_batch_size < 2:
+        raise UserError(f"micro_batch_size is {micro_batch_size}, but must be at least 2 for batch norm: use 2 or more")
     check(config, tiles)
-    trial = TrainingState(config, tiles, torch.device(device))
+    trial = TrainingState(config, tiles, torch.device(device), micro_batch_size=micro_batch_size)
+    incumbent = ckpt.KeptBest()
     if resume is not None:
         trial.load_state(ckpt.load(resume, ckpt.NEWEST), resume)
-        last = trial.records[-1]
-        if checkpoints is not None and last.best_epoch == last.epoch:  # a kill may have come before it was saved
-            ckpt.save(checkpoints / ckpt.BEST, trial.best_content(last))
+        if checkpoints is not None:
+            incumbent = _settle_best(trial, checkpoints)
     if trial.records and trial.records[-1].ended:
         return
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
@@ -147,7 +167,15 @@ def fit(
     suffix = ""
     if recipe.val_center_px is not None:
         val, suffix = val.center_windows(recipe.val_center_px), f"_center{recipe.val_center_px}"
+    is_split = len(chunk_sizes(config.batch_size, micro_batch_size)) > 1
     saved_at = time.monotonic()
+    # Whoever resumes from previous.pt found newest.pt unusable: it must not take the place of the one that is whole
+    keeps_newest = checkpoints is None or resume != checkpoints / ckpt.PREVIOUS
+
+    def go_on() -> None:
+        if should_stop():
+            raise _StopRequestedError
+
     try:
         for epoch in range(len(trial.records) + 1, recipe.epochs + 1):
             started = time.monotonic()
@@ -157,8 +185,7 @@ def fit(
             num_steps = 0
             batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
             for images, masks in batches:
-                if should_stop():
-                    return
+                go_on()
                 train_loss += trial.train_step(images, masks)
                 num_steps += 1
             mean_loss = train_loss.item() / num_steps  # waits for the device
@@ -174,6 +201,7 @@ def fit(
                     stride=architecture.stride,
                     bce_weight=config.bce_weight,
                     device=trial.device,
+                    before_tile=go_on,
                 )
             if not math.isfinite(result.loss):  # the last step of the epoch may have lost the weights
                 raise DivergedError(f"the validation loss is {result.loss} in epoch {epoch}")
@@ -188,6 +216,9 @@ def fit(
             judged = result.scores.iou
             is_best = not trial.records or judged > trial.records[-1].best
             best, best_epoch = (judged, epoch) if is_best else (trial.records[-1].best, trial.records[-1].best_epoch)
+            is_kept = is_best and judged > incumbent.judged
+            if epoch >= incumbent.epoch and incumbent.judged > best:  # where it is the best on disk, records say so
+                best, best_epoch = incumbent.judged, incumbent.epoch
             ended = ""
             if epoch == recipe.epochs:
                 ended = "epochs"
@@ -202,6 +233,7 @@ def fit(
                 best=best,
                 best_epoch=best_epoch,
                 collapsed_to="" if result.only_class is None else tiles.info.classes[result.only_class],
+                micro_batch_size=micro_batch_size if micro_batch_size and is_split else 0,
                 ended=ended,
                 seconds=time.monotonic() - started,
                 step_seconds=step_seconds,
@@ -210,16 +242,31 @@ def fit(
             )
             trial.end_epoch(record)
             if checkpoints is not None:
-                if time.monotonic() - saved_at >= checkpoint_seconds:
-                    ckpt.save(checkpoints / ckpt.NEWEST, trial.state())
-                    saved_at = time.monotonic()
-                if is_best:
+                if epoch in checkpoint_epochs or time.monotonic() - saved_at >= checkpoint_seconds:
+                    previous = checkpoints / ckpt.PREVIOUS if keeps_newest else None
+                    ckpt.save(checkpoints / ckpt.NEWEST, trial.state(), previous=previous)
+                    saved_at, keeps_newest = time.monotonic(), True
+                if is_kept:
                     ckpt.save(checkpoints / ckpt.BEST, trial.best_content(record))
             yield record
             if ended:
                 return
+    except _StopRequestedError:
+        return
     finally:
         source.close()
+
+
+def _settle_best(trial: TrainingState, folder: Path) -> ckpt.KeptBest:
+    """Mends `best.pt` of a resumed trial; what an epoch must be better than to replace it where it is of a later one.
+
+    A kill may have come before the last record's was saved, or before the checkpoint of a later one.
+    """
+    last, kept = trial.records[-1], ckpt.kept_best(folder, trial.config)
+    if last.best_epoch == last.epoch and (kept.epoch < last.epoch or kept.judged < last.judged):
+        ckpt.save(folder / ckpt.BEST, trial.best_content(last))
+        return ckpt.KeptBest()
+    return kept if kept.epoch > last.epoch else ckpt.KeptBest()
 
 
 if __name__ == "__main__":  # `python -m trainables.fit --attempt 02 …`: one configuration by hand

@@ -1,6 +1,6 @@
 """From a network to scores, masks and overlays: reflect-pads tiles to the stride, predicts and crops back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +60,24 @@ def to_classes(logits: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def evaluate(
-    model: nn.Module, tiles: Tiles, info: DatasetInfo, *, stride: int, bce_weight: float, device: torch.device
+    model: nn.Module,
+    tiles: Tiles,
+    info: DatasetInfo,
+    *,
+    stride: int,
+    bce_weight: float,
+    device: torch.device,
+    before_tile: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Loss and scores of a model over tiles, in inference mode; the model's own mode is put back."""
+    """Loss and scores of a model over tiles, in inference mode; the model's own mode is put back.
+
+    `before_tile` is called before each tile; what it raises ends the evaluation.
+    """
     assert info.scale is not None, "read_dataset fills the scale in"
     losses, confusions, predictions = [], [], []
     with _inference(model):
         for image, mask in zip(tiles.images, tiles.masks, strict=True):
+            before_tile()
             logits = predict_logits(model, image, scale=info.scale, stride=stride, device=device)
             truth = torch.from_numpy(np.array(mask)).to(device)
             losses.append(segmentation_loss(logits[None], truth[None], bce_weight).item())

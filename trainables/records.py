@@ -1,4 +1,4 @@
-"""What an epoch came to, and the error of a trial whose loss is no longer finite."""
+"""What an epoch came to, and the errors of a trial whose loss or memory gives out."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 class DivergedError(RuntimeError):
     """The training loss became NaN or infinite; the message says when."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """A trial did not fit into the memory of its device or of the machine; the message says which, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class EpochRecord:
         judged: This epoch's value of `config.judged_metric`.
         best: Best `judged` so far, and `best_epoch`, when that was.
         collapsed_to: Name of the class that every val pixel was predicted as; empty where there were several.
+        micro_batch_size: Most draws per chunk that batches were split for (see `fit`); 0 where they were whole.
         ended: Why the trial ran its course with this epoch: `epochs`, `early stopping`, or empty while it goes on.
         seconds: Wall clock of the epoch, training and validation.
         step_seconds: Mean wall clock of an optimizer step, its draws included.
@@ -38,6 +43,7 @@ class EpochRecord:
     best: float
     best_epoch: int
     collapsed_to: str = ""
+    micro_batch_size: int = 0
     ended: str = ""
     seconds: float = field(default=0.0, compare=False)
     step_seconds: float = field(default=0.0, compare=False)

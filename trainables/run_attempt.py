@@ -1,7 +1,7 @@
 """Trains one attempt of the reference study without Ray and leaves a folder with all that it came to.
 
-Ctrl-C ends it before the next batch; the same command with --resume goes on after the last whole epoch. Settings are
-the published ones; each can be changed by its flag, and what was changed is recorded.
+Ctrl-C ends it before the next batch or val tile; the same command with --resume goes on after the last whole epoch.
+Settings are the published ones; each can be changed by its flag, and what was changed is recorded.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from trainables.architectures import ARCHITECTURES
 from trainables.attempt_folder import Run, settings
 from trainables.attempts import ATTEMPTS, SEED, Attempt, get_attempt, published_config
 from trainables.augment import left_out
-from trainables.checkpoints import NEWEST, count_parameters
+from trainables.checkpoints import count_parameters, newest_valid
 from trainables.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.diagnostics import diagnostics, duration, memory_words
 from trainables.errors import UserError
 from trainables.fit import check, fit
-from trainables.records import DivergedError, EpochRecord
+from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.training import takes_encoder_statistics
 from trainables.weights import KEYWORDS, PUBLISHED, digest, encoder_of, fetch_weights, weights_for
 
@@ -65,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             has_ended = _train(run, records, console, stop)
         except DivergedError as error:
             raise UserError(f"{error}, but must be a finite number: use a lower --lr, or --precision fp32") from error
-        except torch.OutOfMemoryError as error:
+        except OutOfMemoryError as error:
             raise UserError(
-                f"{run.name} does not fit into the memory of {run.device} with batches of {run.config.batch_size}: "
-                "use a smaller --batch-size or --window-px"
+                f"{run.name} does not fit into the memory with batches of {run.config.batch_size} ({error}): use a "
+                "smaller --batch-size or --window-px"
             ) from error
     if not has_ended:
         console.print(f"interrupted: {run.out} holds {len(records)} whole epochs; --resume goes on after them")
@@ -217,9 +217,9 @@ def _train(run: Run, records: list[EpochRecord], console: Console, stop: threadi
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with progress:
-        bar = progress.add_task("", total=steps)
+        bar = progress.add_task("", total=steps + len(run.tiles.val))
 
-        def should_stop() -> bool:  # asked before each batch, so it also tells how far the epoch is
+        def should_stop() -> bool:  # asked before each batch and val tile, so it also tells how far the epoch is
             progress.advance(bar)
             if stop.is_set():
                 console.print("stopping")
@@ -231,7 +231,7 @@ def _train(run: Run, records: list[EpochRecord], console: Console, stop: threadi
             run.tiles,
             checkpoints=run.out,
             checkpoint_seconds=0.0,
-            resume=run.out / NEWEST if records else None,
+            resume=newest_valid(run.out, run.config) if records else None,
             device=str(run.device),
             num_threads=run.num_threads,
             should_stop=should_stop,

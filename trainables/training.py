@@ -1,6 +1,7 @@
 """Model, optimizer and schedule of one trial, and one training step of them."""
 
 import json
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from trainables.tiles import Tiles, TrainVal
 class TrainingState:
     """Model, optimizer and schedule of one trial, with their state."""
 
-    def __init__(self, config: TrialConfig, tiles: TrainVal, device: torch.device):
+    def __init__(
+        self, config: TrialConfig, tiles: TrainVal, device: torch.device, *, micro_batch_size: int | None = None
+    ):
         self.config, self.device = config, device
+        self._micro_batch_size = micro_batch_size
         self.tiles = tiles.budget(config.tiles, config.recipe.subset_seed)
         self.records: list[EpochRecord] = []
         torch.manual_seed(_torch_seed(config.init_seed, 0))
@@ -78,19 +82,27 @@ class TrainingState:
 
     def train_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """One optimizer step; the batch's loss, detached and on the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        batch_loss = torch.zeros((), device=self.device)
+        sizes = chunk_sizes(len(images), self._micro_batch_size)
+        for chunk, truth in zip(torch.split(images, sizes), torch.split(masks, sizes), strict=True):
+            # A whole batch's share is 1, which leaves loss and gradients as they are, bit for bit
+            loss = self._loss(chunk, truth) * (len(chunk) / len(images))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            batch_loss += loss.detach()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        return batch_loss
+
+    def _loss(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         images = images.to(self.device, non_blocking=True)
         pixels = images.float() * self.tiles.scale if images.dtype == torch.uint8 else images
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         with self.autocast():
             logits = self.model(pixels)
-        loss = segmentation_loss(logits, masks.to(self.device, non_blocking=True), self.config.bce_weight)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema is not None:
-            self.ema.update_parameters(self.model)
-        return loss.detach()
+        return segmentation_loss(logits, masks.to(self.device, non_blocking=True), self.config.bce_weight)
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Keeps the record and lets the schedule judge it."""
@@ -141,6 +153,19 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def chunk_sizes(num_draws: int, micro_batch_size: int | None) -> list[int]:
+    """Sizes, as equal as can be, of the chunks that a batch is split into; one chunk if `micro_batch_size` is None.
+
+    No chunk is larger than `micro_batch_size`, but for one of 3 where an odd batch is split at 2: a chunk of 1 would
+    have no variance for a batch norm over 1×1 features.
+    """
+    if micro_batch_size is None:
+        return [num_draws]
+    num_chunks = max(1, min(math.ceil(num_draws / micro_batch_size), num_draws // 2))
+    size, larger = divmod(num_draws, num_chunks)
+    return [size + 1] * larger + [size] * (num_chunks - larger)
 
 
 def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -196,6 +196,35 @@ def test_killed_before_the_best_weights_were_saved_resumes_with_them(command, tm
     assert json.loads((out / "summary.json").read_text()) | {"minutes": None} == kept
 
 
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_resume_goes_on_from_the_checkpoint_before_a_damaged_one(command, tmp_path, damage, capsys):
+    flags, out = command("01", *SHORT, "--epochs", "2"), tmp_path / "out"
+    main(flags)
+    before, best = history(out), load(out / "best.pt")
+    newest = out / "newest.pt"
+    if damage == "cut":
+        newest.write_bytes(newest.read_bytes()[:-1])
+    else:  # killed after previous.pt got its name
+        newest.unlink()
+    capsys.readouterr()
+    assert main([*flags, "--resume"]) == 0
+    assert f"into {out}, after epoch 1\n" in capsys.readouterr().out
+    assert history(out) == before
+    after = load(out / "best.pt")
+    assert (after["epoch"], after["metrics"]) == (best["epoch"], best["metrics"])
+    assert all(torch.equal(after["model"][key], value) for key, value in best["model"].items())
+
+
+def test_resume_refuses_an_attempt_with_nothing_whole_to_go_on_from(command, tmp_path, refusal):
+    flags, out = command("01", *SHORT, "--epochs", "1"), tmp_path / "out"
+    main(flags)
+    (out / "newest.pt").write_bytes(b"")
+    best = (out / "best.pt").read_bytes()
+    message = refusal(lambda: main([*flags, "--resume"]))
+    assert message == f"{out / 'newest.pt'} is damaged or no checkpoint: use another one"
+    assert (out / "best.pt").read_bytes() == best
+
+
 def test_best_weights_of_another_epoch_are_refused(command, tmp_path, refusal):
     flags, out = command("01", *SHORT, "--epochs", "3"), tmp_path / "out"
     main(flags)

@@ -1,0 +1,44 @@
+"""The pixels of the test tiles, and the digests of their files: only `studies.seal` may import this module."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from trainables.dataset import Dataset, _decode_files
+from trainables.errors import UserError
+from trainables.tiles import Tiles
+
+
+def decode_sealed(dataset: Dataset) -> Tiles:
+    """Decodes the test tiles as `decode` does train and val tiles.
+
+    Raises:
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+    """
+    return _decode_files(dataset.test.tiles, dataset.info)
+
+
+def file_digests(dataset: Dataset) -> dict[str, str]:
+    """Test tile id to the SHA-256 over its image file's bytes and its mask file's; decodes nothing.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    return {tile.id: _sha256(_file_sha256(tile.image) + _file_sha256(tile.mask)) for tile in dataset.test.tiles}
+
+
+def tiles_digest(digests: dict[str, str]) -> str:
+    """SHA-256 over the ids and digests of `file_digests`: what tells one test set from another."""
+    return _sha256(json.dumps(digests, sort_keys=True))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): put it back or make it readable") from error
