@@ -88,6 +88,12 @@ def _write_bands(
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def users_data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Registers of test tiles are remembered there: not in that of whoever runs the tests."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("users-data"))
+
+
 @pytest.fixture(scope="session")
 def save_tiff() -> Callable[..., Path]:
     return _save_tiff
