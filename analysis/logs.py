@@ -23,6 +23,9 @@ _TRIAL_COLUMNS = {
     "judged": "float64",
     "best_epoch": "Int64",
     "signature": "str",
+    "micro_batch_size": "Int64",
+    "lost_epochs": "Int64",
+    "lost_seconds": "float64",
     "num_segments": "int64",
 }
 _HISTORY_COLUMNS = {"arm": "str", "number": "int64", "epoch": "int64"}
@@ -36,6 +39,32 @@ _SELECTION_COLUMNS = {
     "best_epoch": "Int64",
 }
 _IMAGE_COLUMNS = {"arm": "str", "caption": "str", "path": "str"}
+_CONFIRMATION_COLUMNS = {
+    "arm": "str",
+    "number": "int64",
+    "init_seed": "Int64",
+    "draw_seed": "Int64",
+    "signature": "str",
+    "state": "str",
+    "val_iou": "float64",
+    "val_f1": "float64",
+    "test_iou": "float64",
+    "test_f1": "float64",
+    "best_epoch": "Int64",
+    "micro_batch_size": "Int64",
+    "attempt": "str",
+}
+_OPENING_COLUMNS = {
+    "arm": "str",
+    "attempt": "str",
+    "event": "str",
+    "at": "str",
+    "why": "str",
+    "tiles_digest": "str",
+    "num_attempts": "Int64",
+    "num_studies": "Int64",
+}
+_NO_LOSS = {"micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
 
 TrialKey = tuple[str, int]  # arm and number
 
@@ -48,14 +77,22 @@ class Logs:
         study: The configuration of the study's run, as logged: `study`, `profile`, `seed`, `judged_metric`, `arms`,
             `trivial`, `val_tiles`, `spec`, `versions`.
         runs: One row per trial, in the order of the study's arms: `arm`, `number`, `architecture`,
-            `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged", "interrupted",
-            or "started" where no end is logged), `reason`, `epochs` (spent), `seconds`, `judged` (best value of the
-            judged metric, in [0, 1]), `best_epoch` (from 1), `signature`, `num_segments` (how many W&B runs the trial
-            has), and `hyperparameters/<name>` for each one logged.
+            `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged", "out of
+            memory", "interrupted", or "started" where no end is logged), `reason`, `epochs` (spent), `seconds`,
+            `judged` (best value of the judged metric, in [0, 1]), `best_epoch` (from 1), `signature`,
+            `micro_batch_size` (draws at once; 0 for whole batches), `lost_epochs` and `lost_seconds` (trained again
+            since a worker was lost), `num_segments` (how many W&B runs the trial has), and `hyperparameters/<name>`
+            for each one logged.
         history: One row per trial and epoch: `arm`, `number`, `epoch` (from 1), then every number that was logged with
             the epoch under its own key, such as `train/loss`, `val/iou`, `val/iou/<tile>`, `lr`, `epoch_seconds`.
         selection: One row per arm that has a selected trial: `arm`, `number`, `signature`, `judged`, `val_iou` and
             `val_f1` (full resolution, in [0, 1]), `best_epoch`.
+        confirmations: One row per arm and new seed that its selected configuration was trained with again: `arm`,
+            `number` (of the seed, from 0), `init_seed`, `draw_seed`, `signature`, `state`, `val_iou`, `val_f1`,
+            `test_iou` and `test_f1` (full resolution, in [0, 1]), `best_epoch` (from 1), `attempt`.
+        openings: One row per event of the test tiles, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
+            "result", or "recorded" where an earlier result was used), `at`, `why`, `tiles_digest`, `num_attempts` and
+            `num_studies` (that ever opened these tiles, up to then).
         images: One row per picture of a selected trial's predictions: `arm`, `caption`, `path` (of a PNG that exists).
         notes: What the reader should know about the files, each a sentence.
     """
@@ -64,6 +101,8 @@ class Logs:
     runs: pd.DataFrame
     history: pd.DataFrame
     selection: pd.DataFrame
+    confirmations: pd.DataFrame
+    openings: pd.DataFrame
     images: pd.DataFrame
     notes: tuple[str, ...] = ()
 
@@ -98,12 +137,15 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
         notes: What reading the files has shown, to be carried on.
     """
     notes = list(notes)
-    chosen = ([run for run in segments if run.ended] or segments)[-1]
-    if chosen is not segments[-1]:
-        notes.append("The study's newest run has not ended: selection and pictures are those of the run before it.")
+    newest = segments[-1]
+    chosen = _segment_of_selection(segments)
+    if chosen is not newest:
+        notes.append(
+            "The study's newest run has not ended: selection, confirmations and pictures are those of an earlier run."
+        )
     elif not chosen.ended:
         notes.append("The study's run has not ended: it is still running or was killed, and this is what it logged.")
-    study = {key: value for key, value in chosen.config.items() if key != "_wandb"}
+    study = {key: value for key, value in newest.config.items() if key != "_wandb"}
     arms = {arm["arm"]: arm for arm in study["arms"]}
     places = {arm: place for place, arm in enumerate(arms)}
 
@@ -116,21 +158,34 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
     for key in sorted(runs.keys() | ends.keys(), key=lambda key: (places.get(key[0], len(places)), *key)):
         arm, number = key
         epochs = _epochs(runs[key])
+        end = ends.get(key) or _progress(epochs, study["judged_metric"])
+        if len(epochs) < end["epochs"]:
+            notes.append(f"The logs of {arm}, trial {number}, hold {len(epochs)} of its {end['epochs']} epochs.")
         config = runs[key][-1].config if runs[key] else {}
         about = arms.get(arm, {}) | config
         trials.append(
             {name: about.get(name) for name in ("architecture", "architecture_label", "tiles", "signature")}
-            | (ends.get(key) or _progress(epochs, study["judged_metric"]))
+            | _NO_LOSS
+            | end
             | {"arm": arm, "number": number, "num_segments": len(runs[key])}
             | {f"hyperparameters/{name}": value for name, value in config.get("hyperparameters", {}).items()}
         )
         history += [{**row, "arm": arm, "number": number} for row in epochs]
     selected = {row["arm"]: row for row in _rows_under("selection/", chosen)}
+    confirmed = {(row["arm"], row["number"]): row for row in _rows_under("confirmation/", chosen)}
+    openings = [row for run in segments for row in _rows_under("opening/", run)]  # none may be forgotten
     return Logs(
         study=study,
         runs=_frame(trials, _TRIAL_COLUMNS),
         history=_frame(history, _HISTORY_COLUMNS),
         selection=_frame([selected[arm] for arm in arms if arm in selected], _SELECTION_COLUMNS),
+        confirmations=_frame(
+            [confirmed[key] for key in sorted(confirmed, key=lambda key: (places.get(key[0], len(places)), *key))],
+            _CONFIRMATION_COLUMNS,
+        ),
+        openings=_frame(openings, _OPENING_COLUMNS).drop_duplicates(
+            ["attempt", "event", "at"], keep="last", ignore_index=True
+        ),
         images=_frame([image for arm in arms for image in _images(arm, chosen, notes)], _IMAGE_COLUMNS),
         notes=tuple(notes),
     )
@@ -145,18 +200,25 @@ def _rows_under(prefix: str, run: LoggedRun) -> list[dict[str, Any]]:
     ]
 
 
+def _segment_of_selection(segments: list[LoggedRun]) -> LoggedRun:
+    """Returns the newest run that has ended; the very newest where that is none, or one that selected nothing."""
+    ended = [run for run in segments if run.ended]
+    return ended[-1] if ended and _rows_under("selection/", ended[-1]) else segments[-1]
+
+
 def _epochs(runs: list[LoggedRun]) -> list[dict[str, float]]:
-    """Returns the epochs of a trial, numbers only, from the run that has most of them, the newest of equals."""
-    longest: dict[int, dict[str, float]] = {}
+    """Returns the epochs that a trial's runs hold together, numbers only: an epoch's first record stands.
+
+    A run that goes on from a checkpoint begins with the records of that checkpoint, and where it cannot, with the next
+    epoch: only together are the runs sure to hold all epochs.
+    """
+    epochs: dict[int, dict[str, float]] = {}
     for run in runs:
-        epochs: dict[int, dict[str, float]] = {}
         for row in run.rows:
-            if "epoch" in row:  # an epoch counts once: its first record stands
+            if "epoch" in row:
                 numbers = {key: float(row[key]) for key in row if key[0] != "_" and isinstance(row[key], int | float)}
                 epochs.setdefault(row["epoch"], numbers)
-        if len(epochs) >= len(longest):
-            longest = epochs
-    return [longest[epoch] for epoch in sorted(longest)]
+    return [epochs[epoch] for epoch in sorted(epochs)]
 
 
 def _progress(epochs: list[dict[str, float]], metric: str) -> dict[str, Any]:
@@ -165,10 +227,11 @@ def _progress(epochs: list[dict[str, float]], metric: str) -> dict[str, Any]:
     return {
         "state": STARTED,
         "reason": "",
-        "epochs": epochs[-1].get("epochs_spent", len(epochs)) if epochs else 0,
+        "epochs": int(epochs[-1].get("epochs_spent", len(epochs))) if epochs else 0,
         "seconds": sum(row.get("epoch_seconds", 0.0) for row in epochs),
         "judged": best.get(metric),
         "best_epoch": best.get("epoch"),
+        "micro_batch_size": max((int(row.get("micro_batch_size", 0)) for row in epochs), default=0),
     }
 
 

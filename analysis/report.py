@@ -18,7 +18,8 @@ from analysis.wandb_logs import LogsError, read_logs
 
 # What a terminal shows first; the other columns follow from left to right as far as they fit. The files have them all.
 _ESSENTIAL = (
-    *("architecture", "tiles", "val_iou", "trivial_iou", "started", "finished", "stopped", "failed"),
+    *("architecture", "tiles", "val_iou", "test_iou", "test_iou_sd", "seeds", "trivial_iou"),
+    *("started", "finished", "stopped", "failed"),
     *("#", "model", "published val IoU", "changed_settings"),
 )
 _GAP = 2  # characters between two columns

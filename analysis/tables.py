@@ -6,13 +6,25 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs import Logs
+from analysis.remarks import confirmation_words, final_metric, remarks
 
-FAILED = ("failed", "diverged", "interrupted")
+FAILED = ("failed", "diverged", "out of memory", "interrupted")
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
 MISSING = "\N{EN DASH}"
-_HEADINGS = {"val_iou": "val IoU", "val_f1": "val F1", "trivial_iou": "trivial IoU"}
+_HEADINGS = {
+    "val_iou": "val IoU",
+    "val_f1": "val F1",
+    "val_iou_confirmed": "confirmed val IoU",
+    "test_iou": "test IoU",
+    "test_iou_sd": "test IoU sd",
+    "test_f1": "test F1",
+    "trivial_iou": "trivial IoU",
+}
 _PUBLISHED = ("published val IoU", "published val F1", "published test IoU", "published test F1")
-_IOU_COLUMNS = ("val_iou", "val_f1", "trivial_iou", *_PUBLISHED)
+_IOU_COLUMNS = (
+    *("val_iou", "val_f1", "val_iou_confirmed", "test_iou", "test_iou_sd", "test_f1", "trivial_iou"),
+    *_PUBLISHED,
+)
 
 
 def iou_by_architecture(logs: Logs) -> pd.DataFrame:
@@ -20,11 +32,15 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame sorted by `tiles`, then `val_iou`, both descending, with the columns `architecture` (its label),
-        `tiles` (count), `started`, `finished`, `stopped`, `failed` (trials; diverged and interrupted ones count as
-        failed, those without a logged end only as started), `epochs_spent` (over all trials of the arm), `val_iou`
-        and `val_f1` (full resolution, in [0, 1]), `best_epoch`, the judged metric under its own name where it is not
-        `val/iou`, the hyperparameters, `seconds` (over all trials) and `trivial_iou` (of calling every pixel the best
-        single class). Where an arm has no selected trial, what would describe it is missing.
+        `tiles` (count), `started`, `finished`, `stopped`, `failed` (trials; diverged and interrupted ones and those
+        out of memory count as failed, those without a logged end only as started), `epochs_spent` (over all trials of
+        the arm), `val_iou` and `val_f1` (full resolution, in [0, 1]), `best_epoch`, the judged metric under its own
+        name where it is not `val/iou`, the hyperparameters, `seconds` (over all trials) and `trivial_iou` (of calling
+        every pixel the best single class). Where an arm has no selected trial, what would describe it is missing.
+
+        Where selected trials were confirmed, `tiles` is followed by `test_iou` and `test_f1` (means over the models
+        with new seeds), `test_iou_sd` (sample standard deviation, n - 1), `seeds` (models with a result) and
+        `val_iou_confirmed` (mean); those of the test are left out as long as the test tiles are sealed.
     """
     rows = [_arm_row(logs, arm) for arm in logs.study["arms"]]
     frame = pd.DataFrame(rows).astype({"best_epoch": "Int64", "epochs_spent": "int64"})
@@ -63,6 +79,7 @@ def architecture_caption(logs: Logs) -> str:
     return (
         f"Best val IoU by architecture. {_study_words(logs)} {_optimism(logs)} "
         f"Smaller variants are named in the label. Failed trials: {failed}."
+        f"{_after_space(confirmation_words(logs))}{_after_space(remarks(logs))}"
     )
 
 
@@ -71,7 +88,10 @@ def tiles_caption(logs: Logs) -> str:
     budgets = sorted({arm["tiles"] for arm in logs.study["arms"]})
     nested = " ⊂ ".join(str(tiles) for tiles in budgets)
     nesting = f" The budgets' tiles are nested ({nested}), so a row's values are not independent." * (len(budgets) > 1)
-    return f"Best val IoU by number of labelled tiles. {_study_words(logs)} {_optimism(logs)}{nesting}"
+    return (
+        f"Best val IoU by number of labelled tiles. {_study_words(logs)} {_optimism(logs)}{nesting}"
+        f"{_after_space(remarks(logs))}"
+    )
 
 
 def heading(column: str) -> str:
@@ -118,6 +138,7 @@ def _arm_row(logs: Logs, arm: dict[str, Any]) -> dict[str, Any]:
     return {
         "architecture": arm["architecture_label"],
         "tiles": arm["tiles"],
+        **_confirmed(logs, arm["arm"]),
         "started": len(trials),
         "finished": int((trials["state"] == "finished").sum()),
         "stopped": int((trials["state"] == "stopped").sum()),
@@ -133,6 +154,19 @@ def _arm_row(logs: Logs, arm: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _confirmed(logs: Logs, arm: str) -> dict[str, Any]:
+    """Returns the columns of an arm's confirmation; none where the study has none."""
+    if logs.confirmations.empty:
+        return {}
+    metric = final_metric(logs)
+    models = logs.confirmations[logs.confirmations["arm"] == arm].dropna(subset=metric)
+    test: dict[str, float] = {}
+    if metric == "test_iou":
+        scores = models["test_iou"]
+        test = {"test_iou": scores.mean(), "test_iou_sd": scores.std(ddof=1), "test_f1": models["test_f1"].mean()}
+    return test | {"seeds": len(models), "val_iou_confirmed": models["val_iou"].mean()}
+
+
 def _hyperparameters(logs: Logs) -> list[str]:
     searched = {name for arm in logs.study["arms"] for name in arm["space"]}
     return [*HYPERPARAMETERS, *sorted(searched - set(HYPERPARAMETERS))]
@@ -146,6 +180,10 @@ def _cell(column: str, value: Any) -> str:
     if column == "seconds":
         return f"{value:.0f}"
     return f"{value:.3f}" if column in _IOU_COLUMNS or column.isdigit() or "/" in column else f"{value:.3g}"
+
+
+def _after_space(sentences: str) -> str:
+    return f" {sentences}" if sentences else ""
 
 
 def _study_words(logs: Logs) -> str:

@@ -12,6 +12,7 @@ from analysis.record_log import FILE_HEADER, split_records
 
 __all__ = ["Logs", "LogsError", "read_logs", "read_run"]
 
+_OFFLINE_KEY = "wandb_mode"  # only where a run should have been online
 _STUDY_KEYS = ("study", "profile", "seed", "judged_metric", "arms", "trivial", "val_tiles")
 
 
@@ -45,6 +46,11 @@ def read_logs(source: Path) -> Logs:
     segments = _study_segments(source, runs, notes)
     name = segments[-1].config["study"]
     trial_runs = [run for run in runs if run.job_type == "trial" and run.config.get("study") == name]
+    if offline := sum(_OFFLINE_KEY in run.config for run in [*segments, *trial_runs]):
+        notes.append(
+            f"{offline} of {len(segments) + len(trial_runs)} W&B runs are offline, since the server could not be "
+            f"reached: `wandb sync {source / 'wandb'}/offline-run-*` uploads them."
+        )
     return assemble(segments, trial_runs, notes)
 
 
@@ -73,6 +79,7 @@ def read_run(path: Path, notes: list[str]) -> LoggedRun | None:
             case "exit":
                 ended = True
     if head is None:
+        notes.append(f"{name} ({len(data)} bytes) does not say which run it is of: it is left out.")
         return None
     start = (head.start_time.seconds, head.start_time.nanos)
     return LoggedRun(path=path, job_type=head.job_type, start=start, config=config, rows=rows, ended=ended)

@@ -1,1 +1,14 @@
 """Which trials run, where and for how long; the phases that a person starts. The only room that knows Ray."""
+
+import os
+
+# Read when Ray is imported: no new-style output, no own loggers, no change of folder, no own handling of Ctrl-C
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+# An interrupted trial or one with an error has no metric to report
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # what a lost worker means is said by the study

@@ -3,39 +3,70 @@
 import argparse
 import difflib
 import itertools
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic.fields import FieldInfo
 
+from studies.folder import STUDY, begun, read_settings
 from studies.profiles import PROFILES, ProfileName
 from studies.spec import StudySpec
+from studies.study import HANG_MINUTES, Options
 from trainables.command import Parser, add_flags, is_list, validate
 from trainables.config import Recipe
 from trainables.errors import UserError
 from trainables.weights import encoder_of
 
-PROVENANCE = "provenance"
-"""Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a command line asks for: the spec, the folder (None if left out) and how to run it."""
+
+    spec: StudySpec
+    out: Path | None
+    options: Options
 
 
-def read_command_line(argv: Sequence[str], *, description: str) -> tuple[StudySpec, Path | None]:
-    """The spec and `--out` (None if left out) from flags over a YAML file over the profile's defaults.
+def read_command_line(argv: Sequence[str], *, description: str) -> Request:
+    """Reads flags over a YAML file over the profile's defaults; to go on, over the frozen spec of the study.
 
     Raises:
         UserError: A flag, key or value that is not allowed.
     """
     flags = vars(_parser(description).parse_args(argv))
     out = flags.pop("out", None)
-    settings = _read_yaml(flags.pop("config")) if "config" in flags else {}
+    options = Options(
+        resume=flags.pop("resume", False),
+        max_hours=_positive("--max-hours", flags.pop("max_hours", None)),
+        hang_minutes=_positive("--hang-minutes", flags.pop("hang_minutes", None)) or HANG_MINUTES,
+        reopen=flags.pop("reopen", ""),
+    )
+    settings = read_settings(Path(flags.pop("config")))[0] if "config" in flags else {}
     file_out = settings.pop("out", None)
-    if "seed" in flags:  # seeds of the file that followed from its own seed
-        settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
-    spec = make_spec(settings | flags)
     out = file_out if out is None else out
-    return spec, None if out is None else Path(str(out))
+    path = None if out is None else Path(str(out))
+    if options.resume and path is None:
+        raise UserError("--resume needs the folder of the study to go on with: add --out DIR")
+    if options.resume and path is not None and begun(path):
+        settings = read_settings(path / STUDY, "the frozen spec")[0] | settings
+    elif "seed" in flags:  # seeds of the file that followed from its own seed
+        settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
+    return Request(spec=make_spec(settings | flags), out=path, options=options)
+
+
+def _positive(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"{flag} is {text!r}, but must be a number above 0")
+    return value
 
 
 def make_spec(settings: dict[str, Any]) -> StudySpec:
@@ -90,18 +121,20 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the study; runs/phase2 or the next free if left out")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings from a file; flags win over it")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the study in --out after whatever ended it; --trials and --confirm-seeds may grow",
+    )
+    parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume goes on")
+    parser.add_argument(
+        "--hang-minutes",
+        metavar="M",
+        help=f"replace the worker of a trial that begins no batch for M minutes ({HANG_MINUTES:g})",
+    )
+    parser.add_argument(
+        "--reopen", metavar="WHY", help="look at test tiles again whose opening left no result; WHY is put on record"
+    )
     add_flags(parser, _study_fields())
     add_flags(parser.add_argument_group("recipe (the same for all trials)"), Recipe.model_fields)
     return parser
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {path} cannot be read: check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} is no YAML: mend it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--config {path} holds {type(content).__name__}, but must hold `setting: value` lines")
-    return {key: value for key, value in content.items() if key != PROVENANCE}

@@ -1,95 +1,26 @@
-"""The only place that drives Ray: all arms' trials in one `Tuner.fit()`, decided by the coordinator."""
+"""The only place that drives Ray Tune: all arms' trials in one `Tuner.fit()`, decided by the coordinator."""
 
-import contextlib
-import logging
 import os
 import shutil
-import signal
-import socket
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-# Read when Ray is imported: no new-style output, no own loggers, no change of folder, no own handling of Ctrl-C
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-# An interrupted trial or one with an error has no metric to report
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from studies.coordinator import Coordinator, Progress
-from studies.resources import Node, Slots, plan
-from studies.spec import Arm, StudySpec
-from studies.worker import Trial, WorkerSettings, evaluate_selected, stop_file, trial_folder
-from trainables.errors import UserError
-from trainables.tiles import TrainVal
-
-CONNECT_TIMEOUT_SECONDS = 5.0
+from studies.resources import Slots
+from studies.spec import Arm
+from studies.watch import Permit, Watch
+from studies.worker import Trial, WorkerSettings, beat_file, evaluate_best, trial_folder
+from trainables.checkpoints import BEST
+from trainables.tiles import DatasetInfo, Tiles, TrainVal
 
 OnEnd = Callable[[Progress], None]
-
-WORKER_ENVIRONMENT = {
-    # glibc gives large blocks back to the system and faults them in again for every draw otherwise
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-}
-
-
-@contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
-    """A Ray of this machine's own, or a connection to a cluster, quiet, and shut down at the end.
-
-    Raises:
-        UserError: No cluster answers at `address`.
-    """
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    try:
-        _probe(address)
-        ray.init(
-            address="local" if address is None else address,
-            log_to_driver=False,
-            configure_logging=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            **local,
-        )
-    except (ConnectionError, OSError, ValueError) as error:
-        if address is None:
-            raise
-        raise UserError(
-            f"--address {address} answers no Ray driver: give auto or HOST:PORT of a cluster that was started with "
-            "`ray start --head`, or leave --address out"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def plan_slots(spec: StudySpec, tile_px: int) -> Slots:
-    """The slots of the Ray that is connected; `tile_px` is the longest side of a train tile."""
-    nodes = []
-    for node in ray.nodes():
-        if node["Alive"]:
-            resources, here = node["Resources"], NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            num_gpus = int(resources.get("GPU", 0))
-            gpu_gib = float(ray.get(_gpu_gib.options(scheduling_strategy=here).remote())) if num_gpus else 0.0
-            nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
-    return plan(spec, nodes, tile_px)
 
 
 def run_trials(
@@ -98,78 +29,84 @@ def run_trials(
     settings: WorkerSettings,
     slots: Slots,
     *,
+    permit: Permit,
+    hang_seconds: float,
     on_end: OnEnd,
     callbacks: Sequence[Any],
 ) -> bool:
-    """Runs trials until every allowance is spent; False when a signal ended it before.
+    """Runs trials until every allowance is spent; False when the permit was withdrawn before.
 
     Args:
         coordinator: Decides what runs and what stops.
         tiles: Put into Ray's object store once; every worker reads them there without a copy.
         settings: What every worker is told.
         slots: The shape of a trial and how many run side by side.
+        permit: Withdrawn by signals, by the end of the time allowed, and by a user's error in a trial.
+        hang_seconds: A trial that gives no sign of life for so long loses its worker.
         on_end: Called with every trial that ended.
         callbacks: Tune callbacks that show progress.
     """
+    for arm in coordinator.arms:
+        _keep_leader(coordinator, arm, settings.out)
+    if coordinator.is_complete:
+        return True
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
-    stop = stop_file(settings.out)
-    scratch = settings.out / "ray"
+    searcher = _Searcher(coordinator, slots, permit)
+    watch = Watch(permit, hang_seconds, lambda trial_id: beat_file(settings.out, *searcher.names[trial_id]))
+    searcher.started = watch.started
+    usual, alone = _bundle(slots.cpus, slots.gpus), _bundle(*slots.alone)
     trainable = tune.with_resources(
-        tune.with_parameters(Trial, tiles=tiles, settings=settings), {"cpu": slots.cpus, "gpu": slots.gpus}
+        tune.with_parameters(Trial, tiles=tiles, settings=settings),
+        lambda config: tune.PlacementGroupFactory([alone if config["is_alone"] else usual]),
     )
-    searcher = _Searcher(coordinator, slots.count, stop, on_end)
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=_Scheduler(coordinator, searcher, settings.out, on_end),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(scratch),
-            verbose=0,
-            callbacks=list(callbacks),
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the fit loop writes its own
-        ),
-    )
-    try:
-        with _stop_on_signals(stop):
+    with tempfile.TemporaryDirectory(prefix="fewtile-") as scratch:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_Scheduler(coordinator, searcher, watch, settings.out, slots, permit, on_end),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[watch, *callbacks],
+                failure_config=tune.FailureConfig(max_failures=0),  # the coordinator decides what is tried again
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the fit loop writes its own
+            ),
+        )
+        with permit.until_signal():
             tuner.fit()
-            return not stop.exists()
-    finally:
-        stop.unlink(missing_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
+    return coordinator.is_complete
 
 
-def evaluate_all(selected: dict[Arm, Progress], tiles: TrainVal, out: Path, slots: Slots) -> dict[Arm, dict[str, Any]]:
-    """Whole-tile validation of each arm's selected checkpoint, side by side; see `evaluate_selected`.
+def evaluate_all(
+    trials: Mapping[Arm, Sequence[int]], tiles: Tiles, info: DatasetInfo, out: Path, slots: Slots
+) -> dict[tuple[Arm, int], dict[str, Any]]:
+    """Scores trials' best checkpoints on whole tiles, side by side; see `evaluate_best`.
 
-    An arm whose validation fails has an `error` instead: it takes nothing from the others.
+    A trial whose evaluation fails has an `error` instead: it takes nothing from the others.
     """
-    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(evaluate_selected)
+    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(evaluate_best)
     stored = ray.put(tiles)
     running = {
-        arm: task.remote(trial_folder(out, arm.name, progress.assignment.number), stored, slots.cpus, slots.device)
-        for arm, progress in selected.items()
+        (arm, number): task.remote(trial_folder(out, arm.name, number), stored, info, slots.cpus, slots.device)
+        for arm, numbers in trials.items()
+        for number in numbers
     }
-    results: dict[Arm, dict[str, Any]] = {}
-    for arm, reference in running.items():
+    results: dict[tuple[Arm, int], dict[str, Any]] = {}
+    for key, reference in running.items():
         try:
-            results[arm] = ray.get(reference)
+            results[key] = ray.get(reference)
         except ray.exceptions.RayError as error:
-            results[arm] = {"error": str(error).strip().splitlines()[-1]}
+            results[key] = {"error": str(error).strip().splitlines()[-1]}
     return results
 
 
-def _probe(address: str | None) -> None:
-    """Raises OSError or ValueError at once where nothing listens; Ray would try for minutes (seen)."""
-    if address is None or address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
 
 
 class NotPickled:
@@ -182,32 +119,44 @@ class NotPickled:
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
     """Hands the coordinator's assignments to Tune."""
 
-    def __init__(self, coordinator: Coordinator, num_slots: int, stop: Path, on_end: OnEnd):
+    def __init__(self, coordinator: Coordinator, slots: Slots, permit: Permit):
         super().__init__(metric="best", mode="max")
-        self._coordinator, self._num_slots, self._stop, self._on_end = coordinator, num_slots, stop, on_end
+        self._coordinator, self._slots, self._permit = coordinator, slots, permit
         self.keys: dict[str, tuple[Arm, int]] = {}
+        self.current: dict[tuple[Arm, int], str] = {}  # Tune's id of each trial that runs: it changes with each try
+        self.started: set[str] = set()
+        self._alone: str | None = None
+
+    @property
+    def names(self) -> dict[str, tuple[str, int]]:
+        """Arm and number of each of Tune's trials."""
+        return {trial_id: (arm.name, number) for trial_id, (arm, number) in self.keys.items()}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self._stop.exists():
+        if self._permit.ending is not None:
             return str(Searcher.FINISHED)
-        if self._coordinator.num_running >= self._num_slots:
+        if self._coordinator.num_running >= self._slots.count:
             return None
+        if self._alone is not None and self._alone not in self.started:
+            return None  # others would take what it waits for, again and again
         assignment = self._coordinator.next()
-        if assignment is None:
-            return str(Searcher.FINISHED)
-        self.keys[trial_id] = (assignment.arm, assignment.number)
+        if assignment is None:  # trials that run may still come back
+            return None if self._coordinator.num_running else str(Searcher.FINISHED)
+        key = self.keys[trial_id] = (assignment.arm, assignment.number)
+        self.current[key] = trial_id
+        self._alone = trial_id if assignment.is_alone else None
         return {
             "arm": assignment.arm.name,
             "number": assignment.number,
             "config": assignment.config.model_dump_json(),
+            "epoch": assignment.epoch,
+            "rungs": list(self._coordinator.ladders[assignment.arm].rungs),
+            "is_alone": assignment.is_alone,
+            "micro_batch_size": assignment.micro_batch_size,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Only what the scheduler did not hear of: a worker that was lost or could not start."""
-        if error and trial_id in self.keys:
-            self._coordinator.fail(*self.keys[trial_id], "failed", "its worker was lost or could not start")
-            self._on_end(self._coordinator.trials[self.keys[trial_id]])
-            _keep_leader(self._coordinator, self.keys[trial_id][0], self._stop.parent)
+        """Nothing: the scheduler hears of it."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -217,60 +166,97 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
 
 
 class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
-    """Hands Tune's results to the coordinator and its decisions back; trials report all that ends them here."""
+    """Hands Tune's results to the coordinator and its decisions back; all that ends a trial arrives here."""
 
-    def __init__(self, coordinator: Coordinator, searcher: _Searcher, out: Path, on_end: OnEnd):
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        searcher: _Searcher,
+        watch: Watch,
+        out: Path,
+        slots: Slots,
+        permit: Permit,
+        on_end: OnEnd,
+    ):
         super().__init__()
-        self._coordinator, self._searcher, self._out, self._on_end = coordinator, searcher, out, on_end
+        self._coordinator, self._searcher, self._watch, self._out = coordinator, searcher, watch, out
+        self._slots, self._permit, self._on_end = slots, permit, on_end
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         arm, number = self._searcher.keys[trial.trial_id]
-        if "error" in result:
-            self._coordinator.fail(arm, number, result["error"], result["reason"], result["details"])
-            ends = True
-        else:
-            ends = self._coordinator.report(
-                arm,
-                number,
-                result["epoch"],
-                result["best"],
-                result["best_epoch"],
-                result["ended"],
-                result["seconds"],
-            )
+        match result.get("error"):
+            case None:
+                ends = self._coordinator.report(
+                    arm,
+                    number,
+                    result["epoch"],
+                    result["best"],
+                    result["best_epoch"],
+                    result["ended"],
+                    result["seconds"],
+                    result["is_replayed"],
+                )
+            case "out of memory":
+                self._out_of_memory(arm, number, result["reason"])
+                ends = True
+            case "user error":
+                self._coordinator.interrupt(arm, number)
+                self._permit.withdraw("user error", result["reason"])
+                ends = True
+            case outcome:
+                self._coordinator.fail(arm, number, outcome, result["reason"], result["details"])
+                ends = True
         if ends:
-            self._on_end(self._coordinator.trials[arm, number])
-            _keep_leader(self._coordinator, arm, self._out)
+            self._ended(arm, number)
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Tune is done with a trial; where nothing else ended it, the permit was withdrawn."""
+        key = self._searcher.keys[trial.trial_id]
+        if self._searcher.current.get(key) == trial.trial_id:
+            del self._searcher.current[key]
+            self._coordinator.interrupt(*key)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker that was lost, killed, or could not start: its trial goes on elsewhere."""
+        arm, number = self._searcher.keys[trial.trial_id]
+        if self._searcher.current.get((arm, number)) != trial.trial_id:
+            return
+        error = trial.get_pickled_error()
+        if self._permit.ending is not None:
+            self._coordinator.interrupt(arm, number)
+        elif isinstance(error, ray.exceptions.OutOfMemoryError):
+            self._out_of_memory(arm, number, "its worker was killed since the machine's memory was full")
+        else:
+            reason = self._watch.killed.get(trial.trial_id, f"its worker was lost ({type(error).__name__})")
+            self._coordinator.lose(arm, number, reason)
+        self._ended(arm, number)
+
+    def _out_of_memory(self, arm: Arm, number: int, reason: str) -> None:
+        self._coordinator.out_of_memory(arm, number, reason, has_company=self._slots.has_company)
+
+    def _ended(self, arm: Arm, number: int) -> None:
+        """Forgets Tune's trial; tells of one that ended for good, and makes room."""
+        del self._searcher.current[arm, number]
+        progress = self._coordinator.trials[arm, number]
+        if progress.outcome is not None:
+            self._on_end(progress)
+            _keep_leader(self._coordinator, arm, self._out)
 
 
 def _keep_leader(coordinator: Coordinator, arm: Arm, out: Path) -> None:
-    """Removes the checkpoints of the arm's ended trials but its best so far: each takes some 100 MB."""
+    """Removes the checkpoints of the arm's ended trials but its best so far: each takes some 100 MB.
+
+    Confirmations keep each seed's best, since all of them are tested.
+    """
     leader = coordinator.selection(arm)
     for progress in coordinator.of_arm(arm):
-        if progress.outcome is not None and progress is not leader:
-            shutil.rmtree(trial_folder(out, arm.name, progress.assignment.number), ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _stop_on_signals(stop: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask every trial to end before its next batch; a second one ends the driver at once."""
-
-    def ask(signum: int, _: Any) -> None:
-        if stop.exists():
-            raise KeyboardInterrupt
-        stop.touch()
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@ray.remote(num_cpus=0, num_gpus=0.01)  # type: ignore[untyped-decorator]
-def _gpu_gib() -> float:
-    import torch
-
-    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+        if progress.outcome is None:
+            continue
+        folder = trial_folder(out, arm.name, progress.assignment.number)
+        if progress is leader or (arm.confirms and progress.outcome == "finished"):
+            for path in folder.glob("*"):
+                if path.name != BEST:
+                    path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,11 @@
 """The ledger: one Optuna study per arm in one storage, the truth about what was tried and what came of it.
 
 Each call is one transaction where it matters: a trial appears with its parameters or not at all, and a decision to
-stop is written before the value that it was taken on.
+stop is written before the value that it was taken on. So whatever moment a study is killed at, the ledger holds a
+state that the study can go on from.
 """
 
+import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +18,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from searchspace.spaces import Point, Space
+from trainables.errors import UserError
 
-Outcome = Literal["finished", "stopped", "diverged", "failed"]
-"""How a trial ended: ran its course; by ASHA; with a loss that is not finite; by an error or with its worker."""
+Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]
+"""How a trial ended: ran its course; by ASHA; with a loss that is not finite; out of memory; or by an error."""
 
 WORST = 0.0
 """The worst IoU: what a diverged trial is told as, so that the sampler stays away from it."""
@@ -27,31 +30,53 @@ _STATES: dict[Outcome, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.COMPLETE,
+    "out of memory": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
+
+_IDENTITY = "study_id"
 
 
 class Ledger:
     """The trials of every arm in an SQLite file.
 
-    Study attribute: `architecture`, its label for tables. Trial attributes: `signature`, `config` (JSON), `stop`
-    ([epoch, reason], written ahead of that epoch's value), and at the end `outcome`, `reason`, `epochs`, `seconds`,
-    `best_epoch`. Intermediate values are best-so-far.
+    Study attributes: `architecture`, its label for tables, and `study_id`. Trial attributes: `signature`, `config`
+    (JSON), `cost` (seconds so far; epochs and seconds that were lost and repeated), `retry` (see
+    `Coordinator.lose`), `stop` ([epoch, outcome, reason], written ahead of that epoch's value), and at the end
+    `reason`, `epochs`, `seconds`, `best_epoch` and, last, `outcome`. Intermediate values are best-so-far.
+
+    Args:
+        path: The file; made where there is none.
+        arms: The label of each arm, by its name.
+        study_id: Whose ledger it is.
+
+    Raises:
+        UserError: The file is damaged, or another study's; it is left as it is.
     """
 
-    def __init__(self, path: Path, arms: Mapping[str, str]):
+    def __init__(self, path: Path, arms: Mapping[str, str], *, study_id: str):
+        if path.exists():
+            check_ledger(path, study_id)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
         # Write-ahead logging makes a report 4 times cheaper (0.6 instead of 2.2 ms, measured)
         sqlalchemy.event.listens_for(self._storage.engine, "connect")(_set_pragmas)
         self._storage.engine.dispose()
-        self._studies = {
-            arm: optuna.create_study(study_name=arm, storage=self._storage, direction="maximize", load_if_exists=True)
-            for arm in arms
-        }
-        for arm, label in arms.items():
-            self._studies[arm].set_user_attr("architecture", label)
+        self._study_id = study_id
+        self._studies: dict[str, optuna.Study] = {}
         self._ids: dict[tuple[str, int], int] = {}
+        self.add_arms(arms)
+
+    def add_arms(self, arms: Mapping[str, str]) -> None:
+        """Makes room for more arms; those that are known stay as they are."""
+        for arm, label in arms.items():
+            study = optuna.create_study(
+                study_name=arm, storage=self._storage, direction="maximize", load_if_exists=True
+            )
+            study.set_user_attr("architecture", label)
+            study.set_user_attr(_IDENTITY, self._study_id)
+            self._studies[arm] = study
+            self._ids |= {(arm, trial.number): trial._trial_id for trial in study.get_trials(deepcopy=False)}
 
     def close(self) -> None:
         """Brings all of it into the one file, so that it can be copied."""
@@ -69,15 +94,18 @@ class Ledger:
         distributions: dict[str, BaseDistribution] = dict(space)
         trial = create_trial(state=TrialState.RUNNING, params=point, distributions=distributions, user_attrs=attributes)
         trial.datetime_start = datetime.now()
-        before = {t.number for t in study.get_trials(deepcopy=False)}
         study.add_trial(trial)
-        added = next(t for t in study.get_trials(deepcopy=False) if t.number not in before)
+        added = study.get_trials(deepcopy=False)[-1]
         self._ids[arm, added.number] = added._trial_id
         return added.number
 
-    def decide(self, arm: str, number: int, epoch: int, reason: str) -> None:
+    def note(self, arm: str, number: int, name: str, content: Any) -> None:
+        """Writes a trial's attribute."""
+        self._storage.set_trial_user_attr(self._ids[arm, number], name, content)
+
+    def decide(self, arm: str, number: int, epoch: int, outcome: Outcome, reason: str) -> None:
         """Writes the decision to end a trial with `epoch`, before that epoch's value."""
-        self._storage.set_trial_user_attr(self._ids[arm, number], "stop", [epoch, reason])
+        self.note(arm, number, "stop", [epoch, outcome, reason])
 
     def report(self, arm: str, number: int, epoch: int, best: float) -> None:
         """Writes the best value so far at an epoch."""
@@ -86,9 +114,37 @@ class Ledger:
     def end(self, arm: str, number: int, outcome: Outcome, value: float | None, attributes: dict[str, Any]) -> None:
         """Ends a trial: its cost and reason first, then its state."""
         for name, content in (attributes | {"outcome": outcome}).items():
-            self._storage.set_trial_user_attr(self._ids[arm, number], name, content)
-        told = {"finished": value, "stopped": None, "diverged": WORST, "failed": None}[outcome]
+            self.note(arm, number, name, content)
+        told = {"finished": value, "diverged": WORST}.get(outcome)
         self._studies[arm].tell(number, told, state=_STATES[outcome])
+
+
+def check_ledger(path: Path, study_id: str) -> None:
+    """Refuses a ledger that is torn or not this study's, without changing it.
+
+    Raises:
+        UserError: The file is damaged, or another study's.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=60)
+        try:
+            # Reading comes after SQLite's own recovery from the write-ahead log
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+            found = connection.execute(
+                "SELECT DISTINCT value_json FROM study_user_attributes WHERE key = ?", (_IDENTITY,)
+            ).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"{path} is damaged or no ledger ({error}): put a whole copy of it back, or start in another folder"
+        ) from error
+    if found != [(f'"{study_id}"',)]:
+        raise UserError(
+            f"{path} is not the ledger of study.yaml beside it: put that one back, or start in another folder"
+        )
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:

@@ -11,7 +11,6 @@ from rich.live import Live
 from rich.table import Table
 
 from studies.coordinator import Coordinator, Progress
-from studies.spec import Arm
 from trainables.diagnostics import duration
 
 REFRESH_SECONDS = 1.0
@@ -34,7 +33,7 @@ def seconds_left(coordinator: Coordinator, num_slots: int) -> float | None:
         arm_pace = _mean(p.seconds / p.epoch for p in trials if p.epoch) or pace
         arm_length = _mean(p.epoch for p in trials if p.outcome is not None) or length
         running = sum(max(1.0, arm_length - p.epoch) for p in trials if p.outcome is None)
-        total += arm_pace * (running + arm_length * (coordinator.spec.trials - len(trials)))
+        total += arm_pace * (running + arm_length * (coordinator.allowance - len(trials)))
     return total / max(1, num_slots)
 
 
@@ -49,7 +48,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
         self._coordinator, self._num_slots, self._console = coordinator, num_slots, console
         self._started = time.monotonic()
         self._refreshed = 0.0
-        self._said: set[tuple[Arm, int]] = set()
+        self._said = {key for key, progress in coordinator.trials.items() if progress.outcome is not None}
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         if self._live is not None:
             self._live.start()
@@ -83,16 +82,16 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
             table.add_column(column, justify="right", no_wrap=True)
         for arm in self._coordinator.arms:
             trials = self._coordinator.of_arm(arm)
-            counts = {o: sum(p.outcome == o for p in trials) for o in ("finished", "stopped", "failed", "diverged")}
+            finished, stopped = (sum(p.outcome == o for p in trials) for o in ("finished", "stopped"))
             running = [p for p in trials if p.outcome is None]
             leader = self._coordinator.selection(arm)
             table.add_row(
                 arm.title(self._coordinator.spec),
-                str(counts["finished"]),
-                str(counts["stopped"]),
-                str(counts["failed"] + counts["diverged"]),
+                str(finished),
+                str(stopped),
+                str(len(trials) - finished - stopped - len(running)),
                 " ".join(f"#{p.assignment.number}·{p.epoch}" for p in running) or "–",
-                str(self._coordinator.spec.trials - len(trials)),
+                str(self._coordinator.allowance - len(trials)),
                 f"{leader.best:.3f} #{leader.assignment.number}" if leader else "–",
             )
         return table
@@ -105,7 +104,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
 
     def _line(self, progress: Progress) -> str:
         done = sum(p.outcome is not None for p in self._coordinator.trials.values())
-        total = len(self._coordinator.arms) * self._coordinator.spec.trials
+        total = len(self._coordinator.arms) * self._coordinator.allowance
         left = duration(seconds_left(self._coordinator, self._num_slots))
         best = f"best {progress.best:.3f} in epoch {progress.best_epoch}" if progress.epoch else "no epoch"
         arm = progress.assignment.arm.title(self._coordinator.spec)

@@ -32,11 +32,18 @@ class Slots:
         count: Trials side by side.
         cpus: Cores of each.
         gpus: GPU share of each; 0 trains on the CPU.
+        alone: Cores and GPUs that leave no room for another trial on the same device.
     """
 
     count: int
     cpus: int
     gpus: float
+    alone: tuple[int, float]
+
+    @property
+    def has_company(self) -> bool:
+        """Whether trials share their devices."""
+        return self.alone != (self.cpus, self.gpus)
 
     @property
     def device(self) -> str:
@@ -83,7 +90,8 @@ def plan(spec: StudySpec, nodes: Sequence[Node], tile_px: int) -> Slots:
         raise UserError(f"--gpus-per-trial is {share:g}, but must be a share up to 1 or a whole number of GPUs")
     total = len(spec.arms()) * spec.trials
     if most_gpus == 0 or share == 0:
-        return Slots(count=min(total, sum(n.cpus // needed_cpus for n in nodes)), cpus=needed_cpus, gpus=0.0)
+        count = min(total, sum(n.cpus // needed_cpus for n in nodes))
+        return Slots(count=count, cpus=needed_cpus, gpus=0.0, alone=(most_cpus if count > 1 else needed_cpus, 0.0))
     with_gpus = [n for n in nodes if n.gpus and n.cpus >= needed_cpus]
     if not with_gpus:
         raise UserError(f"--cpus-per-trial is {needed_cpus}, but no machine with a GPU has as many: ask for fewer")
@@ -97,4 +105,5 @@ def plan(spec: StudySpec, nodes: Sequence[Node], tile_px: int) -> Slots:
         for n in with_gpus
     ]
     cpus = min(n.cpus // count for n, count in zip(with_gpus, per_node, strict=True) if count)
-    return Slots(count=min(total, sum(per_node)), cpus=cpus, gpus=share)
+    count = min(total, sum(per_node))
+    return Slots(count=count, cpus=cpus, gpus=share, alone=(cpus, 1.0 if share < 1 and count > 1 else share))

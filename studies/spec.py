@@ -10,10 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from searchspace.spaces import Point
 from studies.profiles import ProfileName
 from trainables.architectures import ARCHITECTURES
+from trainables.command import validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
 from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
+
+
+WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb")
+"""Fields that say where a study runs and logs: they may change when it goes on."""
+
+GROWS = ("trials", "confirm_seeds")
+"""Allowances, which may grow when a study goes on."""
 
 
 class StudySpec(BaseModel):
@@ -29,6 +37,12 @@ class StudySpec(BaseModel):
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
     )
     trials: int = Field(default=32, ge=1, description="allowance: trials of each arm")
+    confirm_seeds: int = Field(
+        default=0,
+        ge=0,
+        description="confirmation: retrain each arm's selected configuration with this many new seeds, then open the "
+        "test tiles once; 0 leaves them sealed",
+    )
     weights: tuple[str, ...] = Field(
         default=("none",),
         min_length=1,
@@ -60,6 +74,25 @@ class StudySpec(BaseModel):
         assert self.tiles is not None, "run_study fills the budgets in"
         return tuple(Arm(architecture, tiles) for architecture in self.architectures for tiles in self.tiles)
 
+    @classmethod
+    def from_flat(cls, settings: dict[str, Any]) -> "StudySpec":
+        """The inverse of `flat`.
+
+        Raises:
+            UserError: A setting is missing, unknown or not allowed.
+        """
+        recipe = {name: value for name, value in settings.items() if name in Recipe.model_fields}
+        study = {name: value for name, value in settings.items() if name not in recipe}
+        return validate(cls, study | {"recipe": validate(Recipe, recipe)})
+
+    def changes(self, frozen: "StudySpec") -> list[str]:
+        """What this spec may not change in a study that began as `frozen`, each as `setting: then → now`."""
+        then, now = frozen.flat(), self.flat()
+        changed = [name for name in now if name not in WHERE and now[name] != then[name]]
+        return [
+            f"{name}: {then[name]} → {now[name]}" for name in changed if name not in GROWS or now[name] < then[name]
+        ]
+
     def flat(self) -> dict[str, Any]:
         """The spec as flags and YAML keys."""
         content = self.model_dump(mode="json")
@@ -69,15 +102,22 @@ class StudySpec(BaseModel):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Arm:
-    """What gets a fair chance: an architecture with a data budget."""
+    """What gets a fair chance: an architecture with a data budget; or the confirmation of what one selected.
+
+    Attributes:
+        architecture: Its name.
+        tiles: The data budget.
+        confirms: Signature of the configuration that is retrained; empty for an arm of the search.
+    """
 
     architecture: str
     tiles: int
+    confirms: str = ""
 
     @property
     def name(self) -> str:
         """As in tables, W&B groups and checkpoint folders."""
-        return f"{self.architecture}-{self.tiles}"
+        return f"{self.architecture}-{self.tiles}{f'-confirmation-{self.confirms[:8]}' if self.confirms else ''}"
 
     def label(self, spec: StudySpec) -> str:
         """The architecture's name for tables; a smaller variant never passes for the real thing."""

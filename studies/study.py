@@ -1,42 +1,55 @@
-"""A whole study: from a spec to a folder with the ledger, W&B logs, the selection and the report."""
+"""A whole study: from a spec to a folder with the ledger, W&B logs, the selection, its confirmation and the report."""
 
-import json
-import platform
+import contextlib
 import time
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
+import sqlalchemy
 from rich.console import Console
 
 from analysis.report import Report, write_report
-from searchspace.spaces import readable, space_for
-from studies import tracking
-from studies.cli import PROVENANCE
+from studies import confirmation, folder, tracking
+from studies.cluster import plan_slots, probe_storage, ray_session
 from studies.coordinator import Coordinator, Progress
-from studies.engine import evaluate_all, plan_slots, ray_session, run_trials
+from studies.engine import evaluate_all, run_trials
 from studies.ledger import Ledger
+from studies.plans import Search
+from studies.prepared import Prepared, check_unchanged, log_config, prepare
 from studies.progress import ProgressDisplay
 from studies.resources import Slots
+from studies.seal import Seal
 from studies.spec import Arm, StudySpec
-from studies.worker import WorkerSettings, trial_folder
-from trainables.architectures import ARCHITECTURES
-from trainables.augment import left_out
-from trainables.checkpoints import BEST, build_model
-from trainables.dataset import decode_train_val, read_dataset
-from trainables.demo import write_demo_tiles
+from studies.watch import Ending, Permit, sigterm_as_ctrl_c
+from studies.worker import Fit, WorkerSettings, trial_folder
+from trainables.checkpoints import BEST
 from trainables.diagnostics import duration
 from trainables.errors import UserError
-from trainables.fit import check
-from trainables.metrics import constant_scores
-from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights, weights_for
+from trainables.fit import fit
 
-DEMO_TILES = Path("runs/demo-tiles")
+HANG_MINUTES = 10.0
 
-LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "albumentations", "wandb")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a study is run this time; nothing of it decides what comes out.
+
+    Attributes:
+        resume: Go on with the study in the folder, if one has begun there.
+        max_hours: Stop cleanly after so long; None for never.
+        hang_minutes: A trial that begins no batch for so long loses its worker.
+        reopen: Why test tiles may be looked at again where an opening left no result; none if empty.
+        checkpoint_seconds: Least time between two checkpoints of a trial; rungs have one anyway.
+        fit: What a trial does.
+    """
+
+    resume: bool = False
+    max_hours: float | None = None
+    hang_minutes: float = HANG_MINUTES
+    reopen: str = ""
+    checkpoint_seconds: float = 60.0
+    fit: Fit = field(default=fit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,183 +58,243 @@ class StudyResult:
 
     Attributes:
         out: Its folder.
-        complete: False when a signal ended it before its allowances were spent; nothing is selected then.
+        ending: What ended it before its allowances were spent; None when it is complete.
         unselected: Arms of which no trial ran its course, with the reason of their last trial.
+        untested: Arms that were to be tested and were not, with the reason.
         report: The tables; None where W&B is disabled or the study is not complete.
     """
 
     out: Path
-    complete: bool
-    unselected: dict[str, str]
-    report: Report | None
+    ending: Ending | None
+    unselected: dict[str, str] = field(default_factory=dict)
+    untested: dict[str, str] = field(default_factory=dict)
+    report: Report | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A spec that was checked against its tiles, with everything that starting it needs."""
+class _Session:
+    """One driver at work on a study."""
 
-    spec: StudySpec
-    tiles: TrainVal
-    digests: dict[str, str]
-    provenance: dict[str, Any]
+    out: Path
+    prepared: Prepared
+    slots: Slots
+    ledger: Ledger
+    log: tracking.Run
+    permit: Permit
+    options: Options
+    console: Console
 
 
-def run_study(spec: StudySpec, *, out: Path, console: Console) -> StudyResult:
-    """Runs a study to its end.
+def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options | None = None) -> StudyResult:
+    """Runs a study to its end, or goes on with one.
 
     Args:
         spec: What to run.
-        out: A folder that does not exist yet or is empty.
+        out: A folder that does not exist yet or is empty; or, to go on, the study's.
         console: Where progress is shown.
+        options: How to run it.
 
     Raises:
-        UserError: The spec, the tiles or the folder do not allow it; nothing is written then.
+        UserError: The spec, the tiles or the folder do not allow it, and nothing is written then; or something that
+            only a person can mend stopped it on its way, and it can go on from there.
     """
-    out = out.resolve()
-    _check_free(out)
-    prepared = _prepare(spec, console)
-    spec, tiles = prepared.spec, prepared.tiles
+    out, options = out.resolve(), options or Options()
     started = time.monotonic()
-    with ray_session(spec.address):
-        slots = plan_slots(spec, max(max(mask.shape) for mask in tiles.train.masks))
-        arms = spec.arms()
-        _make(out)
-        _write_text(out / "study.yaml", _study_yaml(prepared, slots))
-        console.print(
-            f"{out.name}: {len(arms)} arms × {spec.trials} trials of up to {spec.recipe.epochs} epochs; {slots}; "
-            f"judged by {spec.judged_metric}",
-            highlight=False,
-        )
-        ledger = Ledger(out / "optuna.db", {arm.name: arm.label(spec) for arm in arms})
-        coordinator = Coordinator(spec, ledger, prepared.digests)
-        log = tracking.Run(out, spec.wandb, name=out.name, job_type="study", config=_log_config(prepared, out.name))
-        display = ProgressDisplay(coordinator, slots.count, console)
-        settings = WorkerSettings(
-            out=out,
-            study=out.name,
-            profile=spec.profile,
-            wandb=spec.wandb,
-            num_threads=slots.cpus,
-            overlays_every=spec.overlays_every,
-            device=slots.device,
+    resume = options.resume and folder.begun(out)
+    if not resume:
+        folder.check_free(out)
+    if options.resume and not resume:
+        console.print(f"{out} holds no study yet: starting it", highlight=False)
+    prepared = prepare(spec, console)
+    provenance = folder.provenance(prepared.facts)
+    if resume:
+        provenance = check_unchanged(prepared, out, console)
+    with (
+        sigterm_as_ctrl_c(),
+        folder.claimed(out, resume=resume),
+        ray_session(spec.address),
+        _people_s_words(out),
+    ):
+        sealed = None
+        if prepared.spec.confirm_seeds:
+            sealed = Seal(prepared.dataset, out=out, study=out.name, study_id=provenance["study_id"])
+            for note in sealed.check(reopen=options.reopen):
+                console.print(f"Note: {note}", highlight=False)
+        slots = plan_slots(prepared.spec, max(max(mask.shape) for mask in prepared.tiles.train.masks))
+        if spec.address is not None:
+            probe_storage(out)
+        if resume and not (out / folder.LEDGER).exists():
+            raise UserError(f"{out / folder.LEDGER} is gone, but holds what was done: put it back, or start elsewhere")
+        ledger = Ledger(
+            out / folder.LEDGER,
+            {arm.name: arm.label(prepared.spec) for arm in prepared.spec.arms()},
+            study_id=provenance["study_id"],
         )
         try:
-            complete = run_trials(
-                coordinator,
-                tiles,
-                settings,
-                slots,
-                on_end=lambda progress: tracking.log_trial(log, progress),
-                callbacks=[display],
+            coordinator = Coordinator(prepared.spec, ledger, Search(prepared.spec, prepared.digests))
+            versions = dict(prepared.facts["versions"])
+            folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
+            console.print(_first_line(out, coordinator, slots, resume=resume), highlight=False)
+            log = tracking.Run(
+                out, prepared.spec.wandb, name=out.name, job_type="study", config=log_config(prepared, out.name)
             )
-            display.close()
-            for progress in coordinator.trials.values():
-                if progress.outcome is None:
-                    tracking.log_trial(log, progress)
-            selected = {arm: best for arm in arms if (best := coordinator.selection(arm)) is not None}
-            if complete:
-                console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
-                failures = _finish_selection(selected, prepared, out, slots, log)
-                for arm_name, reason in failures.items():
-                    console.print(f"{arm_name}: its selected model could not be validated: {reason}", highlight=False)
+            seconds = None if options.max_hours is None else 3600 * options.max_hours - (time.monotonic() - started)
+            permit = Permit(out, seconds)
+            try:
+                session = _Session(
+                    out=out,
+                    prepared=prepared,
+                    slots=slots,
+                    ledger=ledger,
+                    log=log,
+                    permit=permit,
+                    options=options,
+                    console=console,
+                )
+                result = _run(session, coordinator, sealed)
+            finally:
+                permit.close()
+                log.finish()
+                tracking.complete_files()
         finally:
-            display.close()
-            log.finish()
-            tracking.complete_files()
             ledger.close()
+        if permit.ending == "user error":
+            raise UserError(f"{permit.reason}; what was done is kept, --resume goes on")
     console.print(f"done in {duration(time.monotonic() - started)}", highlight=False)
-    unselected = {
-        arm.name: coordinator.of_arm(arm)[-1].reason if coordinator.of_arm(arm) else "no trial started"
-        for arm in arms
-        if arm not in selected
-    }
-    report = write_report(out) if complete and spec.wandb != "disabled" else None
-    return StudyResult(out=out, complete=complete, unselected=unselected, report=report)
-
-
-def _prepare(spec: StudySpec, console: Console) -> _Prepared:
-    """Checks all that can be checked before anything starts, cheapest first."""
-    for name in ("architectures", "tiles"):
-        values = getattr(spec, name) or ()
-        if len(set(values)) < len(values):
-            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
-    spec, digests = _find_weights(spec)
-    if spec.wandb == "online":
-        tracking.check_online()
-    if spec.data is None:
-        console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
-    root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
-    dataset = read_dataset(root)
-    if spec.tiles is None:
-        spec = spec.model_copy(update={"tiles": (len(dataset.train.tiles),)})
-    tiles = decode_train_val(dataset)
-    for arm in spec.arms():
-        config = arm.config(spec, 0, {"lr": 1e-3}, digests)
-        check(config, tiles)
-        if config.weights != "none":
-            build_model(config, tiles.info, [0.0] * len(tiles.info.bands), [1.0] * len(tiles.info.bands))
-    if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
-        names = ", ".join(left_out("EXTREME"))
-        console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
-    provenance = {
-        "tiles_digest": tiles.digest(),
-        "num_train_tiles": len(tiles.train),
-        "num_val_tiles": len(tiles.val),
-        "weights_digests": digests,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-    }
-    return _Prepared(spec=spec, tiles=tiles, digests=digests, provenance=provenance)
-
-
-def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
-    """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
-    known = {row.encoder for row in ARCHITECTURES.values() if row.encoder}
-    for choice in spec.weights:
-        if (encoder := encoder_of(choice)) and encoder not in known:
-            raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
-    taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
-    for path in {choice for choice in spec.weights if encoder_of(choice) is None} - set(KEYWORDS):
-        if path not in taken.values():
-            names = ", ".join(spec.architectures)
-            raise UserError(f"--weights {path} is taken by none of the architectures ({names}): leave it out")
-        if len(takers := sorted(encoder for encoder, weights in taken.items() if weights == path)) > 1:
-            raise UserError(
-                f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"
-            )
-    for choice in spec.weights:
-        if (encoder := encoder_of(choice)) and encoder not in taken:
-            fetch_weights(
-                weights_for(spec.weights, encoder), encoder
-            )  # nobody needs it, but a slip is told all the same
-    files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
-    absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
-    found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
-    return (
-        spec.model_copy(update={"weights": found}),
-        {encoder: digest(path) for encoder, path in files.items() if path is not None},
+    if log.trouble:
+        console.print(f"W&B: {log.trouble}", highlight=False)
+    report = write_report(out) if result.ending is None and prepared.spec.wandb != "disabled" else None
+    return StudyResult(
+        out=out, ending=result.ending, unselected=result.unselected, untested=result.untested, report=report
     )
 
 
-def _finish_selection(
-    selected: dict[Arm, Progress], prepared: _Prepared, out: Path, slots: Slots, log: tracking.Run
-) -> dict[str, str]:
+def _run(session: _Session, coordinator: Coordinator, sealed: Seal | None) -> StudyResult:
+    """The search, the selection, and the confirmation where one is asked for."""
+    out, permit, console = session.out, session.permit, session.console
+    if not _run_stage(session, coordinator, "trial"):
+        return StudyResult(out=out, ending=permit.ending)
+    selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
+    console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
+    failures = _finish_selection(selected, session)
+    for arm_name, reason in failures.items():
+        console.print(f"{arm_name}: its selected model could not be validated: {reason}", highlight=False)
+    untested: dict[str, str] = {}
+    if sealed is not None and selected:
+        confirmed, arms = confirmation.plan_confirmation(session.prepared.spec, session.ledger, selected)
+        console.print(
+            f"confirming {len(arms)} configurations with {confirmed.allowance} new seeds each", highlight=False
+        )
+        if _run_stage(session, confirmed, "confirmation"):
+            untested = confirmation.open_test_tiles(
+                confirmed,
+                arms,
+                session.prepared.tiles,
+                sealed,
+                out=out,
+                slots=session.slots,
+                permit=permit,
+                reopen=session.options.reopen,
+                log=session.log,
+                console=console,
+            )
+        if permit.ending is not None:
+            return StudyResult(out=out, ending=permit.ending)
+    unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
+    return StudyResult(out=out, ending=None, unselected=unselected, untested=untested)
+
+
+def _run_stage(session: _Session, coordinator: Coordinator, job_type: str) -> bool:
+    """Runs a stage's trials, logging each that ended, also those of earlier drivers; whether it is complete."""
+    spec, options = session.prepared.spec, session.options
+    is_search = job_type == "trial"
+    settings = WorkerSettings(
+        out=session.out,
+        study=session.out.name,
+        profile=spec.profile,
+        wandb=spec.wandb,
+        num_threads=session.slots.cpus,
+        overlays_every=spec.overlays_every,
+        device=session.slots.device,
+        permit=session.permit.path,
+        job_type=job_type,
+        checkpoint_seconds=options.checkpoint_seconds,
+        fit=options.fit,
+    )
+
+    def log(progress: Progress) -> None:
+        if is_search:
+            tracking.log_trial(session.log, progress)
+
+    for progress in coordinator.trials.values():
+        if progress.outcome is not None:  # so that the newest run of a study is whole
+            log(progress)
+    display = ProgressDisplay(coordinator, session.slots.count, session.console)
+    try:
+        complete = run_trials(
+            coordinator,
+            session.prepared.tiles,
+            settings,
+            session.slots,
+            permit=session.permit,
+            hang_seconds=60 * options.hang_minutes,
+            on_end=log,
+            callbacks=[display],
+        )
+    finally:
+        display.close()
+    for progress in coordinator.trials.values():
+        if progress.outcome is None:
+            log(progress)
+    return complete
+
+
+@contextlib.contextmanager
+def _people_s_words(out: Path) -> Iterator[None]:
+    """Says a full or failing disk in one line; what was done until then is kept."""
+    try:
+        yield
+    except (sqlalchemy.exc.OperationalError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise UserError(
+            f"{out} cannot be written or read ({cause}): make room or mend the disk, then go on with --resume"
+        ) from error
+
+
+def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, resume: bool) -> str:
+    spec, known = coordinator.spec, coordinator.trials.values()
+    line = (
+        f"{out.name}: {len(coordinator.arms)} arms × {spec.trials} trials of up to {spec.recipe.epochs} epochs; "
+        f"{slots}; judged by {spec.judged_metric}"
+    )
+    if resume:
+        ended = sum(progress.outcome is not None for progress in known)
+        line += f"\ngoing on: {ended} trials ended, {len(known) - ended} were interrupted"
+    return line
+
+
+def _finish_selection(selected: dict[Arm, Progress], session: _Session) -> dict[str, str]:
     """Validates the selected checkpoints on whole tiles, logs them and writes selection.json; arms that failed."""
-    results = evaluate_all(selected, prepared.tiles, out, slots)
+    prepared, out = session.prepared, session.out
+    numbers = {arm: [progress.assignment.number] for arm, progress in selected.items()}
+    results = evaluate_all(numbers, prepared.tiles.val, prepared.tiles.info, out, session.slots)
     content = {}
     for arm, progress in selected.items():
-        result, config = results[arm], progress.assignment.config
+        number, config = progress.assignment.number, progress.assignment.config
+        result = results[arm, number]
         row = {
-            "number": progress.assignment.number,
+            "number": number,
             "signature": config.signature(),
             "judged": progress.best,
-            "val_iou": result.get("val_iou"),
-            "val_f1": result.get("val_f1"),
+            "val_iou": result.get("iou"),
+            "val_f1": result.get("f1"),
             "best_epoch": progress.best_epoch,
         }
-        log.log({f"selection/{key}": value for key, value in ({"arm": arm.name} | row).items() if value is not None})
+        known = {key: value for key, value in ({"arm": arm.name} | row).items() if value is not None}
+        session.log.log({f"selection/{key}": value for key, value in known.items()})
         if "error" not in result:
-            log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
-        checkpoint = (trial_folder(out, arm.name, progress.assignment.number) / BEST).relative_to(out)
+            session.log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
+        checkpoint = (trial_folder(out, arm.name, number) / BEST).relative_to(out)
         content[arm.name] = row | {
             "architecture_label": arm.label(prepared.spec),
             "judged_metric": prepared.spec.judged_metric,
@@ -229,66 +302,5 @@ def _finish_selection(
             "checkpoint": str(checkpoint),
             "config": config.model_dump(mode="json"),
         }
-    _write_text(out / "selection.json", json.dumps(content, indent=2) + "\n")
-    return {arm.name: result["error"] for arm, result in results.items() if "error" in result}
-
-
-def _check_free(out: Path) -> None:
-    try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be read ({error.strerror}): choose another folder") from error
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
-
-
-def _study_yaml(prepared: _Prepared, slots: Slots) -> str:
-    settings = yaml.safe_dump(prepared.spec.flat(), sort_keys=False)
-    provenance = yaml.safe_dump({PROVENANCE: prepared.provenance | {"slots": str(slots)}}, sort_keys=False)
-    return f"# What this study ran. Run it again with --config THIS_FILE --out OTHER_FOLDER.\n{settings}{provenance}"
-
-
-def _log_config(prepared: _Prepared, name: str) -> dict[str, Any]:
-    spec, tiles = prepared.spec, prepared.tiles
-    num_classes, center = len(tiles.info.classes), spec.recipe.val_center_px
-    label, trivial = constant_scores(tiles.val.masks, num_classes)
-    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
-    arms = [
-        {
-            "arm": arm.name,
-            "architecture": arm.architecture,
-            "architecture_label": arm.label(spec),
-            "tiles": arm.tiles,
-            "trials": spec.trials,
-            "space": {key: readable(value) for key, value in space_for(arm.architecture).items()},
-        }
-        for arm in spec.arms()
-    ]
-    return {
-        "study": name,
-        "spec": spec.flat(),
-        "profile": spec.profile,
-        "seed": spec.seed,
-        "judged_metric": spec.judged_metric,
-        "arms": arms,
-        "trivial": {
-            "class": tiles.info.classes[label],
-            "iou": trivial.iou,
-            "f1": trivial.f1,
-            "judged": judged.iou,
-        },
-        "val_tiles": list(tiles.val.ids),
-        **prepared.provenance,
-    }
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    folder.write_json(out / "selection.json", content)
+    return {arm.name: result["error"] for (arm, _), result in results.items() if "error" in result}

@@ -2,21 +2,30 @@
 
 Runs of one study share its folder (offline, the default) or project (online). A trial's run is in the group
 `<study>/<arm>`; the study's run holds the spec, the ranges, every ended trial's state and cost, and the selection.
+Nothing here stops or slows a study because of W&B: every call has a time limit, and what fails is given up.
 """
 
+import contextlib
+import functools
+import logging
 import os
+import shutil
 import socket
+import threading
+import time
 import urllib.request
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 import wandb
 from numpy.typing import NDArray
 
+from analysis.wandb_logs import read_run
 from studies.coordinator import Progress
 from studies.spec import WandbMode
 from trainables.errors import UserError
@@ -25,6 +34,20 @@ from trainables.records import EpochRecord
 PROJECT = "fewtile"
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+
+INIT_TIMEOUT_SECONDS = 10.0
+"""For the server to answer when a run starts; then the run is offline."""
+
+RETRY_SECONDS = 300.0
+"""Before a process asks a server again that did not answer."""
+
+FINISH_TIMEOUT_SECONDS = 30.0
+"""For the last uploads of a run; `wandb sync` can do the rest later."""
+
+CALL_TIMEOUT_SECONDS = 30.0
+"""For W&B's own process to start, to take a row or a few pictures, or to end: it takes milliseconds."""
+
+_T = TypeVar("_T")
 
 
 def check_online() -> None:
@@ -49,57 +72,83 @@ def check_online() -> None:
 
 
 class Run:
-    """One W&B run, or nothing at all where W&B is disabled."""
+    """One W&B run, or nothing at all where W&B is disabled. It never raises because of W&B, nor waits for it for long.
+
+    Attributes:
+        is_offline_fallback: Whether it should be online and is offline, because the server did not let it start.
+        trouble: Why its log is not complete, as a sentence; empty as long as nothing is known to be wrong. The file of
+            a run is known to be whole only after `complete_files`.
+    """
 
     def __init__(
         self, out: Path, mode: WandbMode, *, name: str, job_type: str, config: dict[str, Any], group: str | None = None
     ):
+        self._name = name
         self._run: wandb.Run | None = None
+        self.is_offline_fallback, self.trouble = False, ""
         if mode == "disabled":
             return
-        os.environ.setdefault("WANDB_SILENT", "true")
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            dir=str(out),
-            mode=mode,
-            name=name,
-            group=group,
-            job_type=job_type,
-            id=uuid.uuid4().hex[:12],
-            config=config,
-            reinit="finish_previous",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_git=True,
-                disable_code=True,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_transaction_log_flush_interval=1,  # seconds that a killed process can lose
-            ),
-        )
+        about = {"name": name, "group": group, "job_type": job_type}
+        try:
+            self._run, self.is_offline_fallback = _start(out, mode, config, about)
+        except Exception as error:
+            self.trouble = f"W&B could not start {name}, so nothing of it is logged: {_words(error)}."
 
     def log(self, row: dict[str, Any]) -> None:
         """Adds a row to the run's history."""
-        if self._run is not None:
-            self._run.log(row)
+        self._try(lambda run: run.log(row))
 
     def log_pictures(self, key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
         """Adds (H, W, 3) uint8 RGB pictures under one key."""
-        if self._run is not None:
-            images = [wandb.Image(p, caption=c) for p, c in zip(pictures, captions, strict=True)]
-            self._run.log({key: images})
+        pairs = list(zip(pictures, captions, strict=True))
+        self._try(lambda run: run.log({key: [wandb.Image(picture, caption=caption) for picture, caption in pairs]}))
 
     def finish(self) -> None:
         """Completes the run's files, soon: see `complete_files`."""
-        if self._run is not None:
-            self._run.finish()
-            self._run = None
+        global _offline_until
+        run, self._run = self._run, None
+        if run is None:
+            return
+        _finished.append((self, Path(run.settings.sync_file)))
+        try:
+            _bounded(run.finish, FINISH_TIMEOUT_SECONDS + CALL_TIMEOUT_SECONDS)
+        except Exception as error:
+            if run.offline or not isinstance(error, TimeoutError):
+                self._give_up(error)
+            else:  # the server is gone; the file is whole all the same
+                _offline_until = time.monotonic() + RETRY_SECONDS
+                folder = Path(run.settings.sync_dir)
+                self.trouble = f"W&B could not upload all of {self._name} in time: run `wandb sync {folder}` later."
+
+    def _try(self, action: Callable[[wandb.Run], None]) -> None:
+        if self._run is None:
+            return
+        try:
+            _bounded(functools.partial(action, self._run), CALL_TIMEOUT_SECONDS)
+        except Exception as error:
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+                self.trouble = f"W&B could not write a picture of {self._name}: {_words(error)}."  # but rows it may
+            else:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        self.trouble = f"W&B stopped logging {self._name}, whose file is read as far as it goes: {_words(error)}."
+        _stop_service()
 
 
 def complete_files() -> None:
     """Waits until the files of all finished runs are whole: `finish` alone returns some milliseconds before that."""
-    wandb.teardown()
+    _stop_service()
+    for run, path in _finished:
+        notes: list[str] = []
+        try:
+            logged = read_run(path, notes)
+        except OSError as error:
+            logged, notes = None, [f"{_words(error)}."]
+        if not run.trouble and (logged is None or not logged.ended):  # on a full disk W&B itself says nothing
+            run.trouble = f"The log of {run._name} has no end: {' '.join(notes) or 'was the disk full?'}"
+    _finished.clear()
 
 
 def log_epoch(run: Run, record: EpochRecord) -> None:
@@ -111,13 +160,14 @@ def log_epoch(run: Run, record: EpochRecord) -> None:
             "epoch_seconds": record.seconds,
             "step_seconds": record.step_seconds,
             "peak_memory_gib": record.peak_memory_gib,
+            "micro_batch_size": record.micro_batch_size,
             **record.metrics,
         }
     )
 
 
 def log_trial(run: Run, progress: Progress) -> None:
-    """Logs to the study's run how a trial ended and what it cost."""
+    """Logs to the study's run how a trial ended and what it cost; a later row of the same trial stands for it."""
     row: dict[str, Any] = {
         "arm": progress.assignment.arm.name,
         "number": progress.assignment.number,
@@ -125,7 +175,116 @@ def log_trial(run: Run, progress: Progress) -> None:
         "reason": progress.reason,
         "epochs": progress.epoch,
         "seconds": progress.seconds,
+        "micro_batch_size": progress.micro_batch_size,
+        "lost_epochs": progress.lost_epochs,
+        "lost_seconds": progress.lost_seconds,
     }
     if progress.epoch:
         row |= {"judged": progress.best, "best_epoch": progress.best_epoch}
-    run.log({f"trial/{key}": value for key, value in row.items()})
+    _log_under("trial", run, row)
+
+
+def log_confirmation(run: Run, row: dict[str, Any]) -> None:
+    """Logs to the study's run what a selected configuration came to with one new seed.
+
+    Args:
+        run: The study's.
+        row: `arm`, `number` (of the seed, from 0), `init_seed`, `draw_seed`, `signature`, `state`, `val_iou`,
+            `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `best_epoch` (from 1), `micro_batch_size` (0
+            for none) and `attempt`; what is None is left out. A later row of the same arm and number stands for it.
+    """
+    _log_under("confirmation", run, row)
+
+
+def log_opening(run: Run, row: dict[str, Any]) -> None:
+    """Logs to the study's run that the test tiles were opened, or that an earlier result was used instead.
+
+    Args:
+        run: The study's.
+        row: `arm`, `attempt`, `event` ("opened", "reopened", "result", or "recorded" where an earlier result was
+            used), `at`, `why` (for a reopening), `tiles_digest`, `num_attempts` and `num_studies` (that ever opened
+            these test tiles, so far); what is None is left out.
+    """
+    _log_under("opening", run, row)
+
+
+_offline_until = 0.0  # on the monotonic clock: a process waits once for a server that does not answer, not per trial
+_finished: list[tuple[Run, Path]] = []  # whose files may not be whole yet
+
+
+def _log_under(prefix: str, run: Run, row: dict[str, Any]) -> None:
+    run.log({f"{prefix}/{key}": value for key, value in row.items() if value is not None})
+
+
+def _start(out: Path, mode: WandbMode, config: dict[str, Any], about: dict[str, Any]) -> tuple[wandb.Run, bool]:
+    """Starts a run, and tells whether it is offline in spite of `mode`."""
+    global _offline_until
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.pop("WANDB_SERVICE", None)  # of a parent process; each process has its own, and none dies with another's
+    logging.raiseExceptions = False  # or W&B's own log fills the terminal with tracebacks when the disk is full
+    # Twice each: it takes a failed start to find out that W&B's own process was killed
+    modes: list[WandbMode] = ["online", "online"] if mode == "online" and time.monotonic() >= _offline_until else []
+    modes += ["offline", "offline"]
+    while True:
+        now, run_id = modes.pop(0), uuid.uuid4().hex[:12]
+        is_fallback = now != mode
+        told = {"wandb_mode": "offline, since the server could not be reached"} if is_fallback else {}
+        start = functools.partial(
+            wandb.init,
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            dir=str(out),
+            mode=now,
+            id=run_id,
+            config=config | told,
+            reinit="finish_previous",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_disable_viewer=True,  # it would wait for the server on its own account
+                x_transaction_log_flush_interval=1,  # seconds that a killed process can lose
+                init_timeout=INIT_TIMEOUT_SECONDS,
+                finish_timeout=FINISH_TIMEOUT_SECONDS,
+                finish_timeout_raises=True,
+            ),
+            **about,
+        )
+        try:
+            return _bounded(start, INIT_TIMEOUT_SECONDS + CALL_TIMEOUT_SECONDS), is_fallback
+        except Exception as error:
+            _stop_service()
+            for folder in (out / "wandb").glob(f"*run-*-{run_id}"):  # it would be read as a run with nothing in it
+                shutil.rmtree(folder, ignore_errors=True)
+            if now == "online" and (isinstance(error, wandb.Error | TimeoutError) or "online" not in modes):
+                _offline_until = time.monotonic() + RETRY_SECONDS
+                modes = ["offline", "offline"]
+            if not modes:
+                raise
+
+
+def _stop_service() -> None:
+    """Ends W&B's own process, or leaves it alone where it does not answer; the next run starts a new one."""
+    with contextlib.suppress(Exception):  # where it was killed, there is no connection left to close
+        _bounded(wandb.teardown, CALL_TIMEOUT_SECONDS)
+    os.environ.pop("WANDB_SERVICE", None)
+
+
+def _bounded(call: Callable[[], _T], seconds: float) -> _T:
+    """Returns what a call returns or raises, or raises TimeoutError and leaves it to a thread that nobody waits for."""
+    outcome: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # W&B calls sys.exit where its own process was killed
+            outcome.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    threading.Thread(target=run, name="wandb-call", daemon=True).start()
+    return outcome.result(timeout=seconds)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".: ")

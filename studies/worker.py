@@ -1,10 +1,12 @@
 """A trial inside a Ray worker: the fit loop's generator behind Tune's class API, with its W&B run."""
 
+import json
 import os
 import platform
+import time
 import traceback
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,23 @@ from ray import tune
 
 from studies import tracking
 from studies.spec import WandbMode
-from trainables.checkpoints import BEST, NEWEST, load_model
+from trainables.checkpoints import BEST, NEWEST, load, load_model, newest_valid
 from trainables.config import TrialConfig
+from trainables.errors import UserError
 from trainables.fit import fit
 from trainables.predict import evaluate, side_by_side
-from trainables.records import DivergedError, EpochRecord
-from trainables.tiles import TrainVal
+from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
+from trainables.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.training import autocast
 
 MAX_PICTURES = 4
 """Val tiles in a trial's pictures, so that a study's logs stay small; the selected models show all of them."""
+
+BEAT_SECONDS = 5.0
+"""Least time between two signs of life."""
+
+Fit = Callable[..., Iterator[EpochRecord]]
+"""`trainables.fit.fit`, or a generator function with its arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,11 @@ class WorkerSettings:
         num_threads: CPU cores of one trial.
         overlays_every: Epochs between a trial's pictures.
         device: `cpu` or `cuda`.
+        permit: While this file is there, trials go on; without it they end before their next batch. Each driver has
+            its own, so that what a killed driver left behind ends itself.
+        job_type: What the trials' W&B runs are called.
+        checkpoint_seconds: See `fit`.
+        fit: What a trial does.
     """
 
     out: Path
@@ -47,11 +61,15 @@ class WorkerSettings:
     num_threads: int
     overlays_every: int
     device: str
+    permit: Path
+    job_type: str = "trial"
+    checkpoint_seconds: float = 60.0
+    fit: Fit = field(default=fit)
 
 
-def stop_file(out: Path) -> Path:
-    """While this file is there, trials end before their next batch."""
-    return out / ".stop"
+def beat_file(out: Path, arm: str, number: int) -> Path:
+    """Touched by a trial's worker at the start of a batch or val tile."""
+    return trial_folder(out, arm, number) / "beat"
 
 
 def trial_folder(out: Path, arm: str, number: int) -> Path:
@@ -69,27 +87,39 @@ def use_threads(num_threads: int) -> None:
 class Trial(tune.Trainable):  # type: ignore[misc]
     """Runs one trial after another in one process: `step` is the generator's next epoch, `reset_config` opens the next.
 
-    Results have `epoch`, `best`, `best_epoch`, `ended` and `seconds`; or `error` (`diverged` or `failed`) with
-    `reason` and `details`; or `interrupted`.
+    A trial goes on from its newest whole checkpoint. Results have `epoch`, `best`, `best_epoch`, `ended`, `seconds` and
+    `is_replayed` (the record comes from the checkpoint); or `error` (`diverged`, `out of memory`, `user error` or
+    `failed`) with `reason` and `details`; or `interrupted`.
     """
 
     def setup(self, config: dict[str, Any], tiles: TrainVal, settings: WorkerSettings) -> None:
-        """Opens the first trial; `tiles` are read zero-copy from Ray's object store."""
+        """Takes the first trial; `tiles` are read zero-copy from Ray's object store."""
         self._tiles, self._settings = tiles, settings
         use_threads(settings.num_threads)
-        self._try_to_open(config)
+        self._take(config)
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
+        """One epoch; the first opens the trial, so that one that hangs while it opens is noticed like others."""
         try:
-            if self._opening_error is not None:
-                raise self._opening_error
-            record = next(self._epochs)
-            self._log(record)
+            if not self._is_open:
+                self._open()
+            record = next(self._replayed, None)
+            is_replayed = record is not None
+            if record is None:
+                record = next(self._epochs)
+                self._log(record)
         except StopIteration:
+            if self._settings.permit.exists():
+                return {"error": "failed", "reason": "the trial ended without saying why", "details": ""}
             return {"interrupted": True, "done": True}
         except DivergedError as error:
             return {"error": "diverged", "reason": str(error), "details": ""}
+        except OutOfMemoryError as error:
+            return {"error": "out of memory", "reason": str(error), "details": ""}
+        except UserError as error:
+            return {"error": "user error", "reason": str(error), "details": ""}
+        except torch.AcceleratorError:  # this process cannot use its device any more: the trial needs another one
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             return {"error": "failed", "reason": reason, "details": traceback.format_exc()}
@@ -99,12 +129,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             "best_epoch": record.best_epoch,
             "ended": record.ended,
             "seconds": record.seconds,
+            "is_replayed": is_replayed,
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Closes the trial that ended and opens the next, in the same warm process."""
+        """Closes the trial that ended and takes the next, in the same warm process."""
         self._close()
-        self._try_to_open(new_config)
+        self._take(new_config)
         return True
 
     def cleanup(self) -> None:
@@ -112,43 +143,61 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._close()
         tracking.complete_files()
 
-    def _try_to_open(self, config: dict[str, Any]) -> None:
-        """Opens a trial; what goes wrong is the result of its first step, with its reason."""
+    def _take(self, job: dict[str, Any]) -> None:
+        self._job, self._is_open = job, False
         self._run: tracking.Run | None = None
         self._epochs: Iterator[EpochRecord] = iter(())
-        self._opening_error: Exception | None = None
+        self._replayed: Iterator[EpochRecord] = iter(())
         self._unshown: EpochRecord | None = None
-        try:
-            self._open(config)
-        except Exception as error:
-            self._opening_error = error
 
-    def _open(self, config: dict[str, Any]) -> None:
-        settings, arm, number = self._settings, config["arm"], config["number"]
-        self._folder = trial_folder(settings.out, arm, number)
-        trial_config = TrialConfig.model_validate_json(config["config"])
+    def _open(self) -> None:
+        self._is_open = True
+        settings, job = self._settings, self._job
+        arm, number = job["arm"], job["number"]
+        self._beat = beat_file(settings.out, arm, number)
+        self._beat_at = 0.0
+        self._may_not_go_on()
+        folder = trial_folder(settings.out, arm, number)
+        config = TrialConfig.model_validate_json(job["config"])
         val = self._tiles.val
-        center = trial_config.recipe.val_center_px
+        center = config.recipe.val_center_px
         self._val = val if center is None else val.center_windows(center)
-        title = trial_config.label.replace(trial_config.architecture, arm, 1)  # no random encoder without saying so
+        resume = newest_valid(folder, config)
+        records = [] if resume is None else [EpochRecord(**r) for r in json.loads(load(resume, NEWEST)["records"])]
+        title = config.label.replace(config.architecture, arm, 1)  # no random encoder without saying so
         self._run = tracking.Run(
             settings.out,
             settings.wandb,
             name=f"{title}/{number}",
             group=f"{settings.study}/{title}",
-            job_type="trial",
-            config=_wandb_config(settings, arm, number, trial_config),
+            job_type=settings.job_type,
+            config=_wandb_config(settings, job, config, resumed_after=len(records)),
         )
-        stop = stop_file(settings.out)
-        self._epochs = fit(
-            trial_config,
+        for record in records:  # so that the newest run of a trial is whole
+            tracking.log_epoch(self._run, record)
+        self._replayed = iter([record for record in records if record.epoch > job["epoch"]])
+        self._epochs = settings.fit(
+            config,
             self._tiles,
-            checkpoints=self._folder,
+            checkpoints=folder,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            checkpoint_epochs={1, *job["rungs"]},  # with one from the start, a repeated epoch spoils no best.pt
+            resume=resume,
             device=settings.device,
             num_threads=settings.num_threads if settings.device == "cuda" else 0,
             predictions_every=1,  # whoever stops the trial does so after its record: pictures of any may be the last
-            should_stop=stop.exists,
+            micro_batch_size=job["micro_batch_size"] or None,
+            should_stop=self._may_not_go_on,
         )
+
+    def _may_not_go_on(self) -> bool:
+        """Asked before each batch and val tile: also a sign of life."""
+        now = time.monotonic()
+        if now - self._beat_at >= BEAT_SECONDS:
+            self._beat_at = now
+            self._beat.parent.mkdir(parents=True, exist_ok=True)
+            self._beat.touch()
+        return not self._settings.permit.exists()
 
     def _close(self) -> None:
         if isinstance(self._epochs, Generator):
@@ -157,7 +206,6 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             if self._unshown is not None:
                 self._show(self._unshown)
             self._run.finish()
-        (self._folder / NEWEST).unlink(missing_ok=True)
 
     def _log(self, record: EpochRecord) -> None:
         """Logs an epoch; its pictures every so often, and at the end, which may be when the trial is closed."""
@@ -178,34 +226,45 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._unshown = None
 
 
-def evaluate_selected(folder: Path, tiles: TrainVal, num_threads: int, device: str) -> dict[str, Any]:
-    """Scores a trial's best checkpoint on whole val tiles; `pictures` are (H, W', 3) uint8, one per tile."""
+def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: int, device: str) -> dict[str, Any]:
+    """Scores a trial's best checkpoint on whole tiles.
+
+    Returns:
+        `iou`, `f1`, `tile_iou` (by id), `epoch` (that the checkpoint is from), `predictions` ((H, W) uint8 class
+        indices) and `pictures` ((H, W', 3) uint8), one per tile.
+    """
     use_threads(num_threads)
     trained = load_model(folder / BEST)
     target = torch.device(device)
     with autocast(trained.config, target):  # as it was judged
         result = evaluate(
             trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
-            tiles.val,
-            tiles.info,
+            tiles,
+            info,
             stride=trained.stride,
             bce_weight=trained.config.bce_weight,
             device=target,
         )
-    predicted = zip(tiles.val.images, tiles.val.masks, result.predictions, strict=True)
+    predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
     return {
-        "val_iou": result.scores.iou,
-        "val_f1": result.scores.f1,
-        "tile_iou": dict(zip(tiles.val.ids, result.scores.tile_iou, strict=True)),
-        "pictures": [side_by_side(image, mask, prediction, tiles.info) for image, mask, prediction in predicted],
+        "iou": result.scores.iou,
+        "f1": result.scores.f1,
+        "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
+        "epoch": trained.epoch,
+        "predictions": result.predictions,
+        "pictures": [side_by_side(image, mask, prediction, info) for image, mask, prediction in predicted],
     }
 
 
-def _wandb_config(settings: WorkerSettings, arm: str, number: int, config: TrialConfig) -> dict[str, Any]:
+def _wandb_config(
+    settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, *, resumed_after: int
+) -> dict[str, Any]:
     return {
         "study": settings.study,
-        "arm": arm,
-        "trial": number,
+        "arm": job["arm"],
+        "trial": job["number"],
+        "resumed_after": resumed_after,
+        "micro_batch_size": job["micro_batch_size"],
         "architecture": config.architecture,
         "architecture_label": config.label,
         "tiles": config.tiles,

@@ -36,6 +36,8 @@ class FakeStudy:
             for architecture, label in LABELS.items()
         ]
         self.ended: list[dict[str, Any]] = []
+        self.confirmed: list[dict[str, Any]] = []
+        self.opened: list[dict[str, Any]] = []
 
     def run(self, **kwargs: Any) -> Any:
         settings = wandb.Settings(
@@ -86,16 +88,32 @@ class FakeStudy:
         return Path(run.settings.sync_file)
 
     def trial(
-        self, arm: str, number: int, values: list[float], state: str = "finished", reason: str = "", **hyper: Any
+        self,
+        arm: str,
+        number: int,
+        values: list[float],
+        state: str = "finished",
+        reason: str = "",
+        cost: dict[str, Any] | None = None,
+        **hyper: Any,
     ):
-        """Logs a trial and remembers its end for `end`; it took 10 seconds an epoch."""
+        """Logs a trial and remembers its end for `end`; it took 10 seconds an epoch, and `cost` is logged as well."""
         path = self.segment(arm, number, values, **hyper)
         row = {"arm": arm, "number": number, "state": state, "reason": reason, "epochs": len(values)}
-        row["seconds"] = 10.0 * len(values)
-        if state != "failed":
+        row |= {"seconds": 10.0 * len(values)} | (cost or {})
+        if values and state != "failed":
             row |= {"judged": max(values), "best_epoch": values.index(max(values)) + 1}
         self.ended.append(row)
         return path
+
+    def confirm(self, arm: str, number: int, state: str = "finished", **scores: float) -> None:
+        """Remembers for `end` what a selected configuration came to with a new seed."""
+        row = {"arm": arm, "number": number, "init_seed": 100 + number, "draw_seed": 200 + number, "state": state}
+        self.confirmed.append(row | {"signature": f"new-{arm}-{number}", "attempt": f"{arm}-a"} | scores)
+
+    def open(self, arm: str, event: str, at: str = "2026-11-20T10:00:00", **about: Any) -> None:
+        """Remembers for `end` that the test tiles were opened."""
+        self.opened.append({"arm": arm, "attempt": f"{arm}-a", "event": event, "at": at, "tiles_digest": "d"} | about)
 
     def end(
         self,
@@ -138,6 +156,9 @@ class FakeStudy:
             }
             row |= {key: end[key] for key in ("judged", "best_epoch")}
             run.log({f"selection/{key}": value for key, value in row.items()})
+        for prefix, rows in (("confirmation", self.confirmed), ("opening", self.opened)):
+            for row in rows:
+                run.log({f"{prefix}/{key}": value for key, value in row.items()})
         for place, arm in enumerate(images):
             strips = [np.full((40, 120, 3), 60 * place + 20 * tile, np.uint8) for tile in range(len(VAL_TILES))]
             pictures = [wandb.Image(strip, caption=tile) for strip, tile in zip(strips, VAL_TILES, strict=True)]

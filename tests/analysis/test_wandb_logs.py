@@ -64,6 +64,9 @@ def test_read_logs_describes_an_ended_trial(demo: Path):
         "judged": 0.61,
         "best_epoch": 2,
         "signature": "sig-unet-24-2",
+        "micro_batch_size": 0,
+        "lost_epochs": 0,
+        "lost_seconds": 0.0,
         "num_segments": 1,
         "hyperparameters/augmentation": "MEDIUM",
         "hyperparameters/bce_weight": 0.5,
@@ -179,15 +182,15 @@ def test_read_logs_leaves_out_a_file_that_is_not_of_wandb(fake_study):
     assert logs.notes == (f"{path.parent.name}/{path.name} (0 bytes) does not begin like a W&B file: it is left out.",)
 
 
-def test_read_logs_keeps_the_segment_with_most_epochs_and_the_newest_of_equals(fake_study):
+def test_read_logs_unites_the_epochs_of_a_trial_s_runs_and_keeps_the_first_record_of_each(fake_study):
     study = fake_study()
     study.segment("unet-24", 0, [0.1, 0.2])
     study.segment("unet-24", 0, [0.1, 0.2, 0.3])
-    study.segment("unet-24", 0, [0.1, 0.2, 0.4])
+    study.segment("unet-24", 0, [0.1, 0.25, 0.35, 0.4])
     study.segment("unet-24", 0, [0.1])
     study.end({})
     logs = read_logs(study.out)
-    assert list(history(logs, "unet-24", 0)["val/iou_center512"]) == [0.1, 0.2, 0.4]
+    assert list(history(logs, "unet-24", 0)["val/iou_center512"]) == [0.1, 0.2, 0.3, 0.4]
     assert trial(logs, "unet-24", 0)["num_segments"] == 4
 
 
@@ -230,7 +233,7 @@ def test_read_logs_takes_the_selection_of_the_newest_study_run_that_is_whole(fak
     assert list(logs.selection["number"]) == [0]
     assert list(logs.runs["state"]) == ["finished", "finished"]
     assert logs.notes[-1] == (
-        "The study's newest run has not ended: selection and pictures are those of the run before it."
+        "The study's newest run has not ended: selection, confirmations and pictures are those of an earlier run."
     )
 
 

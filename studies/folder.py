@@ -1,0 +1,119 @@
+"""A study's folder: the frozen spec in it, who may write there, and files that are whole or not there."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from studies import lock
+from studies.spec import StudySpec
+from trainables.errors import UserError
+
+STUDY = "study.yaml"
+LEDGER = "optuna.db"
+
+PROVENANCE = "provenance"
+"""Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
+
+
+def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings and the provenance in a YAML file.
+
+    Raises:
+        UserError: It cannot be read or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{flag} {path} cannot be read: check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{flag} {path} is no YAML: mend it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{flag} {path} holds {type(content).__name__}, but must hold `setting: value` lines")
+    provenance = content.pop(PROVENANCE, {})
+    return content, provenance if isinstance(provenance, dict) else {}
+
+
+def begun(out: Path) -> bool:
+    """Whether a study has begun in this folder: its frozen spec is written last of all that it begins with."""
+    return (out / STUDY).exists()
+
+
+def check_free(out: Path) -> None:
+    """Refuses a folder that something is in.
+
+    Raises:
+        UserError: It is not empty or cannot be read.
+    """
+    try:
+        if begun(out):
+            raise UserError(f"--out {out} holds a study: go on with it by --resume, or choose another folder")
+        if out.exists() and (not out.is_dir() or any(p.name != lock.NAME for p in out.iterdir())):
+            raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be read ({error.strerror}): choose another folder") from error
+
+
+@contextlib.contextmanager
+def claimed(out: Path, *, resume: bool) -> Iterator[None]:
+    """Holds the folder for this driver; one in which nothing has begun by the end is left as it was.
+
+    Raises:
+        UserError: Another driver holds it; it cannot be written; or, without `resume`, it is not empty.
+    """
+    existed = out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
+    try:
+        with lock.only_driver(out):
+            if not resume:
+                check_free(out)
+            if not begun(out):
+                _clear(out)  # of a driver that was killed before the study began
+            try:
+                yield
+            finally:
+                if not begun(out):
+                    _clear(out)
+    finally:
+        if not existed and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _clear(out: Path) -> None:
+    for path in (*out.glob(f"{LEDGER}*"), *out.glob(f"{STUDY}.*"), *out.glob(".permit-*")):
+        path.unlink(missing_ok=True)
+
+
+def provenance(facts: dict[str, Any]) -> dict[str, Any]:
+    """What study.yaml says of a new study besides its settings."""
+    return {"study_id": uuid.uuid4().hex} | facts | {"segments": []}
+
+
+def write_study(out: Path, spec: StudySpec, provenance: dict[str, Any], **segment: Any) -> None:
+    """Writes study.yaml, with a line for this start of the driver added to its provenance."""
+    began = {"began": datetime.now(UTC).isoformat(timespec="seconds")}
+    segments = [*provenance["segments"], began | segment]
+    settings = yaml.safe_dump(spec.flat(), sort_keys=False)
+    origin = yaml.safe_dump({PROVENANCE: provenance | {"segments": segments}}, sort_keys=False)
+    head = "# What this study ran. Run it again with --config THIS_FILE --out OTHER_FOLDER.\n"
+    write_text(out / STUDY, head + settings + origin)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,171 @@
+"""What is checked and found out before a study starts or goes on: tiles, weights, and what its logs say of itself."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from searchspace.spaces import readable, space_for
+from studies import folder, tracking
+from studies.spec import Arm, StudySpec
+from trainables.architectures import ARCHITECTURES
+from trainables.augment import left_out
+from trainables.checkpoints import build_model
+from trainables.dataset import Dataset, decode_train_val, read_dataset
+from trainables.demo import write_demo_tiles
+from trainables.errors import UserError
+from trainables.fit import check
+from trainables.metrics import constant_scores
+from trainables.tiles import TrainVal
+from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights, weights_for
+
+DEMO_TILES = Path("runs/demo-tiles")
+
+LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "albumentations", "wandb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A spec that was checked against its tiles, with everything that starting it needs."""
+
+    spec: StudySpec
+    dataset: Dataset
+    tiles: TrainVal
+    digests: dict[str, str]
+    facts: dict[str, Any]
+
+
+def prepare(spec: StudySpec, console: Console) -> Prepared:
+    """Checks all that can be checked before anything starts, cheapest first.
+
+    Raises:
+        UserError: The spec, the weights or the tiles do not allow it.
+    """
+    for name in ("architectures", "tiles"):
+        values = getattr(spec, name) or ()
+        if len(set(values)) < len(values):
+            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
+    spec, digests = _find_weights(spec)
+    if spec.wandb == "online":
+        tracking.check_online()
+    if spec.data is None:
+        console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
+    root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
+    dataset = read_dataset(root)
+    if spec.data is not None:  # a study goes on from wherever it is resumed
+        spec = spec.model_copy(update={"data": str(root.absolute())})
+    if spec.tiles is None:
+        spec = spec.model_copy(update={"tiles": (len(dataset.train.tiles),)})
+    tiles = decode_train_val(dataset)
+    for arm in spec.arms():
+        config = arm.config(spec, 0, {"lr": 1e-3}, digests)
+        check(config, tiles)
+        if config.weights != "none":
+            build_model(config, tiles.info, [0.0] * len(tiles.info.bands), [1.0] * len(tiles.info.bands))
+    if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
+        names = ", ".join(left_out("EXTREME"))
+        console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
+    facts = {
+        "tiles_digest": tiles.digest(),
+        "num_train_tiles": len(tiles.train),
+        "num_val_tiles": len(tiles.val),
+        "weights_digests": digests,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+
+
+def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
+    """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
+    known = {row.encoder for row in ARCHITECTURES.values() if row.encoder}
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in known:
+            raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
+    taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
+    for path in {choice for choice in spec.weights if encoder_of(choice) is None} - set(KEYWORDS):
+        if path not in taken.values():
+            names = ", ".join(spec.architectures)
+            raise UserError(f"--weights {path} is taken by none of the architectures ({names}): leave it out")
+        if len(takers := sorted(encoder for encoder, weights in taken.items() if weights == path)) > 1:
+            raise UserError(
+                f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"
+            )
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in taken:
+            fetch_weights(
+                weights_for(spec.weights, encoder), encoder
+            )  # nobody needs it, but a slip is told all the same
+    files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
+    absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
+    found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
+    return (
+        spec.model_copy(update={"weights": found}),
+        {encoder: digest(path) for encoder, path in files.items() if path is not None},
+    )
+
+
+def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str, Any]:
+    """The provenance of the study in the folder.
+
+    Raises:
+        UserError: The study began with another spec, other tiles or other weights.
+    """
+    settings, provenance = folder.read_settings(out / folder.STUDY, "the frozen spec")
+    frozen = StudySpec.from_flat(settings)
+    if changes := prepared.spec.changes(frozen):
+        raise UserError(
+            f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
+            "in another folder; only --trials and --confirm-seeds may grow"
+        )
+    if provenance["tiles_digest"] != prepared.facts["tiles_digest"]:
+        raise UserError(
+            f"the train or val tiles of {prepared.spec.data or DEMO_TILES} are not those that the study {out} began "
+            "with: put these back, or start in another folder"
+        )
+    if provenance["weights_digests"] != prepared.digests:
+        raise UserError(
+            f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
+            "another folder"
+        )
+    then, now = provenance["versions"], prepared.facts["versions"]
+    if newer := [f"{name} {then[name]} → {now[name]}" for name in now if then.get(name) != now[name]]:
+        console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
+    return provenance
+
+
+def log_config(prepared: Prepared, name: str) -> dict[str, Any]:
+    """What the W&B run of the study `name` says of it."""
+    spec, tiles = prepared.spec, prepared.tiles
+    num_classes, center = len(tiles.info.classes), spec.recipe.val_center_px
+    label, trivial = constant_scores(tiles.val.masks, num_classes)
+    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
+    arms = [
+        {
+            "arm": arm.name,
+            "architecture": arm.architecture,
+            "architecture_label": arm.label(spec),
+            "tiles": arm.tiles,
+            "trials": spec.trials,
+            "space": {key: readable(value) for key, value in space_for(arm.architecture).items()},
+        }
+        for arm in spec.arms()
+    ]
+    return {
+        "study": name,
+        "spec": spec.flat(),
+        "profile": spec.profile,
+        "seed": spec.seed,
+        "judged_metric": spec.judged_metric,
+        "arms": arms,
+        "trivial": {
+            "class": tiles.info.classes[label],
+            "iou": trivial.iou,
+            "f1": trivial.f1,
+            "judged": judged.iou,
+        },
+        "val_tiles": list(tiles.val.ids),
+        **prepared.facts,
+    }

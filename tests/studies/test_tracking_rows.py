@@ -1,0 +1,98 @@
+"""The rows that are logged of epochs, trials, confirmations and openings, as they are read again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.wandb_logs import read_run
+from studies import tracking
+from studies.coordinator import Assignment, Progress
+from studies.spec import Arm
+from trainables.config import TrialConfig
+from trainables.records import EpochRecord
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tracking.Run:
+    return tracking.Run(tmp_path, "offline", name="trial", job_type="trial", config={})
+
+
+def finished_rows(out: Path, run: tracking.Run) -> list[dict[str, Any]]:
+    """What was logged, without what W&B adds."""
+    run.finish()
+    tracking.complete_files()
+    assert run.trouble == ""
+    (path,) = out.glob("wandb/offline-run-*/run-*.wandb")
+    whole = read_run(path, [])
+    assert whole is not None
+    assert whole.ended
+    return [{key: value for key, value in row.items() if key[0] != "_"} for row in whole.rows]
+
+
+def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.Run) -> None:
+    record = EpochRecord(
+        epoch=3,
+        metrics={"train/loss": 0.5, "val/iou": 0.25},
+        lr=0.125,
+        judged=0.25,
+        best=0.5,
+        best_epoch=2,
+        seconds=2.0,
+        step_seconds=0.5,
+        peak_memory_gib=1.5,
+        micro_batch_size=2,
+    )
+    tracking.log_epoch(run, record)
+    assert finished_rows(tmp_path, run) == [
+        {
+            "epoch": 3,
+            "lr": 0.125,
+            "epoch_seconds": 2.0,
+            "step_seconds": 0.5,
+            "peak_memory_gib": 1.5,
+            "micro_batch_size": 2,
+            "train/loss": 0.5,
+            "val/iou": 0.25,
+        }
+    ]
+
+
+def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracking.Run) -> None:
+    assignment = Assignment(Arm("unet", 24), 7, TrialConfig(architecture="unet", tiles=24, lr=1e-3))
+    open_one = Progress(assignment)
+    ended = Progress(assignment, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4")
+    ended.micro_batch_size, ended.lost_epochs, ended.lost_seconds = 2, 1, 2.5
+    tracking.log_trial(run, open_one)
+    tracking.log_trial(run, ended)
+    first, second = finished_rows(tmp_path, run)
+    common = {"trial/arm": "unet-24", "trial/number": 7}
+    assert first == common | {
+        "trial/state": "interrupted",
+        "trial/reason": "",
+        "trial/epochs": 0,
+        "trial/seconds": 0,
+        "trial/micro_batch_size": 0,
+        "trial/lost_epochs": 0,
+        "trial/lost_seconds": 0,
+    }
+    assert second == common | {
+        "trial/state": "stopped",
+        "trial/reason": "rung 4",
+        "trial/epochs": 4,
+        "trial/seconds": 8,
+        "trial/judged": 0.5,
+        "trial/best_epoch": 3,
+        "trial/micro_batch_size": 2,
+        "trial/lost_epochs": 1,
+        "trial/lost_seconds": 2.5,
+    }
+
+
+def test_log_confirmation_and_log_opening_leave_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
+    tracking.log_confirmation(run, {"arm": "unet-24", "number": 0, "state": "finished", "test_iou": None})
+    tracking.log_opening(run, {"arm": "unet-24", "event": "reopened", "why": "a bug", "num_attempts": 2})
+    assert finished_rows(tmp_path, run) == [
+        {"confirmation/arm": "unet-24", "confirmation/number": 0, "confirmation/state": "finished"},
+        {"opening/arm": "unet-24", "opening/event": "reopened", "opening/why": "a bug", "opening/num_attempts": 2},
+    ]
