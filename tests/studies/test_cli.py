@@ -10,6 +10,7 @@ import wandb
 import yaml
 
 from studies import cli, phase2_tuning
+from studies.folder import PROVENANCE
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
 from trainables.command import EXIT_USER_ERROR, run
@@ -17,7 +18,7 @@ from trainables.config import Recipe
 
 
 def read(*flags: str) -> StudySpec:
-    return cli.read_command_line(flags, description="")[0]
+    return cli.read_command_line(flags, description="").spec
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -75,7 +76,7 @@ def test_every_field_has_a_flag_of_its_name(capsys: pytest.CaptureFixture[str]) 
 def test_frozen_spec_can_be_run_again(tmp_path: Path) -> None:
     spec = read("--profile", "smoke", "--tiles", "5", "12", "--seed", "7", "--window-px", "96")
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(spec.flat() | {cli.PROVENANCE: {"versions": {}}}), encoding="utf-8")
+    path.write_text(yaml.safe_dump(spec.flat() | {PROVENANCE: {"versions": {}}}), encoding="utf-8")
     assert read("--config", str(path)) == spec
 
 
@@ -192,7 +193,8 @@ def test_out_that_cannot_be_made_is_refused(
 def test_config_file_may_name_the_folder_and_single_values(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("out: runs/x\ntiles: 24\narchitectures: unet\n", encoding="utf-8")
-    spec, out = cli.read_command_line(["--config", str(path)], description="")
+    request = cli.read_command_line(["--config", str(path)], description="")
+    spec, out = request.spec, request.out
     assert (spec.tiles, spec.architectures, out) == ((24,), ("unet",), Path("runs/x"))
 
 

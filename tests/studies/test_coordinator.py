@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from searchspace.spaces import starting_points
+from searchspace.spaces import space_for, starting_points
 from studies.coordinator import Coordinator
 from studies.ledger import Ledger
+from studies.plans import Search
 from studies.spec import Arm, StudySpec
 from trainables.config import Recipe
 
@@ -18,7 +19,8 @@ def make(path: Path, **changes: object) -> Coordinator:
     recipe = Recipe(epochs=4)
     settings = {"architectures": ("unet", "unet_resnet34"), "tiles": (5, 24), "trials": 6, "grace_epochs": 1}
     spec = StudySpec.model_validate(settings | {"reduction_factor": 2, "recipe": recipe} | changes)
-    return Coordinator(spec, Ledger(path / "optuna.db", {arm.name: arm.architecture for arm in spec.arms()}))
+    labels = {arm.name: arm.architecture for arm in spec.arms()}
+    return Coordinator(spec, Ledger(path / "optuna.db", labels, study_id="one"), Search(spec))
 
 
 def quality(arm: Arm, lr: float, epoch: int) -> float:
@@ -59,7 +61,7 @@ def test_arms_take_turns(tmp_path: Path) -> None:
 def test_arms_start_from_the_same_points_and_seeds(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
     run(coordinator)
-    starts = starting_points(coordinator._spaces[coordinator.arms[0]], 3, coordinator.spec.seed)
+    starts = starting_points(space_for("unet"), 3, coordinator.spec.seed)
     for arm in coordinator.arms:
         configs = [p.assignment.config for p in coordinator.of_arm(arm)]
         assert [(c.lr, c.augmentation) for c in configs[:3]] == [(s["lr"], s["augmentation"]) for s in starts]
@@ -115,7 +117,7 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path
     assert coordinator.report(arm, 1, 1, 0.2, 1, "", 1.5)
     trial = coordinator.ledger.trials(arm.name)[1]
     assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {1: 0.2})
-    assert trial.user_attrs["stop"] == [1, "below the best 1/2 at rung 1"]
+    assert trial.user_attrs["stop"] == [1, "stopped", "below the best 1/2 at rung 1"]
     assert trial.user_attrs["seconds"] == 1.5
     assert coordinator.selection(arm) is None
     coordinator.report(arm, 0, 2, 0.4, 2, "early stopping", 1.0)
@@ -149,6 +151,9 @@ def test_an_epoch_counts_once(tmp_path: Path) -> None:
     coordinator.report(job.arm, 0, 1, 0.9, 1, "", 10.0)
     progress = coordinator.trials[job.arm, 0]
     assert (progress.best, progress.seconds) == (0.5, 10.0)
+    assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
+    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0, is_replayed=True)
+    assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
 
 
 def test_tie_selects_the_earliest(tmp_path: Path) -> None:

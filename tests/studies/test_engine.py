@@ -3,7 +3,7 @@
 import pytest
 import ray
 
-from studies.engine import plan_slots, ray_session
+from studies.cluster import plan_slots, ray_session
 from studies.spec import StudySpec
 from trainables.errors import UserError
 from trainables.tiles import TrainVal

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from studies.coordinator import Coordinator
 from studies.ledger import Ledger
+from studies.plans import Search
 from studies.progress import ProgressDisplay, seconds_left
 from studies.spec import StudySpec
 from trainables.config import Recipe
@@ -17,7 +18,8 @@ from trainables.config import Recipe
 def coordinator(tmp_path: Path) -> Coordinator:
     architectures = ("unet", "deeplabv3plus_resnet34")
     spec = StudySpec(architectures=architectures, tiles=(24,), trials=2, grace_epochs=2, recipe=Recipe(epochs=4))
-    return Coordinator(spec, Ledger(tmp_path / "optuna.db", {arm.name: arm.architecture for arm in spec.arms()}))
+    labels = {arm.name: arm.architecture for arm in spec.arms()}
+    return Coordinator(spec, Ledger(tmp_path / "optuna.db", labels, study_id="one"), Search(spec))
 
 
 def test_seconds_left_counts_open_epochs_at_each_arm_s_pace(coordinator: Coordinator) -> None:
@@ -48,14 +50,20 @@ def test_table_shows_every_arm_in_full_in_80_columns(coordinator: Coordinator) -
 
 def test_table_and_lines_name_a_random_encoder(tmp_path: Path) -> None:
     spec = StudySpec(architectures=("sam_conv",), tiles=(24,), trials=2, recipe=Recipe(epochs=1, small=True))
-    coordinator = Coordinator(spec, Ledger(tmp_path / "optuna.db", {"sam_conv-24": "sam_conv"}))
+    coordinator = Coordinator(
+        spec, Ledger(tmp_path / "optuna.db", {"sam_conv-24": "sam_conv"}, study_id="one"), Search(spec)
+    )
     job = coordinator.next()
     assert job is not None
+    console = Console(width=200, record=True, file=io.StringIO())
+    display = ProgressDisplay(coordinator, 1, console)
     coordinator.report(job.arm, 0, 1, 0.512, 1, "epochs", 10.0)
+    display.close()
+    assert "[1/2] sam_conv-24 (small random encoder) #0 finished (epochs): " in console.export_text(clear=False)
+    ProgressDisplay(coordinator, 1, console).close()  # of a study that goes on: what ended before was said then
+    assert console.export_text().count("[1/2]") == 1
     for width in (80, 200):
         console = Console(width=width, record=True, file=io.StringIO())
         console.print(ProgressDisplay(coordinator, 1, console).render())
         words = console.export_text(clear=False).split()
         assert {"sam_conv-24", "(small", "random", "encoder)"} <= set(words)
-    ProgressDisplay(coordinator, 1, console).close()
-    assert "[1/2] sam_conv-24 (small random encoder) #0 finished (epochs): " in console.export_text()

@@ -21,27 +21,27 @@ def spec(**changes: Any) -> StudySpec:
 
 
 def test_cpu_machine_gets_a_trial_per_core() -> None:
-    assert plan(spec(), LAPTOP, 1024) == Slots(count=2, cpus=1, gpus=0.0)
-    assert plan(spec(cpus_per_trial=4), [Node(cpus=10)], 1024) == Slots(count=2, cpus=4, gpus=0.0)
+    assert plan(spec(), LAPTOP, 1024) == Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))
+    assert plan(spec(cpus_per_trial=4), [Node(cpus=10)], 1024) == Slots(count=2, cpus=4, gpus=0.0, alone=(10, 0.0))
 
 
 def test_gpu_is_shared_by_what_the_largest_architecture_needs() -> None:
     """U-Net needs 14 GiB: 0.9 · 139 / 14 = 8.9, so eight trials share the device."""
-    assert plan(spec(), H200, 1024) == Slots(count=8, cpus=2, gpus=1 / 8)
+    assert plan(spec(), H200, 1024) == Slots(count=8, cpus=2, gpus=1 / 8, alone=(2, 1.0))
 
 
 def test_small_gpu_takes_one_trial() -> None:
-    assert plan(spec(), T4, 1024) == Slots(count=1, cpus=8, gpus=1.0)
+    assert plan(spec(), T4, 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
 
 
 def test_few_cores_limit_the_trials_of_a_large_gpu() -> None:
-    assert plan(spec(), [Node(cpus=4, gpus=1, gpu_gib=139)], 1024) == Slots(count=4, cpus=1, gpus=1 / 4)
+    assert plan(spec(), [Node(cpus=4, gpus=1, gpu_gib=139)], 1024) == Slots(count=4, cpus=1, gpus=1 / 4, alone=(1, 1.0))
 
 
 def test_given_share_is_kept() -> None:
     nodes = [Node(cpus=8, gpus=2, gpu_gib=80)]
-    assert plan(spec(gpus_per_trial=0.5), nodes, 1024) == Slots(count=4, cpus=2, gpus=0.5)
-    assert plan(spec(gpus_per_trial=2), nodes, 1024) == Slots(count=1, cpus=8, gpus=2.0)
+    assert plan(spec(gpus_per_trial=0.5), nodes, 1024) == Slots(count=4, cpus=2, gpus=0.5, alone=(2, 1.0))
+    assert plan(spec(gpus_per_trial=2), nodes, 1024) == Slots(count=1, cpus=8, gpus=2.0, alone=(8, 2.0))
 
 
 def test_no_share_trains_on_the_cpu() -> None:
@@ -53,9 +53,9 @@ def test_cluster_sums_what_fits_on_each_machine() -> None:
     """A trial never spans machines: 7 + 6 cores are two trials of four, not floor(13 / 4) = 3."""
     assert plan(spec(cpus_per_trial=4), [Node(cpus=7), Node(cpus=6)], 1024).count == 2
     head_without_gpu = Node(cpus=16)
-    assert plan(spec(), [head_without_gpu, *T4], 1024) == Slots(count=1, cpus=8, gpus=1.0)
+    assert plan(spec(), [head_without_gpu, *T4], 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
     smallest_counts = [*H200, *T4]
-    assert plan(spec(), smallest_counts, 1024) == Slots(count=2, cpus=8, gpus=1.0)
+    assert plan(spec(), smallest_counts, 1024) == Slots(count=2, cpus=8, gpus=1.0, alone=(8, 1.0))
 
 
 def test_never_more_slots_than_trials() -> None:

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from analysis.report import write_report
 from analysis.wandb_logs import read_logs, read_run
-from studies import cli
+from studies.folder import PROVENANCE
 from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import load_model
 from trainables.command import EXIT_INTERRUPTED
@@ -183,7 +183,7 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
     """One worker and the same spec give the same suggestions, values and selection, however often."""
     out, _ = study
     spec = yaml.safe_load((out / "study.yaml").read_text(encoding="utf-8"))
-    assert cli.PROVENANCE in spec
+    assert PROVENANCE in spec
     path = str(out / "study.yaml")
     one_arm = ["--architectures", "unet", "--tiles", "4", "--cpus-per-trial", str(os.cpu_count())]
     values = []

@@ -8,8 +8,9 @@ import yaml
 from rich.console import Console
 
 from studies import cli
+from studies.prepared import _find_weights
 from studies.spec import Arm, StudySpec
-from studies.study import _find_weights, run_study
+from studies.study import run_study
 from trainables import weights as weights_module
 from trainables.errors import UserError
 from trainables.weights import PUBLISHED, digest
@@ -18,7 +19,7 @@ URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"
 
 
 def read(*flags: str) -> StudySpec:
-    return cli.read_command_line(flags, description="")[0]
+    return cli.read_command_line(flags, description="").spec
 
 
 def read_file(path: Path, text: str, *flags: str) -> StudySpec:

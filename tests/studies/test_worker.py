@@ -1,5 +1,6 @@
 """A trial inside a worker, without Ray: results, errors, the next trial in the same process, and its W&B files."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from analysis.record_log import split_records
 from analysis.wandb_logs import read_run
-from studies.worker import Trial, WorkerSettings, evaluate_selected, stop_file, trial_folder
+from studies.worker import Trial, WorkerSettings, beat_file, evaluate_best, trial_folder
 from trainables.checkpoints import BEST
 from trainables.config import Recipe, TrialConfig
 from trainables.tiles import TrainVal
@@ -20,13 +21,30 @@ RECIPE = Recipe(epochs=2, draws_per_epoch=4, batch_size=2, window_px=64, val_cen
 
 def job(number: int = 0, **changes: Any) -> dict[str, Any]:
     config = TrialConfig(**({"architecture": "unet", "tiles": 2, "lr": 1e-3, "recipe": RECIPE} | changes))
-    return {"arm": "unet-2", "number": number, "config": config.model_dump_json()}
+    return {
+        "arm": "unet-2",
+        "number": number,
+        "config": config.model_dump_json(),
+        "epoch": 0,
+        "rungs": [1],
+        "is_alone": False,
+        "micro_batch_size": 0,
+    }
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> WorkerSettings:
+    permit = tmp_path / "permit"
+    permit.touch()
     return WorkerSettings(
-        out=tmp_path, study="test", profile="smoke", wandb="offline", num_threads=1, overlays_every=10, device="cpu"
+        out=tmp_path,
+        study="test",
+        profile="smoke",
+        wandb="offline",
+        num_threads=1,
+        overlays_every=10,
+        device="cpu",
+        permit=permit,
     )
 
 
@@ -60,8 +78,9 @@ def test_step_is_an_epoch_and_the_last_says_so(open_trial: Any) -> None:
     assert second["best"] >= first["best"]
 
 
-def test_next_trial_runs_in_the_same_process_as_if_it_were_alone(open_trial: Any) -> None:
+def test_next_trial_runs_in_the_same_process_as_if_it_were_alone(open_trial: Any, settings: WorkerSettings) -> None:
     alone = open_trial(job(1, lr=3e-3)).step()
+    shutil.rmtree(trial_folder(settings.out, "unet-2", 1))  # or it would go on
     trial = open_trial(job(0))
     trial.step()
     assert trial.reset_config(job(1, lr=3e-3))
@@ -82,16 +101,52 @@ def test_divergence_and_errors_are_results_with_a_reason(open_trial: Any, tmp_pa
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "wrong.pth")
     trial.reset_config(job(1, architecture="unet_resnet34", weights=str(tmp_path / "wrong.pth")))
     result = trial.step()
-    assert result["error"] == "failed"
-    assert result["reason"].startswith("UserError: ")
+    assert result["error"] == "user error"
     assert "does not fit a resnet34 encoder" in result["reason"]
-    assert "Traceback" in result["details"]
 
 
-def test_stop_file_interrupts_before_the_next_batch(open_trial: Any, settings: WorkerSettings) -> None:
+def test_trial_without_its_permit_ends_before_the_next_batch(open_trial: Any, settings: WorkerSettings) -> None:
     trial = open_trial(job())
-    stop_file(settings.out).touch()
+    settings.permit.unlink()
     assert trial.step() == {"interrupted": True, "done": True}
+
+
+def test_trial_that_ends_with_its_permit_is_a_failure_and_not_tried_for_ever(
+    open_trial: Any, settings: WorkerSettings
+) -> None:
+    trial = open_trial(job())
+    trial.step()
+    trial._epochs = iter(())
+    assert trial.step()["error"] == "failed"
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(
+    open_trial: Any, tmp_path: Path, known: int
+) -> None:
+    """The checkpoint is of epoch 1, a rung; the ledger knows more, as much or less than that."""
+    config = job(recipe=RECIPE.model_copy(update={"epochs": 3}))
+    trial = open_trial(config)
+    whole = [trial.step() for _ in range(3)]
+    assert not any(result["is_replayed"] for result in whole)
+    trial = open_trial(config | {"epoch": known})
+    again = [trial.step() for _ in range(min(known, 1), 3)]
+    trial.cleanup()
+    assert [result.pop("is_replayed") for result in again] == [known == 0, False, False][min(known, 1) :]
+    for result in (*whole, *again):
+        del result["seconds"]
+        result.pop("is_replayed", None)
+    assert again == whole[min(known, 1) :]
+    paths = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    runs = sorted((run for path in paths if (run := read_run(path, []))), key=lambda run: run.start)
+    assert [run.config["resumed_after"] for run in runs] == [0, 1]
+    for run in runs:
+        assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
+
+
+def test_heartbeat_is_a_file_that_batches_touch(open_trial: Any, settings: WorkerSettings) -> None:
+    open_trial(job()).step()
+    assert beat_file(settings.out, "unet-2", 0).exists()
 
 
 def test_wandb_files_are_whole_and_hold_every_metric(open_trial: Any, tiles: TrainVal, tmp_path: Path) -> None:
@@ -141,13 +196,13 @@ def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(op
     assert trial.step()["epoch"] == 1
 
 
-def test_evaluate_selected_scores_whole_tiles(open_trial: Any, tiles: TrainVal, settings: WorkerSettings) -> None:
+def test_evaluate_best_scores_whole_tiles(open_trial: Any, tiles: TrainVal, settings: WorkerSettings) -> None:
     trial = open_trial(job())
     trial.step()
     folder = trial_folder(settings.out, "unet-2", 0)
     assert (folder / BEST).exists()
-    result = evaluate_selected(folder, tiles, 1, "cpu")
+    result = evaluate_best(folder, tiles.val, tiles.info, 1, "cpu")
     assert set(result["tile_iou"]) == set(tiles.val.ids)
-    assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["val_iou"])
+    assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["iou"])
     for picture, image in zip(result["pictures"], tiles.val.images, strict=True):
         assert picture.shape == (image.shape[0], 3 * image.shape[1] + 16, 3)
