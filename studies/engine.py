@@ -1,5 +1,6 @@
 """The only place that drives Ray Tune: all arms' trials in one `Tuner.fit()`, decided by the coordinator."""
 
+import functools
 import os
 import shutil
 import tempfile
@@ -77,8 +78,13 @@ def run_trials(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the fit loop writes its own
             ),
         )
-        with permit.until_signal():
-            tuner.fit()
+        try:
+            with permit.until_signal():
+                tuner.fit()
+        except tune.TuneError:
+            if searcher.broken is not None:  # of which Tune passes the text on, and no more
+                raise searcher.broken from None
+            raise
     return coordinator.is_complete
 
 
@@ -116,6 +122,20 @@ class NotPickled:
         return {}
 
 
+def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps what a call of Tune's raised, such as a full disk: Tune turns it into a text."""
+
+    @functools.wraps(method)
+    def keeping(self: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return method(self, *arguments, **named)
+        except Exception as error:
+            self.keep(error)
+            raise
+
+    return keeping
+
+
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
     """Hands the coordinator's assignments to Tune."""
 
@@ -126,12 +146,18 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         self.current: dict[tuple[Arm, int], str] = {}  # Tune's id of each trial that runs: it changes with each try
         self.started: set[str] = set()
         self._alone: str | None = None
+        self.broken: Exception | None = None
+
+    def keep(self, error: Exception) -> None:
+        """Keeps the first error of the study itself; nothing goes on after it."""
+        self.broken = self.broken or error
 
     @property
     def names(self) -> dict[str, tuple[str, int]]:
         """Arm and number of each of Tune's trials."""
         return {trial_id: (arm.name, number) for trial_id, (arm, number) in self.keys.items()}
 
+    @_keeping_errors
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._permit.ending is not None:
             return str(Searcher.FINISHED)
@@ -182,6 +208,11 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         self._coordinator, self._searcher, self._watch, self._out = coordinator, searcher, watch, out
         self._slots, self._permit, self._on_end = slots, permit, on_end
 
+    def keep(self, error: Exception) -> None:
+        """See `_Searcher.keep`."""
+        self._searcher.keep(error)
+
+    @_keeping_errors
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         arm, number = self._searcher.keys[trial.trial_id]
         match result.get("error"):
@@ -210,6 +241,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
             self._ended(arm, number)
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
 
+    @_keeping_errors
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Tune is done with a trial; where nothing else ended it, the permit was withdrawn."""
         key = self._searcher.keys[trial.trial_id]
@@ -217,6 +249,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
             del self._searcher.current[key]
             self._coordinator.interrupt(*key)
 
+    @_keeping_errors
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker that was lost, killed, or could not start: its trial goes on elsewhere."""
         arm, number = self._searcher.keys[trial.trial_id]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], d
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{flag} {path} cannot be read: check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no date of the calendar, or no UTF-8, is a ValueError
         raise UserError(f"{flag} {path} is no YAML: mend it") from error
     if not isinstance(content, dict):
         raise UserError(f"{flag} {path} holds {type(content).__name__}, but must hold `setting: value` lines")
@@ -40,20 +41,28 @@ def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], d
 
 
 def begun(out: Path) -> bool:
-    """Whether a study has begun in this folder: its frozen spec is written last of all that it begins with."""
-    return (out / STUDY).exists()
+    """Whether a study has begun in this folder: its frozen spec is written last of all that it begins with.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return (out / STUDY).exists()
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be read ({error.strerror}): choose another folder") from error
 
 
 def check_free(out: Path) -> None:
-    """Refuses a folder that something is in.
+    """Refuses a folder that something is in, besides what a driver left that was killed before its study began.
 
     Raises:
         UserError: It is not empty or cannot be read.
     """
+    if begun(out):
+        raise UserError(f"--out {out} holds a study: go on with it by --resume, or choose another folder")
     try:
-        if begun(out):
-            raise UserError(f"--out {out} holds a study: go on with it by --resume, or choose another folder")
-        if out.exists() and (not out.is_dir() or any(p.name != lock.NAME for p in out.iterdir())):
+        known = {out / lock.NAME, *_beginnings(out)}
+        if out.exists() and (not out.is_dir() or not known.issuperset(out.iterdir()) or _holds_trials(out / LEDGER)):
             raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
     except OSError as error:
         raise UserError(f"--out {out} cannot be read ({error.strerror}): choose another folder") from error
@@ -64,32 +73,50 @@ def claimed(out: Path, *, resume: bool) -> Iterator[None]:
     """Holds the folder for this driver; one in which nothing has begun by the end is left as it was.
 
     Raises:
-        UserError: Another driver holds it; it cannot be written; or, without `resume`, it is not empty.
+        UserError: Another driver holds it; it cannot be written; or it is not empty and holds no study to resume.
     """
-    existed = out.exists()
+    made: list[Path] = []
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
-    try:
+        try:
+            made = [path for path in (out, *out.parents) if not path.exists()]
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
         with lock.only_driver(out):
-            if not resume:
+            if not (resume and begun(out)):
                 check_free(out)
-            if not begun(out):
-                _clear(out)  # of a driver that was killed before the study began
+                _clear(out)
             try:
                 yield
             finally:
                 if not begun(out):
                     _clear(out)
     finally:
-        if not existed and not any(out.iterdir()):
-            out.rmdir()
+        for path in made:
+            with contextlib.suppress(OSError):  # something is in it, or it is gone
+                path.rmdir()
+
+
+def _beginnings(out: Path) -> list[Path]:
+    """Files that a driver writes before the study begins."""
+    return [*out.glob(f"{LEDGER}*"), *out.glob(f"{STUDY}.*"), *out.glob(".permit-*")]
 
 
 def _clear(out: Path) -> None:
-    for path in (*out.glob(f"{LEDGER}*"), *out.glob(f"{STUDY}.*"), *out.glob(".permit-*")):
+    for path in _beginnings(out):
         path.unlink(missing_ok=True)
+
+
+def _holds_trials(ledger: Path) -> bool:
+    """Whether a ledger without a study must be kept; also when it is none."""
+    if not ledger.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(ledger)) as connection:
+            tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone()
+            return tables is not None and connection.execute("SELECT 1 FROM trials").fetchone() is not None
+    except sqlite3.Error:
+        return True
 
 
 def provenance(facts: dict[str, Any]) -> dict[str, Any]:

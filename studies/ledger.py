@@ -120,11 +120,13 @@ class Ledger:
 
 
 def check_ledger(path: Path, study_id: str) -> None:
-    """Refuses a ledger that is torn or not this study's, without changing it.
+    """Refuses a ledger that is gone, torn or not this study's, without changing it.
 
     Raises:
-        UserError: The file is damaged, or another study's.
+        UserError: The file does not exist, is damaged, or is another study's.
     """
+    if not path.exists():
+        raise UserError(f"{path} is gone, but holds what was done: put it back, or start in another folder")
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=60)
         try:

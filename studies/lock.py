@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ except ImportError:  # not on Windows: nothing guards the folder there
 
 NAME = ".lock"
 
+LOOK_SECONDS = 0.2
+"""`holder` has the lock for less than that while it looks; a driver that starts meanwhile waits for it."""
+
 
 @contextlib.contextmanager
 def only_driver(out: Path) -> Iterator[None]:
@@ -26,25 +30,14 @@ def only_driver(out: Path) -> Iterator[None]:
         UserError: Another driver holds it, or the folder cannot be written.
     """
     path = out / NAME
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from error
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
-                break
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise UserError(
-                f"--out {out} is in use by {_told(path)}: wait for its end, stop it, or choose another folder"
-            ) from error
-        os.close(descriptor)  # its holder removed the file in between: take the lock of the new one
-    holder = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    try:
+        descriptor = _take(path)
+    except BlockingIOError as error:
+        raise UserError(
+            f"--out {out} is in use by {_told(path)}: wait for its end, stop it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from error
     try:
         yield
     finally:
@@ -57,17 +50,58 @@ def holder(out: Path) -> str | None:
     path = out / NAME
     if fcntl is None or not path.exists():
         return None
-    with path.open() as stream:
-        try:
+    try:
+        with path.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _told(path)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return _told(path)
     return None
+
+
+def _take(path: Path) -> int:
+    """A descriptor with the lock of the file that is there now, which tells who has it."""
+    give_up_at = time.monotonic() + LOOK_SECONDS
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):  # else its holder removed it in between: take the lock of the new one
+                _sign(path, descriptor)
+                return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                os.close(descriptor)
+                raise
+            time.sleep(LOOK_SECONDS / 10)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _sign(path: Path, descriptor: int) -> None:
+    holder = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _told(path: Path) -> str:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']} since {content['since']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -4,11 +4,13 @@ python -m studies.status OUT
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -49,23 +51,21 @@ def show(out: Path, console: Console) -> None:
         raise UserError(f"{out} holds no study (no {folder.STUDY} in it): give the folder of one that has begun")
     settings, provenance = folder.read_settings(out / folder.STUDY, "the frozen spec")
     spec = StudySpec.from_flat(settings)
+    if not {"study_id", "segments"} <= provenance.keys():
+        raise UserError(f"{out / folder.STUDY} does not tell where the study came from: put the study's own file back")
     path = out / folder.LEDGER
-    if not path.exists():
-        raise UserError(f"{path} is gone, but holds what was done: put it back")
     check_ledger(path, provenance["study_id"])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = RDBStorage(f"sqlite:///{path}", skip_table_creation=True, engine_kwargs={"connect_args": {"timeout": 60}})
     studies = optuna.get_all_study_summaries(storage)
     trials = {s.study_name: optuna.load_study(study_name=s.study_name, storage=storage).get_trials() for s in studies}
 
+    say = functools.partial(console.print, soft_wrap=True, markup=False, emoji=False)  # reasons may have [brackets]
     driver = lock.holder(out)
     starts = provenance["segments"]
     times = f", started {len(starts)} times" if len(starts) > 1 else ""
     state = f"running: {driver}" if driver else "complete" if _is_complete(out, spec, trials) else "not running"
-    console.print(
-        f"{out.resolve().name}: {state}; began {starts[0]['began']}{times}; judged by {spec.judged_metric}",
-        soft_wrap=True,
-    )
+    say(f"{out.resolve().name}: {state}; began {starts[0]['began']}{times}; judged by {spec.judged_metric}")
     console.print(_table(spec, trials))
     for arm, found in trials.items():
         reasons = Counter(
@@ -74,25 +74,24 @@ def show(out: Path, console: Console) -> None:
             if t.user_attrs.get("outcome") not in (None, "finished")
         )
         for reason, count in reasons.most_common(MOST_REASONS):
-            console.print(f"{arm}: {count} × {reason}", soft_wrap=True)
+            say(f"{arm}: {count} × {reason}")
     for line in _openings(out):
-        console.print(line, soft_wrap=True)
+        say(line)
     if driver is None and state != "complete":
-        console.print(f"go on with --out {out} --resume", soft_wrap=True)
+        say(f"go on with --out {out} --resume")
 
 
 def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]]) -> Table:
     """Open trials are #number·epoch; epochs that had to be repeated stand behind a plus."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     names = {arm: _short(arm) for arm in trials}
-    table.add_column("arm", min_width=max(len(name) for name in names.values()))
+    table.add_column("arm", min_width=max(len(name) for name in names.values()), no_wrap=True)
     for column in ("done", "stopped", "failed", "open", "left", "best", "epochs", "time"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")  # rather on two lines than cut off
     for arm in sorted(trials, key=_order(spec)):
         found = trials[arm]
         outcomes = Counter(t.user_attrs.get("outcome") if t.state.is_finished() else "open" for t in found)
-        finished = [t for t in found if t.state == TrialState.COMPLETE and t.user_attrs["outcome"] == "finished"]
-        best = max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
+        best = _best(found)
         costs = [t.user_attrs.get("cost", {"seconds": 0.0, "lost": [0, 0.0]}) for t in found]
         lost = sum(cost["lost"][0] for cost in costs)
         allowance = spec.confirm_seeds if names[arm] != arm else spec.trials
@@ -122,13 +121,39 @@ def _order(spec: StudySpec) -> Callable[[str], tuple[int, str]]:
     return lambda arm: (places.get(arm.partition("-confirmation-")[0], len(places)), arm)
 
 
+def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The one that is selected among those that ran their course."""
+    finished = [t for t in trials if t.state == TrialState.COMPLETE and t.user_attrs["outcome"] == "finished"]
+    return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
+
+
 def _is_complete(out: Path, spec: StudySpec, trials: dict[str, list[FrozenTrial]]) -> bool:
+    """Whether every allowance is spent, and what it came to is written."""
     arms = [arm.name for arm in spec.arms()]
-    is_done = all(
-        len(trials.get(arm, ())) >= spec.trials and all(t.state.is_finished() for t in trials[arm]) for arm in arms
-    )
-    last = "confirmation.json" if spec.confirm_seeds else "selection.json"
-    return is_done and (out / last).exists()
+    selection = _read(out / "selection.json")
+    if selection is None or not all(_is_spent(trials.get(arm, []), spec.trials) for arm in arms):
+        return False
+    if {arm: row["number"] for arm, row in selection.items()} != {
+        arm: best.number for arm in arms if (best := _best(trials[arm]))
+    }:
+        return False  # of fewer trials
+    if not spec.confirm_seeds:
+        return True
+    tested = _read(out / "confirmation.json") or {}
+    for arm, row in selection.items():
+        retrained = trials.get(f"{arm}-confirmation-{row['signature'][:8]}", [])
+        is_tested = len(tested.get(arm, {"seeds": ()})["seeds"]) >= spec.confirm_seeds
+        if not (_is_spent(retrained, spec.confirm_seeds) and (is_tested or _best(retrained) is None)):
+            return False
+    return True
+
+
+def _is_spent(trials: Sequence[FrozenTrial], allowance: int) -> bool:
+    return len(trials) >= allowance and all(t.state.is_finished() for t in trials)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _openings(out: Path) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from rich.console import Console
 
 from analysis.report import Report, write_report
@@ -14,7 +15,7 @@ from studies import confirmation, folder, tracking
 from studies.cluster import plan_slots, probe_storage, ray_session
 from studies.coordinator import Coordinator, Progress
 from studies.engine import evaluate_all, run_trials
-from studies.ledger import Ledger
+from studies.ledger import Ledger, check_ledger
 from studies.plans import Search
 from studies.prepared import Prepared, check_unchanged, log_config, prepare
 from studies.progress import ProgressDisplay
@@ -109,6 +110,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     provenance = folder.provenance(prepared.facts)
     if resume:
         provenance = check_unchanged(prepared, out, console)
+        check_ledger(out / folder.LEDGER, provenance["study_id"])
     with (
         sigterm_as_ctrl_c(),
         folder.claimed(out, resume=resume),
@@ -123,8 +125,6 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         slots = plan_slots(prepared.spec, max(max(mask.shape) for mask in prepared.tiles.train.masks))
         if spec.address is not None:
             probe_storage(out)
-        if resume and not (out / folder.LEDGER).exists():
-            raise UserError(f"{out / folder.LEDGER} is gone, but holds what was done: put it back, or start elsewhere")
         ledger = Ledger(
             out / folder.LEDGER,
             {arm.name: arm.label(prepared.spec) for arm in prepared.spec.arms()},
@@ -254,8 +254,8 @@ def _people_s_words(out: Path) -> Iterator[None]:
     """Says a full or failing disk in one line; what was done until then is kept."""
     try:
         yield
-    except (sqlalchemy.exc.OperationalError, OSError) as error:
-        cause = getattr(error, "orig", None) or error
+    except (sqlalchemy.exc.OperationalError, StorageInternalError, OSError) as error:
+        cause = getattr(error.__cause__ or error, "orig", error)
         raise UserError(
             f"{out} cannot be written or read ({cause}): make room or mend the disk, then go on with --resume"
         ) from error
