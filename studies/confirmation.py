@@ -175,17 +175,18 @@ def _logged(
     opening = {
         "arm": arm.name,
         "attempt": attempt.id,
-        "event": "reopened" if reasons else "opened" if seal.is_own(line) else "recorded",
-        "why": "; ".join(reasons) or None,
+        "event": "opened" if seal.is_own(line) else "recorded",
         "at": line["at"],
         "tiles_digest": line["tiles_digest"],
         "num_attempts": history.num_attempts,
         "num_studies": history.num_studies,
     }
     tracking.log_opening(log, opening)
+    if reasons:
+        tracking.log_opening(log, opening | {"event": "reopened", "why": "; ".join(reasons)})
     scores = [row["test_iou"] for row in rows if row["test_iou"] is not None]
     return {
-        "opening": opening,
+        "opening": opening | {"reopened": reasons},
         "test_iou": statistics.fmean(scores) if scores else None,
         "seeds": [{key: value for key, value in row.items() if key != "arm"} for row in rows],
     }

@@ -105,7 +105,7 @@ def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]]) -> Table:
             str(max(0, allowance - len(found))),
             f"{best.value:.3f} #{best.number}" if best else "–",
             str(sum(len(t.intermediate_values) for t in found)) + (f" +{lost}" if lost else ""),
-            duration(sum(cost["seconds"] for cost in costs)),
+            duration(sum(cost["seconds"] for cost in costs)).replace(" min", "m").replace(" ", ""),
         )
     return table
 

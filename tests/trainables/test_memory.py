@@ -186,3 +186,20 @@ def test_attempt_out_of_memory_is_a_users_error(rgb_folder, tmp_path, refusal, f
         " does not fit into the memory with batches of 4 (out of memory on cuda: tried to allocate 2.00 GiB): use a "
         "smaller --batch-size or --window-px"
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch.cuda.is_available() is False: no CUDA device here")
+def test_memory_that_ran_out_on_cuda_is_free_for_the_next_trial(make_config, tiles):
+    config = make_config(architecture="unet_resnet34", epochs=1)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(200 * 2**20 / total)  # the model fits, and its optimizer does not
+    try:
+        with pytest.raises(OutOfMemoryError, match=r"^out of memory on cuda: tried to allocate"):
+            list(fit(config, tiles, device="cuda"))
+        assert torch.cuda.memory_allocated() - before < 10 * 2**20
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert [record.epoch for record in fit(config, tiles, device="cuda")] == [1]
