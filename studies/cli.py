@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from studies.folder import STUDY, begun, read_settings
+from studies.folder import begun, read_frozen, read_settings
 from studies.profiles import PROFILES, ProfileName
 from studies.spec import StudySpec
 from studies.study import HANG_MINUTES, Options
@@ -51,7 +51,7 @@ def read_command_line(argv: Sequence[str], *, description: str) -> Request:
     if options.resume and path is None:
         raise UserError("--resume needs the folder of the study to go on with: add --out DIR")
     if options.resume and path is not None and begun(path):
-        settings = read_settings(path / STUDY, "the frozen spec")[0] | settings
+        settings = read_frozen(path)[0] | settings
     elif "seed" in flags:  # seeds of the file that followed from its own seed
         settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
     return Request(spec=make_spec(settings | flags), out=path, options=options)

@@ -92,22 +92,23 @@ def probe_storage(out: Path) -> None:
                 asked[node["NodeManagerAddress"], node["NodeID"]] = _answer.options(scheduling_strategy=here).remote(
                     mark, node["NodeID"]
                 )
+        problems = []  # all of them are waited for, so that none leaves its answer later
         for (address, node_id), reference in asked.items():
             try:
                 problem = ray.get(reference, timeout=PROBE_SECONDS)
             except ray.exceptions.RayError as error:
                 problem = f"cannot look ({str(error).strip().splitlines()[-1]})"
-            answer = mark.with_name(f"{mark.name}-{node_id}")
-            if not problem and not answer.exists():
+            if not problem and not mark.with_name(f"{mark.name}-{node_id}").exists():
                 problem = "writes into another folder of that name"
-            answer.unlink(missing_ok=True)
             if problem:
-                raise UserError(
-                    f"--out {out} is not shared: the node {address} {problem}; use a folder that all nodes mount at "
-                    "the same path"
-                )
+                problems.append(f"the node {address} {problem}")
+        if problems:
+            raise UserError(
+                f"--out {out} is not shared: {'; '.join(problems)}; use a folder that all nodes mount at the same path"
+            )
     finally:
-        mark.unlink(missing_ok=True)
+        for path in out.glob(f"{mark.name}*"):
+            path.unlink(missing_ok=True)
 
 
 def _probe(address: str | None) -> None:

@@ -47,8 +47,7 @@ def run_trials(
         on_end: Called with every trial that ended.
         callbacks: Tune callbacks that show progress.
     """
-    for arm in coordinator.arms:
-        _keep_leader(coordinator, arm, settings.out)
+    checkpoints = _Checkpoints(coordinator, settings.out)
     if coordinator.is_complete:
         return True
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
@@ -65,7 +64,7 @@ def run_trials(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=_Scheduler(coordinator, searcher, watch, settings.out, slots, permit, on_end),
+                scheduler=_Scheduler(coordinator, searcher, watch, slots, permit, on_end, checkpoints),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -199,14 +198,14 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         coordinator: Coordinator,
         searcher: _Searcher,
         watch: Watch,
-        out: Path,
         slots: Slots,
         permit: Permit,
         on_end: OnEnd,
+        checkpoints: "_Checkpoints",
     ):
         super().__init__()
-        self._coordinator, self._searcher, self._watch, self._out = coordinator, searcher, watch, out
-        self._slots, self._permit, self._on_end = slots, permit, on_end
+        self._coordinator, self._searcher, self._watch = coordinator, searcher, watch
+        self._slots, self._permit, self._on_end, self._checkpoints = slots, permit, on_end, checkpoints
 
     def keep(self, error: Exception) -> None:
         """See `_Searcher.keep`."""
@@ -274,22 +273,35 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         progress = self._coordinator.trials[arm, number]
         if progress.outcome is not None:
             self._on_end(progress)
-            _keep_leader(self._coordinator, arm, self._out)
+            self._checkpoints.tidy(progress)
 
 
-def _keep_leader(coordinator: Coordinator, arm: Arm, out: Path) -> None:
-    """Removes the checkpoints of the arm's ended trials but its best so far: each takes some 100 MB.
+class _Checkpoints:
+    """Keeps the best checkpoint of each arm's leader and what open trials need: each takes some 100 MB.
 
     Confirmations keep each seed's best, since all of them are tested.
     """
-    leader = coordinator.selection(arm)
-    for progress in coordinator.of_arm(arm):
-        if progress.outcome is None:
-            continue
-        folder = trial_folder(out, arm.name, progress.assignment.number)
-        if progress is leader or (arm.confirms and progress.outcome == "finished"):
+
+    def __init__(self, coordinator: Coordinator, out: Path):
+        self._coordinator, self._out = coordinator, out
+        self._leaders: dict[Arm, Progress] = {}
+        for progress in coordinator.trials.values():  # also what a driver left that was killed before it did so
+            if progress.outcome is not None:
+                self.tidy(progress)
+
+    def tidy(self, progress: Progress) -> None:
+        """Removes what is no longer needed now that a trial has ended."""
+        arm = progress.assignment.arm
+        leader, before = self._coordinator.selection(arm), self._leaders.get(arm)
+        if leader is not None:
+            self._leaders[arm] = leader
+        for ended in (progress, before):
+            if ended is None:
+                continue
+            folder = trial_folder(self._out, arm.name, ended.assignment.number)
+            if ended is not leader and not (arm.confirms and ended.outcome == "finished"):
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
             for path in folder.glob("*"):
                 if path.name != BEST:
                     path.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)

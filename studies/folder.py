@@ -22,6 +22,8 @@ LEDGER = "optuna.db"
 PROVENANCE = "provenance"
 """Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
 
+_ORIGIN = {"study_id", "tiles_digest", "weights_digests", "versions", "segments"}
+
 
 def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings and the provenance in a YAML file.
@@ -39,6 +41,18 @@ def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], d
         raise UserError(f"{flag} {path} holds {type(content).__name__}, but must hold `setting: value` lines")
     provenance = content.pop(PROVENANCE, {})
     return content, provenance if isinstance(provenance, dict) else {}
+
+
+def read_frozen(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The frozen settings and the provenance of the study in a folder.
+
+    Raises:
+        UserError: study.yaml cannot be read, or is not as a study wrote it.
+    """
+    settings, origin = read_settings(out / STUDY, "the frozen spec")
+    if not _ORIGIN <= origin.keys():
+        raise UserError(f"{out / STUDY} does not tell where the study came from: put the study's own file back")
+    return settings, origin
 
 
 def begun(out: Path) -> bool:

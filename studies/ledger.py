@@ -140,6 +140,8 @@ def check_ledger(path: Path, study_id: str) -> None:
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+            raise UserError(f"{path} cannot be read or written ({error}): check the disk and permissions") from error
         raise UserError(
             f"{path} is damaged or no ledger ({error}): put a whole copy of it back, or start in another folder"
         ) from error

@@ -17,7 +17,7 @@ def main() -> int:
     ended it, 130 when a signal did.
     """
     request = cli.read_command_line(sys.argv[1:], description=__doc__ or "")
-    console = Console()
+    console = Console(markup=False, emoji=False)  # reasons and paths are shown as they are
     out = request.out
     if out is None:
         out = next(path for path in cli.default_folders("phase2") if not path.exists())

@@ -113,7 +113,7 @@ def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str
     Raises:
         UserError: The study began with another spec, other tiles or other weights.
     """
-    settings, provenance = folder.read_settings(out / folder.STUDY, "the frozen spec")
+    settings, provenance = folder.read_frozen(out)
     frozen = StudySpec.from_flat(settings)
     if changes := prepared.spec.changes(frozen):
         raise UserError(
@@ -131,7 +131,7 @@ def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str
             "another folder"
         )
     then, now = provenance["versions"], prepared.facts["versions"]
-    if newer := [f"{name} {then[name]} → {now[name]}" for name in now if then.get(name) != now[name]]:
+    if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:
         console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
     return provenance
 

@@ -49,10 +49,8 @@ def show(out: Path, console: Console) -> None:
     """
     if not folder.begun(out):
         raise UserError(f"{out} holds no study (no {folder.STUDY} in it): give the folder of one that has begun")
-    settings, provenance = folder.read_settings(out / folder.STUDY, "the frozen spec")
+    settings, provenance = folder.read_frozen(out)
     spec = StudySpec.from_flat(settings)
-    if not {"study_id", "segments"} <= provenance.keys():
-        raise UserError(f"{out / folder.STUDY} does not tell where the study came from: put the study's own file back")
     path = out / folder.LEDGER
     check_ledger(path, provenance["study_id"])
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -141,6 +141,6 @@ class Watch(tune.Callback):  # type: ignore[misc]
         return now - at
 
     def _kill(self, trial: Any, reason: str) -> None:
-        self.killed[trial.trial_id] = reason
         if trial.temporary_state.ray_actor is not None:
+            self.killed[trial.trial_id] = reason
             ray.kill(trial.temporary_state.ray_actor)

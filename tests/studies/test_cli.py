@@ -10,11 +10,14 @@ import wandb
 import yaml
 
 from studies import cli, phase2_tuning
-from studies.folder import PROVENANCE
+from studies.folder import PROVENANCE, write_study
+from studies.prepared import LIBRARIES
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
+from studies.study import HANG_MINUTES, Options
 from trainables.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe
+from trainables.dataset import decode_train_val, read_dataset
 
 
 def read(*flags: str) -> StudySpec:
@@ -224,3 +227,166 @@ def test_bad_config_file_is_one_line(
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     assert words in fails_in_one_line(["--config", str(path)], capsys, monkeypatch)
+
+
+# Going on, and how long and how patiently
+
+
+def freeze(out: Path, *flags: str) -> StudySpec:
+    """A folder in which a study has begun, of tiles that are no longer what they were."""
+    spec = read("--architectures", "unet", "--tiles", "4", *flags)
+    out.mkdir()
+    write_study(out, spec, {"study_id": "f00", "tiles_digest": "beef", "weights_digests": {}, "segments": []})
+    return spec
+
+
+def test_options_have_defaults_and_are_no_part_of_the_spec() -> None:
+    request = cli.read_command_line([], description="")
+    assert request.options == Options(resume=False, max_hours=None, hang_minutes=HANG_MINUTES, reopen="")
+    flags = ["--max-hours", "0.25", "--hang-minutes", "3", "--reopen", "the power went"]
+    changed = cli.read_command_line(flags, description="")
+    assert changed.options == Options(max_hours=0.25, hang_minutes=3.0, reopen="the power went")
+    assert changed.spec == request.spec
+
+
+@pytest.mark.parametrize("flag", ["--max-hours", "--hang-minutes"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e400", "soon", "", "1,5"])
+def test_time_that_is_none_is_refused(
+    flag: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fails_in_one_line([f"{flag}={value}"], capsys, monkeypatch)
+    assert error == f"error: {flag} is {value!r}, but must be a number above 0\n"
+
+
+def test_confirm_seeds_are_part_of_the_spec() -> None:
+    assert read().confirm_seeds == 0
+    assert read("--confirm-seeds", "3").confirm_seeds == 3
+
+
+@pytest.mark.parametrize(("value", "rule"), [("-1", "greater than or equal to 0"), ("1.5", "a valid integer")])
+def test_confirm_seeds_that_are_none_are_refused(
+    value: str, rule: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fails_in_one_line([f"--confirm-seeds={value}"], capsys, monkeypatch)
+    assert error.startswith(f"error: --confirm-seeds is {value!r}, but must be {rule}")
+
+
+@pytest.mark.parametrize("name", ["resume", "max_hours", "hang_minutes", "reopen"])
+def test_options_are_no_settings_of_a_file(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"{name}: 1\n", encoding="utf-8")
+    error = fails_in_one_line(["--config", str(path)], capsys, monkeypatch)
+    assert error.startswith(f"error: setting {name!r} is unknown: ")
+
+
+def test_resume_takes_the_frozen_spec_without_any_other_flag(tmp_path: Path) -> None:
+    spec = freeze(tmp_path / "study", "--profile", "smoke", "--seed", "7", "--draw-seed", "3", "--window-px", "96")
+    request = cli.read_command_line(["--out", str(tmp_path / "study"), "--resume"], description="")
+    assert (request.spec, request.out) == (spec, tmp_path / "study")
+    assert request.options == Options(resume=True)
+
+
+def test_resume_takes_flags_over_a_file_over_the_frozen_spec(tmp_path: Path) -> None:
+    spec = freeze(tmp_path / "study", "--profile", "smoke", "--seed", "7")
+    path = tmp_path / "more.yaml"
+    path.write_text(f"out: {tmp_path / 'study'}\ntrials: 9\nconfirm_seeds: 2\n", encoding="utf-8")
+    flags = ["--resume", "--config", str(path), "--confirm-seeds", "3", "--address", "auto"]
+    grown = cli.read_command_line(flags, description="").spec
+    assert grown == spec.model_copy(update={"trials": 9, "confirm_seeds": 3, "address": "auto"})
+    assert grown.changes(spec) == []
+    other = read("--out", str(tmp_path / "study"), "--resume", "--seed", "8", "--trials", "1", "--epochs", "99")
+    assert other.changes(spec) == ["trials: 2 → 1", "seed: 7 → 8", "epochs: 2 → 99"]
+
+
+def test_resume_where_no_study_has_begun_starts_one(tmp_path: Path) -> None:
+    flags = ["--out", str(tmp_path / "study"), "--resume", "--profile", "smoke", "--seed", "7"]
+    request = cli.read_command_line(flags, description="")
+    assert request.spec == read("--profile", "smoke", "--seed", "7")
+    assert request.options.resume
+
+
+def test_resume_without_a_folder_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fails_in_one_line(["--resume"], capsys, monkeypatch)
+    assert error == "error: --resume needs the folder of the study to go on with: add --out DIR\n"
+
+
+def test_resume_of_a_folder_that_cannot_be_read_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / ("x" * 300)
+    error = fails_in_one_line(["--resume", "--out", str(out)], capsys, monkeypatch)
+    assert error == f"error: --out {out} cannot be read (File name too long): choose another folder\n"
+    (tmp_path / "study.yaml").write_text("trials: [", encoding="utf-8")
+    error = fails_in_one_line(["--resume", "--out", str(tmp_path)], capsys, monkeypatch)
+    assert error == f"error: the frozen spec {tmp_path / 'study.yaml'} is no YAML: mend it\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        (["--seed", "8"], "seed: 7 → 8"),
+        (["--trials", "3", "--confirm-seeds", "1"], "trials: 5 → 3; confirm_seeds: 2 → 1"),
+        (["--tiles", "2", "4", "--trials", "9"], "tiles: [4] → [2, 4]"),
+    ],
+)
+def test_resume_that_changes_what_the_study_is_is_refused(
+    flags: list[str],
+    changes: str,
+    tmp_path: Path,
+    dataset_root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "study"
+    freeze(out, "--data", str(dataset_root), "--seed", "7", "--trials", "5", "--confirm-seeds", "2")
+    frozen = (out / "study.yaml").read_bytes()
+    assert fails_in_one_line(["--out", str(out), "--resume", *flags], capsys, monkeypatch) == (
+        f"error: --resume cannot change what the study {out} is ({changes}): leave these flags out, or start in "
+        "another folder; only --trials and --confirm-seeds may grow\n"
+    )
+    assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [("study.yaml", frozen)]
+
+
+def test_resume_may_run_elsewhere_and_longer_but_not_on_other_tiles(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    freeze(out, "--data", "/not/here", "--confirm-seeds", "2")
+    flags = ["--trials", "50", "--confirm-seeds", "3", "--wandb", "disabled", "--address", "auto", "--max-hours", "1"]
+    error = fails_in_one_line(["--out", str(out), "--resume", "--data", str(dataset_root), *flags], capsys, monkeypatch)
+    assert error == (
+        f"error: the train or val tiles of {dataset_root} are not those that the study {out} began with: put these "
+        "back, or start in another folder\n"
+    )
+
+
+def test_study_is_not_begun_again_in_its_folder(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    freeze(out, "--data", str(dataset_root))
+    assert fails_in_one_line(["--data", str(dataset_root), "--out", str(out)], capsys, monkeypatch) == (
+        f"error: --out {out} holds a study: go on with it by --resume, or choose another folder\n"
+    )
+
+
+def test_resume_of_a_study_whose_ledger_is_gone_is_refused_before_anything_starts(
+    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    spec = freeze(out, "--data", str(dataset_root))
+    facts = {
+        "study_id": "f00",
+        "tiles_digest": decode_train_val(read_dataset(dataset_root)).digest(),
+        "weights_digests": {},
+        "versions": dict.fromkeys(("python", *LIBRARIES), "0"),
+        "segments": [],
+    }
+    write_study(out, spec, facts)
+    error = fails_in_one_line(["--out", str(out), "--resume"], capsys, monkeypatch)
+    assert error.startswith(f"error: {out / 'optuna.db'} is gone, but holds what was done: put it back")
+    assert [path.name for path in out.iterdir()] == ["study.yaml"]

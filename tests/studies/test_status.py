@@ -1,0 +1,415 @@
+"""What `python -m studies.status OUT` says of a study, of which each kind of trial is put on record without Ray."""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from studies import folder, lock, status
+from studies.cli import make_spec
+from studies.coordinator import Coordinator
+from studies.ledger import Ledger
+from studies.plans import Confirmation, Search
+from studies.spec import Arm, StudySpec
+from trainables.command import EXIT_USER_ERROR, run
+
+EPOCHS = 3
+CONV, UNET = Arm("deeplabv3plus_resnet34", 24), Arm("unet", 24)
+
+
+def study_spec(**changes: object) -> StudySpec:
+    settings = {
+        "profile": "smoke",
+        "architectures": ["unet", "deeplabv3plus_resnet34"],
+        "tiles": [24],
+        "trials": 6,
+        "epochs": EPOCHS,
+        "grace_epochs": 1,
+        "reduction_factor": 2,
+        "confirm_seeds": 2,
+    }
+    return make_spec(settings | changes)
+
+
+class Study:
+    """A study's folder, with trials that are said to have done something."""
+
+    def __init__(self, out: Path, **changes: object):
+        self.out, self.spec = out, study_spec(**changes)
+        out.mkdir(parents=True, exist_ok=True)
+        labels = {arm.name: arm.architecture for arm in self.spec.arms()}
+        self.ledger = Ledger(out / folder.LEDGER, labels, study_id="f00")
+        self.search = self.coordinator = Coordinator(self.spec, self.ledger, Search(self.spec))
+        provenance = {"study_id": "f00", "segments": []}
+        folder.write_study(out, self.spec, provenance)
+
+    def start_again(self) -> None:
+        folder.write_study(self.out, self.spec, folder.read_settings(self.out / folder.STUDY)[1])
+
+    def confirm(self, *arms: Arm) -> list[Arm]:
+        chosen = {arm: self.search.trials[arm, 0].assignment.config for arm in arms}
+        plan = Confirmation(self.spec, chosen)
+        self.ledger.add_arms({arm.name: arm.architecture for arm in plan.arms})
+        self.coordinator = Coordinator(self.spec, self.ledger, plan)
+        return list(plan.arms)
+
+    def begin(self) -> tuple[Arm, int]:
+        job = self.coordinator.next()
+        assert job is not None
+        return job.arm, job.number
+
+    def epochs(self, trial: tuple[Arm, int], best: list[float]) -> None:
+        for epoch, value in enumerate(best, start=1):
+            self.coordinator.report(*trial, epoch, value, epoch, "epochs" if epoch == EPOCHS else "", 100.0)
+
+    def finish(self) -> None:
+        """All that is left of the stage."""
+        while not self.coordinator.is_complete:
+            self.coordinator.next()
+            for (arm, number), progress in self.coordinator.trials.items():
+                if progress.is_running:
+                    self.coordinator.report(arm, number, EPOCHS, 0.5, 1, "epochs", 1.0)
+
+    def select(self) -> dict[str, str]:
+        """Writes selection.json; the signatures by arm."""
+        best = {arm: self.search.selection(arm) for arm in self.search.arms}
+        rows = {
+            arm.name: {"number": one.assignment.number, "signature": one.assignment.config.signature()}
+            for arm, one in best.items()
+            if one
+        }
+        folder.write_json(self.out / "selection.json", rows)
+        return {arm: str(row["signature"]) for arm, row in rows.items()}
+
+
+def fill_search(study: Study) -> None:
+    """One of each kind in each arm: finished, stopped, diverged, out of memory, failed, and one that is open."""
+    for best in ([0.3, 0.5, 0.61234], [0.2]):  # the second is below the best half at the first rung
+        for _ in study.spec.arms():
+            study.epochs(study.begin(), best)
+    coordinator = study.coordinator
+    for number in (2, 3, 4):
+        for _ in study.spec.arms():
+            arm, _ = trial = study.begin()
+            study.epochs(trial, [0.4])
+            match number:
+                case 2:
+                    coordinator.fail(*trial, "diverged", "the training loss is nan in epoch 2")
+                case 3:
+                    coordinator.fail(*trial, "out of memory", "out of memory on cuda: 80 GiB")
+                case 4:
+                    reason = "OSError: [/data/x.tif] is no [image] :x:" if arm == UNET else "KeyError: 'roof'"
+                    coordinator.fail(*trial, "failed", reason)
+    for _ in study.spec.arms():
+        trial = study.begin()
+        study.epochs(trial, [0.45])
+        coordinator.report(*trial, 1, 0.45, 1, "", 50.0)  # repeated, as its worker was lost
+        coordinator.report(*trial, 2, 0.5, 2, "", 100.0)
+
+
+def printed(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        run(lambda: status.main([str(out)]))
+    assert end.value.code == 0
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    return "\n".join(line.rstrip() for line in output.splitlines())
+
+
+Say = Callable[[Path], str]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+    return lambda out: printed(out, capsys, monkeypatch)
+
+
+def test_every_kind_of_trial_is_told_at_80_columns(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path / "runs")
+    fill_search(study)
+    unet, conv = study.confirm(UNET, CONV)
+    study.epochs(study.begin(), [0.5, 0.6, 0.7])
+    study.begin()
+    study.begin()
+    began = folder.read_settings(study.out / folder.STUDY)[1]["segments"][0]["began"]
+    expected = f"""\
+runs: not running; began {began}; judged by val/iou_center128
+arm                       done stopped failed open left     best epochs   time
+──────────────────────────────────────────────────────────────────────────────
+unet-24                      1       1      3 #5·2    0 0.612 #0   9 +1 15m00s
+  retrained {unet.confirms[:6]}           1       0      0 #1·0    0 0.700 #0      3  5m00s
+deeplabv3plus_resnet34-24    1       1      3 #5·2    0 0.612 #0   9 +1 15m00s
+  retrained {conv.confirms[:6]}           0       0      0 #0·0    1        –      0     0s
+unet-24: 1 × stopped: below the best 1/2 at rung 1
+unet-24: 1 × diverged: the training loss is nan in epoch 2
+unet-24: 1 × out of memory: out of memory on cuda: 80 GiB
+unet-24: 1 × failed: OSError: [/data/x.tif] is no [image] :x:
+deeplabv3plus_resnet34-24: 1 × stopped: below the best 1/2 at rung 1
+deeplabv3plus_resnet34-24: 1 × diverged: the training loss is nan in epoch 2
+deeplabv3plus_resnet34-24: 1 × out of memory: out of memory on cuda: 80 GiB
+deeplabv3plus_resnet34-24: 1 × failed: KeyError: 'roof'
+go on with --out {study.out} --resume"""
+    assert say(study.out) == expected
+
+
+def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path, architectures=["deeplabv3plus_resnet34"], tiles=[1024], trials=4321, epochs=1000)
+    (arm,) = study.spec.arms()
+    for number in range(12):
+        trial = study.begin()
+        study.ledger.note(arm.name, number, "cost", {"seconds": 360000.0, "lost": [11, 0.0]})
+        study.ledger.report(arm.name, number, 998, 0.9)
+        if number < 4:
+            study.coordinator.report(*trial, 999, 0.9, 1, "early", 360000.0)
+    head, _, body = say(tmp_path).partition("─" * 80 + "\n")
+    rows, header = body.splitlines()[:-1], head.splitlines()[-1]
+    assert max(map(len, rows)) <= 80
+    ends = [found.end() for found in re.finditer(r"\w+", header)]
+    ends[0] = len(arm.name)
+    cells = ["".join(row[start:end].strip() for row in rows) for start, end in pairwise(ends)]
+    running = "".join(f"#{number}·998" for number in range(4, 12))
+    assert cells == ["4", "0", "0", running, "4309", "0.900#0", "16 +88", "1200h00m"]
+
+
+def test_most_frequent_reasons_come_first_and_no_more_than_four(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path, architectures=["unet"], trials=12)
+    for reason, count in (("a", 1), ("b", 3), ("c", 2), ("d", 4), ("e", 2)):
+        for _ in range(count):
+            study.coordinator.fail(*study.begin(), "failed", reason)
+    lines = [line for line in say(tmp_path).splitlines() if " × " in line]
+    words = ("4 × failed: d", "3 × failed: b", "2 × failed: c", "2 × failed: e")
+    assert lines == [f"unet-24: {text}" for text in words]
+
+
+# Who drives, and whether there is something left
+
+
+def first_words(text: str) -> str:
+    """What the first line says of the state."""
+    return text.splitlines()[0].partition(": ")[2].partition("; began")[0]
+
+
+def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path)
+    study.begin()
+    with lock.only_driver(tmp_path):
+        text = say(tmp_path)
+    driver = f"running: process {os.getpid()} on {platform.node()} since {datetime.now(UTC).date()}T"
+    assert first_words(text).startswith(driver)
+    assert "--resume" not in text
+    assert first_words(say(tmp_path)) == "not running"
+
+
+def test_starts_are_counted(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path)
+    first = folder.read_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
+    study.start_again()
+    study.start_again()
+    assert f"; began {first}, started 3 times; judged by" in say(tmp_path)
+
+
+def test_search_is_complete_when_its_selection_is_written(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path, confirm_seeds=0)
+    fill_search(study)
+    study.select()
+    assert first_words(say(tmp_path)) == "not running"  # trials are open
+    study.finish()
+    text = say(tmp_path)
+    assert first_words(text) == "complete"
+    assert "--resume" not in text
+    study.spec = study_spec(trials=7, confirm_seeds=0)  # the allowance grew
+    study.start_again()
+    assert first_words(say(tmp_path)) == "not running"
+    study.coordinator = Coordinator(study.spec, study.ledger, Search(study.spec))
+    study.epochs(study.begin(), [0.9, 0.9, 0.9])
+    study.finish()
+    assert first_words(say(tmp_path)) == "not running"  # the selection that is there is of fewer trials
+    study.search = study.coordinator
+    study.select()
+    assert first_words(say(tmp_path)) == "complete"
+
+
+def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path)
+    fill_search(study)
+    study.finish()
+    study.select()
+    assert first_words(say(tmp_path)) == "not running"
+    study.confirm(UNET, CONV)
+    study.epochs(study.begin(), [0.5, 0.6, 0.7])
+    rows = {"unet-24": {"seeds": [{}, {}]}, "deeplabv3plus_resnet34-24": {"seeds": [{}, {}]}}
+    folder.write_json(tmp_path / "confirmation.json", rows)
+    assert first_words(say(tmp_path)) == "not running"  # its trials are not done, whatever the file says
+    study.finish()
+    folder.write_json(tmp_path / "confirmation.json", {"unet-24": rows["unet-24"]})
+    assert first_words(say(tmp_path)) == "not running"  # killed between two arms
+    folder.write_json(tmp_path / "confirmation.json", rows)
+    assert first_words(say(tmp_path)) == "complete"
+    study.spec = study_spec(confirm_seeds=3)
+    study.start_again()
+    assert first_words(say(tmp_path)) == "not running"
+    study.confirm(UNET, CONV)
+    study.finish()
+    assert first_words(say(tmp_path)) == "not running"  # tested with two seeds
+    folder.write_json(tmp_path / "confirmation.json", {arm: {"seeds": [{}] * 3} for arm in rows})
+    assert first_words(say(tmp_path)) == "complete"
+
+
+def test_study_in_which_nothing_could_be_tested_is_complete(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path, architectures=["unet"], trials=2)
+    study.finish()
+    study.select()
+    study.confirm(UNET)
+    for _ in range(2):
+        study.coordinator.fail(*study.begin(), "failed", "KeyError: 'roof'")
+    assert first_words(say(tmp_path)) == "complete"
+
+
+def test_study_in_which_nothing_was_selected_is_complete(tmp_path: Path, say: Say) -> None:
+    study = Study(tmp_path, architectures=["unet"], trials=2)
+    for _ in range(2):
+        study.coordinator.fail(*study.begin(), "failed", "KeyError: 'roof'")
+    study.select()
+    assert first_words(say(tmp_path)) == "complete"
+
+
+def test_openings_of_the_test_tiles_are_told(tmp_path: Path, say: Say) -> None:
+    Study(tmp_path)
+    lines = [
+        {"event": "opened", "arm": "unet-24", "attempt": "f0", "at": "2026-11-20T10:00:00.123456+00:00"},
+        {
+            "event": "reopened",
+            "arm": "unet-24",
+            "attempt": "f0",
+            "at": "2026-11-20T11:00:00+00:00",
+            "why": "a [/crash]",
+        },
+        {"event": "result", "arm": "unet-24", "attempt": "f0", "at": "2026-11-20T12:00:00+00:00"},
+    ]
+    register = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "seal.jsonl").write_text(register + '{"event": "opened", "ar', encoding="utf-8")
+    assert [line for line in say(tmp_path).splitlines() if line.startswith("test tiles")] == [
+        "test tiles: opened for unet-24 (attempt f0) at 2026-11-20T10:00:00.123456+00:00",
+        "test tiles: reopened for unet-24 (attempt f0) at 2026-11-20T11:00:00+00:00: a [/crash]",
+        "test tiles: result for unet-24 (attempt f0) at 2026-11-20T12:00:00+00:00",
+    ]
+
+
+# What cannot be told
+
+
+def refusal(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end:
+        run(lambda: status.main([str(out)]))
+    assert end.value.code == EXIT_USER_ERROR
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error.removeprefix("error: ").rstrip()
+
+
+def test_folder_without_a_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out in (tmp_path, tmp_path / "nowhere"):
+        words = f"{out} holds no study (no study.yaml in it): give the folder of one that has begun"
+        assert refusal(out, capsys) == words
+    long = tmp_path / ("x" * 300)
+    assert refusal(long, capsys) == f"--out {long} cannot be read (File name too long): choose another folder"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_study_whose_ledger_is_gone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Study(tmp_path).ledger.close()
+    (tmp_path / "optuna.db").unlink()
+    words = f"{tmp_path / 'optuna.db'} is gone, but holds what was done: put it back"
+    assert refusal(tmp_path, capsys).startswith(words)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+
+
+@pytest.mark.parametrize("tear", ["middle", "half", "other"])
+def test_torn_ledger_is_refused_and_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tear: str
+) -> None:
+    Study(tmp_path).ledger.close()
+    path = tmp_path / "optuna.db"
+    content = path.read_bytes()
+    pages = len(content) // 4096
+    torn = {
+        "middle": content[: 4096 * 5] + bytes(range(256)) * 16 * (pages - 8) + content[4096 * (pages - 3) :],
+        "half": content[: len(content) // 2],
+        "other": b"no database at all" * 1000,
+    }[tear]
+    path.write_bytes(torn)
+    words = refusal(tmp_path, capsys)
+    assert words.startswith(f"{path} is damaged or no ledger (")
+    assert words.endswith("): put a whole copy of it back, or start in another folder")
+    assert path.read_bytes() == torn
+
+
+def test_ledger_of_another_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Study(tmp_path).ledger.close()
+    folder.write_study(tmp_path, study_spec(), {"study_id": "beef", "segments": []})
+    assert refusal(tmp_path, capsys) == (
+        f"{tmp_path / 'optuna.db'} is not the ledger of study.yaml beside it: put that one back, or start in another "
+        "folder"
+    )
+
+
+def test_spec_without_its_provenance_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Study(tmp_path).ledger.close()
+    folder.write_text(tmp_path / "study.yaml", yaml.safe_dump(study_spec().flat()))
+    assert refusal(tmp_path, capsys) == (
+        f"{tmp_path / 'study.yaml'} does not tell where the study came from: put the study's own file back"
+    )
+
+
+# That it only looks
+
+
+def content(out: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file but those that SQLite keeps beside its own."""
+    return {
+        str(path.relative_to(out)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in ("optuna.db-wal", "optuna.db-shm")
+    }
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_nothing_in_the_folder_changes(tmp_path: Path, say: Say, is_running: bool) -> None:
+    study = Study(tmp_path)
+    fill_search(study)
+    study.select()
+    (tmp_path / "seal.jsonl").write_text('{"event": "op', encoding="utf-8")
+    with lock.only_driver(tmp_path) if is_running else contextlib.nullcontext():
+        if not is_running:
+            study.ledger.close()
+        before = content(tmp_path)
+        assert {"optuna.db", "study.yaml", "selection.json", "seal.jsonl"} <= before.keys()
+        say(tmp_path)
+        assert content(tmp_path) == before
+
+
+def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path: Path, say: Say) -> None:
+    """What was on record then lies beside the database: a copy of all files is what a killed driver leaves."""
+    study = Study(tmp_path / "study")
+    fill_search(study)
+    assert (study.out / "optuna.db-wal").stat().st_size > 0
+    killed = tmp_path / "killed" / "study"
+    shutil.copytree(study.out, killed)
+    before = content(killed)
+    assert say(killed).replace(str(killed), "OUT") == say(study.out).replace(str(study.out), "OUT")
+    after = content(killed)
+    after.pop("optuna.db"), before.pop("optuna.db")  # SQLite's recovery is its own affair
+    assert after == before
+    assert say(killed).replace(str(killed), "OUT") == say(study.out).replace(str(study.out), "OUT")
