@@ -71,9 +71,16 @@ def plan_slots(spec: StudySpec, tile_px: int) -> Slots:
         if node["Alive"]:
             resources, here = node["Resources"], NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             num_gpus = int(resources.get("GPU", 0))
-            gpu_gib = float(ray.get(_gpu_gib.options(scheduling_strategy=here).remote())) if num_gpus else 0.0
+            gpu_gib = _ask_gpu(here, node["NodeManagerAddress"]) if num_gpus else 0.0
             nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
     return plan(spec, nodes, tile_px)
+
+
+def _ask_gpu(here: NodeAffinitySchedulingStrategy, address: str) -> float:
+    try:
+        return float(ray.get(_gpu_gib.options(scheduling_strategy=here).remote(), timeout=PROBE_SECONDS))
+    except ray.exceptions.GetTimeoutError as error:
+        raise UserError(f"the GPUs of {address} are taken by others: wait for them, or stop these") from error
 
 
 def probe_storage(out: Path) -> None:

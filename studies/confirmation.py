@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from studies import tracking
-from studies.coordinator import Coordinator, Progress
+from studies.coordinator import Coordinator
 from studies.engine import evaluate_all
 from studies.folder import write_json
 from studies.ledger import Ledger
@@ -22,6 +22,7 @@ from studies.plans import Confirmation
 from studies.resources import Slots
 from studies.seal import Attempt, Seal
 from studies.spec import Arm, StudySpec
+from studies.trials import Progress
 from studies.watch import Permit
 from trainables.config import TrialConfig
 from trainables.tiles import TrainVal
@@ -97,6 +98,9 @@ def open_test_tiles(
             console.print(f"opening the test tiles for {arm.name} (attempt {attempt.id})", highlight=False)
             with permit.until_signal():
                 result = _test(seal, attempt, confirmed, numbers, tiles, out, slots, reopen)
+            if errors := [seed["error"] for seed in result["seeds"].values() if "error" in seed]:
+                untested[arm.name] = f"{errors[0]}; the tiles count as opened, look again with --reopen WHY"
+                continue
         content[arm.name] = _logged(coordinator, arm, confirmed, val, result, attempt, seal, log)
         write_json(out / FILE, content)
     return untested
@@ -112,22 +116,21 @@ def _test(
     slots: Slots,
     reopen: str,
 ) -> dict[str, Any]:
-    """Opens the test tiles, keeps the predictions, and puts the result on record."""
+    """Opens the test tiles, puts the result on record if all models could be scored, and keeps the predictions."""
     test = seal.open(attempt, reopen=reopen)
     results = evaluate_all({confirmed: numbers}, test, tiles.info, out, slots)
-    seeds = {}  # by signature: another study may number them otherwise
-    for number, signature in zip(numbers, attempt.signatures, strict=True):
-        found = results[confirmed, number]
-        if "error" in found:
-            seeds[signature] = {"error": found["error"]}
-            continue
-        folder = out / "predictions" / "test" / attempt.arm / f"seed-{number}"
-        _save(folder, dict(zip(test.ids, found["predictions"], strict=True)), ".png")
-        _save(folder, dict(zip(test.ids, found["pictures"], strict=True)), "_beside.jpg")
-        seeds[signature] = {key: found[key] for key in ("iou", "f1", "tile_iou")}
-    result = {"seeds": seeds}
-    seal.record(attempt, result)
-    return result
+    seeds = {  # by signature: another study may number them otherwise
+        signature: {key: found[key] for key in ("error", "iou", "f1", "tile_iou") if key in found}
+        for signature, found in zip(attempt.signatures, (results[confirmed, n] for n in numbers), strict=True)
+    }
+    if not any("error" in seed for seed in seeds.values()):
+        seal.record(attempt, {"seeds": seeds})
+    for number in numbers:  # after the record: pictures may not fit on the disk
+        folder, found = out / "predictions" / "test" / attempt.arm / f"seed-{number}", results[confirmed, number]
+        if "error" not in found:
+            _save(folder, dict(zip(test.ids, found["predictions"], strict=True)), ".png")
+            _save(folder, dict(zip(test.ids, found["pictures"], strict=True)), "_beside.jpg")
+    return {"seeds": seeds}
 
 
 def _save(folder: Path, pictures: Mapping[str, NDArray[np.uint8]], ending: str) -> None:

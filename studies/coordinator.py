@@ -4,9 +4,6 @@ A coordinator over a ledger that already holds trials goes on where it ends: tri
 handed out again, and every ladder has on its rungs what it had.
 """
 
-import math
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -14,71 +11,15 @@ from optuna.trial import FrozenTrial
 from studies.ledger import Ledger, Outcome
 from studies.plans import Plan
 from studies.spec import Arm, StudySpec
-from trainables.config import TrialConfig
+from studies.trials import Assignment, Progress
 from trainables.errors import UserError
+from trainables.training import chunk_sizes
 
 MAX_LOSSES = 3
 """Workers that a trial may lose without ending one more epoch, before it counts as failed itself."""
 
 LEAST_MICRO_BATCH = 2
 """Draws; batch norm cannot train on one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A trial to run, or to go on with.
-
-    Attributes:
-        arm: Its arm.
-        number: Its number in the arm.
-        config: What to train.
-        epoch: The last epoch on record; results are wanted from the next one on.
-        is_alone: Whether nothing else may run on its device: it ran out of memory beside others.
-        micro_batch_size: Draws to process at once; 0 for whole batches.
-    """
-
-    arm: Arm
-    number: int
-    config: TrialConfig
-    epoch: int = 0
-    is_alone: bool = False
-    micro_batch_size: int = 0
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is known of one trial while and after it runs; the last epoch's values.
-
-    Attributes:
-        assignment: The trial.
-        epoch: Last epoch on record.
-        best: Best judged value so far, from epoch `best_epoch`.
-        seconds: Cost of the epochs on record.
-        lost_epochs: Epochs that had to be repeated since their worker was lost after its last checkpoint, with what
-            that cost in `lost_seconds`.
-        losses: Workers that it lost since its last epoch.
-        is_running: Whether a worker has it.
-        is_alone: See `Assignment`; `micro_batch_size` too.
-        decided: An end that was decided ([epoch, outcome, reason]) but whose epoch is not on record.
-        outcome: How it ended, and why in `reason`; None while it is open.
-        started_at: For the time left; on the monotonic clock.
-    """
-
-    assignment: Assignment
-    epoch: int = 0
-    best: float = math.nan
-    best_epoch: int = 0
-    seconds: float = 0.0
-    lost_epochs: int = 0
-    lost_seconds: float = 0.0
-    losses: int = 0
-    is_running: bool = False
-    is_alone: bool = False
-    micro_batch_size: int = 0
-    decided: tuple[int, Outcome, str] | None = None
-    outcome: Outcome | None = None
-    reason: str = ""
-    started_at: float = field(default_factory=time.monotonic)
 
 
 class Coordinator:
@@ -184,7 +125,12 @@ class Coordinator:
             outcome, reason = "finished", ended
         elif not ladder.goes_on(number, epoch):
             outcome, reason = "stopped", f"below the best 1/{ladder.reduction_factor} at rung {epoch}"
-        cost = {"seconds": progress.seconds, "lost": [progress.lost_epochs, progress.lost_seconds]}
+        cost = {
+            "epoch": epoch,
+            "before": progress.seconds - (seconds if is_new else 0.0),
+            "seconds": progress.seconds,
+            "lost": [progress.lost_epochs, progress.lost_seconds],
+        }
         self.ledger.note(arm.name, number, "cost", cost)
         if outcome is not None:
             self.ledger.decide(arm.name, number, epoch, outcome, reason)
@@ -237,7 +183,7 @@ class Coordinator:
         batch_size = progress.assignment.config.batch_size
         now = progress.micro_batch_size or batch_size
         smaller = max(LEAST_MICRO_BATCH, now // 2)
-        if batch_size // smaller <= batch_size // now:  # the same chunks again
+        if max(chunk_sizes(batch_size, smaller)) >= max(chunk_sizes(batch_size, now)):  # it would need as much again
             self.fail(arm, number, "out of memory", reason)
             return
         progress.is_alone, progress.micro_batch_size = True, smaller
@@ -271,6 +217,7 @@ class Coordinator:
         trial = progress.assignment
         progress.is_running = False
         content = {
+            "epoch": progress.epoch,
             "losses": progress.losses,
             "is_alone": progress.is_alone,
             "micro_batch_size": progress.micro_batch_size,
@@ -316,11 +263,13 @@ class Coordinator:
             if not best <= progress.best:
                 progress.best, progress.best_epoch = best, epoch
             progress.epoch = epoch
-        cost = attributes.get("cost", {"seconds": 0.0, "lost": [0, 0.0]})
-        progress.seconds, (progress.lost_epochs, progress.lost_seconds) = cost["seconds"], cost["lost"]
-        retry = attributes.get("retry", {"losses": 0, "is_alone": False, "micro_batch_size": 0})
-        progress.losses, progress.is_alone = retry["losses"], retry["is_alone"]
-        progress.micro_batch_size = retry["micro_batch_size"]
+        if cost := attributes.get("cost"):
+            is_known = cost["epoch"] <= progress.epoch  # it is written ahead of its epoch's value
+            progress.seconds = cost["seconds" if is_known else "before"]
+            progress.lost_epochs, progress.lost_seconds = cost["lost"]
+        if retry := attributes.get("retry"):
+            progress.losses = retry["losses"] if retry["epoch"] == progress.epoch else 0
+            progress.is_alone, progress.micro_batch_size = retry["is_alone"], retry["micro_batch_size"]
         stop = attributes.get("stop")
         if trial.state.is_finished():
             progress.outcome, progress.reason = attributes["outcome"], attributes["reason"]

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,14 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from studies.coordinator import Coordinator, Progress
+from studies import lost_workers
+from studies.coordinator import MAX_LOSSES, Coordinator
 from studies.resources import Slots
 from studies.spec import Arm
-from studies.watch import Permit, Watch
+from studies.tidying import Checkpoints
+from studies.trials import Progress
+from studies.watch import NothingRunsError, Permit, Watch
 from studies.worker import Trial, WorkerSettings, beat_file, evaluate_best, trial_folder
-from trainables.checkpoints import BEST
 from trainables.tiles import DatasetInfo, Tiles, TrainVal
 
 OnEnd = Callable[[Progress], None]
@@ -47,12 +48,12 @@ def run_trials(
         on_end: Called with every trial that ended.
         callbacks: Tune callbacks that show progress.
     """
-    checkpoints = _Checkpoints(coordinator, settings.out)
+    checkpoints = Checkpoints(coordinator, settings.out)
     if coordinator.is_complete:
         return True
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
     searcher = _Searcher(coordinator, slots, permit)
-    watch = Watch(permit, hang_seconds, lambda trial_id: beat_file(settings.out, *searcher.names[trial_id]))
+    watch = Watch(permit, hang_seconds, lambda trial_id: beat_file(settings.out, *searcher.name(trial_id)))
     searcher.started = watch.started
     usual, alone = _bundle(slots.cpus, slots.gpus), _bundle(*slots.alone)
     trainable = tune.with_resources(
@@ -78,11 +79,14 @@ def run_trials(
             ),
         )
         try:
-            with permit.until_signal():
+            with permit.until_signal(), lost_workers.told_apart():
                 tuner.fit()
+        except NothingRunsError:
+            for key in list(searcher.current):
+                coordinator.interrupt(*key)
         except tune.TuneError:
             if searcher.broken is not None:  # of which Tune passes the text on, and no more
-                raise searcher.broken from None
+                raise searcher.broken from searcher.broken.__cause__
             raise
     return coordinator.is_complete
 
@@ -151,10 +155,10 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         """Keeps the first error of the study itself; nothing goes on after it."""
         self.broken = self.broken or error
 
-    @property
-    def names(self) -> dict[str, tuple[str, int]]:
-        """Arm and number of each of Tune's trials."""
-        return {trial_id: (arm.name, number) for trial_id, (arm, number) in self.keys.items()}
+    def name(self, trial_id: str) -> tuple[str, int]:
+        """Arm and number of one of Tune's trials."""
+        arm, number = self.keys[trial_id]
+        return arm.name, number
 
     @_keeping_errors
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -162,7 +166,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if self._coordinator.num_running >= self._slots.count:
             return None
-        if self._alone is not None and self._alone not in self.started:
+        if self._alone not in self.started and self._alone in self.current.values():
             return None  # others would take what it waits for, again and again
         assignment = self._coordinator.next()
         if assignment is None:  # trials that run may still come back
@@ -201,11 +205,12 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         slots: Slots,
         permit: Permit,
         on_end: OnEnd,
-        checkpoints: "_Checkpoints",
+        checkpoints: Checkpoints,
     ):
         super().__init__()
         self._coordinator, self._searcher, self._watch = coordinator, searcher, watch
         self._slots, self._permit, self._on_end, self._checkpoints = slots, permit, on_end, checkpoints
+        self._losses_in_a_row = 0
 
     def keep(self, error: Exception) -> None:
         """See `_Searcher.keep`."""
@@ -216,6 +221,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         arm, number = self._searcher.keys[trial.trial_id]
         match result.get("error"):
             case None:
+                self._losses_in_a_row = 0
                 ends = self._coordinator.report(
                     arm,
                     number,
@@ -247,6 +253,11 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         if self._searcher.current.get(key) == trial.trial_id:
             del self._searcher.current[key]
             self._coordinator.interrupt(*key)
+            if self._permit.ending is None:
+                self._permit.withdraw(
+                    "user error",
+                    f"{self._permit.path} is gone: was the folder removed, or does another driver use it?",
+                )
 
     @_keeping_errors
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -257,12 +268,20 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         error = trial.get_pickled_error()
         if self._permit.ending is not None:
             self._coordinator.interrupt(arm, number)
-        elif isinstance(error, ray.exceptions.OutOfMemoryError):
-            self._out_of_memory(arm, number, "its worker was killed since the machine's memory was full")
+        elif isinstance(error, lost_workers.WorkerOutOfMemoryError):
+            self._out_of_memory(arm, number, "out of memory on the machine: its worker was killed")
         else:
-            reason = self._watch.killed.get(trial.trial_id, f"its worker was lost ({type(error).__name__})")
-            self._coordinator.lose(arm, number, reason)
+            self._lose(arm, number, self._watch.killed.get(trial.trial_id, lost_workers.reason_of(error)))
         self._ended(arm, number)
+
+    def _lose(self, arm: Arm, number: int, reason: str) -> None:
+        """Where worker after worker is lost and no epoch gets done, it is not the trials: they keep their chances."""
+        self._losses_in_a_row += 1
+        if self._losses_in_a_row >= MAX_LOSSES * max(2, self._slots.count):
+            self._coordinator.interrupt(arm, number)
+            self._permit.withdraw("user error", f"{self._losses_in_a_row} workers were lost in a row: {reason}")
+        else:
+            self._coordinator.lose(arm, number, reason)
 
     def _out_of_memory(self, arm: Arm, number: int, reason: str) -> None:
         self._coordinator.out_of_memory(arm, number, reason, has_company=self._slots.has_company)
@@ -274,34 +293,3 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         if progress.outcome is not None:
             self._on_end(progress)
             self._checkpoints.tidy(progress)
-
-
-class _Checkpoints:
-    """Keeps the best checkpoint of each arm's leader and what open trials need: each takes some 100 MB.
-
-    Confirmations keep each seed's best, since all of them are tested.
-    """
-
-    def __init__(self, coordinator: Coordinator, out: Path):
-        self._coordinator, self._out = coordinator, out
-        self._leaders: dict[Arm, Progress] = {}
-        for progress in coordinator.trials.values():  # also what a driver left that was killed before it did so
-            if progress.outcome is not None:
-                self.tidy(progress)
-
-    def tidy(self, progress: Progress) -> None:
-        """Removes what is no longer needed now that a trial has ended."""
-        arm = progress.assignment.arm
-        leader, before = self._coordinator.selection(arm), self._leaders.get(arm)
-        if leader is not None:
-            self._leaders[arm] = leader
-        for ended in (progress, before):
-            if ended is None:
-                continue
-            folder = trial_folder(self._out, arm.name, ended.assignment.number)
-            if ended is not leader and not (arm.confirms and ended.outcome == "finished"):
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            for path in folder.glob("*"):
-                if path.name != BEST:
-                    path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import yaml
 
 from studies import lock
 from studies.spec import StudySpec
+from trainables.checkpoints import sync_folder
 from trainables.errors import UserError
 
 STUDY = "study.yaml"
@@ -22,7 +23,7 @@ LEDGER = "optuna.db"
 PROVENANCE = "provenance"
 """Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""
 
-_ORIGIN = {"study_id", "tiles_digest", "weights_digests", "versions", "segments"}
+_ORIGIN = {"study_id", "segments"}
 
 
 def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -50,7 +51,7 @@ def read_frozen(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         UserError: study.yaml cannot be read, or is not as a study wrote it.
     """
     settings, origin = read_settings(out / STUDY, "the frozen spec")
-    if not _ORIGIN <= origin.keys():
+    if not origin.keys() >= _ORIGIN:
         raise UserError(f"{out / STUDY} does not tell where the study came from: put the study's own file back")
     return settings, origin
 
@@ -162,3 +163,4 @@ def write_text(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(path)
+    sync_folder(path.parent)

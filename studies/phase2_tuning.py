@@ -31,8 +31,10 @@ def main() -> int:
     for arm, reason in result.unselected.items():
         console.print(f"{arm}: no trial ran its course; the last one: {reason}", highlight=False)
     for arm, reason in result.untested.items():
-        console.print(f"{arm}: not tested, since no retrained model ran its course: {reason}", highlight=False)
-    return 1 if result.unselected or result.untested else 0
+        console.print(f"{arm}: not tested: {reason}", highlight=False)
+    for arm, reason in result.unvalidated.items():
+        console.print(f"{arm}: its selected model could not be validated: {reason}", highlight=False)
+    return 1 if result.unselected or result.unvalidated or result.untested else 0
 
 
 if __name__ == "__main__":

@@ -115,25 +115,31 @@ def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str
     """
     settings, provenance = folder.read_frozen(out)
     frozen = StudySpec.from_flat(settings)
-    if changes := prepared.spec.changes(frozen):
+    if changes := _by_digest(prepared.spec, prepared.digests).changes(_by_digest(frozen, prepared.digests)):
         raise UserError(
             f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
             "in another folder; only --trials and --confirm-seeds may grow"
         )
-    if provenance["tiles_digest"] != prepared.facts["tiles_digest"]:
+    if provenance.get("tiles_digest") != prepared.facts["tiles_digest"]:
         raise UserError(
             f"the train or val tiles of {prepared.spec.data or DEMO_TILES} are not those that the study {out} began "
             "with: put these back, or start in another folder"
         )
-    if provenance["weights_digests"] != prepared.digests:
+    if provenance.get("weights_digests") != prepared.digests:
         raise UserError(
             f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
             "another folder"
         )
-    then, now = provenance["versions"], prepared.facts["versions"]
+    then, now = provenance.get("versions", {}), prepared.facts["versions"]
     if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:
         console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
     return provenance
+
+
+def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
+    """The spec without the paths of weights: their digests are compared apart, and files may move."""
+    weights = [f"{e}=file" if (e := encoder_of(choice)) in digests else choice for choice in spec.weights]
+    return spec.model_copy(update={"weights": tuple(weights)})
 
 
 def log_config(prepared: Prepared, name: str) -> dict[str, Any]:

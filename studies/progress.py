@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from studies.coordinator import Coordinator, Progress
+from studies.coordinator import Coordinator
+from studies.trials import Progress
 from trainables.diagnostics import duration
 
 REFRESH_SECONDS = 1.0

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import sqlalchemy
@@ -11,9 +11,10 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 
 from analysis.report import Report, write_report
+from analysis.wandb_logs import LogsError
 from studies import confirmation, folder, tracking
 from studies.cluster import plan_slots, probe_storage, ray_session
-from studies.coordinator import Coordinator, Progress
+from studies.coordinator import Coordinator
 from studies.engine import evaluate_all, run_trials
 from studies.ledger import Ledger, check_ledger
 from studies.plans import Search
@@ -22,6 +23,7 @@ from studies.progress import ProgressDisplay
 from studies.resources import Slots
 from studies.seal import Seal
 from studies.spec import Arm, StudySpec
+from studies.trials import Progress
 from studies.watch import Ending, Permit, sigterm_as_ctrl_c
 from studies.worker import Fit, WorkerSettings, trial_folder
 from trainables.checkpoints import BEST
@@ -61,6 +63,7 @@ class StudyResult:
         out: Its folder.
         ending: What ended it before its allowances were spent; None when it is complete.
         unselected: Arms of which no trial ran its course, with the reason of their last trial.
+        unvalidated: Arms whose selected model could not be scored on whole tiles, with the reason.
         untested: Arms that were to be tested and were not, with the reason.
         report: The tables; None where W&B is disabled or the study is not complete.
     """
@@ -68,6 +71,7 @@ class StudyResult:
     out: Path
     ending: Ending | None
     unselected: dict[str, str] = field(default_factory=dict)
+    unvalidated: dict[str, str] = field(default_factory=dict)
     untested: dict[str, str] = field(default_factory=dict)
     report: Report | None = None
 
@@ -115,6 +119,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         sigterm_as_ctrl_c(),
         folder.claimed(out, resume=resume),
         ray_session(spec.address),
+        sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         _people_s_words(out),
     ):
         sealed = None
@@ -129,6 +134,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             out / folder.LEDGER,
             {arm.name: arm.label(prepared.spec) for arm in prepared.spec.arms()},
             study_id=provenance["study_id"],
+            is_shared=spec.address is not None,
         )
         try:
             coordinator = Coordinator(prepared.spec, ledger, Search(prepared.spec, prepared.digests))
@@ -163,22 +169,26 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     console.print(f"done in {duration(time.monotonic() - started)}", highlight=False)
     if log.trouble:
         console.print(f"W&B: {log.trouble}", highlight=False)
-    report = write_report(out) if result.ending is None and prepared.spec.wandb != "disabled" else None
-    return StudyResult(
-        out=out, ending=result.ending, unselected=result.unselected, untested=result.untested, report=report
-    )
+    report = None
+    if result.ending is None and prepared.spec.wandb != "disabled":
+        try:
+            report = write_report(out)
+        except (LogsError, OSError) as error:  # the logs may be incomplete; what was selected stands
+            console.print(f"no report could be written: {error}", highlight=False)
+    return replace(result, report=report)
 
 
 def _run(session: _Session, coordinator: Coordinator, sealed: Seal | None) -> StudyResult:
     """The search, the selection, and the confirmation where one is asked for."""
     out, permit, console = session.out, session.permit, session.console
+    if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
+        for name in ("selection.json", confirmation.FILE):
+            (out / name).unlink(missing_ok=True)
     if not _run_stage(session, coordinator, "trial"):
         return StudyResult(out=out, ending=permit.ending)
     selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
     console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
     failures = _finish_selection(selected, session)
-    for arm_name, reason in failures.items():
-        console.print(f"{arm_name}: its selected model could not be validated: {reason}", highlight=False)
     untested: dict[str, str] = {}
     if sealed is not None and selected:
         confirmed, arms = confirmation.plan_confirmation(session.prepared.spec, session.ledger, selected)
@@ -201,7 +211,7 @@ def _run(session: _Session, coordinator: Coordinator, sealed: Seal | None) -> St
         if permit.ending is not None:
             return StudyResult(out=out, ending=permit.ending)
     unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
-    return StudyResult(out=out, ending=None, unselected=unselected, untested=untested)
+    return StudyResult(out=out, ending=None, unselected=unselected, unvalidated=failures, untested=untested)
 
 
 def _run_stage(session: _Session, coordinator: Coordinator, job_type: str) -> bool:
@@ -254,10 +264,13 @@ def _people_s_words(out: Path) -> Iterator[None]:
     """Says a full or failing disk in one line; what was done until then is kept."""
     try:
         yield
+    except (ConnectionError, TimeoutError):
+        raise
     except (sqlalchemy.exc.OperationalError, StorageInternalError, OSError) as error:
         cause = getattr(error.__cause__ or error, "orig", error)
+        where = getattr(error, "filename", None) or out
         raise UserError(
-            f"{out} cannot be written or read ({cause}): make room or mend the disk, then go on with --resume"
+            f"{where} cannot be written or read ({cause}): make room or mend the disk, then go on with --resume"
         ) from error
 
 

@@ -26,8 +26,8 @@ import wandb
 from numpy.typing import NDArray
 
 from analysis.wandb_logs import read_run
-from studies.coordinator import Progress
 from studies.spec import WandbMode
+from studies.trials import Progress
 from trainables.errors import UserError
 from trainables.records import EpochRecord
 

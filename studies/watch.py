@@ -17,7 +17,17 @@ STOP_SECONDS = 60.0
 CHECK_SECONDS = 2.0
 """Between two looks at the signs of life, which may lie on a slow shared file system."""
 
+GRACE_SECONDS = 10.0
+"""For trials that were waiting for a worker when they were told to end."""
+
+NO_ROOM_SECONDS = 900.0
+"""That trials may wait for a first machine with room for one of them, such as one that an autoscaler starts."""
+
 Ending = Literal["interrupted", "out of time", "user error"]
+
+
+class NothingRunsError(Exception):
+    """Trials wait for workers that will not come."""
 
 
 class Permit:
@@ -53,8 +63,12 @@ class Permit:
     def until_signal(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM withdraw it; a second one ends the driver at once."""
 
+        asked = 0
+
         def ask(signum: int, _: Any) -> None:
-            if self.ending is not None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
                 raise KeyboardInterrupt
             self.withdraw("interrupted")
 
@@ -100,6 +114,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._permit, self._hang_seconds, self._beat_of = permit, hang_seconds, beat_of
         self._signs: dict[str, tuple[float, float]] = {}  # the file's time stamp, and when it was seen to change
         self._looked_at = 0.0
+        self._without_since = time.monotonic()
         self.started: set[str] = set()
         self.killed: dict[str, str] = {}
 
@@ -119,6 +134,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         if now - self._looked_at < CHECK_SECONDS:
             return
         self._looked_at = now
+        self._check_room(trials, now)
         is_over = self._permit.ending is not None and now - self._permit.withdrawn_at > STOP_SECONDS
         for trial in trials:
             if trial.status != "RUNNING" or trial.trial_id in self.killed:
@@ -127,6 +143,20 @@ class Watch(tune.Callback):  # type: ignore[misc]
                 self._kill(trial, f"did not end within {STOP_SECONDS:.0f} s")
             elif self._seconds_silent(trial.trial_id, now) > self._hang_seconds:
                 self._kill(trial, f"hung: began no batch for {self._hang_seconds / 60:.3g} min")
+
+    def _check_room(self, trials: list[Any], now: float) -> None:
+        """Ends the run where trials wait for workers and none has one: Tune itself would wait for ever."""
+        states = {trial.status for trial in trials}
+        if "RUNNING" in states or "PENDING" not in states:
+            self._without_since = now
+            return
+        waited = now - self._without_since
+        if self._permit.ending is not None and waited > GRACE_SECONDS:
+            raise NothingRunsError
+        if waited > NO_ROOM_SECONDS:
+            minutes = f"{NO_ROOM_SECONDS / 60:.3g}"
+            self._permit.withdraw("user error", f"no machine had room for a trial for {minutes} min: free or add one")
+            raise NothingRunsError
 
     def _seconds_silent(self, trial_id: str, now: float) -> float:
         """By this machine's clock alone: those of the workers may be off."""

@@ -1,5 +1,6 @@
 """A trial inside a Ray worker: the fit loop's generator behind Tune's class API, with its W&B run."""
 
+import contextlib
 import json
 import os
 import platform
@@ -116,7 +117,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return {"error": "diverged", "reason": str(error), "details": ""}
         except OutOfMemoryError as error:
             return {"error": "out of memory", "reason": str(error), "details": ""}
-        except UserError as error:
+        except (UserError, OSError) as error:  # not the trial's fault: others would meet it too
             return {"error": "user error", "reason": str(error), "details": ""}
         except torch.AcceleratorError:  # this process cannot use its device any more: the trial needs another one
             raise
@@ -175,7 +176,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         )
         for record in records:  # so that the newest run of a trial is whole
             tracking.log_epoch(self._run, record)
-        self._replayed = iter([record for record in records if record.epoch > job["epoch"]])
+        self._replayed = iter([record for record in records if record.epoch > job["epoch"] or record.ended])
         self._epochs = settings.fit(
             config,
             self._tiles,
@@ -195,8 +196,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         now = time.monotonic()
         if now - self._beat_at >= BEAT_SECONDS:
             self._beat_at = now
-            self._beat.parent.mkdir(parents=True, exist_ok=True)
-            self._beat.touch()
+            with contextlib.suppress(OSError):  # of a share that stumbles; one that stays away shows elsewhere
+                self._beat.parent.mkdir(parents=True, exist_ok=True)
+                self._beat.touch()
         return not self._settings.permit.exists()
 
     def _close(self) -> None:

@@ -64,7 +64,7 @@ def save(path: Path, content: dict[str, Any], *, previous: Path | None = None) -
             with contextlib.suppress(FileNotFoundError):
                 path.replace(previous)
         partial.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch has errors of its own for a full disk
         if isinstance(error, torch.AcceleratorError) or out_of_memory_words(error) is not None:
             raise  # the device failed, not the disk
@@ -82,7 +82,7 @@ def _remove_stale(path: Path) -> None:
                 partial.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes renames outlast a loss of power, where the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -238,6 +238,37 @@ def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survi
     assert coordinator.ledger.trials(job.arm.name)[0].state == TrialState.FAIL
 
 
+def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    job = coordinator.next()
+    assert job is not None
+    for _ in range(MAX_LOSSES - 1):
+        coordinator.lose(job.arm, 0, "its worker was lost")
+        coordinator.next()
+    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 1.0)
+    again = make(tmp_path)
+    again.next()
+    again.lose(job.arm, 0, "its worker was lost")
+    assert again.trials[job.arm, 0].outcome is None
+
+
+def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    job = coordinator.next()
+    assert job is not None
+    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0)
+    ledger = coordinator.ledger
+    ledger.report = lambda *_: (_ for _ in ()).throw(KilledError)  # type: ignore[method-assign]
+    with pytest.raises(KilledError):
+        coordinator.report(job.arm, 0, 2, 0.6, 2, "", 7.0)
+    assert ledger.trials(job.arm.name)[0].user_attrs["cost"]["seconds"] == 17.0
+    again = make(tmp_path)
+    again.next()
+    assert again.trials[job.arm, 0].seconds == 10.0
+    again.report(job.arm, 0, 2, 0.6, 2, "", 8.0)
+    assert again.trials[job.arm, 0].seconds == 18.0
+
+
 def test_trial_that_was_taken_back_is_not_taken_back_twice(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
     job = coordinator.next()
@@ -253,7 +284,7 @@ def test_trial_that_was_taken_back_is_not_taken_back_twice(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "sizes"), [(8, [4, 2]), (4, [2]), (5, [2]), (7, [3, 2]), (2, []), (3, [])], ids=str
+    ("batch_size", "sizes"), [(8, [4, 2]), (4, [2]), (5, [2]), (7, [3]), (2, []), (3, [])], ids=str
 )
 @pytest.mark.parametrize("has_company", [True, False])
 def test_out_of_memory_is_tried_alone_then_in_smaller_micro_batches_and_never_the_same_twice(

@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from studies import watch
-from studies.watch import CHECK_SECONDS, STOP_SECONDS, Permit, Watch, sigterm_as_ctrl_c
+from studies.watch import (
+    CHECK_SECONDS,
+    GRACE_SECONDS,
+    NO_ROOM_SECONDS,
+    STOP_SECONDS,
+    NothingRunsError,
+    Permit,
+    Watch,
+    sigterm_as_ctrl_c,
+)
 
 HANG_SECONDS = 90.0
 
@@ -248,14 +257,34 @@ def test_each_trial_has_its_own_time_from_when_a_worker_has_it(workers: Workers)
 
 def test_trial_that_waits_for_a_worker_is_left_alone(workers: Workers) -> None:
     trial = workers.add("a", status="PENDING")
-    workers.add("b", status="TERMINATED")
-    workers.wait(3 * HANG_SECONDS)
-    workers.permit.withdraw("interrupted")
-    assert workers.wait(3 * STOP_SECONDS) == []
-    assert workers.watch.started == set()
+    workers.add("b")
+    for stamp in range(6):
+        workers.beat("b", stamp)
+        assert workers.wait(HANG_SECONDS / 2) == []
+    assert workers.watch.started == {"b"}
     trial.status, trial.temporary_state.ray_actor = "RUNNING", "late actor"
     workers.watch.on_trial_start(iteration=0, trials=workers.trials, trial=trial)
-    assert workers.wait(2 * CHECK_SECONDS) == ["late actor"]
+    workers.permit.withdraw("interrupted")
+    assert workers.wait(STOP_SECONDS + 2 * CHECK_SECONDS) == ["actor of b", "late actor"]
+
+
+def test_run_ends_where_trials_wait_and_no_machine_has_room(workers: Workers) -> None:
+    workers.add("b").status = "TERMINATED"
+    workers.add("a", status="PENDING")
+    workers.wait(NO_ROOM_SECONDS - 2 * CHECK_SECONDS)
+    assert workers.permit.ending is None
+    with pytest.raises(NothingRunsError):
+        workers.wait(4 * CHECK_SECONDS)
+    assert workers.permit.ending == "user error"
+    assert workers.permit.reason == "no machine had room for a trial for 15 min: free or add one"
+
+
+def test_run_that_was_told_to_end_does_not_wait_for_workers(workers: Workers) -> None:
+    workers.add("a", status="PENDING")
+    workers.permit.withdraw("out of time")
+    workers.wait(GRACE_SECONDS)
+    with pytest.raises(NothingRunsError):
+        workers.wait(2 * CHECK_SECONDS)
 
 
 def test_signs_of_life_are_not_looked_at_with_every_step(workers: Workers) -> None:

@@ -1,0 +1,55 @@
+"""Workers that are killed because their machine's memory is full: told to Tune as what they are."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+
+_METHODS = ("_actor_task_failed", "_actor_start_failed")
+
+
+class WorkerOutOfMemoryError(RayActorError):  # type: ignore[misc]
+    """Ray's memory monitor killed a worker."""
+
+
+@contextlib.contextmanager
+def told_apart() -> Iterator[None]:
+    """Makes Tune see every way of losing a worker as a lost worker.
+
+    Tune 2.60 knows errors of actors and of tasks only. Ray's memory monitor raises neither (seen): the whole driver
+    ends with "Caught unexpected exception", or, while a worker starts, the reason is lost.
+    """
+    originals = {name: getattr(RayActorManager, name) for name in _METHODS}
+    for name, original in originals.items():
+        setattr(RayActorManager, name, _translated(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(RayActorManager, name, original)
+
+
+def _translated(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def failed(self: Any, what: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = WorkerOutOfMemoryError(error_msg=_first_line(exception))
+        elif isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=_first_line(exception))
+        original(self, what, exception)
+
+    return failed
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Why a worker was lost, in one line."""
+    if error is None:
+        return "its worker was lost"
+    return f"its worker was lost ({type(error).__name__}: {_first_line(error)[:200]})"  # type: ignore[arg-type]

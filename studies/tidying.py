@@ -1,0 +1,46 @@
+"""Which checkpoints of a study are kept: each takes some 100 MB."""
+
+import shutil
+from pathlib import Path
+
+from studies.coordinator import Coordinator
+from studies.spec import Arm
+from studies.trials import Progress
+from studies.worker import trial_folder
+from trainables.checkpoints import BEST
+
+
+class Checkpoints:
+    """Keeps the best checkpoint of each arm's leader and what open trials need.
+
+    Confirmations keep each seed's best, since all of them are tested.
+    """
+
+    def __init__(self, coordinator: Coordinator, out: Path):
+        self._coordinator, self._out = coordinator, out
+        self._leaders: dict[Arm, Progress] = {}
+        for arm in coordinator.arms:
+            leader = coordinator.selection(arm)
+            for progress in coordinator.of_arm(arm):  # also what a driver left that was killed before it did so
+                self._tidy(progress, leader)
+
+    def tidy(self, ended: Progress) -> None:
+        """Removes what is no longer needed now that a trial has ended."""
+        arm = ended.assignment.arm
+        leader, before = self._coordinator.selection(arm), self._leaders.get(arm)
+        self._tidy(ended, leader)
+        if before is not None and before is not leader:
+            self._tidy(before, leader)
+
+    def _tidy(self, progress: Progress, leader: Progress | None) -> None:
+        arm, number = progress.assignment.arm, progress.assignment.number
+        if progress.outcome is None:
+            return
+        folder = trial_folder(self._out, arm.name, number)
+        if progress is leader:
+            self._leaders[arm] = leader
+        elif not (arm.confirms and progress.outcome == "finished"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in folder.glob("*"):
+            if path.name != BEST:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""How Tune is told of workers that Ray's memory monitor kills."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import ActorDiedError, LocalRayletDiedError, OutOfMemoryError, RayActorError, RayTaskError
+
+from studies.lost_workers import WorkerOutOfMemoryError, reason_of, told_apart
+
+WORDS = "Task was killed due to the node running low on memory.\nMemory on the node was 15.3GB / 16.0GB"
+
+
+def failed_with(error: Exception) -> Exception:
+    """What a trial hears of its task that failed with `error`, through Tune's own manager."""
+    heard: list[Exception] = []
+    actor = SimpleNamespace(actor_id=1, _on_error=None)
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda _, told: heard.append(told))
+    manager: Any = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
+    RayActorManager._actor_task_failed(manager, task, error)
+    (told,) = heard
+    return told
+
+
+def test_full_memory_is_told_apart_from_other_losses() -> None:
+    with pytest.raises(RuntimeError, match="Caught unexpected exception"):
+        failed_with(OutOfMemoryError(WORDS))  # as Tune has it: the end of the whole driver
+    with told_apart():
+        told = failed_with(OutOfMemoryError(WORDS))
+        assert isinstance(told, WorkerOutOfMemoryError)
+        assert str(told) == "Task was killed due to the node running low on memory."
+        assert type(failed_with(LocalRayletDiedError())) is RayActorError
+        for error in (ActorDiedError(), RayTaskError("train", "a traceback", ValueError())):
+            assert failed_with(error) is error
+    with pytest.raises(RuntimeError, match="Caught unexpected exception"):
+        failed_with(OutOfMemoryError(WORDS))
+
+
+def test_reason_is_one_line() -> None:
+    assert reason_of(None) == "its worker was lost"
+    assert reason_of(ValueError("\n  no room\nfor more")) == "its worker was lost (ValueError: no room)"
