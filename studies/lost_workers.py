@@ -34,14 +34,19 @@ def told_apart() -> Iterator[None]:
 
 def _translated(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
-    def failed(self: Any, what: Any, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            exception = WorkerOutOfMemoryError(error_msg=_first_line(exception))
-        elif isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
-            exception = RayActorError(error_msg=_first_line(exception))
-        original(self, what, exception)
+    def failed(self: Any, *arguments: Any, **named: Any) -> None:
+        original(self, *map(_as_lost, arguments), **{name: _as_lost(value) for name, value in named.items()})
 
     return failed
+
+
+def _as_lost(argument: Any) -> Any:
+    """What Tune is to hear in an error's place; anything else as it is."""
+    if isinstance(argument, OutOfMemoryError):
+        return WorkerOutOfMemoryError(error_msg=_first_line(argument))
+    if isinstance(argument, RayError) and not isinstance(argument, RayActorError | RayTaskError):
+        return RayActorError(error_msg=_first_line(argument))
+    return argument
 
 
 def _first_line(error: Exception) -> str:

@@ -92,6 +92,7 @@ def worker_below(out: Path, raylet_pid: int) -> int | None:
     return None
 
 
+@pytest.mark.faults
 def test_study_goes_on_when_a_node_dies_under_its_trials(
     cluster: Cluster, recorded: ModuleType, dataset_root: Path, tmp_path: Path
 ) -> None:

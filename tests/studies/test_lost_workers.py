@@ -18,7 +18,7 @@ def failed_with(error: Exception) -> Exception:
     actor = SimpleNamespace(actor_id=1, _on_error=None)
     task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda _, told: heard.append(told))
     manager: Any = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
-    RayActorManager._actor_task_failed(manager, task, error)
+    RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)  # as Tune calls it
     (told,) = heard
     return told
 

@@ -216,6 +216,7 @@ def test_edited_register_is_refused_before_anything_runs(copy: Path, dataset_roo
 # Faults in one study
 
 
+@pytest.mark.faults
 def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
     """Trials that diverge, hang, or run out of memory, beside others that do not; two workers."""
     faults = {"DIVERGES": "[1]", "OUT_OF_MEMORY": "[2]", "CROWDED": "[3]", "HANGS": "[4]"}
@@ -239,6 +240,7 @@ def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
     assert "unet-4 trial 2 (2 draws at once)" in caption_of(out)
 
 
+@pytest.mark.faults
 def test_user_error_in_a_trial_ends_the_study_at_once_and_it_can_go_on(start: Any, tmp_path: Path) -> None:
     out = tmp_path / "study"
     process = start(RECORDED, "--trials", "4", "--out", "study", WRONG="1")
@@ -268,6 +270,7 @@ def fill(ballast: Path) -> None:
             pass
 
 
+@pytest.mark.faults
 def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
     start: Any, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +296,7 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
 # The seal
 
 
+@pytest.mark.faults
 def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: Path) -> None:
     """The tiles count as opened: the next run refuses, and with a reason it goes on and every table says so."""
     out, root = tmp_path / "one", tmp_path / "tiles"

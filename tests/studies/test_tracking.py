@@ -149,6 +149,7 @@ def run_scenario(name: str, out: Path, script: str = __file__, **environment: st
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+@pytest.mark.faults
 def test_killed_service_costs_its_run_its_rows_and_no_other_run_anything(tmp_path: Path) -> None:
     told, _ = run_scenario("scenario_killed", tmp_path)
     killed, after, last, *end = logged(tmp_path)
@@ -163,6 +164,7 @@ def test_killed_service_costs_its_run_its_rows_and_no_other_run_anything(tmp_pat
     assert bool(told["end"]) != is_whole
 
 
+@pytest.mark.faults
 def test_hung_service_is_waited_for_once_and_replaced(tmp_path: Path) -> None:
     told, _ = run_scenario("scenario_hung", tmp_path)
     hung, after = logged(tmp_path)
@@ -189,6 +191,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.faults
 def test_full_disk_raises_nothing_prints_nothing_and_is_told(small_disk: Path) -> None:
     told, stderr = run_scenario("scenario_full", small_disk)
     assert stderr == ""

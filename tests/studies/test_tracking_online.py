@@ -22,6 +22,8 @@ import pytest
 from studies import tracking
 
 KEY = "0" * 40
+
+pytestmark = pytest.mark.faults
 FALLBACK = {"wandb_mode": "offline, since the server could not be reached"}
 
 # The other file's helpers: neither lies in a package
@@ -145,7 +147,7 @@ def test_run_is_offline_where_the_server_does_not_answer_and_waits_once_per_proc
         )
     first, second = told["seconds"]
     assert first < 60
-    assert second < 2
+    assert second < first / 2
     assert told["are_fallbacks"] == [True, True]
     assert told["troubles"] == ["", ""]
     runs = helpers.logged(tmp_path)
