@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := trainables searchspace studies analysis
 
-.PHONY: setup study test test-slow check format lock clean
+.PHONY: setup study test test-faults test-slow chaos check format lock clean
 
 setup: .venv/installed
 
@@ -18,10 +18,17 @@ study: setup
 	$(BIN)/python studies/phase2_tuning.py
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not faults"
+
+test-faults: setup
+	$(BIN)/pytest -m faults
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+# Injects faults into running studies and counts what is lost: 7 to 15 minutes
+chaos: setup
+	$(BIN)/python tests/chaos/chaos.py $(if $(SEED),--seed $(SEED))
 
 check: setup
 	$(BIN)/ruff format --check .

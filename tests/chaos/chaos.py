@@ -1,0 +1,108 @@
+"""Injects faults at random moments into running studies and counts what is lost: `make chaos`.
+
+Exit code 0 only where nothing was lost, every rule held, and at least 30 faults hit a study.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import scenarios
+from driving import ChaosError, end_all, processes, say
+from records import LOSABLE
+from rich.console import Console
+from rich.table import Table
+from scenarios import Outcome
+from subject import Fault
+
+LEAST_FAULTS = 30
+
+LEAVE_SECONDS = 90.0
+"""For what killed drivers left behind to end itself."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a check")
+    parser.add_argument("--keep", action="store_true", help="leave the studies' folders")
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="chaos-"))
+    began = time.monotonic()
+    say("-", f"seed {arguments.seed}; studies in {root}, R being the undisturbed one that A is compared with")
+    try:
+        outcomes = run(root, arguments.seed)
+        broken = [f"{name}: {text}" for name, outcome in outcomes.items() for text in outcome.broken] + left_behind()
+    finally:
+        end_all()
+        if not arguments.keep:
+            shutil.rmtree(root, ignore_errors=True)
+    faults = [fault for outcome in outcomes.values() for fault in outcome.faults]
+    return report(faults, broken, arguments.seed, time.monotonic() - began)
+
+
+def run(root: Path, seed: int) -> dict[str, Outcome]:
+    """Both scenarios side by side: a driver that starts keeps one core busy."""
+    outcomes = {"A": Outcome(), "B": Outcome()}
+    bodies = {"A": scenarios.resumed_equals_uninterrupted, "B": scenarios.everything_at_once}
+
+    def guarded(name: str) -> None:
+        body: Callable[[Path, int, Outcome], None] = bodies[name]
+        try:
+            body(root, seed, outcomes[name])
+        except ChaosError as error:
+            outcomes[name].broken.append(str(error))
+        except Exception:
+            outcomes[name].broken.append(traceback.format_exc())
+        say(name, "done" if not outcomes[name].broken else f"FAILED: {outcomes[name].broken[-1].splitlines()[0]}")
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        list(pool.map(guarded, bodies))
+    return outcomes
+
+
+def left_behind() -> list[str]:
+    """Processes that are still there some time after their drivers."""
+    began = time.monotonic()
+    while (left := processes()) and time.monotonic() - began < LEAVE_SECONDS:
+        time.sleep(0.2)
+    return [f"process {process.pid} is left behind: {process.command[:100]}" for process in left]
+
+
+def report(faults: Sequence[Fault], broken: Sequence[str], seed: int, seconds: float) -> int:
+    """Prints the table and the verdict; the exit code."""
+    table = Table(title="faults and what was lost", title_justify="left")
+    table.add_column("kind")
+    for column in ("injected", "hit", *LOSABLE):
+        table.add_column(column, justify="right")
+    for kind in sorted({fault.kind for fault in faults}):
+        add_row(table, kind, [fault for fault in faults if fault.kind == kind])
+    table.add_section()
+    add_row(table, "all", faults)
+    Console(width=120).print(table)
+    for text in broken:
+        sys.stdout.write(f"BROKEN  {text}\n")
+    num_hits = sum(fault.is_hit for fault in faults)
+    num_lost = sum(sum(fault.lost.values()) for fault in faults)
+    is_good = num_hits >= LEAST_FAULTS and not num_lost and not broken
+    sys.stdout.write(
+        f"{'PASSED' if is_good else 'FAILED'}: {num_hits} faults hit a study (at least {LEAST_FAULTS} wanted), "
+        f"{num_lost} losses, {len(broken)} rules broken; {seconds / 60:.1f} min, seed {seed}\n"
+    )
+    return 0 if is_good else 1
+
+
+def add_row(table: Table, name: str, faults: Sequence[Fault]) -> None:
+    lost = [sum(fault.lost[what] for fault in faults) for what in LOSABLE]
+    hits = sum(fault.is_hit for fault in faults)
+    table.add_row(name, str(len(faults)), str(hits), *map(str, lost))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

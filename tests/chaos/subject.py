@@ -1,0 +1,152 @@
+"""A study that faults are injected into: its drivers one after another, and what has been seen on record."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import records
+from driving import Driver, may_inject, processes, say
+from records import Key, Snapshot, TrialRecord
+
+
+@dataclass(slots=True)
+class Fault:
+    """One injection; `lost` is what the record lacked when it was looked at next."""
+
+    kind: str
+    is_hit: bool
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Subject:
+    """A study that faults are injected into, its drivers one after another.
+
+    Attributes:
+        name: Of the scenario.
+        out: Its folder.
+        tiles: Its tiles.
+        data_home: Where the register's memory is.
+        flags: Of every start.
+        rng: Decides when and where.
+        environment: Of every start.
+        faults: What was injected.
+        broken: What does not hold, a sentence each.
+    """
+
+    name: str
+    out: Path
+    tiles: Path
+    data_home: Path
+    flags: list[str]
+    rng: random.Random
+    environment: dict[str, str]
+    faults: list[Fault]
+    broken: list[str]
+    seen: Snapshot = field(default_factory=lambda: Snapshot({}, {}))
+    num_starts: int = 0
+    num_settled: int = 0
+
+    def start(self, *flags: str, is_first: bool = False, **environment: str) -> Driver:
+        """Starts a driver on the folder."""
+        self.num_starts += 1
+        log = self.out.parent / f"driver-{self.num_starts:02d}.log"
+        more = [*flags] if is_first else [*flags, "--resume"]
+        signs = [self.out / name for name in (f"{records.LEDGER}-wal", records.REGISTER)]
+        return Driver(self.name, [*self.flags, *more], self.environment | environment, log=log, signs=signs)
+
+    def book(self, kind: str, is_hit: bool, detail: str = "") -> None:
+        """Counts an injection."""
+        self.faults.append(Fault(kind, is_hit))
+        say(self.name, f"{kind}{f' ({detail})' if detail else ''}{'' if is_hit else ': found nothing to hit'}")
+
+    def settle(self) -> None:
+        """Compares what is on record with what was, while no driver runs; losses are booked on the newest fault."""
+        registers = [self.tiles / records.REGISTER, self.out / records.REGISTER, *self.data_home.rglob("*.jsonl")]
+        now = records.take(self.out, registers)
+        lost, words = records.losses(self.seen, now)
+        if lost:
+            self.faults[-1].lost += lost
+            self.broken += [f"{self.name}: after {self.faults[-1].kind}, {text}" for text in words]
+            say(self.name, f"LOST after {self.faults[-1].kind}: {'; '.join(words)}")
+        ended = sum(trial.outcome is not None for trial in now.trials.values())
+        epochs = sum(len(trial.values) for trial in now.trials.values())
+        if now != self.seen:
+            say(
+                self.name,
+                f"  on record: {len(now.trials)} trials, {ended} ended, {epochs} epochs, {len(now.lines)} lines",
+            )
+        self.seen = now
+
+    def trials(self) -> dict[Key, TrialRecord]:
+        return records.look(self.out)
+
+    def num_epochs(self) -> int:
+        return sum(len(trial.values) for trial in self.trials().values())
+
+    def goes_on(self, driver: Driver, num_epochs: int = 1) -> bool:
+        """Waits for that many more epochs; False when the driver ended before."""
+        before = self.num_epochs()
+        return driver.until(lambda: self.num_epochs() >= before + num_epochs, f"{num_epochs} more epochs")
+
+
+def workers(subject: Subject, driver: Driver) -> Iterator[tuple[Key, int]]:
+    """The open trials of a running study and the processes that have them."""
+    alive = {process.pid for process in processes(driver.mark)}
+    for key, trial in subject.trials().items():
+        pid = worker_of(subject, key)
+        if trial.outcome is None and pid in alive:
+            yield key, pid
+
+
+def trial_folder(subject: Subject, key: Key) -> Path:
+    return subject.out / "checkpoints" / key[0] / f"{key[1]:04d}"
+
+
+def worker_of(subject: Subject, key: Key) -> int:
+    """The process that had the trial last; 0 where it is not known."""
+    try:
+        return int((trial_folder(subject, key) / "worker").read_text(encoding="utf-8") or 0)
+    except FileNotFoundError:
+        return 0
+
+
+def find_worker(subject: Subject, driver: Driver) -> tuple[Key, int] | None:
+    """One that has a trial with an epoch on record in this session; None when the driver ended before."""
+    found: list[tuple[Key, int]] = []
+
+    def look() -> bool:
+        trials = subject.trials()
+        found[:] = [(key, pid) for key, pid in workers(subject, driver) if trials[key].values]
+        return bool(found)
+
+    driver.until(look, "a worker with a trial")
+    return subject.rng.choice(found) if found else None
+
+
+def is_elsewhere(subject: Subject, key: Key, pid: int, epoch: int) -> bool:
+    """Whether a trial has gone on with another worker than `pid`."""
+    trial = subject.trials()[key]
+    if trial.outcome is not None:
+        return True
+    return worker_of(subject, key) not in (0, pid) and trial.epoch > epoch
+
+
+def is_time_left(subject: Subject) -> bool:
+    """Whether more is to be injected; says so once when not."""
+    if not may_inject():
+        say(subject.name, "no time for more faults: bringing the study to its end")
+    return may_inject()
+
+
+def age(driver: Driver) -> float:
+    """Seconds since the driver was started."""
+    return time.monotonic() - driver.began
+
+
+def is_confirming(subject: Subject) -> bool:
+    """Whether the confirmation has an epoch on record."""
+    return any("-confirmation" in arm and trial.values for (arm, _), trial in subject.trials().items())
