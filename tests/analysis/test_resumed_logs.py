@@ -83,7 +83,7 @@ def test_read_logs_returns_the_last_confirmation_of_each_seed_in_the_order_of_th
     study.confirm("sam_conv-24", 0, val_iou=0.5, val_f1=0.6)
     study.confirm("unet-24", 1, state="diverged")
     study.confirm("unet-24", 0, val_iou=0.2)
-    study.confirm("unet-24", 0, val_iou=0.3, test_iou=0.25, test_f1=0.4, best_epoch=7)
+    study.confirm("unet-24", 0, val_iou=0.3, test_iou=0.25, test_f1=0.4, best_epoch=7, micro_batch_size=2)
     study.end({"unet-24": (0, 0.1, 0.2), "sam_conv-24": (0, 0.1, 0.2)})
     confirmations = read_logs(study.out).confirmations
     keys = list(zip(confirmations["arm"], confirmations["number"], confirmations["state"], strict=True))
@@ -100,6 +100,7 @@ def test_read_logs_returns_the_last_confirmation_of_each_seed_in_the_order_of_th
         "test_iou": 0.25,
         "test_f1": 0.4,
         "best_epoch": 7,
+        "micro_batch_size": 2,
         "attempt": "unet-24-a",
     }
     assert confirmations["test_iou"].isna().to_list() == [False, True, True]
