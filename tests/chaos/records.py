@@ -89,14 +89,15 @@ def _read(connection: sqlite3.Connection) -> dict[Key, TrialRecord]:
     query = "SELECT trial_id, study_name, number, state FROM trials JOIN studies USING (study_id) ORDER BY trial_id"
     for trial_id, arm, number, state in connection.execute(query):
         trials[arm, number] = by_id[trial_id] = TrialRecord(state)
-    query = "SELECT trial_id, param_name, param_value, distribution_json FROM trial_params"
+    of_trials = "JOIN trials USING (trial_id)"
+    query = f"SELECT trial_id, param_name, param_value, distribution_json FROM trial_params {of_trials}"
     for trial_id, name, value, distribution in connection.execute(query):
         by_id[trial_id].parameters[name] = (value, distribution)
-    for trial_id, epoch, value in connection.execute(
-        "SELECT trial_id, step, intermediate_value FROM trial_intermediate_values ORDER BY step"
-    ):
+    query = f"SELECT trial_id, step, intermediate_value FROM trial_intermediate_values {of_trials} ORDER BY step"
+    for trial_id, epoch, value in connection.execute(query):
         by_id[trial_id].values[epoch] = value
-    for trial_id, name, content in connection.execute("SELECT trial_id, key, value_json FROM trial_user_attributes"):
+    query = f"SELECT trial_id, key, value_json FROM trial_user_attributes {of_trials}"
+    for trial_id, name, content in connection.execute(query):
         by_id[trial_id].attributes[name] = json.loads(content)
     return trials
 
