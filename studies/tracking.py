@@ -47,6 +47,9 @@ FINISH_TIMEOUT_SECONDS = 30.0
 CALL_TIMEOUT_SECONDS = 30.0
 """For W&B's own process to start, to take a row or a few pictures, or to end: it takes milliseconds."""
 
+MAX_RESTARTS = 2
+"""Runs that may take one's place whose process died; pictures of before are in its own files."""
+
 _T = TypeVar("_T")
 
 
@@ -85,18 +88,22 @@ class Run:
     ):
         self._name = name
         self._run: wandb.Run | None = None
+        self._rows: list[dict[str, Any]] = []  # for a run that takes this one's place
+        self._num_restarts = 0
         self.is_offline_fallback, self.trouble = False, ""
         if mode == "disabled":
             return
         about = {"name": name, "group": group, "job_type": job_type}
+        self._start = functools.partial(_start, out, mode, config, about)
         try:
-            self._run, self.is_offline_fallback = _start(out, mode, config, about)
+            self._run, self.is_offline_fallback = self._start()
         except Exception as error:
             self.trouble = f"W&B could not start {name}, so nothing of it is logged: {_words(error)}."
 
     def log(self, row: dict[str, Any]) -> None:
         """Adds a row to the run's history."""
         self._try(lambda run: run.log(row))
+        self._rows.append(row)
 
     def log_pictures(self, key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
         """Adds (H, W, 3) uint8 RGB pictures under one key."""
@@ -106,35 +113,45 @@ class Run:
     def finish(self) -> None:
         """Completes the run's files, soon: see `complete_files`."""
         global _offline_until
-        run, self._run = self._run, None
-        if run is None:
-            return
-        _finished.append((self, Path(run.settings.sync_file)))
-        try:
-            _bounded(run.finish, FINISH_TIMEOUT_SECONDS + CALL_TIMEOUT_SECONDS)
-        except Exception as error:
-            if run.offline or not isinstance(error, TimeoutError):
-                self._give_up(error)
-            else:  # the server is gone; the file is whole all the same
+        while (run := self._run) is not None:
+            try:
+                _bounded(run.finish, FINISH_TIMEOUT_SECONDS + CALL_TIMEOUT_SECONDS)
+            except Exception as error:
+                if run.offline or not isinstance(error, TimeoutError):
+                    self._begin_again(error)
+                    continue
+                # The server is gone; the file is whole all the same
                 _offline_until = time.monotonic() + RETRY_SECONDS
                 folder = Path(run.settings.sync_dir)
                 self.trouble = f"W&B could not upload all of {self._name} in time: run `wandb sync {folder}` later."
+            _finished.append((self, Path(run.settings.sync_file)))
+            self._run = None
 
     def _try(self, action: Callable[[wandb.Run], None]) -> None:
-        if self._run is None:
-            return
-        try:
-            _bounded(functools.partial(action, self._run), CALL_TIMEOUT_SECONDS)
-        except Exception as error:
-            if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
-                self.trouble = f"W&B could not write a picture of {self._name}: {_words(error)}."  # but rows it may
-            else:
-                self._give_up(error)
+        while self._run is not None:
+            try:
+                _bounded(functools.partial(action, self._run), CALL_TIMEOUT_SECONDS)
+                return
+            except Exception as error:
+                if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+                    self.trouble = f"W&B could not write a picture of {self._name}: {_words(error)}."  # but rows it may
+                    return
+                self._begin_again(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _begin_again(self, error: Exception) -> None:
+        """Replaces W&B's own process, and goes on in a new run with all rows; gives up after some times."""
         self._run = None
-        self.trouble = f"W&B stopped logging {self._name}, whose file is read as far as it goes: {_words(error)}."
         _stop_service()
+        self._num_restarts += 1
+        try:
+            if self._num_restarts > MAX_RESTARTS:
+                raise error
+            run, self.is_offline_fallback = self._start()
+            for row in self._rows:
+                _bounded(functools.partial(run.log, row), CALL_TIMEOUT_SECONDS)
+            self._run = run
+        except Exception as last:
+            self.trouble = f"W&B stopped logging {self._name}, whose file is read as far as it goes: {_words(last)}."
 
 
 def complete_files() -> None:
@@ -245,7 +262,7 @@ def _start(out: Path, mode: WandbMode, config: dict[str, Any], about: dict[str, 
                 x_disable_stats=True,
                 x_disable_meta=True,
                 x_disable_viewer=True,  # it would wait for the server on its own account
-                x_transaction_log_flush_interval=1,  # seconds that a killed process can lose
+                x_transaction_log_flush_interval=0.02,  # seconds that a killed process can lose
                 init_timeout=INIT_TIMEOUT_SECONDS,
                 finish_timeout=FINISH_TIMEOUT_SECONDS,
                 finish_timeout_raises=True,
