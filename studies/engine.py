@@ -265,7 +265,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         arm, number = self._searcher.keys[trial.trial_id]
         if self._searcher.current.get((arm, number)) != trial.trial_id:
             return
-        error = trial.get_pickled_error()
+        error = lost_workers.error_of(trial)
         if self._permit.ending is not None:
             self._coordinator.interrupt(arm, number)
         elif isinstance(error, lost_workers.WorkerOutOfMemoryError):

@@ -3,8 +3,10 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import ray.cloudpickle
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
@@ -51,6 +53,18 @@ def _as_lost(argument: Any) -> Any:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def error_of(trial: Any) -> BaseException | None:
+    """The latest error of one of Tune's trials; None where Tune kept none.
+
+    Read from the driver's own disk: `Trial.get_pickled_error` looks where Tune copies it to some time later.
+    """
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return None
+    error: BaseException = ray.cloudpickle.loads(Path(path).read_bytes())
+    return error
 
 
 def reason_of(error: BaseException | None) -> str:

@@ -241,6 +241,17 @@ def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
+def test_worker_that_is_killed_for_the_machine_s_memory_is_told_apart(start: Any, tmp_path: Path) -> None:
+    """Ray's memory monitor with a limit that every worker is above of."""
+    process = start(RECORDED, "--trials", "1", "--out", "study", RAY_memory_usage_threshold="0.01")
+    assert "Traceback" not in ended(process, 1)
+    (trial,) = optuna.load_study(study_name="unet-4", storage=f"sqlite:///{tmp_path / 'study' / LEDGER}").get_trials()
+    words = "out of memory on the machine: its worker was killed"
+    assert (trial.user_attrs["outcome"], trial.user_attrs["reason"]) == ("out of memory", words)
+    assert trial.user_attrs["retry"]["micro_batch_size"] == 2
+
+
+@pytest.mark.faults
 def test_user_error_in_a_trial_ends_the_study_at_once_and_it_can_go_on(start: Any, tmp_path: Path) -> None:
     out = tmp_path / "study"
     process = start(RECORDED, "--trials", "4", "--out", "study", WRONG="1")
