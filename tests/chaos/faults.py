@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from driving import Driver, Process, processes, send
+from driving import Driver, processes, send
 from records import Key
 from subject import Subject, age, find_worker, is_elsewhere, trial_folder
 
@@ -21,9 +21,9 @@ def strike_worker(subject: Subject, driver: Driver, kind: str, number: int, foun
     key, pid = found
     is_hit = send(pid, number)
     trial = subject.trials()[key]  # from now on, the worker reports no more
-    is_hit = is_hit and trial.outcome is None
-    subject.book(kind, is_hit, f"{key[0]} #{key[1]} after epoch {trial.epoch}")
-    if is_hit:
+    where = "" if trial.outcome is None else ", at a trial's end"
+    subject.book(f"{kind}{where}", is_hit, f"{key[0]} #{key[1]} after epoch {trial.epoch}")
+    if is_hit and not where:
         driver.until(lambda: is_elsewhere(subject, key, pid, trial.epoch), f"{key[0]} #{key[1]} to go on elsewhere")
     driver.until(lambda: pid not in {process.pid for process in processes(driver.mark)}, f"the end of worker {pid}")
 
@@ -32,6 +32,15 @@ def kill_worker(subject: Subject, driver: Driver) -> None:
     """At any moment."""
     found = find_worker(subject, driver)
     time.sleep(subject.rng.uniform(0, 0.5))
+    strike_worker(subject, driver, "worker SIGKILL", signal.SIGKILL, found)
+
+
+def kill_ending_worker(subject: Subject, driver: Driver) -> None:
+    """As soon as its trial has ended: all of it must be in the logs."""
+    found = find_worker(subject, driver)
+    if found is not None:
+        key = found[0]
+        driver.until(lambda: subject.trials()[key].outcome is not None, "the end of a trial", poll_seconds=0.01)
     strike_worker(subject, driver, "worker SIGKILL", signal.SIGKILL, found)
 
 
@@ -61,15 +70,24 @@ def stop_worker(subject: Subject, driver: Driver) -> None:
     strike_worker(subject, driver, "worker SIGSTOP", signal.SIGSTOP, find_worker(subject, driver))
 
 
-def kill_logger(subject: Subject, driver: Driver, *, of_driver: bool) -> None:
-    """Kills W&B's own process of a worker or of the driver; the study must not notice."""
-    kind = f"wandb-core SIGKILL, {'driver' if of_driver else 'worker'}'s"
+def kill_logger(subject: Subject, driver: Driver) -> None:
+    """Kills W&B's own process of a worker; its trial goes on to its end there, and all of it must be in the logs."""
     found = find_worker(subject, driver)
-    parent = driver.pid if of_driver else found[1] if found else 0
-    loggers: list[Process] = [p for p in processes(driver.mark) if p.parent == parent and "wandb-core" in p.command]
-    is_hit = bool(loggers) and send(loggers[0].pid, signal.SIGKILL)
-    subject.book(kind, is_hit, "" if of_driver or found is None else f"{found[0][0]} #{found[0][1]}")
-    subject.goes_on(driver)
+    is_hit = found is not None and _kill_logger_of(driver, found[1])
+    subject.book("wandb-core SIGKILL, worker's", is_hit, f"{found[0][0]} #{found[0][1]}" if found else "")
+    if found is not None:
+        driver.until(lambda: subject.trials()[found[0]].outcome is not None, "the end of a trial")
+
+
+def kill_logger_of_driver(subject: Subject, driver: Driver) -> None:
+    """Kills W&B's own process of the driver, which logs the selection and all that comes after."""
+    driver.until(lambda: "validating" in driver.tail(), "the selection")
+    subject.book("wandb-core SIGKILL, driver's", _kill_logger_of(driver, driver.pid))
+
+
+def _kill_logger_of(driver: Driver, parent: int) -> bool:
+    loggers = [p for p in processes(driver.mark) if p.parent == parent and "wandb-core" in p.command]
+    return bool(loggers) and send(loggers[0].pid, signal.SIGKILL)
 
 
 def start_second_driver(subject: Subject, driver: Driver) -> None:

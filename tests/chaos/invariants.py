@@ -45,7 +45,7 @@ def broken(out: Path, tiles: Path, seen: Snapshot, expected: Expected) -> list[s
         *_allowances(seen, expected),
         *_endings(seen, expected),
         *_decisions(seen, expected),
-        *_logged(out, seen),
+        *_logged(out, seen, expected),
         *_selected(out, seen, expected),
         *_opened(out, tiles, seen, expected),
         *_left(out),
@@ -141,8 +141,8 @@ def _decisions(seen: Snapshot, expected: Expected) -> Iterator[str]:
                     yield f"{arm} #{number} was stopped at rung {trial.epoch}, but nobody was better"
 
 
-def _logged(out: Path, seen: Snapshot) -> Iterator[str]:
-    """Every epoch on record must be in the W&B logs."""
+def _logged(out: Path, seen: Snapshot, expected: Expected) -> Iterator[str]:
+    """Every epoch on record must be in the W&B logs, and all that tables are made of."""
     logs = read_logs(out)
     logged = {(row.arm, row.number, row.epoch) for row in logs.history.itertuples()}
     for path in sorted((out / "wandb").glob("offline-run-*/run-*.wandb")):
@@ -158,6 +158,12 @@ def _logged(out: Path, seen: Snapshot) -> Iterator[str]:
     for key, trial in seen.trials.items():
         if CONFIRMATION not in key[0] and states.get(key) != trial.outcome:
             yield f"{_name(key)} is {states.get(key)} in the W&B logs, but {trial.outcome} in the ledger"
+    wanted = {"selection": len(expected.arms), "confirmations": len(expected.arms) * expected.confirm_seeds}
+    for name, num_rows in wanted.items():
+        if len(getattr(logs, name)) != num_rows:
+            yield f"the W&B logs hold {len(getattr(logs, name))} {name} instead of {num_rows}"
+    if set(logs.openings["arm"]) != set(expected.arms):
+        yield f"the W&B logs hold openings of {sorted(set(logs.openings['arm']))} only"
 
 
 def _selected(out: Path, seen: Snapshot, expected: Expected) -> Iterator[str]:

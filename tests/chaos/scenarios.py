@@ -58,7 +58,7 @@ def make_subject(root: Path, name: str, seed: int, outcome: Outcome, **settings:
     )
 
 
-def complete(subject: Subject, *flags: str, **environment: str) -> None:
+def complete(subject: Subject, *flags: str, meddle: Callable[[Driver], None] | None = None, **environment: str) -> None:
     """Brings a study to its end; where an opening left no result, that must be refused first, naming the way on."""
     lines = subject.seen.lines.values()
     opened, told = ({line["attempt"] for line in lines if line["event"] == event} for event in ("opened", "result"))
@@ -70,7 +70,10 @@ def complete(subject: Subject, *flags: str, **environment: str) -> None:
         say(subject.name, "refused to open the test tiles again without a reason")
         subject.settle()
         flags = (*flags, "--reopen", REASON)
-    subject.start(*flags, **environment).wait(0)
+    driver = subject.start(*flags, **environment)
+    if meddle is not None:
+        meddle(driver)
+    driver.wait(0)
     subject.settle()
 
 
@@ -148,13 +151,13 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
     subject.flags += ["--hang-minutes", "0.25"]
     rng = subject.rng
     few, more = ("--trials", "6"), ("--trials", "8")
-    slow = {"EPOCH_SECONDS": "1.5"}
+    slow = {"EPOCH_SECONDS": "1"}
     live: list[Callable[[Subject, Driver], None]] = [
         *[faults.kill_worker] * 3,
+        faults.kill_ending_worker,
         *[faults.stop_worker] * 2,
         *[faults.start_second_driver] * 2,
-        *[lambda s, d: faults.kill_logger(s, d, of_driver=False)] * 2,
-        lambda s, d: faults.kill_logger(s, d, of_driver=True),
+        *[faults.kill_logger] * 2,
     ]
     rng.shuffle(live)
 
@@ -173,7 +176,7 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
             break
         driver = subject.start(*flags, is_first=number == 0, **slow)
         subject.goes_on(driver)
-        seconds_to_epoch = seconds_to_epoch or age(driver)
+        seconds_to_epoch = age(driver)
         for _ in range(num_faults):
             if driver.is_running and is_time_left(subject):
                 live.pop()(subject, driver)
@@ -192,7 +195,7 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
     driver.wait(0, -signal.SIGKILL)
     subject.book("driver SIGKILL after an opening", is_hit)
     subject.settle()
-    complete(subject, *more, **fast)
+    complete(subject, *more, meddle=lambda driver: faults.kill_logger_of_driver(subject, driver), **fast)
     faults.count_inside(subject)
     expected = Expected(arms=ARMS, trials=8, confirm_seeds=2, epochs=EPOCHS, grace_epochs=3, num_slots=2)
     check(subject, expected, outcome)
