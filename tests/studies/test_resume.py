@@ -98,6 +98,7 @@ def caption_of(out: Path) -> str:
     return (out / "report" / "tables" / "iou_by_tiles.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.faults
 def test_study_killed_in_training_goes_on_and_comes_to_the_same(start: Any, tmp_path: Path) -> None:
     """Real training; the driver dies as soon as its second trial has a checkpoint."""
     flags = [*ONE_WORKER, "--trials", "3", "--epochs", "4"]
