@@ -12,7 +12,9 @@ import pandas as pd
 STARTED = "started"  # the state of a trial that no row of the study's run calls ended
 _TRIAL_COLUMNS = {
     "arm": "str",
+    "run_arm": "str",
     "number": "int64",
+    "stage": "str",
     "architecture": "str",
     "architecture_label": "str",
     "tiles": "Int64",
@@ -27,8 +29,9 @@ _TRIAL_COLUMNS = {
     "lost_epochs": "Int64",
     "lost_seconds": "float64",
     "num_segments": "int64",
+    "run": "str",
 }
-_HISTORY_COLUMNS = {"arm": "str", "number": "int64", "epoch": "int64"}
+_HISTORY_COLUMNS = {"arm": "str", "run_arm": "str", "number": "int64", "stage": "str", "epoch": "int64"}
 _SELECTION_COLUMNS = {
     "arm": "str",
     "number": "int64",
@@ -38,22 +41,33 @@ _SELECTION_COLUMNS = {
     "val_f1": "float64",
     "best_epoch": "Int64",
 }
-_IMAGE_COLUMNS = {"arm": "str", "caption": "str", "path": "str"}
-_CONFIRMATION_COLUMNS = {
+_IMAGE_COLUMNS = {"arm": "str", "split": "str", "caption": "str", "path": "str"}
+_MODEL_COLUMNS = {
     "arm": "str",
     "number": "int64",
+    "run_arm": "str",
+    "architecture": "str",
+    "architecture_label": "str",
+    "tiles": "Int64",
+    "subset": "Int64",
+    "seed": "Int64",
     "init_seed": "Int64",
     "draw_seed": "Int64",
+    "subset_seed": "Int64",
     "signature": "str",
     "state": "str",
+    "best_epoch": "Int64",
+    "epochs": "Int64",
+    "seconds": "float64",
+    "micro_batch_size": "Int64",
     "val_iou": "float64",
     "val_f1": "float64",
     "test_iou": "float64",
     "test_f1": "float64",
-    "best_epoch": "Int64",
-    "micro_batch_size": "Int64",
     "attempt": "str",
+    "run": "str",
 }
+_SCORE_COLUMNS = {"arm": "str", "number": "int64", "split": "str", "tile": "str", "group": "str", "iou": "float64"}
 _OPENING_COLUMNS = {
     "arm": "str",
     "attempt": "str",
@@ -66,7 +80,7 @@ _OPENING_COLUMNS = {
 }
 _NO_LOSS = {"micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
 
-TrialKey = tuple[str, int]  # arm and number
+TrialKey = tuple[str, int]  # arm under which it was logged, and number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,26 +88,35 @@ class Logs:
     """What one study logged.
 
     Attributes:
-        study: The configuration of the study's run, as logged: `study`, `profile`, `seed`, `judged_metric`, `arms`,
-            `trivial`, `val_tiles`, `spec`, `versions`.
-        runs: One row per trial, in the order of the study's arms: `arm`, `number`, `architecture`,
-            `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged", "out of
-            memory", "interrupted", or "started" where no end is logged), `reason`, `epochs` (spent), `seconds`,
+        study: The configuration of the study's run, as logged: `study`, `phase`, `profile`, `seed`, `judged_metric`,
+            `arms` (each with `arm`, `architecture`, `architecture_label`, `is_stand_in`, `track`, `weights`, `tiles`,
+            `trials`, `num_trainable`, `num_frozen`, `space`, `ranges` and, in phase 3, `chosen`), `trivial`,
+            `val_tiles`, `test_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`.
+        runs: One row per trial, in the order of the study's arms: `arm`, `run_arm` (the arm under which it was logged:
+            a final model that confirms a search is logged apart from it), `number`, `stage` ("search" or "final"),
+            `architecture`, `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged",
+            "out of memory", "interrupted", or "started" where no end is logged), `reason`, `epochs` (spent), `seconds`,
             `judged` (best value of the judged metric, in [0, 1]), `best_epoch` (from 1), `signature`,
             `micro_batch_size` (draws at once; 0 for whole batches), `lost_epochs` and `lost_seconds` (trained again
-            since a worker was lost), `num_segments` (how many W&B runs the trial has), and `hyperparameters/<name>`
-            for each one logged.
-        history: One row per trial and epoch: `arm`, `number`, `epoch` (from 1), then every number that was logged with
-            the epoch under its own key, such as `train/loss`, `val/iou`, `val/iou/<tile>`, `lr`, `epoch_seconds`.
+            since a worker was lost), `num_segments` (how many W&B runs the trial has), `run` (the name of the newest),
+            and `hyperparameters/<name>` for each one logged.
+        history: One row per trial and epoch: `arm`, `run_arm`, `number`, `stage`, `epoch` (from 1), then every number
+            that was logged with the epoch under its own key, such as `train/loss`, `val/iou`, `val/iou/<tile>`, `lr`,
+            `epoch_seconds`.
         selection: One row per arm that has a selected trial: `arm`, `number`, `signature`, `judged`, `val_iou` and
             `val_f1` (full resolution, in [0, 1]), `best_epoch`.
-        confirmations: One row per arm and new seed that its selected configuration was trained with again: `arm`,
-            `number` (of the seed, from 0), `init_seed`, `draw_seed`, `signature`, `state`, `val_iou`, `val_f1`,
-            `test_iou` and `test_f1` (full resolution, in [0, 1]), `best_epoch` (from 1), `attempt`.
+        models: One row per final model: `arm`, `number` (in it), `run_arm`, `architecture`, `architecture_label`,
+            `tiles`, `subset` and `seed` (which of the tile subsets and seeds it has, from 0), `init_seed`, `draw_seed`,
+            `subset_seed`, `signature`, `state`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size`,
+            `val_iou`, `val_f1`, `test_iou` and `test_f1` (full resolution, in [0, 1]; missing where it was not
+            scored), `attempt`, `run`, and `hyperparameters/<name>` as in `runs`.
+        scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val" or "test"),
+            `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]).
         openings: One row per event of the test tiles, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
             "result", or "recorded" where an earlier result was used), `at`, `why`, `tiles_digest`, `num_attempts` and
             `num_studies` (that ever opened these tiles, up to then).
-        images: One row per picture of a selected trial's predictions: `arm`, `caption`, `path` (of a PNG that exists).
+        images: One row per picture of predictions: `arm`, `split` ("val": the selected trial's; "test": a final
+            model's), `caption` (the tile), `path` (of a PNG that exists).
         notes: What the reader should know about the files, each a sentence.
     """
 
@@ -101,7 +124,8 @@ class Logs:
     runs: pd.DataFrame
     history: pd.DataFrame
     selection: pd.DataFrame
-    confirmations: pd.DataFrame
+    models: pd.DataFrame
+    scores: pd.DataFrame
     openings: pd.DataFrame
     images: pd.DataFrame
     notes: tuple[str, ...] = ()
@@ -141,7 +165,7 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
     chosen = _segment_of_selection(segments)
     if chosen is not newest:
         notes.append(
-            "The study's newest run has not ended: selection, confirmations and pictures are those of an earlier run."
+            "The study's newest run has not ended: selection, final models and pictures are those of an earlier run."
         )
     elif not chosen.ended:
         notes.append("The study's run has not ended: it is still running or was killed, and this is what it logged.")
@@ -149,39 +173,49 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
     arms = {arm["arm"]: arm for arm in study["arms"]}
     places = {arm: place for place, arm in enumerate(arms)}
 
+    def place(arm: str) -> int:
+        return places.get(arm, len(places))
+
     runs: dict[TrialKey, list[LoggedRun]] = defaultdict(list)
     for run in trial_runs:
-        runs[run.config["arm"], run.config["trial"]].append(run)
-    ends = {(row["arm"], row["number"]): row for run in segments for row in _rows_under("trial/", run)}
+        runs[run.config["run_arm"], run.config["trial"]].append(run)
+    ends = {(row["run_arm"], row["number"]): row for run in segments for row in _rows_under("trial/", run)}
     trials: list[dict[str, Any]] = []
     history: list[dict[str, Any]] = []
-    for key in sorted(runs.keys() | ends.keys(), key=lambda key: (places.get(key[0], len(places)), *key)):
-        arm, number = key
+    for key in runs.keys() | ends.keys():
+        config = runs[key][-1].config if runs[key] else {}
         epochs = _epochs(runs[key])
         end = ends.get(key) or _progress(epochs, study["judged_metric"])
+        identity = {"run_arm": key[0], "number": key[1]}
+        identity |= {name: config.get(name) or end.get(name) for name in ("arm", "stage")}
         if len(epochs) < end["epochs"]:
-            notes.append(f"The logs of {arm}, trial {number}, hold {len(epochs)} of its {end['epochs']} epochs.")
-        config = runs[key][-1].config if runs[key] else {}
-        about = arms.get(arm, {}) | config
+            notes.append(f"The logs of {key[0]}, trial {key[1]}, hold {len(epochs)} of its {end['epochs']} epochs.")
+        about = arms.get(identity["arm"], {}) | config
         trials.append(
             {name: about.get(name) for name in ("architecture", "architecture_label", "tiles", "signature")}
             | _NO_LOSS
             | end
-            | {"arm": arm, "number": number, "num_segments": len(runs[key])}
+            | identity
+            | {"num_segments": len(runs[key]), "run": runs[key][-1].path.stem if runs[key] else None}
             | {f"hyperparameters/{name}": value for name, value in config.get("hyperparameters", {}).items()}
         )
-        history += [{**row, "arm": arm, "number": number} for row in epochs]
+        history += [row | identity for row in epochs]
+    trials.sort(key=lambda row: (place(row["arm"]), row["stage"] != "search", row["run_arm"], row["number"]))
+    order = {(row["run_arm"], row["number"]): index for index, row in enumerate(trials)}
+    history.sort(key=lambda row: (order[row["run_arm"], row["number"]], row["epoch"]))
     selected = {row["arm"]: row for row in _rows_under("selection/", chosen)}
-    confirmed = {(row["arm"], row["number"]): row for row in _rows_under("confirmation/", chosen)}
+    models = {(row["arm"], row["number"]): row for row in _rows_under("model/", chosen)}
+    models = {key: models[key] for key in sorted(models, key=lambda key: (place(key[0]), *key))}
+    by_key = {(row["run_arm"], row["number"]): row for row in trials}
     openings = [row for run in segments for row in _rows_under("opening/", run)]  # none may be forgotten
     return Logs(
         study=study,
         runs=_frame(trials, _TRIAL_COLUMNS),
         history=_frame(history, _HISTORY_COLUMNS),
         selection=_frame([selected[arm] for arm in arms if arm in selected], _SELECTION_COLUMNS),
-        confirmations=_frame(
-            [confirmed[key] for key in sorted(confirmed, key=lambda key: (places.get(key[0], len(places)), *key))],
-            _CONFIRMATION_COLUMNS,
+        models=_frame([_model(row, arms, by_key) for row in models.values()], _MODEL_COLUMNS),
+        scores=_frame(
+            [score for row in models.values() for score in _scores(row, study.get("groups", {}))], _SCORE_COLUMNS
         ),
         openings=_frame(openings, _OPENING_COLUMNS).drop_duplicates(
             ["attempt", "event", "at"], keep="last", ignore_index=True
@@ -189,6 +223,32 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
         images=_frame([image for arm in arms for image in _images(arm, chosen, notes)], _IMAGE_COLUMNS),
         notes=tuple(notes),
     )
+
+
+def _model(
+    row: dict[str, Any], arms: dict[str, dict[str, Any]], trials: dict[TrialKey, dict[str, Any]]
+) -> dict[str, Any]:
+    """What is known of a final model: its own row, and its trial's."""
+    about, trial = arms.get(row["arm"], {}), trials.get((row["run_arm"], row["number"]), {})
+    settings = {key: value for key, value in trial.items() if key == "run" or key.startswith("hyperparameters/")}
+    named = {name: about.get(name) for name in ("architecture", "architecture_label", "tiles")}
+    return named | settings | {key: value for key, value in row.items() if key in _MODEL_COLUMNS}
+
+
+def _scores(row: dict[str, Any], groups: dict[str, str]) -> list[dict[str, Any]]:
+    """The model's IoU of each tile."""
+    return [
+        {
+            "arm": row["arm"],
+            "number": row["number"],
+            "split": split,
+            "tile": tile,
+            "group": groups.get(tile, tile),
+            "iou": iou,
+        }
+        for split in ("val", "test")
+        for tile, iou in zip(row.get(f"{split}_tiles", ()), row.get(f"{split}_tile_iou", ()), strict=True)
+    ]
 
 
 def _rows_under(prefix: str, run: LoggedRun) -> list[dict[str, Any]]:
@@ -201,9 +261,10 @@ def _rows_under(prefix: str, run: LoggedRun) -> list[dict[str, Any]]:
 
 
 def _segment_of_selection(segments: list[LoggedRun]) -> LoggedRun:
-    """Returns the newest run that has ended; the very newest where that is none, or one that selected nothing."""
+    """Returns the newest run that has ended; the very newest where that is none, or one that came to nothing."""
     ended = [run for run in segments if run.ended]
-    return ended[-1] if ended and _rows_under("selection/", ended[-1]) else segments[-1]
+    has_result = bool(ended) and any(_rows_under(prefix, ended[-1]) for prefix in ("selection/", "model/"))
+    return ended[-1] if has_result else segments[-1]
 
 
 def _epochs(runs: list[LoggedRun]) -> list[dict[str, float]]:
@@ -237,18 +298,17 @@ def _progress(epochs: list[dict[str, float]], metric: str) -> dict[str, Any]:
 
 def _images(arm: str, run: LoggedRun, notes: list[str]) -> list[dict[str, str]]:
     """Returns the pictures that were logged last for an arm; one whose file is gone is left out and noted."""
-    logged: dict[str, Any] = next(
-        (row[f"selected/{arm}"] for row in reversed(run.rows) if f"selected/{arm}" in row), {}
-    )
-    names = logged.get("filenames") or [logged["path"]] if logged else []  # several pictures, or a single one
-    captions = logged.get("captions") or [logged.get("caption")] * len(names)
     images = []
-    for name, caption in zip(names, captions, strict=True):
-        path = run.path.parent / "files" / name
-        if path.is_file():
-            images.append({"arm": arm, "caption": caption or "", "path": str(path)})
-        else:
-            notes.append(f"The picture {name} is in the log, but its file is gone.")
+    for split, key in (("val", f"selected/{arm}"), ("test", f"tested/{arm}")):
+        logged: dict[str, Any] = next((row[key] for row in reversed(run.rows) if key in row), {})
+        names = logged.get("filenames") or [logged["path"]] if logged else []  # several pictures, or a single one
+        captions = logged.get("captions") or [logged.get("caption")] * len(names)
+        for name, caption in zip(names, captions, strict=True):
+            path = run.path.parent / "files" / name
+            if path.is_file():
+                images.append({"arm": arm, "split": split, "caption": caption or "", "path": str(path)})
+            else:
+                notes.append(f"The picture {name} is in the log, but its file is gone.")
     return images
 
 

@@ -13,7 +13,8 @@ from analysis.record_log import FILE_HEADER, split_records
 __all__ = ["Logs", "LogsError", "read_logs", "read_run"]
 
 _OFFLINE_KEY = "wandb_mode"  # only where a run should have been online
-_STUDY_KEYS = ("study", "profile", "seed", "judged_metric", "arms", "trivial", "val_tiles")
+_STUDY_KEYS = ("study", "phase", "profile", "seed", "judged_metric", "arms", "trivial", "val_tiles", "slots")
+_TRIAL_KEYS = ("arm", "run_arm", "trial", "stage")
 
 
 class LogsError(ValueError):

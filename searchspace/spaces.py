@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from scipy.stats import qmc
 
 from trainables.architectures import ARCHITECTURES, Track
+from trainables.augment import PRESETS
 
 Space = dict[str, BaseDistribution]
 Point = dict[str, Any]
@@ -31,6 +33,19 @@ OVERRIDES: dict[str, Space] = {}
 RECIPE_POINT: Point = {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
 """The reference study's recipe; its lr is the middle of each range."""
 
+RECIPE_OVERRIDES: dict[str, Point] = {"unet": {"decoder_dropout": 0.0}}
+"""Where the reference study departs from its recipe. Source: the headline table's attempt 01."""
+
+LEVELS: dict[str, tuple[Any, ...]] = {
+    "augmentation": tuple(PRESETS),
+    "decoder_dropout": (0.0, 0.15, 0.3, 0.5),
+    "bce_weight": (0.1, 0.3, 0.5, 0.7, 0.9),
+}
+"""What `--vary` tries of each hyperparameter; of lr, see `levels`."""
+
+LR_LEVELS = (0.1, 1 / 3, 1.0, 3.0, 10.0)
+"""Factors on the centre of a track's learning rates."""
+
 
 def space_for(architecture: str) -> Space:
     """The ranges of an architecture's hyperparameters, in a fixed order."""
@@ -39,7 +54,19 @@ def space_for(architecture: str) -> Space:
     return {"lr": lr, **COMMON} | OVERRIDES.get(architecture, {})
 
 
-def starting_points(space: Mapping[str, BaseDistribution], num_points: int, seed: int) -> list[Point]:
+def recipe_point(architecture: str) -> Point:
+    """The reference study's settings of an architecture; for others than its five, those of its track."""
+    return {"lr": LR_CENTER[ARCHITECTURES[architecture].track], **RECIPE_POINT} | RECIPE_OVERRIDES.get(architecture, {})
+
+
+def levels(architecture: str, name: str) -> tuple[Any, ...]:
+    """The values that `--vary` tries of an architecture's hyperparameter, in their order."""
+    if name == "lr":
+        return tuple(LR_CENTER[ARCHITECTURES[architecture].track] * factor for factor in LR_LEVELS)
+    return LEVELS[name]
+
+
+def starting_points(space: Mapping[str, BaseDistribution], recipe: Point, num_points: int, seed: int) -> list[Point]:
     """The first points of a search: the recipe, then a scrambled Sobol sequence.
 
     The sequence lies in the unit cube and depends on `seed` alone, so that all arms start from the same points relative
@@ -47,6 +74,7 @@ def starting_points(space: Mapping[str, BaseDistribution], num_points: int, seed
 
     Args:
         space: The ranges.
+        recipe: The architecture's, see `recipe_point`.
         num_points: How many points, at least 1.
         seed: Of the scrambling.
 
@@ -55,14 +83,28 @@ def starting_points(space: Mapping[str, BaseDistribution], num_points: int, seed
     num_sequence = num_points - 1
     power = max(0, math.ceil(math.log2(max(1, num_sequence))))  # Sobol sequences are balanced at powers of two
     cube = qmc.Sobol(len(space), rng=seed).random_base2(power)[:num_sequence]
-    recipe = {
-        name: RECIPE_POINT[name] if _allows(distribution, RECIPE_POINT.get(name)) else _at(distribution, 0.5)
+    first = {
+        name: recipe[name] if _allows(distribution, recipe.get(name)) else _at(distribution, 0.5)
         for name, distribution in space.items()
     }
     return [
-        recipe,
+        first,
         *({n: _at(d, float(u)) for (n, d), u in zip(space.items(), row, strict=True)} for row in cube),
     ]
+
+
+def random_point(space: Mapping[str, BaseDistribution], seed: int) -> Point:
+    """A point drawn evenly from the ranges (evenly in the logarithm where they are logarithmic)."""
+    rng = np.random.default_rng(seed)
+    return {name: _at(distribution, float(rng.random())) for name, distribution in space.items()}
+
+
+def described(distribution: BaseDistribution) -> dict[str, Any]:
+    """A range as JSON: `choices`, or `low`, `high` and `log`."""
+    if isinstance(distribution, CategoricalDistribution):
+        return {"choices": list(distribution.choices)}
+    assert isinstance(distribution, FloatDistribution)
+    return {"low": distribution.low, "high": distribution.high, "log": distribution.log}
 
 
 def readable(distribution: BaseDistribution) -> str:

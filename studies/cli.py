@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from studies.chosen import read_chosen
 from studies.folder import begun, read_frozen, read_settings
-from studies.profiles import PROFILES, ProfileName
+from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
 from studies.study import HANG_MINUTES, Options
 from trainables.command import Parser, add_flags, is_list, validate
@@ -20,24 +21,43 @@ from trainables.config import Recipe
 from trainables.errors import UserError
 from trainables.weights import encoder_of
 
+_SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
+
+NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
+    "phase1_comparison": ("phase", "chosen", "subsets", *_SEARCHES),
+    "phase2_tuning": ("phase", "chosen", "subsets"),
+    "phase3_data_budget": ("phase", "chosen", *_SEARCHES),
+}
+"""Settings that say nothing in a phase."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a command line asks for: the spec, the folder (None if left out) and how to run it."""
+    """What a command line asks for.
+
+    Attributes:
+        spec: The study.
+        out: Its folder; None if left out.
+        options: How to run it.
+        is_dry_run: Whether only to say what would run.
+    """
 
     spec: StudySpec
     out: Path | None
     options: Options
+    is_dry_run: bool = False
 
 
-def read_command_line(argv: Sequence[str], *, description: str) -> Request:
+def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str) -> Request:
     """Reads flags over a YAML file over the profile's defaults; to go on, over the frozen spec of the study.
+
+    Phase 3 takes what `--from` chose and how that was trained before the file.
 
     Raises:
         UserError: A flag, key or value that is not allowed.
     """
-    flags = vars(_parser(description).parse_args(argv))
-    out = flags.pop("out", None)
+    flags = vars(_parser(phase, description).parse_args(argv))
+    out, tuned, is_dry_run = flags.pop("out", None), flags.pop("from", None), flags.pop("dry_run", False)
     options = Options(
         resume=flags.pop("resume", False),
         max_hours=_positive("--max-hours", flags.pop("max_hours", None)),
@@ -54,7 +74,26 @@ def read_command_line(argv: Sequence[str], *, description: str) -> Request:
         settings = read_frozen(path)[0] | settings
     elif "seed" in flags:  # seeds of the file that followed from its own seed
         settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
-    return Request(spec=make_spec(settings | flags), out=path, options=options)
+    if settings.setdefault("phase", phase) != phase:
+        raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
+    if tuned is not None and "chosen" not in settings:
+        settings = read_chosen(Path(tuned), settings | flags) | settings
+    spec = make_spec(settings | flags)
+    _check_phase(spec)
+    return Request(spec=spec, out=path, options=options, is_dry_run=is_dry_run)
+
+
+def _check_phase(spec: StudySpec) -> None:
+    if spec.phase == "phase3_data_budget":
+        if not spec.chosen:
+            raise UserError("phase 3 needs the study whose configurations it retrains: add --from runs/phase2")
+        if missing := [name for name in spec.architectures if name not in spec.chosen]:
+            raise UserError(
+                f"--architectures names {missing[0]}, but the study chose only for {', '.join(spec.chosen)}: tune it "
+                "first, or leave it out"
+            )
+    if not spec.seeds and (spec.vary is not None or not spec.has_search):
+        raise UserError("--seeds is 0, but without a search every model is a final one: give at least 1")
 
 
 def _positive(flag: str, text: str | None) -> float | None:
@@ -86,31 +125,37 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
         for key, value in settings.items()
     }
     name: ProfileName = settings.get("profile", "quick")
+    phase: PhaseName = settings.get("phase", "phase2_tuning")
     if not isinstance(name, str) or name not in PROFILES:
         raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
     match settings.get("weights"):
         case [_, *_] as choices if all(encoder_of(str(choice)) for choice in choices):  # they add to the profile's
-            settings["weights"] = [*profile.study.get("weights", ()), *choices]
-    study = profile.study | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
+            settings["weights"] = [*profile.defaults(phase).get("weights", ()), *choices]
+    study = profile.defaults(phase) | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
     seed = validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
     return validate(StudySpec, study | {"recipe": validate(Recipe, recipe)})
 
 
-def default_folders(phase: str) -> Iterator[Path]:
-    """`runs/<phase>`, `runs/<phase>-2`, …: where a study goes when no folder is given, the first that is free."""
-    yield Path("runs") / phase
+def short(phase: PhaseName) -> str:
+    """A phase's name as its folders have it: `phase2`."""
+    return phase.partition("_")[0]
+
+
+def default_folders(phase: PhaseName) -> Iterator[Path]:
+    """`runs/phase2`, `runs/phase2-2`, …: where a study goes when no folder is given, the first that is free."""
+    yield Path("runs") / short(phase)
     for number in itertools.count(2):
-        yield Path("runs") / f"{phase}-{number}"
+        yield Path("runs") / f"{short(phase)}-{number}"
 
 
 def _study_fields() -> dict[str, FieldInfo]:
     return {name: field for name, field in StudySpec.model_fields.items() if name != "recipe"}
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
+def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
     profiles = "\n".join(f"  {name:6} {profile.purpose}" for name, profile in PROFILES.items())
     parser = Parser(
         description=description,
@@ -119,12 +164,21 @@ def _parser(description: str) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    parser.add_argument("--out", metavar="DIR", help="folder of the study; runs/phase2 or the next free if left out")
+    parser.add_argument(
+        "--out", metavar="DIR", help=f"folder of the study; runs/{short(phase)} or the next free if left out"
+    )
+    if phase == "phase3_data_budget":
+        parser.add_argument(
+            "--from", metavar="DIR", help="folder of the finished study whose configurations to retrain"
+        )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would run, how much and where, and run nothing"
+    )
     parser.add_argument("--config", metavar="FILE.yaml", help="settings from a file; flags win over it")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the study in --out after whatever ended it; --trials and --confirm-seeds may grow",
+        help="go on with the study in --out after whatever ended it; --trials and --seeds may grow",
     )
     parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume goes on")
     parser.add_argument(
@@ -135,6 +189,6 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--reopen", metavar="WHY", help="look at test tiles again whose opening left no result; WHY is put on record"
     )
-    add_flags(parser, _study_fields())
+    add_flags(parser, {name: field for name, field in _study_fields().items() if name not in NO_FLAGS[phase]})
     add_flags(parser.add_argument_group("recipe (the same for all trials)"), Recipe.model_fields)
     return parser

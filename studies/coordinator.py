@@ -36,7 +36,7 @@ class Coordinator:
 
     def __init__(self, spec: StudySpec, ledger: Ledger, plan: Plan):
         self.spec, self.ledger, self.plan = spec, ledger, plan
-        self.arms, self.allowance = plan.arms, plan.allowance
+        self.arms = plan.arms
         self.trials: dict[tuple[Arm, int], Progress] = {}
         self._by_arm: dict[Arm, list[Progress]] = {arm: [] for arm in self.arms}
         self.ladders = {arm: plan.ladder(arm) for arm in self.arms}
@@ -56,7 +56,7 @@ class Coordinator:
     def is_complete(self) -> bool:
         """Whether every allowance is spent and every trial ended."""
         return all(p.outcome is not None for p in self.trials.values()) and all(
-            len(self.of_arm(arm)) >= self.allowance for arm in self.arms
+            len(self.of_arm(arm)) >= self.plan.allowance(arm) for arm in self.arms
         )
 
     def next(self) -> Assignment | None:
@@ -190,16 +190,16 @@ class Coordinator:
         self._retry(progress, reason)
 
     def selection(self, arm: Arm) -> Progress | None:
-        """The arm's best trial among those that ran their course; the earliest on a tie."""
-        finished = [progress for progress in self.of_arm(arm) if progress.outcome == "finished"]
-        return max(finished, key=lambda p: (p.best, -p.assignment.number), default=None)
+        """The trial that the plan selects among those of the arm that ran their course."""
+        return self.plan.best([progress for progress in self.of_arm(arm) if progress.outcome == "finished"])
 
     def _add(self) -> Progress | None:
         """A new trial of the arm that has had the fewest, written to the ledger; None when no allowance is left."""
-        arm = min(self.arms, key=lambda a: len(self.of_arm(a)))
-        number = len(self.of_arm(arm))
-        if number >= self.allowance:
+        open_arms = [arm for arm in self.arms if len(self.of_arm(arm)) < self.plan.allowance(arm)]
+        if not open_arms:
             return None
+        arm = min(open_arms, key=lambda a: len(self.of_arm(a)))
+        number = len(self.of_arm(arm))
         point = self.plan.point(arm, number, self.ledger.trials(arm.name))
         config = self.plan.config(arm, number, point)
         attributes = {"signature": config.signature(), "config": config.model_dump_json()}

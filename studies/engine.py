@@ -176,6 +176,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         self._alone = trial_id if assignment.is_alone else None
         return {
             "arm": assignment.arm.name,
+            "parent": assignment.arm.parent,
             "number": assignment.number,
             "config": assignment.config.model_dump_json(),
             "epoch": assignment.epoch,

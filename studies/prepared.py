@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from searchspace.spaces import readable, space_for
+from searchspace.spaces import described, readable, space_for
 from studies import folder, tracking
-from studies.spec import Arm, StudySpec
+from studies.resources import Slots
+from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.architectures import ARCHITECTURES
 from trainables.augment import left_out
-from trainables.checkpoints import build_model
+from trainables.checkpoints import count_parameters
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
@@ -29,12 +30,22 @@ LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A spec that was checked against its tiles, with everything that starting it needs."""
+    """A spec that was checked against its tiles, with everything that starting it needs.
+
+    Attributes:
+        spec: With paths and budgets filled in.
+        dataset: The folder of tiles.
+        tiles: Train and val tiles, decoded.
+        digests: SHA-256 of the pretrained weights, by encoder.
+        parameters: How many parameters each architecture trains, and how many it never does.
+        facts: What study.yaml and the logs say of tiles, weights and versions.
+    """
 
     spec: StudySpec
     dataset: Dataset
     tiles: TrainVal
     digests: dict[str, str]
+    parameters: dict[str, tuple[int, int]]
     facts: dict[str, Any]
 
 
@@ -58,13 +69,14 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if spec.data is not None:  # a study goes on from wherever it is resumed
         spec = spec.model_copy(update={"data": str(root.absolute())})
     if spec.tiles is None:
-        spec = spec.model_copy(update={"tiles": (len(dataset.train.tiles),)})
+        spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
     tiles = decode_train_val(dataset)
+    parameters: dict[str, tuple[int, int]] = {}
     for arm in spec.arms():
-        config = arm.config(spec, 0, {"lr": 1e-3}, digests)
+        config = arm.config(spec, {"lr": 1e-3}, digests, init_seed=0)
         check(config, tiles)
-        if config.weights != "none":
-            build_model(config, tiles.info, [0.0] * len(tiles.info.bands), [1.0] * len(tiles.info.bands))
+        if arm.architecture not in parameters:
+            parameters[arm.architecture] = count_parameters(config, tiles.info)
     if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
@@ -75,7 +87,14 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         "weights_digests": digests,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
-    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, parameters=parameters, facts=facts)
+
+
+def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
+    """The data budgets where none are named: phase 3's, as far as there are so many tiles; else all tiles."""
+    if not spec.has_subsets:
+        return (num_tiles,)
+    return tuple(sorted({min(budget, num_tiles) for budget in BUDGETS}))
 
 
 def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
@@ -118,7 +137,7 @@ def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str
     if changes := _by_digest(prepared.spec, prepared.digests).changes(_by_digest(frozen, prepared.digests)):
         raise UserError(
             f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
-            "in another folder; only --trials and --confirm-seeds may grow"
+            "in another folder; only --trials and --seeds may grow, and --test may be added"
         )
     if provenance.get("tiles_digest") != prepared.facts["tiles_digest"]:
         raise UserError(
@@ -142,36 +161,47 @@ def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
     return spec.model_copy(update={"weights": tuple(weights)})
 
 
-def log_config(prepared: Prepared, name: str) -> dict[str, Any]:
+def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
     """What the W&B run of the study `name` says of it."""
-    spec, tiles = prepared.spec, prepared.tiles
-    num_classes, center = len(tiles.info.classes), spec.recipe.val_center_px
+    spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
+    num_classes, center = len(info.classes), spec.recipe.val_center_px
     label, trivial = constant_scores(tiles.val.masks, num_classes)
     judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
-    arms = [
-        {
-            "arm": arm.name,
-            "architecture": arm.architecture,
-            "architecture_label": arm.label(spec),
-            "tiles": arm.tiles,
-            "trials": spec.trials,
-            "space": {key: readable(value) for key, value in space_for(arm.architecture).items()},
-        }
-        for arm in spec.arms()
-    ]
+    test_ids = [tile.id for tile in prepared.dataset.test.tiles]
     return {
         "study": name,
+        "phase": spec.phase,
         "spec": spec.flat(),
         "profile": spec.profile,
         "seed": spec.seed,
         "judged_metric": spec.judged_metric,
-        "arms": arms,
-        "trivial": {
-            "class": tiles.info.classes[label],
-            "iou": trivial.iou,
-            "f1": trivial.f1,
-            "judged": judged.iou,
-        },
+        "arms": [_about(arm, prepared) for arm in spec.arms()],
+        "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "val_tiles": list(tiles.val.ids),
+        "test_tiles": test_ids,
+        "groups": {tile: info.groups[tile] for tile in (*tiles.val.ids, *test_ids) if tile in (info.groups or {})},
+        "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         **prepared.facts,
+    }
+
+
+def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
+    """What the study's run says of an arm."""
+    spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
+    space, chosen = space_for(arm.architecture), spec.chosen.get(arm.architecture)
+    trained, frozen = prepared.parameters[arm.architecture]
+    return {
+        "arm": arm.name,
+        "architecture": arm.architecture,
+        "architecture_label": arm.label(spec),
+        "is_stand_in": arm.label(spec) != arm.architecture,
+        "track": row.track,
+        "weights": arm.weights(spec).rpartition("/")[2],
+        "tiles": arm.tiles,
+        "trials": spec.trials,
+        "num_trainable": trained,
+        "num_frozen": frozen,
+        "space": {key: readable(value) for key, value in space.items()},
+        "ranges": {key: described(value) for key, value in space.items()},
+        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainables.architectures import ARCHITECTURES
+from trainables.attempts import ATTEMPTS
 
 ProfileName = Literal["smoke", "quick", "full"]
+PhaseName = Literal["phase1_comparison", "phase2_tuning", "phase3_data_budget"]
+
+REFERENCE = tuple(dict.fromkeys(attempt.architecture for attempt in ATTEMPTS.values()))
+"""The five architectures of the reference study."""
 
 FROM_SCRATCH = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
 """Without pretrained weights a frozen encoder is random for good, which says nothing about the real one."""
@@ -21,18 +26,34 @@ class Profile:
     Attributes:
         purpose: One line for `--help` and the README.
         study: Defaults of `StudySpec` fields.
+        phases: Those in which a phase differs.
         recipe: Defaults of `Recipe` fields.
     """
 
     purpose: str
     study: dict[str, Any]
+    phases: dict[PhaseName, dict[str, Any]]
     recipe: dict[str, Any]
+
+    def defaults(self, phase: PhaseName) -> dict[str, Any]:
+        """Of the fields of `StudySpec` in a phase."""
+        return self.study | self.phases.get(phase, {})
 
 
 PROFILES: dict[ProfileName, Profile] = {
     "smoke": Profile(
-        purpose="every architecture through every step, in under 2 minutes on two cores; its numbers mean nothing",
-        study={"architectures": tuple(ARCHITECTURES), "trials": 2, "grace_epochs": 1, "reduction_factor": 2},
+        purpose="every architecture through every step, in 2 minutes on two cores; its numbers mean nothing, so the "
+        "test tiles stay sealed",
+        study={
+            "architectures": tuple(ARCHITECTURES),
+            "trials": 2,
+            "grace_epochs": 1,
+            "reduction_factor": 2,
+            "seeds": 1,
+            "subsets": 2,
+            "test": False,
+        },
+        phases={},
         recipe={
             "epochs": 2,
             "draws_per_epoch": 8,
@@ -43,8 +64,12 @@ PROFILES: dict[ProfileName, Profile] = {
         },
     ),
     "quick": Profile(
-        purpose="an honest small study from scratch on a CPU: three arms take about 7 minutes on two cores",
-        study={"architectures": FROM_SCRATCH, "trials": 5, "grace_epochs": 2, "reduction_factor": 2},
+        purpose="an honest small study from scratch on a CPU: each phase takes under 20 minutes on two cores",
+        study={"architectures": FROM_SCRATCH, "trials": 5, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
+        phases={
+            "phase1_comparison": {"architectures": REFERENCE},
+            "phase3_data_budget": {"seeds": 2, "subsets": 2},
+        },
         recipe={
             "epochs": 8,
             "draws_per_epoch": 96,
@@ -63,7 +88,10 @@ PROFILES: dict[ProfileName, Profile] = {
             "grace_epochs": 8,
             "reduction_factor": 3,
             "weights": ("imagenet",),
+            "seeds": 3,
+            "subsets": 3,
         },
+        phases={"phase1_comparison": {"architectures": REFERENCE}},
         recipe={},
     ),
 }

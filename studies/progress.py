@@ -34,7 +34,7 @@ def seconds_left(coordinator: Coordinator, num_slots: int) -> float | None:
         arm_pace = _mean(p.seconds / p.epoch for p in trials if p.epoch) or pace
         arm_length = _mean(p.epoch for p in trials if p.outcome is not None) or length
         running = sum(max(1.0, arm_length - p.epoch) for p in trials if p.outcome is None)
-        total += arm_pace * (running + arm_length * (coordinator.allowance - len(trials)))
+        total += arm_pace * (running + arm_length * (coordinator.plan.allowance(arm) - len(trials)))
     return total / max(1, num_slots)
 
 
@@ -92,7 +92,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
                 str(stopped),
                 str(len(trials) - finished - stopped - len(running)),
                 " ".join(f"#{p.assignment.number}·{p.epoch}" for p in running) or "–",
-                str(self._coordinator.allowance - len(trials)),
+                str(self._coordinator.plan.allowance(arm) - len(trials)),
                 f"{leader.best:.3f} #{leader.assignment.number}" if leader else "–",
             )
         return table
@@ -105,7 +105,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
 
     def _line(self, progress: Progress) -> str:
         done = sum(p.outcome is not None for p in self._coordinator.trials.values())
-        total = len(self._coordinator.arms) * self._coordinator.allowance
+        total = sum(self._coordinator.plan.allowance(arm) for arm in self._coordinator.arms)
         left = duration(seconds_left(self._coordinator, self._num_slots))
         best = f"best {progress.best:.3f} in epoch {progress.best_epoch}" if progress.epoch else "no epoch"
         arm = progress.assignment.arm.title(self._coordinator.spec)

@@ -88,7 +88,7 @@ def plan(spec: StudySpec, nodes: Sequence[Node], tile_px: int) -> Slots:
         raise UserError(f"--gpus-per-trial is {share:g}, but there are {most_gpus} GPUs in a machine: ask for no more")
     if share is not None and share > 1 and share % 1:
         raise UserError(f"--gpus-per-trial is {share:g}, but must be a share up to 1 or a whole number of GPUs")
-    total = len(spec.arms()) * max(spec.trials, spec.confirm_seeds)
+    total = len(spec.arms()) * spec.most_trials
     if most_gpus == 0 or share == 0:
         count = min(total, sum(n.cpus // needed_cpus for n in nodes))
         return Slots(count=count, cpus=needed_cpus, gpus=0.0, alone=(most_cpus if count > 1 else needed_cpus, 0.0))

@@ -4,31 +4,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from searchspace.spaces import Point
-from studies.profiles import ProfileName
+from searchspace.spaces import Point, levels
+from studies.profiles import PhaseName, ProfileName
 from trainables.architectures import ARCHITECTURES
 from trainables.command import validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
 from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
+Hyperparameter = Literal["augmentation", "lr", "bce_weight", "decoder_dropout"]
 
-
-WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb")
+WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
 """Fields that say where a study runs and logs: they may change when it goes on."""
 
-GROWS = ("trials", "confirm_seeds")
-"""Allowances, which may grow when a study goes on."""
+GROWS = ("trials", "seeds", "test")
+"""Allowances, which may grow when a study goes on; and the test tiles, which may be opened then."""
+
+BUDGETS = (5, 12, 24)
+"""Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
 
 
-class StudySpec(BaseModel):
-    """What a person asks for; every field is a flag and a YAML key of the same name, and so is every `Recipe` field."""
+class Chosen(BaseModel):
+    """A configuration that another study chose, and where it was chosen.
+
+    Attributes:
+        point: The hyperparameters.
+        tiles: How many tiles it was tuned with.
+        study: The name of that study.
+        signature: Of the trial that was selected.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    point: dict[str, Any]
+    tiles: int
+    study: str
+    signature: str
+
+
+class StudySpec(BaseModel):
+    """What a person asks for; the fields are flags and YAML keys of the same names, and so are those of `Recipe`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phase: PhaseName = "phase2_tuning"
+    chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
     architectures: tuple[ArchitectureName, ...] = Field(
         default=tuple(ARCHITECTURES), min_length=1, description="which architectures to compare"
@@ -36,12 +58,21 @@ class StudySpec(BaseModel):
     tiles: tuple[int, ...] | None = Field(
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
     )
-    trials: int = Field(default=32, ge=1, description="allowance: trials of each arm")
-    confirm_seeds: int = Field(
-        default=0,
-        ge=0,
-        description="confirmation: retrain each arm's selected configuration with this many new seeds, then open the "
-        "test tiles once; 0 leaves them sealed",
+    trials: int = Field(default=32, ge=1, description="allowance: trials of each arm's search")
+    vary: Hyperparameter | None = Field(
+        default=None,
+        description="instead of a search, try fixed values of this one hyperparameter with all else at the recipe: "
+        "augmentation | lr | bce_weight | decoder_dropout",
+    )
+    sampler: Literal["tpe", "random"] = Field(
+        default="tpe", description="what proposes a search's trials: tpe, from what was seen so far, or random"
+    )
+    seeds: int = Field(default=3, ge=0, description="models trained of each final configuration, each with new seeds")
+    subsets: int = Field(
+        default=3, ge=1, description="subsets of tiles that each smaller budget is drawn as; every one with every seed"
+    )
+    test: bool = Field(
+        default=True, description="open the test tiles once for each arm's final models; --no-test leaves them sealed"
     )
     weights: tuple[str, ...] = Field(
         default=("none",),
@@ -60,6 +91,7 @@ class StudySpec(BaseModel):
         default=None, ge=0, description="GPU share of one trial; from what the architectures need if left out"
     )
     overlays_every: int = Field(default=10, ge=1, description="epochs between a trial's pictures in W&B")
+    tensorboard: bool = Field(default=False, description="also write the trials' curves for TensorBoard")
     profile: ProfileName = Field(default="quick", description="which defaults to start from")
     recipe: Recipe = Recipe()
 
@@ -68,6 +100,24 @@ class StudySpec(BaseModel):
         """The metric that every decision is made by."""
         center = self.recipe.val_center_px
         return "val/iou" if center is None else f"val/iou_center{center}"
+
+    @property
+    def has_search(self) -> bool:
+        """Whether it chooses configurations itself."""
+        return self.phase == "phase2_tuning"
+
+    @property
+    def has_subsets(self) -> bool:
+        """Whether its final models learn from several subsets of the tiles."""
+        return self.phase == "phase3_data_budget"
+
+    @property
+    def most_trials(self) -> int:
+        """The most trials that an arm has in a stage."""
+        if self.vary is not None:
+            return self.seeds * max(len(levels(name, self.vary)) for name in self.architectures)
+        searched = self.trials if self.has_search else 0
+        return max(searched, self.seeds * (self.subsets if self.has_subsets else 1))
 
     def arms(self) -> tuple["Arm", ...]:
         """Architecture × data budget, in the order given."""
@@ -115,9 +165,14 @@ class Arm:
     confirms: str = ""
 
     @property
+    def parent(self) -> str:
+        """The arm's name in tables: a confirmation's is that of the arm that it confirms."""
+        return f"{self.architecture}-{self.tiles}"
+
+    @property
     def name(self) -> str:
-        """As in tables, W&B groups and checkpoint folders."""
-        return f"{self.architecture}-{self.tiles}{f'-confirmation-{self.confirms[:8]}' if self.confirms else ''}"
+        """As in the ledger, W&B groups and checkpoint folders."""
+        return f"{self.parent}{f'-confirmation-{self.confirms[:8]}' if self.confirms else ''}"
 
     def label(self, spec: StudySpec) -> str:
         """The architecture's name for tables; a smaller variant never passes for the real thing."""
@@ -137,21 +192,34 @@ class Arm:
             choices = tuple(choice for choice in choices if encoder_of(choice) == row.encoder)
         return weights_for(choices, row.encoder)
 
-    def config(self, spec: StudySpec, number: int, point: Point, digests: Mapping[str, str]) -> TrialConfig:
-        """The configuration of this arm's trial `number` at a point of its space.
+    def config(
+        self,
+        spec: StudySpec,
+        point: Point,
+        digests: Mapping[str, str],
+        *,
+        init_seed: int,
+        draw_seed: int | None = None,
+        subset_seed: int | None = None,
+    ) -> TrialConfig:
+        """The configuration of a trial of this arm at a point of its space.
 
-        Trials share draws and tile subsets and differ in initialisation, which follows from the study's seed and the
-        trial's number: the same number starts from the same seed in every arm. `digests` are those of the weights, by
-        encoder.
+        Args:
+            spec: The study.
+            point: The hyperparameters.
+            digests: SHA-256 of the weights, by encoder.
+            init_seed: Of the initialisation.
+            draw_seed: Of the draws; the study's if None.
+            subset_seed: Of which tiles the budget takes; the study's if None.
         """
-        init_seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
         weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
+        seeds = {"draw_seed": draw_seed, "subset_seed": subset_seed}
         return TrialConfig(
             architecture=self.architecture,
             tiles=self.tiles,
             weights=weights,
             weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
             init_seed=init_seed,
-            recipe=spec.recipe,
+            recipe=spec.recipe.model_copy(update={key: seed for key, seed in seeds.items() if seed is not None}),
             **point,
         )

@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from studies import folder, lock
+from studies.finals import FILE
 from studies.ledger import check_ledger
+from studies.plans import Plan, Search, first_plan
 from studies.register import NAME
 from studies.spec import StudySpec
 from trainables.command import Parser, run
@@ -59,12 +61,14 @@ def show(out: Path, console: Console) -> None:
     trials = {s.study_name: optuna.load_study(study_name=s.study_name, storage=storage).get_trials() for s in studies}
 
     say = functools.partial(console.print, soft_wrap=True, markup=False, emoji=False)  # reasons may have [brackets]
+    plan = first_plan(spec, provenance["weights_digests"], provenance["num_train_tiles"])
+    allowances = {arm.name: plan.allowance(arm) for arm in plan.arms}
     driver = lock.holder(out)
     starts = provenance["segments"]
     times = f", started {len(starts)} times" if len(starts) > 1 else ""
-    state = f"running: {driver}" if driver else "complete" if _is_complete(out, spec, trials) else "not running"
+    state = f"running: {driver}" if driver else "complete" if _is_complete(out, spec, plan, trials) else "not running"
     say(f"{out.resolve().name}: {state}; began {starts[0]['began']}{times}; judged by {spec.judged_metric}")
-    console.print(_table(spec, trials))
+    console.print(_table(spec, trials, allowances))
     for arm, found in trials.items():
         reasons = Counter(
             f"{t.user_attrs['outcome']}: {t.user_attrs['reason']}"
@@ -79,7 +83,7 @@ def show(out: Path, console: Console) -> None:
         say(f"go on with --out {out} --resume")
 
 
-def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]]) -> Table:
+def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]], allowances: dict[str, int]) -> Table:
     """Open trials are #number·epoch; epochs that had to be repeated stand behind a plus."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     names = {arm: _short(arm) for arm in trials}
@@ -92,7 +96,7 @@ def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]]) -> Table:
         best = _best(found)
         costs = [t.user_attrs.get("cost", {"seconds": 0.0, "lost": [0, 0.0]}) for t in found]
         lost = sum(cost["lost"][0] for cost in costs)
-        allowance = spec.confirm_seeds if names[arm] != arm else spec.trials
+        allowance = allowances.get(arm, spec.seeds)
         table.add_row(
             names[arm],
             str(outcomes["finished"]),
@@ -125,25 +129,34 @@ def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
 
 
-def _is_complete(out: Path, spec: StudySpec, trials: dict[str, list[FrozenTrial]]) -> bool:
+def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[FrozenTrial]]) -> bool:
     """Whether every allowance is spent, and what it came to is written."""
-    arms = [arm.name for arm in spec.arms()]
-    selection = _read(out / "selection.json")
-    if selection is None or not all(_is_spent(trials.get(arm, []), spec.trials) for arm in arms):
+    if not all(_is_spent(trials.get(arm.name, []), plan.allowance(arm)) for arm in plan.arms):
         return False
-    if {arm: row["number"] for arm, row in selection.items()} != {
-        arm: best.number for arm in arms if (best := _best(trials[arm]))
-    }:
-        return False  # of fewer trials
-    if not spec.confirm_seeds:
-        return True
-    tested = _read(out / "confirmation.json") or {}
-    for arm, row in selection.items():
-        retrained = trials.get(f"{arm}-confirmation-{row['signature'][:8]}", [])
-        is_tested = len(tested.get(arm, {"seeds": ()})["seeds"]) >= spec.confirm_seeds
-        if not (_is_spent(retrained, spec.confirm_seeds) and (is_tested or _best(retrained) is None)):
+    finals = {arm.name: (arm.name, plan.allowance(arm)) for arm in plan.arms}
+    if spec.has_search:
+        selection = _read(out / "selection.json")
+        if selection is None or _is_outdated(selection, plan, trials):
+            return False
+        names = {arm: f"{arm}-confirmation-{row['signature'][:8]}" for arm, row in selection.items()}
+        finals = {arm: (name, spec.seeds) for arm, name in names.items()} if spec.seeds else {}
+    scored = _read(out / FILE) or {}
+    for arm, (name, allowance) in finals.items():
+        trained = trials.get(name, [])
+        is_scored = len(scored.get(arm, {"models": ()})["models"]) >= allowance
+        is_tested = not spec.test or scored.get(arm, {"test_iou": None})["test_iou"] is not None
+        has_model = any(t.user_attrs.get("outcome") == "finished" for t in trained)
+        if not (_is_spent(trained, allowance) and ((is_scored and is_tested) or not has_model)):
             return False
     return True
+
+
+def _is_outdated(selection: dict[str, Any], plan: Plan, trials: dict[str, list[FrozenTrial]]) -> bool:
+    """Whether it was made of fewer trials: it does not name an arm that has a trial to select, or not the best one."""
+    if isinstance(plan, Search):
+        best = {arm.name: found.number for arm in plan.arms if (found := _best(trials[arm.name]))}
+        return {arm: row["number"] for arm, row in selection.items()} != best
+    return selection.keys() != {arm.name for arm in plan.arms if _best(trials[arm.name])}
 
 
 def _is_spent(trials: Sequence[FrozenTrial], allowance: int) -> bool:

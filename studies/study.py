@@ -1,4 +1,4 @@
-"""A whole study: from a spec to a folder with the ledger, W&B logs, the selection, its confirmation and the report."""
+"""A whole study: from a spec to a folder with the ledger, W&B logs, the selection, the final models and the report."""
 
 import contextlib
 import time
@@ -12,12 +12,12 @@ from rich.console import Console
 
 from analysis.report import Report, write_report
 from analysis.wandb_logs import LogsError
-from studies import confirmation, folder, tracking
+from studies import finals, folder, tracking
 from studies.cluster import plan_slots, probe_storage, ray_session
 from studies.coordinator import Coordinator
 from studies.engine import evaluate_all, run_trials
 from studies.ledger import Ledger, check_ledger
-from studies.plans import Search
+from studies.plans import Finals, first_plan
 from studies.prepared import Prepared, check_unchanged, log_config, prepare
 from studies.progress import ProgressDisplay
 from studies.resources import Slots
@@ -123,7 +123,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         _people_s_words(out),
     ):
         sealed = None
-        if prepared.spec.confirm_seeds:
+        if prepared.spec.seeds and prepared.spec.test:
             sealed = Seal(prepared.dataset, out=out, study=out.name, study_id=provenance["study_id"])
             for note in sealed.check(reopen=options.reopen):
                 console.print(f"Note: {note}", highlight=False)
@@ -137,12 +137,14 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             is_shared=spec.address is not None,
         )
         try:
-            coordinator = Coordinator(prepared.spec, ledger, Search(prepared.spec, prepared.digests))
+            coordinator = Coordinator(
+                prepared.spec, ledger, first_plan(prepared.spec, prepared.digests, len(prepared.tiles.train))
+            )
             versions = dict(prepared.facts["versions"])
             folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
             console.print(_first_line(out, coordinator, slots, resume=resume), highlight=False)
             log = tracking.Run(
-                out, prepared.spec.wandb, name=out.name, job_type="study", config=log_config(prepared, out.name)
+                out, prepared.spec.wandb, name=out.name, job_type="study", config=log_config(prepared, out.name, slots)
             )
             seconds = None if options.max_hours is None else 3600 * options.max_hours - (time.monotonic() - started)
             permit = Permit(out, seconds)
@@ -157,7 +159,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                     options=options,
                     console=console,
                 )
-                result = _run(session, coordinator, sealed)
+                run = _search_and_confirm if prepared.spec.has_search else _run_finals
+                result = run(session, coordinator, sealed)
             finally:
                 permit.close()
                 log.finish()
@@ -178,46 +181,55 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     return replace(result, report=report)
 
 
-def _run(session: _Session, coordinator: Coordinator, sealed: Seal | None) -> StudyResult:
-    """The search, the selection, and the confirmation where one is asked for."""
-    out, permit, console = session.out, session.permit, session.console
+def _search_and_confirm(session: _Session, coordinator: Coordinator, sealed: Seal | None) -> StudyResult:
+    """The search, the selection, and the selected configurations with new seeds where these are wanted."""
+    out, permit, spec = session.out, session.permit, session.prepared.spec
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
-        for name in ("selection.json", confirmation.FILE):
+        for name in ("selection.json", finals.FILE):
             (out / name).unlink(missing_ok=True)
-    if not _run_stage(session, coordinator, "trial"):
+    if not _run_stage(session, coordinator):
         return StudyResult(out=out, ending=permit.ending)
     selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
-    console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
-    failures = _finish_selection(selected, session)
-    untested: dict[str, str] = {}
-    if sealed is not None and selected:
-        confirmed, arms = confirmation.plan_confirmation(session.prepared.spec, session.ledger, selected)
-        console.print(
-            f"confirming {len(arms)} configurations with {confirmed.allowance} new seeds each", highlight=False
-        )
-        if _run_stage(session, confirmed, "confirmation"):
-            untested = confirmation.open_test_tiles(
-                confirmed,
-                arms,
-                session.prepared.tiles,
-                sealed,
-                out=out,
-                slots=session.slots,
-                permit=permit,
-                reopen=session.options.reopen,
-                log=session.log,
-                console=console,
-            )
-        if permit.ending is not None:
-            return StudyResult(out=out, ending=permit.ending)
+    session.console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
+    unvalidated = _finish_selection(selected, session)
     unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
-    return StudyResult(out=out, ending=None, unselected=unselected, unvalidated=failures, untested=untested)
+    result = StudyResult(out=out, ending=None, unselected=unselected, unvalidated=unvalidated)
+    if not selected or not spec.seeds:
+        return result
+    configs = {arm: progress.assignment.config for arm, progress in selected.items()}
+    plan = Finals.confirming(spec, configs, len(session.prepared.tiles.train))
+    session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
+    session.console.print(
+        f"confirming {len(plan.arms)} configurations with {spec.seeds} new seeds each", highlight=False
+    )
+    final = _run_finals(session, Coordinator(spec, session.ledger, plan), sealed)
+    return replace(result, ending=final.ending, untested=final.untested)
 
 
-def _run_stage(session: _Session, coordinator: Coordinator, job_type: str) -> bool:
-    """Runs a stage's trials, logging each that ended, also those of earlier drivers; whether it is complete."""
+def _run_finals(session: _Session, coordinator: Coordinator, sealed: Seal | None) -> StudyResult:
+    """Trains the final models, and scores them on val and, unless they are sealed, on the test tiles."""
+    out, permit, plan = session.out, session.permit, coordinator.plan
+    assert isinstance(plan, Finals), "final models have a plan of their own"
+    if not _run_stage(session, coordinator):
+        return StudyResult(out=out, ending=permit.ending)
+    work = finals.Scoring(
+        plan=plan,
+        coordinator=coordinator,
+        tiles=session.prepared.tiles,
+        out=out,
+        slots=session.slots,
+        permit=permit,
+        reopen=session.options.reopen,
+        log=session.log,
+        console=session.console,
+    )
+    untested = finals.score(work, sealed)
+    return StudyResult(out=out, ending=permit.ending, untested=untested)
+
+
+def _run_stage(session: _Session, coordinator: Coordinator) -> bool:
+    """Runs a plan's trials, logging each that ended, also those of earlier drivers; whether it is complete."""
     spec, options = session.prepared.spec, session.options
-    is_search = job_type == "trial"
     settings = WorkerSettings(
         out=session.out,
         study=session.out.name,
@@ -227,14 +239,14 @@ def _run_stage(session: _Session, coordinator: Coordinator, job_type: str) -> bo
         overlays_every=spec.overlays_every,
         device=session.slots.device,
         permit=session.permit.path,
-        job_type=job_type,
+        stage=coordinator.plan.stage,
+        tensorboard=spec.tensorboard,
         checkpoint_seconds=options.checkpoint_seconds,
         fit=options.fit,
     )
 
     def log(progress: Progress) -> None:
-        if is_search:
-            tracking.log_trial(session.log, progress)
+        tracking.log_trial(session.log, progress, coordinator.plan.stage)
 
     for progress in coordinator.trials.values():
         if progress.outcome is not None:  # so that the newest run of a study is whole
@@ -276,9 +288,10 @@ def _people_s_words(out: Path) -> Iterator[None]:
 
 def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, resume: bool) -> str:
     spec, known = coordinator.spec, coordinator.trials.values()
+    counts = sorted({coordinator.plan.allowance(arm) for arm in coordinator.arms})
     line = (
-        f"{out.name}: {len(coordinator.arms)} arms × {spec.trials} trials of up to {spec.recipe.epochs} epochs; "
-        f"{slots}; judged by {spec.judged_metric}"
+        f"{out.name}: {len(coordinator.arms)} arms × {' or '.join(map(str, counts))} trials of up to "
+        f"{spec.recipe.epochs} epochs; {slots}; judged by {spec.judged_metric}"
     )
     if resume:
         ended = sum(progress.outcome is not None for progress in known)

@@ -13,7 +13,7 @@ from trainables.checkpoints import BEST
 class Checkpoints:
     """Keeps the best checkpoint of each arm's leader and what open trials need.
 
-    Confirmations keep each seed's best, since all of them are tested.
+    Final models all keep their best, since all of them are tested.
     """
 
     def __init__(self, coordinator: Coordinator, out: Path):
@@ -39,7 +39,7 @@ class Checkpoints:
         folder = trial_folder(self._out, arm.name, number)
         if progress is leader:
             self._leaders[arm] = leader
-        elif not (arm.confirms and progress.outcome == "finished"):
+        elif not (self._coordinator.plan.stage == "final" and progress.outcome == "finished"):
             shutil.rmtree(folder, ignore_errors=True)
         for path in folder.glob("*"):
             if path.name != BEST:

@@ -183,11 +183,15 @@ def log_epoch(run: Run, record: EpochRecord) -> None:
     )
 
 
-def log_trial(run: Run, progress: Progress) -> None:
+def log_trial(run: Run, progress: Progress, stage: str) -> None:
     """Logs to the study's run how a trial ended and what it cost; a later row of the same trial stands for it."""
+    trial = progress.assignment
     row: dict[str, Any] = {
-        "arm": progress.assignment.arm.name,
-        "number": progress.assignment.number,
+        "arm": trial.arm.parent,
+        "run_arm": trial.arm.name,
+        "number": trial.number,
+        "stage": stage,
+        "signature": trial.config.signature(),
         "state": progress.outcome or "interrupted",
         "reason": progress.reason,
         "epochs": progress.epoch,
@@ -201,16 +205,22 @@ def log_trial(run: Run, progress: Progress) -> None:
     _log_under("trial", run, row)
 
 
-def log_confirmation(run: Run, row: dict[str, Any]) -> None:
-    """Logs to the study's run what a selected configuration came to with one new seed.
+def log_model(run: Run, row: dict[str, Any]) -> None:
+    """Logs to the study's run what a final model came to.
 
     Args:
         run: The study's.
-        row: `arm`, `number` (of the seed, from 0), `init_seed`, `draw_seed`, `signature`, `state`, `val_iou`,
-            `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `best_epoch` (from 1), `micro_batch_size` (0
-            for none) and `attempt`; what is None is left out. A later row of the same arm and number stands for it.
+        row: `arm`, `number` (in it, from 0), `run_arm` (the arm under which its trial was logged), `subset` and `seed`
+            (which of the tile subsets and seeds it has, from 0), `state`, `init_seed`, `draw_seed`, `subset_seed`,
+            `signature`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size` (0 for none), `val_iou`,
+            `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `val_tile_iou` and `test_tile_iou` (by tile
+            id) and `attempt`; what is None is left out. A later row of the same arm and number stands for it.
     """
-    _log_under("confirmation", run, row)
+    tiles = {key: row[key] for key in ("val_tile_iou", "test_tile_iou") if row.get(key) is not None}
+    as_lists = {  # W&B would split a dictionary by the dots in tile ids
+        name: values for key, by_tile in tiles.items() for name, values in _two_lists(key, by_tile).items()
+    }
+    _log_under("model", run, {key: value for key, value in row.items() if key not in tiles} | as_lists)
 
 
 def log_opening(run: Run, row: dict[str, Any]) -> None:
@@ -227,6 +237,10 @@ def log_opening(run: Run, row: dict[str, Any]) -> None:
 
 _offline_until = 0.0  # on the monotonic clock: a process waits once for a server that does not answer, not per trial
 _finished: list[tuple[Run, Path]] = []  # whose files may not be whole yet
+
+
+def _two_lists(key: str, by_tile: dict[str, float]) -> dict[str, list[Any]]:
+    return {key: list(by_tile.values()), key.replace("_iou", "s"): list(by_tile)}
 
 
 def _log_under(prefix: str, run: Run, row: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import torch
 from ray import tune
 
 from studies import tracking
+from studies.curves import Curves
 from studies.spec import WandbMode
 from trainables.checkpoints import BEST, NEWEST, load, load_model, newest_valid
 from trainables.config import TrialConfig
@@ -50,7 +51,8 @@ class WorkerSettings:
         device: `cpu` or `cuda`.
         permit: While this file is there, trials go on; without it they end before their next batch. Each driver has
             its own, so that what a killed driver left behind ends itself.
-        job_type: What the trials' W&B runs are called.
+        stage: "search" or "final", for the W&B config.
+        tensorboard: Whether to write curves for TensorBoard, too.
         checkpoint_seconds: See `fit`.
         fit: What a trial does.
     """
@@ -63,7 +65,8 @@ class WorkerSettings:
     overlays_every: int
     device: str
     permit: Path
-    job_type: str = "trial"
+    stage: str = "search"
+    tensorboard: bool = False
     checkpoint_seconds: float = 60.0
     fit: Fit = field(default=fit)
 
@@ -147,6 +150,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _take(self, job: dict[str, Any]) -> None:
         self._job, self._is_open = job, False
         self._run: tracking.Run | None = None
+        self._curves: Curves | None = None
         self._epochs: Iterator[EpochRecord] = iter(())
         self._replayed: Iterator[EpochRecord] = iter(())
         self._unshown: EpochRecord | None = None
@@ -171,11 +175,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             settings.wandb,
             name=f"{title}/{number}",
             group=f"{settings.study}/{title}",
-            job_type=settings.job_type,
+            job_type="trial",
             config=_wandb_config(settings, job, config, resumed_after=len(records)),
         )
         for record in records:  # so that the newest run of a trial is whole
             tracking.log_epoch(self._run, record)
+        self._curves = Curves(settings.out, arm, number, len(records)) if settings.tensorboard else None
         self._replayed = iter([record for record in records if record.epoch > job["epoch"] or record.ended])
         self._epochs = settings.fit(
             config,
@@ -208,11 +213,15 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             if self._unshown is not None:
                 self._show(self._unshown)
             self._run.finish()
+        if self._curves is not None:
+            self._curves.close()
 
     def _log(self, record: EpochRecord) -> None:
         """Logs an epoch; its pictures every so often, and at the end, which may be when the trial is closed."""
         assert self._run is not None, "a trial that failed to open has no records"
         tracking.log_epoch(self._run, record)
+        if self._curves is not None:
+            self._curves.log(record)
         self._unshown = record
         if record.ended or record.epoch % self._settings.overlays_every == 0:
             self._show(record)
@@ -263,7 +272,9 @@ def _wandb_config(
 ) -> dict[str, Any]:
     return {
         "study": settings.study,
-        "arm": job["arm"],
+        "stage": settings.stage,
+        "arm": job["parent"],
+        "run_arm": job["arm"],
         "trial": job["number"],
         "resumed_after": resumed_after,
         "micro_batch_size": job["micro_batch_size"],

@@ -52,7 +52,7 @@ def test_space_has_the_four_hyperparameters_in_order(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_space_makes_valid_configurations(name):
-    for point in starting_points(space_for(name), 16, seed=0):
+    for point in starting_points(space_for(name), recipe_point(name), 16, seed=0):
         config = TrialConfig(architecture=name, tiles=5, **point)
         assert {field: getattr(config, field) for field in point} == point
 
@@ -73,13 +73,13 @@ def test_override_takes_effect_in_its_space_only(monkeypatch):
 def test_starting_points_lie_inside_overridden_ranges(override, monkeypatch):
     monkeypatch.setitem(OVERRIDES, "unet", override)
     (name, distribution) = next(iter(override.items()))
-    for point in starting_points(space_for("unet"), 8, seed=0):
+    for point in starting_points(space_for("unet"), recipe_point("unet"), 8, seed=0):
         assert distribution._contains(distribution.to_internal_repr(point[name])), point
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_starting_points_begin_with_the_recipe(name):
-    first = starting_points(space_for(name), 5, seed=3)[0]
+    first = starting_points(space_for(name), recipe_point(name), 5, seed=3)[0]
     assert first["lr"] == pytest.approx(LR_CENTER[ARCHITECTURES[name].track])
     assert {key: first[key] for key in RECIPE_POINT} == RECIPE_POINT
     assert RECIPE_POINT == {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
@@ -88,7 +88,7 @@ def test_starting_points_begin_with_the_recipe(name):
 @given(name=st.sampled_from(NAMES), count=st.integers(1, 40), seed=SEEDS)
 def test_starting_points_lie_inside_their_ranges(name, count, seed):
     space = space_for(name)
-    points = starting_points(space, count, seed)
+    points = starting_points(space, RECIPE_POINT, count, seed)
     assert len(points) == count
     for point in points:
         assert list(point) == list(space)
@@ -98,12 +98,12 @@ def test_starting_points_lie_inside_their_ranges(name, count, seed):
 @given(count=st.integers(1, 20), more=st.integers(0, 20), seed=SEEDS)
 def test_starting_points_are_the_first_of_more(count, more, seed):
     space = space_for("unet")
-    assert starting_points(space, count + more, seed)[:count] == starting_points(space, count, seed)
+    assert starting_points(space, RECIPE_POINT, count + more, seed)[:count] == starting_points(space, count, seed)
 
 
 @given(seed=SEEDS)
 def test_starting_points_are_the_same_places_for_all_arms(seed):
-    places = [[in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), 8, seed)] for n in NAMES]
+    places = [[in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), recipe_point(n), 8, seed)] for n in NAMES]
     assert all(place == places[0] for place in places)
 
 
@@ -119,7 +119,7 @@ def test_starting_points_are_the_same_places_in_another_track(monkeypatch):
 
 def test_starting_points_depend_on_the_seed():
     space = space_for("unet")
-    one, again, other = (starting_points(space, 6, seed) for seed in (0, 0, 1))
+    one, again, other = (starting_points(space, RECIPE_POINT, 6, seed) for seed in (0, 0, 1))
     assert one == again
     assert one[0] == other[0]
     assert one[1:] != other[1:]
@@ -129,7 +129,7 @@ def test_starting_points_depend_on_the_seed():
 def test_starting_points_after_the_recipe_are_balanced(seed):
     # Eight points of a Sobol sequence: one in each eighth of every range, two of each of four presets
     space = space_for("unet")
-    points = starting_points(space, 9, seed)[1:]
+    points = starting_points(space, RECIPE_POINT, 9, seed)[1:]
     places = [in_unit_cube(space, point) for point in points]
     for axis, (name, distribution) in enumerate(space.items()):
         if isinstance(distribution, CategoricalDistribution):

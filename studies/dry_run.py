@@ -1,0 +1,57 @@
+"""What a study would run, how much of it and where; nothing of it is run."""
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from studies import folder
+from studies.cluster import plan_slots, ray_session
+from studies.plans import Finals, first_plan
+from studies.prepared import prepare
+from studies.seal import Seal
+from studies.spec import StudySpec
+
+
+def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
+    """Checks all that a start checks, and prints the arms, their trials and epochs, and the machines.
+
+    Raises:
+        UserError: The spec, the tiles or the folder do not allow it.
+    """
+    folder.check_free(out.resolve())
+    prepared = prepare(spec, console)
+    spec = prepared.spec
+    if spec.seeds and spec.test:
+        Seal(prepared.dataset, out=out.resolve(), study=out.name, study_id="").check()
+    with ray_session(spec.address):
+        slots = plan_slots(spec, max(max(mask.shape) for mask in prepared.tiles.train.masks))
+    plan = first_plan(spec, prepared.digests, len(prepared.tiles.train))
+    finals = plan if isinstance(plan, Finals) else None
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("arm", min_width=max(len(arm.name) for arm in plan.arms))
+    for column in ("search", "final", "epochs", "trained", "frozen"):
+        table.add_column(column, justify="right")
+    total = 0
+    for arm in plan.arms:
+        num_searched = 0 if finals else plan.allowance(arm)
+        num_final = finals.allowance(arm) if finals else spec.seeds
+        epochs = (num_searched + num_final) * spec.recipe.epochs
+        total += epochs
+        trained, frozen = prepared.parameters[arm.architecture]
+        table.add_row(
+            arm.title(spec), str(num_searched), str(num_final), str(epochs), f"{trained / 1e6:.1f} M",
+            f"{frozen / 1e6:.1f} M" if frozen else "–",
+        )  # fmt: skip
+    console.print(table)
+    num_val, num_test = len(prepared.tiles.val), len(prepared.dataset.test.tiles)
+    is_tested = bool(spec.seeds and spec.test)
+    for line in (
+        f"{total} epochs at most, each of {spec.recipe.draws_per_epoch} draws; {slots}",
+        f"tiles: {prepared.dataset.root} ({len(prepared.tiles.train)} train, {num_val} val, {num_test} test, "
+        f"{'opened once for each arm' if is_tested else 'which stay sealed'})",
+        f"encoder weights: {', '.join(spec.weights)}; judged by {spec.judged_metric}; seed {spec.seed}",
+        f"on {spec.address or 'this machine'}; would write {out}; W&B {spec.wandb}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,49 @@
+"""What the scripts of all phases do: read the command line, run the study or say what would run, and tell the end."""
+
+import sys
+
+from rich.console import Console
+
+from analysis.report import show
+from studies import cli
+from studies.dry_run import show_plan
+from studies.profiles import PhaseName
+from studies.study import StudyResult, run_study
+from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
+from trainables.errors import UserError
+
+
+def run_phase(phase: PhaseName, description: str | None) -> int:
+    """Runs a phase as its command line says; the exit code.
+
+    0; 1 when an arm selected nothing or could not be tested; 2 for what only a person can mend; 75 when `--max-hours`
+    ended it, 130 when a signal did.
+    """
+    request = cli.read_command_line(sys.argv[1:], phase=phase, description=description or "")
+    console = Console(markup=False, emoji=False)  # reasons and paths are shown as they are
+    out = request.out
+    if request.is_dry_run and request.options.resume:
+        raise UserError("--dry-run is about a new study: python -m studies.status OUT says what is left of one")
+    if out is None:
+        out = next(path for path in cli.default_folders(phase) if not path.exists())
+    if request.is_dry_run:
+        show_plan(request.spec, out, console)
+        return 0
+    return _told(run_study(request.spec, out=out, console=console, options=request.options), console)
+
+
+def _told(result: StudyResult, console: Console) -> int:
+    """Shows what a study came to; the exit code."""
+    if result.ending is not None:
+        console.print(f"{result.ending}: go on with --out {result.out} --resume", highlight=False, soft_wrap=True)
+        return EXIT_OUT_OF_TIME if result.ending == "out of time" else EXIT_INTERRUPTED
+    if result.report is not None:
+        show(result.report, console)
+    console.print(f"study     {result.out}", highlight=False)
+    for arm, reason in result.unselected.items():
+        console.print(f"{arm}: no trial ran its course; the last one: {reason}", highlight=False)
+    for arm, reason in result.untested.items():
+        console.print(f"{arm}: not tested: {reason}", highlight=False)
+    for arm, reason in result.unvalidated.items():
+        console.print(f"{arm}: its selected model could not be validated: {reason}", highlight=False)
+    return 1 if result.unselected or result.unvalidated or result.untested else 0
