@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from rich.console import Console
+from rich.text import Text
 
 from analysis import figures, tables
 from analysis.attempts import Attempt, AttemptError, read_attempts
 from analysis.grids import Panel, grid
-from analysis.report import Report, show
+from analysis.terminal import fitting
 
 _TYPES = {
     "lr": "float64",
@@ -51,7 +53,16 @@ _GREY = "#666666"
 _LEGEND_CHARACTERS = 58  # more than that would push two columns out of the figure
 
 
-def write_comparison(folders: Sequence[Path], out: Path) -> Report:
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was written: the files, and the headline table with its caption."""
+
+    paths: tuple[Path, ...]
+    caption: str
+    frame: pd.DataFrame
+
+
+def write_comparison(folders: Sequence[Path], out: Path) -> Comparison:
     """Writes the grids, the headline table and the curves of some attempts under `out`: all of them or none.
 
     Args:
@@ -71,7 +82,15 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Report:
     }
     contents |= {out / "grids" / f"{tile}.jpg": tile_grid(attempts, tile) for tile in attempts[0].about.val_tiles}
     _write(contents)
-    return Report(paths=tuple(contents), captions={"headline": caption}, frames={"headline": shown}, notes=())
+    return Comparison(paths=tuple(contents), caption=caption, frame=shown)
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Prints the headline table, as many columns as fit, and the paths written."""
+    console.print(Text(comparison.caption))
+    console.print(fitting(comparison.frame, console))
+    for path in comparison.paths:
+        console.print(Text(str(path)), soft_wrap=True)
 
 
 def headline(attempts: Sequence[Attempt]) -> pd.DataFrame:

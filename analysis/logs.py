@@ -7,78 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.epochs import Epochs, epochs_of, history_frame, joined
+
 STARTED = "started"  # the state of a trial that no row of the study's run calls ended
-_TRIAL_COLUMNS = {
-    "arm": "str",
-    "run_arm": "str",
-    "number": "int64",
-    "stage": "str",
-    "architecture": "str",
-    "architecture_label": "str",
-    "tiles": "Int64",
-    "state": "str",
-    "reason": "str",
-    "epochs": "Int64",
-    "seconds": "float64",
-    "judged": "float64",
-    "best_epoch": "Int64",
-    "signature": "str",
-    "micro_batch_size": "Int64",
-    "lost_epochs": "Int64",
-    "lost_seconds": "float64",
-    "num_segments": "int64",
-    "run": "str",
-}
-_HISTORY_COLUMNS = {"arm": "str", "run_arm": "str", "number": "int64", "stage": "str", "epoch": "int64"}
-_SELECTION_COLUMNS = {
-    "arm": "str",
-    "number": "int64",
-    "signature": "str",
-    "judged": "float64",
-    "val_iou": "float64",
-    "val_f1": "float64",
-    "best_epoch": "Int64",
-}
-_IMAGE_COLUMNS = {"arm": "str", "split": "str", "caption": "str", "path": "str"}
-_MODEL_COLUMNS = {
-    "arm": "str",
-    "number": "int64",
-    "run_arm": "str",
-    "architecture": "str",
-    "architecture_label": "str",
-    "tiles": "Int64",
-    "subset": "Int64",
-    "seed": "Int64",
-    "init_seed": "Int64",
-    "draw_seed": "Int64",
-    "subset_seed": "Int64",
-    "signature": "str",
-    "state": "str",
-    "best_epoch": "Int64",
-    "epochs": "Int64",
-    "seconds": "float64",
-    "micro_batch_size": "Int64",
-    "val_iou": "float64",
-    "val_f1": "float64",
-    "test_iou": "float64",
-    "test_f1": "float64",
-    "attempt": "str",
-    "run": "str",
-}
-_SCORE_COLUMNS = {"arm": "str", "number": "int64", "split": "str", "tile": "str", "group": "str", "iou": "float64"}
-_OPENING_COLUMNS = {
-    "arm": "str",
-    "attempt": "str",
-    "event": "str",
-    "at": "str",
-    "why": "str",
-    "tiles_digest": "str",
-    "num_attempts": "Int64",
-    "num_studies": "Int64",
-}
+
+
+def _columns(spec: str) -> dict[str, str]:
+    """Returns the columns' types by name: `str` where the spec says none."""
+    return {name: dtype or "str" for name, _, dtype in (word.partition(":") for word in spec.split())}
+
+
+_TRIAL_COLUMNS = _columns(
+    "arm run_arm number:int64 stage architecture architecture_label tiles:Int64 state reason epochs:Int64 "
+    "seconds:float64 judged:float64 best_epoch:Int64 signature micro_batch_size:Int64 lost_epochs:Int64 "
+    "lost_seconds:float64 num_segments:int64 run"
+)
+_IDENTITY = ["arm", "run_arm", "number", "stage"]
+_SELECTION_COLUMNS = _columns(
+    "arm number:int64 signature judged:float64 val_iou:float64 val_f1:float64 best_epoch:Int64"
+)
+_MODEL_COLUMNS = _columns(
+    "arm number:int64 run_arm architecture architecture_label tiles:Int64 subset:Int64 seed:Int64 init_seed:Int64 "
+    "draw_seed:Int64 subset_seed:Int64 signature state best_epoch:Int64 epochs:Int64 seconds:float64 "
+    "micro_batch_size:Int64 val_iou:float64 val_f1:float64 test_iou:float64 test_f1:float64 attempt run"
+)
+_SCORE_COLUMNS = _columns("arm number:int64 split tile group iou:float64")
+_OPENING_COLUMNS = _columns("arm attempt event at why tiles_digest num_attempts:Int64 num_studies:Int64")
+_IMAGE_COLUMNS = _columns("arm split caption path")
 _NO_LOSS = {"micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
+_ROW_KEYS = {  # what a row of the study's run must say, or it is left out
+    "trial": ("arm", "run_arm", "number", "stage", "state", "epochs"),
+    "selection": ("arm", "number"),
+    "model": ("arm", "number", "run_arm"),
+    "opening": ("arm", "attempt", "event", "at"),
+}
 
 TrialKey = tuple[str, int]  # arm under which it was logged, and number
 
@@ -142,6 +107,7 @@ class LoggedRun:
         config: Its configuration, nested as logged.
         rows: Its history, one dictionary per logged step.
         ended: Whether its end is in the file.
+        epochs: The numbers of its epochs, in place of `rows`, where there may be many.
     """
 
     path: Path
@@ -150,6 +116,7 @@ class LoggedRun:
     config: dict[str, Any]
     rows: list[dict[str, Any]]
     ended: bool
+    epochs: Epochs | None = None
 
 
 def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequence[str] = ()) -> Logs:
@@ -162,12 +129,13 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
     """
     notes = list(notes)
     newest = segments[-1]
-    chosen = _segment_of_selection(segments)
-    if chosen is not newest:
+    logged = [_rows_by_kind(run, notes) for run in segments]
+    chosen = _place_of_selection(segments, logged)
+    if segments[chosen] is not newest:
         notes.append(
             "The study's newest run has not ended: selection, final models and pictures are those of an earlier run."
         )
-    elif not chosen.ended:
+    elif not newest.ended:
         notes.append("The study's run has not ended: it is still running or was killed, and this is what it logged.")
     study = {key: value for key, value in newest.config.items() if key != "_wandb"}
     arms = {arm["arm"]: arm for arm in study["arms"]}
@@ -179,19 +147,17 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
     runs: dict[TrialKey, list[LoggedRun]] = defaultdict(list)
     for run in trial_runs:
         runs[run.config["run_arm"], run.config["trial"]].append(run)
-    ends = {(row["run_arm"], row["number"]): row for run in segments for row in _rows_under("trial/", run)}
-    trials: list[dict[str, Any]] = []
-    history: list[dict[str, Any]] = []
+    ends = {(row["run_arm"], row["number"]): row for kinds in logged for row in kinds["trial"]}
+    trials: dict[TrialKey, dict[str, Any]] = {}
+    epochs: dict[TrialKey, Epochs] = {}
     for key in runs.keys() | ends.keys():
         config = runs[key][-1].config if runs[key] else {}
-        epochs = _epochs(runs[key])
-        end = ends.get(key) or _progress(epochs, study["judged_metric"])
+        epochs[key] = joined([epochs_of(run.rows) if run.epochs is None else run.epochs for run in runs[key]])
+        end = ends.get(key) or _progress(epochs[key], study["judged_metric"])
         identity = {"run_arm": key[0], "number": key[1]}
         identity |= {name: config.get(name) or end.get(name) for name in ("arm", "stage")}
-        if len(epochs) < end["epochs"]:
-            notes.append(f"The logs of {key[0]}, trial {key[1]}, hold {len(epochs)} of its {end['epochs']} epochs.")
         about = arms.get(identity["arm"], {}) | config
-        trials.append(
+        trials[key] = (
             {name: about.get(name) for name in ("architecture", "architecture_label", "tiles", "signature")}
             | _NO_LOSS
             | end
@@ -199,28 +165,27 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
             | {"num_segments": len(runs[key]), "run": runs[key][-1].path.stem if runs[key] else None}
             | {f"hyperparameters/{name}": value for name, value in config.get("hyperparameters", {}).items()}
         )
-        history += [row | identity for row in epochs]
-    trials.sort(key=lambda row: (place(row["arm"]), row["stage"] != "search", row["run_arm"], row["number"]))
-    order = {(row["run_arm"], row["number"]): index for index, row in enumerate(trials)}
-    history.sort(key=lambda row: (order[row["run_arm"], row["number"]], row["epoch"]))
-    selected = {row["arm"]: row for row in _rows_under("selection/", chosen)}
-    models = {(row["arm"], row["number"]): row for row in _rows_under("model/", chosen)}
+    order = sorted(trials, key=lambda key: (place(trials[key]["arm"]), trials[key]["stage"] != "search", *key))
+    for key in order:
+        if (found := len(epochs[key])) < (spent := trials[key]["epochs"]):
+            notes.append(f"The logs of {key[0]}, trial {key[1]}, hold {found} of its {spent} epochs.")
+    selected = {row["arm"]: row for row in logged[chosen]["selection"]}
+    models = {(row["arm"], row["number"]): row for row in logged[chosen]["model"]}
     models = {key: models[key] for key in sorted(models, key=lambda key: (place(key[0]), *key))}
-    by_key = {(row["run_arm"], row["number"]): row for row in trials}
-    openings = [row for run in segments for row in _rows_under("opening/", run)]  # none may be forgotten
+    frame = _frame([trials[key] for key in order], _TRIAL_COLUMNS)
     return Logs(
         study=study,
-        runs=_frame(trials, _TRIAL_COLUMNS),
-        history=_frame(history, _HISTORY_COLUMNS),
+        runs=frame,
+        history=history_frame(frame[_IDENTITY], [epochs[key] for key in order]),
         selection=_frame([selected[arm] for arm in arms if arm in selected], _SELECTION_COLUMNS),
-        models=_frame([_model(row, arms, by_key) for row in models.values()], _MODEL_COLUMNS),
+        models=_frame([_model(row, arms, trials) for row in models.values()], _MODEL_COLUMNS),
         scores=_frame(
             [score for row in models.values() for score in _scores(row, study.get("groups", {}))], _SCORE_COLUMNS
         ),
-        openings=_frame(openings, _OPENING_COLUMNS).drop_duplicates(
-            ["attempt", "event", "at"], keep="last", ignore_index=True
-        ),
-        images=_frame([image for arm in arms for image in _images(arm, chosen, notes)], _IMAGE_COLUMNS),
+        openings=_frame(  # none may be forgotten
+            [row for kinds in logged for row in kinds["opening"]], _OPENING_COLUMNS
+        ).drop_duplicates(["attempt", "event", "at"], keep="last", ignore_index=True),
+        images=_frame([image for arm in arms for image in _images(arm, segments[chosen], notes)], _IMAGE_COLUMNS),
         notes=tuple(notes),
     )
 
@@ -251,48 +216,45 @@ def _scores(row: dict[str, Any], groups: dict[str, str]) -> list[dict[str, Any]]
     ]
 
 
-def _rows_under(prefix: str, run: LoggedRun) -> list[dict[str, Any]]:
-    """Returns the rows that speak of an arm under the prefix, with the prefix taken off their keys."""
-    return [
-        {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
-        for row in run.rows
-        if f"{prefix}arm" in row
-    ]
+def _rows_by_kind(run: LoggedRun, notes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Returns the rows of a study's run by what they speak of, with that prefix taken off their keys."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for kind, needed in _ROW_KEYS.items():
+        prefix = f"{kind}/"
+        rows = [
+            {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+            for row in run.rows
+            if f"{prefix}arm" in row
+        ]
+        found[kind] = [row for row in rows if all(key in row for key in needed)]
+        if num_lacking := len(rows) - len(found[kind]):
+            notes.append(
+                f"{run.path.name} has rows {prefix}… that do not say all of {', '.join(needed)}: {num_lacking} of "
+                f"{len(rows)} are left out."
+            )
+    return found
 
 
-def _segment_of_selection(segments: list[LoggedRun]) -> LoggedRun:
+def _place_of_selection(segments: list[LoggedRun], logged: list[dict[str, list[dict[str, Any]]]]) -> int:
     """Returns the newest run that has ended; the very newest where that is none, or one that came to nothing."""
-    ended = [run for run in segments if run.ended]
-    has_result = bool(ended) and any(_rows_under(prefix, ended[-1]) for prefix in ("selection/", "model/"))
-    return ended[-1] if has_result else segments[-1]
+    ended = [place for place, run in enumerate(segments) if run.ended]
+    has_result = bool(ended) and any(logged[ended[-1]][kind] for kind in ("selection", "model"))
+    return ended[-1] if has_result else len(segments) - 1
 
 
-def _epochs(runs: list[LoggedRun]) -> list[dict[str, float]]:
-    """Returns the epochs that a trial's runs hold together, numbers only: an epoch's first record stands.
-
-    A run that goes on from a checkpoint begins with the records of that checkpoint, and where it cannot, with the next
-    epoch: only together are the runs sure to hold all epochs.
-    """
-    epochs: dict[int, dict[str, float]] = {}
-    for run in runs:
-        for row in run.rows:
-            if "epoch" in row:
-                numbers = {key: float(row[key]) for key in row if key[0] != "_" and isinstance(row[key], int | float)}
-                epochs.setdefault(row["epoch"], numbers)
-    return [epochs[epoch] for epoch in sorted(epochs)]
-
-
-def _progress(epochs: list[dict[str, float]], metric: str) -> dict[str, Any]:
+def _progress(epochs: Epochs, metric: str) -> dict[str, Any]:
     """Returns what the epochs of a trial without a logged end say in its place."""
-    best = max((row for row in epochs if row.get(metric, math.nan) >= 0), key=lambda row: row[metric], default={})
+    judged, count = epochs.column(metric), len(epochs)
+    best = int(np.argmax(np.where(judged >= 0, judged, -math.inf))) if np.any(judged >= 0) else None
+    spent = epochs.column("epochs_spent")[-1] if count else 0
     return {
         "state": STARTED,
         "reason": "",
-        "epochs": int(epochs[-1].get("epochs_spent", len(epochs))) if epochs else 0,
-        "seconds": sum(row.get("epoch_seconds", 0.0) for row in epochs),
-        "judged": best.get(metric),
-        "best_epoch": best.get("epoch"),
-        "micro_batch_size": max((int(row.get("micro_batch_size", 0)) for row in epochs), default=0),
+        "epochs": count if math.isnan(spent) else int(spent),
+        "seconds": float(np.nansum(epochs.column("epoch_seconds"))),
+        "judged": None if best is None else judged[best],
+        "best_epoch": None if best is None else epochs.column("epoch")[best],
+        "micro_batch_size": int(np.nanmax(epochs.column("micro_batch_size"), initial=0)),
     }
 
 

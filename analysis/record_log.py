@@ -5,8 +5,11 @@ import zlib
 
 BLOCK_BYTES = 32 * 1024
 FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
-_CHUNK_HEADER = struct.Struct("<IHB")  # checksum, length in bytes, kind
-_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+CHUNK_HEADER = struct.Struct("<IHB")
+"""Checksum, length in bytes, kind."""
+
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+_CHECKSUM_OF_KIND = {kind: zlib.crc32(bytes([kind])) for kind in range(256)}
 
 
 def split_records(data: bytes) -> tuple[list[bytes], int | None]:
@@ -28,20 +31,24 @@ def split_records(data: bytes) -> tuple[list[bytes], int | None]:
     at = start = len(FILE_HEADER)
     while at < len(data):
         block_left = BLOCK_BYTES - at % BLOCK_BYTES
-        if block_left < _CHUNK_HEADER.size:  # too short for a header: the writer fills it with zeros
+        if block_left < CHUNK_HEADER.size:  # too short for a header: the writer fills it with zeros
             at += block_left
             continue
-        body_at = at + _CHUNK_HEADER.size
+        body_at = at + CHUNK_HEADER.size
         if body_at > len(data):
             return records, start
-        checksum, length, kind = _CHUNK_HEADER.unpack_from(data, at)
+        checksum, length, kind = CHUNK_HEADER.unpack_from(data, at)
         body = data[body_at : body_at + length]
-        continues = kind in (_MIDDLE, _LAST)
-        if len(body) < length or continues != bool(parts) or zlib.crc32(bytes([kind]) + body) != checksum:
+        continues = kind in (MIDDLE, LAST)
+        if len(body) < length or continues != bool(parts) or zlib.crc32(body, _CHECKSUM_OF_KIND[kind]) != checksum:
             return records, start
-        parts.append(body)
         at = body_at + length
-        if kind in (_FULL, _LAST):
+        if kind == FULL:
+            records.append(body)
+            start = at
+            continue
+        parts.append(body)
+        if kind == LAST:
             records.append(b"".join(parts))
             parts, start = [], at
     return records, start if parts else None

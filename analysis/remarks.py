@@ -1,76 +1,141 @@
-"""Says below a study's tables what a reader must know to trust them: tests, reopenings, micro-batches, lost work."""
-
-import pandas as pd
+"""Says what a reader must know to trust a study: what is missing, reopened, failed or small, and what was lost."""
 
 from analysis.logs import Logs
+from analysis.scores import final_split, read_scores
+from analysis.search_results import FAILED
+from analysis.stats import MIN_GROUPS
+
+_MOST_NAMED = 4
 
 
-def remarks(logs: Logs) -> str:
-    """Returns the sentences that belong below every table of the study; empty where there is nothing to say."""
-    return " ".join([*_openings(logs), *_missing_seeds(logs), *_micro_batches(logs), *_losses(logs)])
+def warnings(logs: Logs) -> list[str]:
+    """Returns what limits the whole study, a sentence or two each, for the top of a report; the gravest first."""
+    return [
+        *_incomplete(logs),
+        *_reopened(logs),
+        *_small(logs),
+        *_stand_ins(logs),
+        *_failed(logs),
+        *_without_result(logs),
+        *_sealed(logs),
+        *_one_seed(logs),
+        *_few_places(logs),
+    ]
 
 
-def confirmation_words(logs: Logs) -> str:
-    """Returns what the columns of the confirmation are; empty where there is none."""
-    if logs.confirmations.empty:
-        return ""
-    metric = final_metric(logs)
-    counts = sorted(set(logs.confirmations.dropna(subset=metric).groupby("arm").size()))
-    noun = "model" if counts == [1] else "models"
-    models = f"{' or '.join(map(str, counts)) or 'no'} {noun} per row, trained again with new seeds"
-    if metric == "val_iou":
-        return f"Confirmed val IoU is the mean over {models}."
-    is_reopened = (logs.openings["event"] == "reopened").any()
-    once = "" if is_reopened or logs.openings.empty else ", on test tiles that were opened once for them"
-    return f"Test values and the confirmed val IoU are means over {models}{once} (sd: between the seeds)."
+def remarks(logs: Logs) -> list[str]:
+    """Returns what belongs below a study's tables, a sentence or two each."""
+    return [*_openings(logs), *_micro_batches(logs), *_losses(logs), *_budgets(logs)]
 
 
-def final_metric(logs: Logs) -> str:
-    """Returns what a confirmation is about: `test_iou`, or `val_iou` as long as the test tiles are sealed."""
-    return "test_iou" if logs.confirmations["test_iou"].notna().any() else "val_iou"
+def _incomplete(logs: Logs) -> list[str]:
+    is_open = ~logs.runs["state"].isin(["finished", "stopped", "out of memory", *FAILED])
+    num_open = int((is_open | (logs.runs["state"] == "interrupted")).sum())
+    found = []
+    if num_open:
+        found.append(f"{_count(num_open, 'trial')} had not ended when this was logged.")
+    if logs.runs.empty:
+        found.append("No trial has begun.")
+    elif logs.models.empty and logs.selection.empty:
+        found.append("Nothing was selected and no final model was scored: the study is not complete.")
+    found += [note for note in logs.notes if "has not ended" in note]
+    return [f"INCOMPLETE: {' '.join(found)}"] if found else []
+
+
+def _reopened(logs: Logs) -> list[str]:
+    reopened = logs.openings[logs.openings["event"] == "reopened"].drop_duplicates(["arm", "why"])
+    return [
+        f"Test tiles were REOPENED for {arm}: {' '.join(why.split()).rstrip('.')}."
+        for arm, why in zip(reopened["arm"], reopened["why"].fillna("no reason is logged"), strict=True)
+    ]
+
+
+def _small(logs: Logs) -> list[str]:
+    if logs.study["profile"] == "smoke":
+        return ["Profile smoke: a few draws through every step. Its numbers mean nothing."]
+    return []
+
+
+def _stand_ins(logs: Logs) -> list[str]:
+    arms = logs.study["arms"]
+    labels = list(dict.fromkeys(arm["architecture_label"] for arm in arms if arm["is_stand_in"]))
+    found = []
+    if labels:
+        found.append(
+            f"Stand-ins, which say nothing about the architectures that they are named after: {', '.join(labels)}."
+        )
+    scratch = list(
+        dict.fromkeys(
+            arm["architecture_label"]
+            for arm in arms
+            if arm["architecture"] != "unet" and arm["weights"] == "none" and not arm["is_stand_in"]
+        )
+    )
+    if scratch:
+        found.append(f"Trained from scratch, without the pretrained weights that are usual: {', '.join(scratch)}.")
+    return found
+
+
+def _failed(logs: Logs) -> list[str]:
+    counts = logs.runs["state"].value_counts()
+    states = [state for state in (*FAILED, "out of memory") if state in counts and state != "interrupted"]
+    if not states:
+        return []
+    words = ", ".join(f"{counts[state]} {state}" for state in states)
+    arms = logs.runs.loc[logs.runs["state"].isin(states), "arm"].value_counts()
+    where = ", ".join(f"{arm} {count}" for arm, count in arms.items())
+    return [f"Failed trials: {words} of {len(logs.runs)} ({where}). They count in what an arm was given."]
+
+
+def _without_result(logs: Logs) -> list[str]:
+    missing = logs.models[logs.models[f"{final_split(logs)}_iou"].isna()]
+    rows = zip(missing["arm"], missing["number"], missing["state"].fillna("unknown"), strict=True)
+    return _named("Final models without a score", [f"{arm} #{number} ({state})" for arm, number, state in rows])
+
+
+def _sealed(logs: Logs) -> list[str]:
+    if logs.models["test_iou"].notna().any():
+        return []
+    what = "the best of several trials is" if logs.models.empty else "what was trained towards val is"
+    return [f"The test tiles stayed sealed: all scores are on val, where {what} told too well."]
+
+
+def _one_seed(logs: Logs) -> list[str]:
+    scored = logs.models[logs.models[f"{final_split(logs)}_iou"].notna()]
+    single = scored.groupby("arm", sort=False).size()
+    arms = list(single[single == 1].index)
+    return _named("One final model only, so no interval (n = 1)", arms) if arms else []
+
+
+def _few_places(logs: Logs) -> list[str]:
+    scores = read_scores(logs, final_split(logs))
+    if scores is None or scores.num_groups >= MIN_GROUPS:
+        return []
+    what = "places" if any(tile in logs.study.get("groups", {}) for tile in scores.tiles) else "tiles"
+    return [
+        f"Intervals resample {scores.num_groups} {what} ({len(scores.tiles)} {scores.split} tiles) and the models; "
+        f"with fewer than {MIN_GROUPS} they are too narrow."
+    ]
 
 
 def _openings(logs: Logs) -> list[str]:
     openings = logs.openings
     sentences = []
-    reopened = openings[openings["event"] == "reopened"].drop_duplicates(["arm", "why"])
-    for arm, why in zip(reopened["arm"], reopened["why"].fillna("no reason is logged"), strict=True):
-        sentences.append(f"Test tiles were REOPENED for {arm}: {' '.join(why.split()).rstrip('.')}.")
     if recorded := list(dict.fromkeys(openings.loc[openings["event"] == "recorded", "arm"])):
         sentences.append(f"The recorded result of an earlier opening was used for {', '.join(recorded)}.")
     if openings["num_attempts"].notna().any():
-        attempts, studies = _count(openings["num_attempts"], "attempt"), _count(openings["num_studies"], "study")
-        sentences.append(f"So far, {attempts} of {studies} ever opened these test tiles.")
+        attempts = _count(int(openings["num_attempts"].max()), "attempt")
+        studies = int(openings["num_studies"].max()) if openings["num_studies"].notna().any() else 1
+        of = f"{studies} {'study' if studies == 1 else 'studies'}"
+        sentences.append(f"So far, {attempts} of {of} ever opened these test tiles.")
     return sentences
 
 
-def _missing_seeds(logs: Logs) -> list[str]:
-    missing = logs.confirmations[logs.confirmations[final_metric(logs)].isna()]
-    rows = zip(missing["arm"], missing["number"], missing["state"].fillna("unknown"), strict=True)
-    seeds = ", ".join(f"{arm} seed {number} ({state})" for arm, number, state in rows)
-    return [f"Without a result are {seeds}."] if seeds else []
-
-
 def _micro_batches(logs: Logs) -> list[str]:
-    names = _small(logs.runs)
-    trials = [f"{arm} trial {number} ({size} draws at once)" for (arm, number), size in names.items()]
-    seeds = [
-        f"{arm} seed {number} ({size} draws at once)" for (arm, number), size in _small(logs.confirmations).items()
-    ]
-    if not trials + seeds:
-        return []
-    selected = names.keys() & set(zip(logs.selection["arm"], logs.selection["number"], strict=True))
-    chosen = ", ".join(f"{arm} trial {number}" for arm, number in names if (arm, number) in selected)
-    return [
-        f"Trained in micro-batches after running out of memory: {', '.join(trials + seeds)}; selected of them: "
-        f"{chosen or 'none'}."
-    ]
-
-
-def _small(frame: pd.DataFrame) -> dict[tuple[str, int], int]:
-    """Returns the size of the micro-batches of each trial or seed that had some."""
-    small = frame[frame["micro_batch_size"].fillna(0) > 0]
-    return dict(zip(zip(small["arm"], small["number"], strict=True), small["micro_batch_size"], strict=True))
+    small = logs.runs[logs.runs["micro_batch_size"].fillna(0) > 0]
+    rows = zip(small["run_arm"], small["number"], small["micro_batch_size"], strict=True)
+    names = [f"{arm} #{number} ({size} draws at once)" for arm, number, size in rows]
+    return _named("Trained in micro-batches after running out of memory", names)
 
 
 def _losses(logs: Logs) -> list[str]:
@@ -81,7 +146,42 @@ def _losses(logs: Logs) -> list[str]:
     return [f"{epochs} {words} trained again after lost workers or interruptions, at a cost of {seconds:.0f} s."]
 
 
-def _count(values: pd.Series, noun: str) -> str:
-    count = int(values.max()) if values.notna().any() else 1
-    plural = noun[:-1] + "ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
+def _budgets(logs: Logs) -> list[str]:
+    """What must be known of a data budget: where settings come from, how subsets overlap, and what val adds."""
+    study, sentences = logs.study, []
+    budgets = sorted({arm["tiles"] for arm in study["arms"]})
+    num_train, num_val = study["num_train_tiles"], len(study["val_tiles"])
+    if study["phase"] == "phase3_data_budget":
+        if num_train in budgets:
+            sentences.append(f"{num_train} of {num_train} tiles have one subset: there, only seeds differ.")
+        sentences.append(
+            f"Subsets are drawn from the same {num_train} tiles and overlap, so their spread is given this pool; other "
+            "tiles would spread more."
+        )
+        tuned = sorted({arm["chosen"]["tiles"] for arm in study["arms"] if "chosen" in arm})
+        origin = list(dict.fromkeys(arm["chosen"]["study"] for arm in study["arms"] if "chosen" in arm))
+        if tuned:
+            sentences.append(
+                f"Settings were tuned with {' and '.join(map(str, tuned))} tiles ({', '.join(origin)}) and carried to "
+                "the other budgets as they are."
+            )
+    elif len(budgets) > 1:
+        sentences.append(
+            f"The budgets' tiles are nested ({' ⊂ '.join(map(str, budgets))}), so they are not independent."
+        )
+    sentences.append(
+        f"Besides its train tiles, every model used {num_val} labelled val tiles to choose its epoch"
+        f"{' and its settings' if study['phase'] != 'phase1_comparison' else ''}."
+    )
+    return sentences
+
+
+def _named(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return [f"{what}: {', '.join(names[:_MOST_NAMED])}{more}."]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun if count == 1 else noun + 's'}"

@@ -1,70 +1,44 @@
-"""Makes the tables of a study from its logs, and writes them as Markdown."""
+"""Sets frames as tables for people: headings, rounding, intervals in one column, and Markdown."""
 
-from pathlib import PurePath
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from analysis.logs import Logs
-from analysis.remarks import confirmation_words, final_metric, remarks
 
-FAILED = ("failed", "diverged", "out of memory", "interrupted")
-HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
 MISSING = "\N{EN DASH}"
+
 _HEADINGS = {
     "val_iou": "val IoU",
     "val_f1": "val F1",
-    "val_iou_confirmed": "confirmed val IoU",
     "test_iou": "test IoU",
-    "test_iou_sd": "test IoU sd",
     "test_f1": "test F1",
     "trivial_iou": "trivial IoU",
+    "tuned_val_iou": "tuned val IoU",
+    "iqm": "interquartile mean",
+    "sd": "sd",
+    "best": "P(best)",
+    "better": "P(better)",
+    "effect": "effect (d)",
+    "p_holm": "p (Holm)",
+    "p_places": "p (places)",
+    "smallest_p": "smallest p (Holm)",
+    "out_of_memory": "out of memory",
+    "trainable": "trainable (M)",
+    "frozen": "frozen (M)",
+    "sd_hyperparameters": "sd configurations",
+    "at_bound": "at a bound",
+    "#": "#",
 }
-_PUBLISHED = ("published val IoU", "published val F1", "published test IoU", "published test F1")
-_IOU_COLUMNS = (
-    *("val_iou", "val_f1", "val_iou_confirmed", "test_iou", "test_iou_sd", "test_f1", "trivial_iou"),
-    *_PUBLISHED,
+_THREE_DIGITS = (
+    *("val_iou", "val_f1", "test_iou", "test_f1", "trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
+    *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
+    *("published val IoU", "published val F1", "published test IoU", "published test F1"),
 )
-
-
-def iou_by_architecture(logs: Logs) -> pd.DataFrame:
-    """Returns one row per arm: its trials, its cost, and the trial that was selected.
-
-    Returns:
-        A frame sorted by `tiles`, then `val_iou`, both descending, with the columns `architecture` (its label),
-        `tiles` (count), `started`, `finished`, `stopped`, `failed` (trials; diverged and interrupted ones and those
-        out of memory count as failed, those without a logged end only as started), `epochs_spent` (over all trials of
-        the arm), `val_iou` and `val_f1` (full resolution, in [0, 1]), `best_epoch`, the judged metric under its own
-        name where it is not `val/iou`, the hyperparameters, `seconds` (over all trials) and `trivial_iou` (of calling
-        every pixel the best single class). Where an arm has no selected trial, what would describe it is missing.
-
-        Where selected trials were confirmed, `tiles` is followed by `test_iou` and `test_f1` (means over the models
-        with new seeds), `test_iou_sd` (sample standard deviation, n - 1), `seeds` (models with a result) and
-        `val_iou_confirmed` (mean); those of the test are left out as long as the test tiles are sealed.
-    """
-    rows = [_arm_row(logs, arm) for arm in logs.study["arms"]]
-    frame = pd.DataFrame(rows).astype({"best_epoch": "Int64", "epochs_spent": "int64"})
-    return frame.sort_values(
-        ["tiles", "val_iou", "architecture"], ascending=[False, False, True], na_position="last", ignore_index=True
-    )
-
-
-def iou_by_tiles(logs: Logs) -> pd.DataFrame:
-    """Returns the best val IoU of each architecture for each number of tiles.
-
-    Returns:
-        A frame with the column `architecture` (its label; the last row is the trivial predictor) and one column per
-        budget, named by its number of tiles, ascending: the full-resolution val IoU, in [0, 1].
-    """
-    by_arm = iou_by_architecture(logs)
-    budgets = sorted(by_arm["tiles"].unique())
-    labels = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"])
-    best = by_arm.groupby(["architecture", "tiles"])["val_iou"].max()
-    rows: list[dict[str, Any]] = [
-        {"architecture": label} | {str(tiles): best.get((label, tiles)) for tiles in budgets} for label in labels
-    ]
-    trivial = {"architecture": trivial_label(logs)} | {str(tiles): logs.study["trivial"]["iou"] for tiles in budgets}
-    return pd.DataFrame([*rows, trivial]).astype({str(tiles): "float64" for tiles in budgets})
+_TWO_DIGITS = ("best", "better", "effect", "importance", "rank")
+_ONE_DIGIT = ("minutes", "trainable", "frozen")
+_P_VALUES = ("p", "p_holm", "p_places", "smallest_p")
 
 
 def trivial_label(logs: Logs) -> str:
@@ -72,43 +46,45 @@ def trivial_label(logs: Logs) -> str:
     return f"trivial: everything is {logs.study['trivial']['class']}"
 
 
-def architecture_caption(logs: Logs) -> str:
-    """Returns the caption of `iou_by_architecture`: what was run, and how far its values can be trusted."""
-    states = logs.runs["state"].value_counts()
-    failed = ", ".join(f"{states[state]} {state}" for state in FAILED if state in states) or "none"
-    return (
-        f"Best val IoU by architecture. {_study_words(logs)} {_optimism(logs)} "
-        f"Smaller variants are named in the label. Failed trials: {failed}."
-        f"{_after_space(confirmation_words(logs))}{_after_space(remarks(logs))}"
-    )
+def shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns a frame as it is shown: `x_low` and `x_high` become one column of text after `x`.
 
-
-def tiles_caption(logs: Logs) -> str:
-    """Returns the caption of `iou_by_tiles`."""
-    budgets = sorted({arm["tiles"] for arm in logs.study["arms"]})
-    nested = " ⊂ ".join(str(tiles) for tiles in budgets)
-    nesting = f" The budgets' tiles are nested ({nested}), so a row's values are not independent." * (len(budgets) > 1)
-    return (
-        f"Best val IoU by number of labelled tiles. {_study_words(logs)} {_optimism(logs)}{nesting}"
-        f"{_after_space(remarks(logs))}"
-    )
+    The text is `n = 1` where there is no interval since there is one model (`x_models`, else `models`).
+    """
+    columns = [str(column) for column in frame.columns]
+    with_interval = [column for column in columns if f"{column}_low" in columns]
+    hidden = {f"{column}{ending}" for column in with_interval for ending in ("_low", "_high", "_models")}
+    parts: dict[str, pd.Series] = {}
+    for column in columns:
+        if column in hidden:
+            continue
+        parts[column] = frame[column]
+        if column in with_interval:
+            rows = frame.to_dict("records")
+            parts[f"{column} 95 %"] = pd.Series([_interval(column, row) for row in rows], frame.index, dtype="str")
+    return pd.DataFrame(parts)
 
 
 def heading(column: str) -> str:
     """Returns a column's name as a person reads it: `epochs_spent` is "epochs spent", `12` is "12 tiles"."""
     if column.isdigit():
         return f"{column} tiles"
+    if column.endswith(" 95 %"):
+        return "95 % interval"
     return _HEADINGS.get(column, column if "/" in column else column.replace("_", " "))
 
 
 def cells(frame: pd.DataFrame) -> list[list[str]]:
     """Returns a table's cells as text, rounded for reading: one list per row, one text per column."""
-    return [[_cell(column, row[column]) for column in frame.columns] for row in frame.to_dict("records")]
+    return [[cell(column, row[column]) for column in frame.columns] for row in frame.to_dict("records")]
 
 
 def numeric(frame: pd.DataFrame) -> list[bool]:
     """Returns, per column, whether it holds numbers, which are set flush right."""
-    return [pd.api.types.is_numeric_dtype(frame[column]) for column in frame.columns]
+    return [
+        pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
+        for column in frame.columns
+    ]
 
 
 def markdown(frame: pd.DataFrame, caption: str) -> str:
@@ -128,80 +104,29 @@ def markdown(frame: pd.DataFrame, caption: str) -> str:
     return "\n".join([caption, "", *(f"| {line} |" for line in lines), ""])
 
 
-def _arm_row(logs: Logs, arm: dict[str, Any]) -> dict[str, Any]:
-    trials = logs.runs[logs.runs["arm"] == arm["arm"]]
-    selection = logs.selection[logs.selection["arm"] == arm["arm"]].to_dict("records")
-    selected = selection[0] if selection else {}
-    chosen = trials[trials["number"] == selected.get("number")].to_dict("records")
-    values = chosen[0] if chosen else {}
-    metric = logs.study["judged_metric"]
-    return {
-        "architecture": arm["architecture_label"],
-        "tiles": arm["tiles"],
-        **_confirmed(logs, arm["arm"]),
-        "started": len(trials),
-        "finished": int((trials["state"] == "finished").sum()),
-        "stopped": int((trials["state"] == "stopped").sum()),
-        "failed": int(trials["state"].isin(FAILED).sum()),
-        "epochs_spent": trials["epochs"].sum(),
-        "val_iou": selected.get("val_iou", float("nan")),
-        "val_f1": selected.get("val_f1", float("nan")),
-        "best_epoch": selected.get("best_epoch"),
-        **({} if metric == "val/iou" else {metric: selected.get("judged", float("nan"))}),
-        **{name: values.get(f"hyperparameters/{name}") for name in _hyperparameters(logs)},
-        "seconds": trials["seconds"].sum(),
-        "trivial_iou": logs.study["trivial"]["iou"],
-    }
-
-
-def _confirmed(logs: Logs, arm: str) -> dict[str, Any]:
-    """Returns the columns of an arm's confirmation; none where the study has none."""
-    if logs.confirmations.empty:
-        return {}
-    metric = final_metric(logs)
-    models = logs.confirmations[logs.confirmations["arm"] == arm].dropna(subset=metric)
-    test: dict[str, float] = {}
-    if metric == "test_iou":
-        scores = models["test_iou"]
-        test = {"test_iou": scores.mean(), "test_iou_sd": scores.std(ddof=1), "test_f1": models["test_f1"].mean()}
-    return test | {"seeds": len(models), "val_iou_confirmed": models["val_iou"].mean()}
-
-
-def _hyperparameters(logs: Logs) -> list[str]:
-    searched = {name for arm in logs.study["arms"] for name in arm["space"]}
-    return [*HYPERPARAMETERS, *sorted(searched - set(HYPERPARAMETERS))]
-
-
-def _cell(column: str, value: Any) -> str:
+def cell(column: str, value: Any) -> str:
+    """Returns a value as a person reads it: rounded as its column wants, or a dash where it is missing."""
     if pd.isna(value):
         return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else MISSING
     if not isinstance(value, float):
         return str(value)
+    if column in _P_VALUES:
+        return f"{value:.3f}" if value >= 0.001 else "<0.001"
     if column == "seconds":
         return f"{value:.0f}"
-    return f"{value:.3f}" if column in _IOU_COLUMNS or column.isdigit() or "/" in column else f"{value:.3g}"
+    if column in _THREE_DIGITS or column.isdigit() or "/" in column:
+        return f"{value:.3f}"
+    if column in _TWO_DIGITS:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if column in _ONE_DIGIT else f"{value:.3g}"
 
 
-def _after_space(sentences: str) -> str:
-    return f" {sentences}" if sentences else ""
-
-
-def _study_words(logs: Logs) -> str:
-    study, num_tiles = logs.study, len(logs.study["val_tiles"])
-    weights = ", ".join(_weights_words(choice) for choice in study.get("spec", {}).get("weights", []))
-    return (
-        f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {num_tiles} val tiles, encoder "
-        f"weights: {weights or 'none'}."
-    )
-
-
-def _weights_words(choice: str) -> str:
-    """Returns a choice of weights without the folder of its file: `resnet34=a/b.pth` is "resnet34 b.pth"."""
-    encoder, _, weights = choice.rpartition("=")
-    return f"{encoder} {PurePath(weights).name}".strip()
-
-
-def _optimism(logs: Logs) -> str:
-    counts = sorted({arm["trials"] for arm in logs.study["arms"]})
-    allowance = " or ".join(str(count) for count in counts)
-    return f"Each is the best of {allowance} trials on val, so it is optimistic: val ranks, it does not report."
+def _interval(column: str, row: Mapping[Hashable, Any]) -> str:
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    if pd.isna(low):
+        num_models = row.get(f"{column}_models", row.get("models"))
+        has_value = not pd.isna(row[column])
+        return "n = 1" if has_value and num_models == 1 else MISSING
+    return f"{cell(column, low)} … {cell(column, high)}"

@@ -129,10 +129,11 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     if not isinstance(name, str) or name not in PROFILES:
         raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
+    defaults = profile.defaults(phase, varies=str(settings.get("vary") or "none") != "none")
     match settings.get("weights"):
         case [_, *_] as choices if all(encoder_of(str(choice)) for choice in choices):  # they add to the profile's
-            settings["weights"] = [*profile.defaults(phase).get("weights", ()), *choices]
-    study = profile.defaults(phase) | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
+            settings["weights"] = [*defaults.get("weights", ()), *choices]
+    study = defaults | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
     seed = validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}

@@ -27,17 +27,19 @@ class Profile:
         purpose: One line for `--help` and the README.
         study: Defaults of `StudySpec` fields.
         phases: Those in which a phase differs.
+        varying: Those in which `--vary` differs, which trains every value with every seed.
         recipe: Defaults of `Recipe` fields.
     """
 
     purpose: str
     study: dict[str, Any]
     phases: dict[PhaseName, dict[str, Any]]
+    varying: dict[str, Any]
     recipe: dict[str, Any]
 
-    def defaults(self, phase: PhaseName) -> dict[str, Any]:
+    def defaults(self, phase: PhaseName, *, varies: bool = False) -> dict[str, Any]:
         """Of the fields of `StudySpec` in a phase."""
-        return self.study | self.phases.get(phase, {})
+        return self.study | self.phases.get(phase, {}) | (self.varying if varies else {})
 
 
 PROFILES: dict[ProfileName, Profile] = {
@@ -54,6 +56,7 @@ PROFILES: dict[ProfileName, Profile] = {
             "test": False,
         },
         phases={},
+        varying={},
         recipe={
             "epochs": 2,
             "draws_per_epoch": 8,
@@ -70,6 +73,7 @@ PROFILES: dict[ProfileName, Profile] = {
             "phase1_comparison": {"architectures": REFERENCE},
             "phase3_data_budget": {"seeds": 2, "subsets": 2},
         },
+        varying={"architectures": ("unet", "unet_resnet34"), "seeds": 2},
         recipe={
             "epochs": 8,
             "draws_per_epoch": 96,
@@ -92,6 +96,7 @@ PROFILES: dict[ProfileName, Profile] = {
             "subsets": 3,
         },
         phases={"phase1_comparison": {"architectures": REFERENCE}},
+        varying={},
         recipe={},
     ),
 }

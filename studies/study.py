@@ -175,7 +175,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     report = None
     if result.ending is None and prepared.spec.wandb != "disabled":
         try:
-            report = write_report(out)
+            report = write_report([out], out / "report")
         except (LogsError, OSError) as error:  # the logs may be incomplete; what was selected stands
             console.print(f"no report could be written: {error}", highlight=False)
     return replace(result, report=report)

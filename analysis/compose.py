@@ -1,0 +1,358 @@
+"""Composes a report of one or more studies: the answer first, then what it rests on, in reading order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import curve_figures, drawing, figures, results, search_figures, search_results, sliders, tables
+from analysis.answer import answer, deciding_study
+from analysis.document import Block, Document, FigureBlock, Section, TableBlock, TextBlock
+from analysis.logs import Logs
+from analysis.remarks import remarks, warnings
+from analysis.scores import final_split
+from analysis.stats import NUM_REPLICATES
+
+PHASES = {
+    "phase1_comparison": "Phase 1, one recipe for all",
+    "phase2_tuning": "Phase 2, tuned and confirmed",
+    "phase3_data_budget": "Phase 3, fewer tiles",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A report before it is written.
+
+    Attributes:
+        document: What is read.
+        frames: Every table with all of its numbers, by the name of its block; and tables that are files only.
+        figures: Every figure, by the name of its block.
+    """
+
+    document: Document
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+
+def compose(studies: Sequence[Logs]) -> Composed:
+    """Returns the report of some studies, at least one, each by another name."""
+    return _Composer(studies).compose()
+
+
+class _Composer:
+    """Collects blocks; each is named after what it shows and, where there are several studies, after its own."""
+
+    def __init__(self, studies: Sequence[Logs]):
+        self._studies = studies
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._figures: dict[str, Figure] = {}
+
+    def compose(self) -> Composed:
+        sections = [
+            *(self._comparison(logs) for logs in self._studies if logs.study["phase"] != "phase3_data_budget"),
+            self._budgets(),
+            self._cost(),
+            *(self._tuning(logs) for logs in self._studies if (logs.runs["stage"] == "search").any()),
+            self._gaps(),
+            self._curves(),
+            self._predictions(),
+            self._provenance(),
+        ]
+        self._files()
+        first = self._studies[0].study
+        names = ", ".join(logs.study["study"] for logs in self._studies)
+        tiles = f"{first['num_train_tiles']} train, {len(first['val_tiles'])} val and {len(first['test_tiles'])} test"
+        document = Document(
+            title="Which architecture to trust with few labelled tiles",
+            subtitle=f"{names}: {tiles} tiles of {PurePath(first['spec']['data'] or 'demo-tiles').name}.",
+            answer=answer(self._studies),
+            warnings=tuple(self._warnings()),
+            sections=tuple(section for section in sections if section.blocks),
+            footer=("Made by Fewtile from W&B logs alone.",),
+        )
+        return Composed(document=document, frames=self._frames, figures=self._figures)
+
+    def _comparison(self, logs: Logs) -> Section:
+        split = final_split(logs)
+        cells, trivial = results.cells(logs), logs.study["trivial"]["iou"]
+        blocks: list[Block | None] = [
+            self._table(
+                "headline",
+                logs,
+                "Every architecture",
+                results.headline(logs),
+                f"{_study_words(logs)} Scores are means over the final models of an arm, on whole tiles. {_INTERVALS} "
+                "P(best) is the share of bootstrap replicates in which an arm has the highest mean of those with as "
+                "many tiles; ranks are over the same. Trivial IoU is that of calling every pixel of the val tiles "
+                f"{logs.study['trivial']['class']}. {_NO_FINALS if logs.models.empty else ''}".strip(),
+                tuple(remarks(logs)),
+            ),
+            self._figure(
+                "intervals",
+                logs,
+                f"{split} IoU by architecture",
+                None
+                if cells.empty
+                else figures.intervals(
+                    cells,
+                    results.points(logs),
+                    metric=f"{split} IoU",
+                    trivial=trivial if split == "val" else None,
+                    title=_title(logs),
+                    labels=self._labels(),
+                ),
+                "Small dots are models, large marks their means, lines the 95 % intervals.",
+                f"{split} IoU of every architecture with its interval; the numbers are in the headline table.",
+            ),
+            self._contrasts(logs, "contrasts", results.contrasts(logs), "Planned contrasts"),
+        ]
+        return Section(f"{PHASES[logs.study['phase']]}: {logs.study['study']}", _known(blocks))
+
+    def _contrasts(self, logs: Logs, name: str, frame: pd.DataFrame, title: str) -> TableBlock | None:
+        caption = (
+            "The pairs that were planned, and no others. Differences are paired on tiles and seeds; the effect is "
+            "Cohen's d over tiles. p is of a sign-flip test over tiles, p (places) flips tiles of a place together, "
+            "Holm's correction counts all rows; the smallest p is what Holm's could ever be with so few tiles. "
+            "P(better) is how probably a model of the first beats one of the second on the same tile."
+        )
+        weights = {arm["weights"] for arm in logs.study["arms"] if arm["architecture"] == "unet_resnet34"}
+        if weights == {"none"} and (frame["what"] == "encoder").any():
+            caption += " Without pretrained weights, 02 \N{MINUS SIGN} 01 compares encoders, not pretraining."
+        return self._table(name, logs, title, frame, caption)
+
+    def _budgets(self) -> Section:
+        blocks: list[Block | None] = []
+        for logs in self._studies:
+            frame = results.by_tiles(logs)
+            split = final_split(logs)
+            if not frame.empty:
+                curve = figures.by_tiles(
+                    results.cells(logs),
+                    results.points(logs),
+                    metric=f"{split} IoU",
+                    trivial=None,
+                    title=_title(logs),
+                    labels=self._labels(),
+                )
+                words = f"{_study_words(logs)} Mean {split} IoU over the final models. {_INTERVALS}"
+                blocks += [
+                    self._table("tiles", logs, "IoU by number of tiles", frame, words, tuple(remarks(logs))),
+                    self._figure("tiles_curve", logs, f"{split} IoU by number of tiles", curve, _DOTS, words),
+                ]
+            if logs.study["phase"] == "phase3_data_budget":
+                blocks.append(self._contrasts(logs, "contrasts", results.contrasts(logs), "Planned contrasts by tiles"))
+                blocks.append(
+                    self._table(
+                        "cells", logs, "Every arm", _spelled(results.cells(logs)), f"{_study_words(logs)} {_CELLS}"
+                    )
+                )
+            if not logs.models.empty:
+                blocks.append(
+                    self._table("variance", logs, "Where the spread comes from", results.variances(logs), _VARIANCE)
+                )
+        return Section("How few tiles are enough", _known(blocks))
+
+    def _cost(self) -> Section:
+        blocks: list[Block | None] = []
+        for logs in self._studies:
+            words = search_results.hours_word(logs)
+            caption = (
+                f"{_study_words(logs)} Hours are {words} (wall clock × {'GPU share' if 'GPU' in words else 'cores'}). "
+                "Lost epochs were trained again. Saved epochs are what ASHA's stopped trials had left: at most that, "
+                "since some would have ended by themselves."
+            )
+            curves = curve_figures.cost_curves(logs, self._labels())
+            blocks += [
+                self._table("accounting", logs, "Allowance and cost", search_results.accounting(logs), caption),
+                self._figure("cost", logs, "What more trials would have bought", curves, _COST, _COST),
+            ]
+        return Section("At what cost", _known(blocks))
+
+    def _tuning(self, logs: Logs) -> Section:
+        importances, levels = search_results.importances(logs), search_results.levels(logs)
+        metric = drawing.metric_words(logs.study["judged_metric"])
+        vary = logs.study["spec"].get("vary")
+        blocks = [
+            self._figure(
+                "trials", logs, "Every trial of the search", figures.trials(logs, self._labels()), _TRIALS, _TRIALS
+            ),
+            self._table("levels", logs, f"Fixed values of {vary}", levels, f"Each is the {metric}. {_LEVELS}"),
+            self._figure(
+                "levels_curve",
+                logs,
+                f"Fixed values of {vary}",
+                None
+                if levels.empty
+                else search_figures.levels(
+                    levels, name=str(vary), metric=metric, title=_title(logs), labels=self._labels()
+                ),
+                _LEVELS,
+                "The numbers are in the table above.",
+            ),
+            self._contrasts(logs, "presets", search_results.preset_contrasts(logs), "What was expected of presets"),
+            self._table("importance", logs, "Hyperparameters", importances, _IMPORTANCE),
+            self._figure(
+                "importance_bars",
+                logs,
+                "Importance of hyperparameters",
+                search_figures.importance(
+                    importances.rename(columns={"architecture": "label"}), title=_title(logs), labels=self._labels()
+                )
+                if not importances.empty and importances["importance"].notna().any()
+                else None,
+                _IMPORTANCE,
+                "The numbers are in the table above.",
+            ),
+            self._figure(
+                "parallel",
+                logs,
+                "Settings of every trial",
+                None if vary else search_figures.parallel_coordinates(logs),
+                "A line per trial, from its settings to the score that it was judged by; grey ones were stopped early.",
+                "Settings of the trials of each arm; those with the best scores are in the table of hyperparameters.",
+            ),
+        ]
+        return Section(f"What tuning found: {logs.study['study']}", _known(blocks))
+
+    def _gaps(self) -> Section:
+        blocks = [
+            self._table("gap", logs, f"Val against test: {logs.study['study']}", results.gaps(logs), _GAPS)
+            for logs in self._studies
+        ]
+        return Section("How far val promised too much", _known(blocks))
+
+    def _curves(self) -> Section:
+        blocks = [
+            self._figure(
+                "learning",
+                logs,
+                f"Learning curves: {logs.study['study']}",
+                curve_figures.learning_curves(logs, self._labels()),
+                "A line per trial; a hollow mark is where ASHA stopped it.",
+                "Judged IoU by epoch of every trial, per arm.",
+            )
+            for logs in self._studies
+        ]
+        return Section("Learning curves", _known(blocks))
+
+    def _predictions(self) -> Section:
+        block = sliders.overlays(deciding_study(self._studies))
+        return Section("Predictions", () if block is None else (block,))
+
+    def _provenance(self) -> Section:
+        notes = [note for logs in self._studies for note in logs.notes if "has not ended" not in note]
+        paragraphs = (
+            f"Intervals are percentiles of {NUM_REPLICATES} bootstrap replicates that draw tile groups (places, where "
+            "the data set names them; else tiles), seeds and tile subsets independently and with replacement "
+            "(Owen 2007). The same draws serve all arms, so differences and ranks are paired.",
+            "Every number can be traced: tables/models.csv has a row per final model with its scores, seeds, "
+            "configuration signature, attempt in the register of test openings, and W&B run; tables/trials.csv a row "
+            "per trial; tables/scores.csv one per model and tile.",
+            *notes,
+        )
+        return Section("How these numbers came about", (TextBlock(paragraphs),))
+
+    def _warnings(self) -> list[str]:
+        """Those of all studies; what several share is said once, the others name their study."""
+        found: dict[str, list[str]] = {}
+        for logs in self._studies:
+            for text in warnings(logs):
+                found.setdefault(text, []).append(logs.study["study"])
+        if len(self._studies) == 1:
+            return list(found)
+        return [
+            text if len(names) == len(self._studies) else f"{', '.join(names)}: {text}" for text, names in found.items()
+        ]
+
+    def _files(self) -> None:
+        """Tables that are too long to be read: of models, trials and scores."""
+        for name in ("models", "runs", "scores"):
+            frames = [getattr(logs, name).assign(study=logs.study["study"]) for logs in self._studies]
+            self._frames["trials" if name == "runs" else name] = pd.concat(frames, ignore_index=True)
+
+    def _labels(self) -> list[str]:
+        """Of all studies, so that an architecture looks the same in all figures."""
+        return list(dict.fromkeys(arm["architecture_label"] for logs in self._studies for arm in logs.study["arms"]))
+
+    def _name(self, name: str, logs: Logs) -> str:
+        place = next(place for place, other in enumerate(self._studies, start=1) if other is logs)
+        return name if len(self._studies) == 1 else f"{name}_{place}"
+
+    def _table(
+        self, name: str, logs: Logs, title: str, frame: pd.DataFrame, caption: str, notes: tuple[str, ...] = ()
+    ) -> TableBlock | None:
+        if frame.empty:
+            return None
+        name = self._name(name, logs)
+        self._frames[name] = frame
+        known = frame.dropna(axis="columns", how="all")
+        return TableBlock(name=name, title=title, caption=caption, frame=tables.shown(known), notes=notes)
+
+    def _figure(
+        self, name: str, logs: Logs, title: str, figure: Figure | None, caption: str, alt: str
+    ) -> FigureBlock | None:
+        if figure is None:
+            return None
+        name = self._name(name, logs)
+        self._figures[name] = figure
+        svg = figures.render(figure, "svg").decode()
+        return FigureBlock(name=name, title=title, caption=caption, svg=svg, alt=alt)
+
+
+_INTERVALS = "Intervals are 95 %, over places (or tiles) and models; n = 1 where there is one model."
+_NO_FINALS = "No final models were scored: these are the best of several trials on val, so they are optimistic."
+_DOTS = "Faint dots are models, marks their means, bars the 95 % intervals."
+_CELLS = "IoU over the final models of each arm: mean with its interval, median, interquartile mean, and spread."
+_COST = (
+    "The best score so far of each arm's search, in the order in which trials began, against trials, epochs and hours."
+)
+_TRIALS = "A dot per trial at its best judged score: filled where it ran its course, hollow where ASHA stopped it."
+_LEVELS = "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds."
+_VARIANCE = (
+    "Standard deviations of IoU: between tile subsets (draws from this pool of tiles), between seeds, what neither "
+    "explains, and between the configurations that the search tried to their end (one seed each, so seeds are in it)."
+)
+_IMPORTANCE = (
+    "PED-ANOVA's importance of each hyperparameter among trials that ran their course: how far it decided whether a "
+    "trial came out on top. It needs 20 such trials, and sums to 1 even where all is noise. A best value at a bound "
+    "says that the range may be too narrow."
+)
+_GAPS = (
+    "Tuned val IoU is that of the selected trial, the best of several; val IoU is that of the same configuration with "
+    "new seeds; optimism is the difference. The gap is val minus test of the same models, on easier or harder tiles."
+)
+
+
+def _known(blocks: Sequence[Block | None]) -> tuple[Block, ...]:
+    return tuple(block for block in blocks if block is not None)
+
+
+def _spelled(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells with the interval's columns named after the mean, for a table."""
+    frame = cells.rename(
+        columns={"label": "architecture", "low": "mean_low", "high": "mean_high", "num_models": "models"}
+    )
+    return frame.rename(columns={"num_subsets": "subsets", "num_seeds": "seeds"}).drop(columns="arm")
+
+
+def _title(logs: Logs) -> str:
+    study = logs.study
+    return f"{study['study']}, profile {study['profile']}, seed {study['seed']}"
+
+
+def _study_words(logs: Logs) -> str:
+    study = logs.study
+    weights = ", ".join(_weights_words(choice) for choice in study["spec"]["weights"])
+    return (
+        f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
+        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}."
+    )
+
+
+def _weights_words(choice: str) -> str:
+    """A choice of weights without the folder of its file: `resnet34=a/b.pth` is "resnet34 b.pth"."""
+    encoder, _, weights = choice.rpartition("=")
+    return f"{encoder} {PurePath(weights).name}".strip()

@@ -1,0 +1,285 @@
+"""Computes what a study's final models came to: the headline, planned contrasts, IoU by tiles, gaps and variances."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.contrasts import Contrast, contrast, holm, smallest_adjusted_p
+from analysis.logs import Logs
+from analysis.ranks import probability_of_improvement, ranks
+from analysis.scores import Scores, final_split, read_scores
+from analysis.stats import FloatArray, bootstrap_means, mean_interval, summarise
+from analysis.variance import crossed_variance, nested_variance
+
+HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
+
+PLANNED = (
+    ("02 \N{MINUS SIGN} 01", "unet_resnet34", "unet", "encoder"),
+    ("03 \N{MINUS SIGN} 02", "deeplabv3plus_resnet34", "unet_resnet34", "architecture"),
+    ("05 \N{MINUS SIGN} 04", "sam_unet", "sam_conv", "decoder and skips"),
+)
+"""Pairs that are compared, and no others: what the reference study asks of its attempts."""
+
+_COUNTS = ("models", "scored_tiles", "places")
+
+
+def headline(logs: Logs) -> pd.DataFrame:
+    """Returns one row per arm: its settings, its scores with intervals, and what a model of it costs.
+
+    Returns:
+        A frame in the order of the study's arms with `#` (from 1), `architecture` (its label), `tiles` (count), the
+        hyperparameters, `models` (final models with a score), `best_epoch` (their median), `val_iou`, `val_f1`,
+        `test_iou`, `test_f1` (means over models, full resolution, in [0, 1]), `val_iou_low`, `val_iou_high`,
+        `test_iou_low`, `test_iou_high` (bootstrap interval; missing with one model or one place), `best` (probability
+        of being the best of the arms with as many tiles, in [0, 1]), `rank` (mean), `rank_low`, `rank_high`, `minutes`
+        (mean per model) and `trivial_iou` (of calling every pixel the best single class, on val). Where there are no
+        final models, the selected trial stands for them with its val scores; what is not known is missing.
+    """
+    split = final_split(logs)
+    scores = {name: read_scores(logs, name) for name in ("val", "test")}
+    standing = pd.concat([_standing(scores[split], group) for group in _arms_by_tiles(logs)]) if scores[split] else None
+    rows = []
+    for place, about in enumerate(logs.study["arms"], start=1):
+        arm = about["arm"]
+        models = logs.models[(logs.models["arm"] == arm) & logs.models[f"{split}_iou"].notna()]
+        row: dict[str, Any] = {"#": place, "architecture": about["architecture_label"], "tiles": about["tiles"]}
+        row |= _settings(logs, arm)
+        row |= {"models": len(models), "best_epoch": models["best_epoch"].median()} | _selected(logs, arm)
+        for name in ("val", "test"):
+            if len(models):
+                row |= {f"{name}_iou": models[f"{name}_iou"].mean(), f"{name}_f1": models[f"{name}_f1"].mean()}
+            low, high = _interval(scores[name], arm)
+            row |= {f"{name}_iou_low": low, f"{name}_iou_high": high}
+        if standing is not None and arm in standing.index:
+            row |= standing.loc[arm].to_dict()
+        row["minutes"] = models["seconds"].mean() / 60
+        rows.append(row | {"trivial_iou": logs.study["trivial"]["iou"]})
+    columns = ["#", "architecture", "tiles", *hyperparameters(logs), "models", "best_epoch"]
+    columns += [f"{name}_{key}" for name in ("val", "test") for key in ("iou", "iou_low", "iou_high", "f1")]
+    columns += ["best", "rank", "rank_low", "rank_high", "minutes", "trivial_iou"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({"best_epoch": "Float64"}).round({"best_epoch": 0}).astype({"best_epoch": "Int64"})
+
+
+def hyperparameters(logs: Logs) -> list[str]:
+    """Returns the names of what is shown of each arm's settings."""
+    searched = {name for arm in logs.study["arms"] for name in arm["space"]}
+    return [*HYPERPARAMETERS, *sorted(searched - set(HYPERPARAMETERS))]
+
+
+def cells(logs: Logs, *, split: str | None = None) -> pd.DataFrame:
+    """Returns the IoU of each arm that has final models, in the order of the study's arms.
+
+    Returns:
+        A frame with `arm`, `label`, `tiles`, `mean`, `low`, `high` (bootstrap interval), `num_models`, `num_subsets`,
+        `num_seeds`, and `median`, `iqm` (interquartile mean) and `sd` over models; in [0, 1].
+    """
+    split = split or final_split(logs)
+    scores = read_scores(logs, "test" if split == "test" else "val")
+    rows = []
+    for about in logs.study["arms"]:
+        models = logs.models[(logs.models["arm"] == about["arm"]) & logs.models[f"{split}_iou"].notna()]
+        if models.empty:
+            continue
+        summary = summarise(models[f"{split}_iou"].to_numpy(dtype=np.float64))
+        low, high = _interval(scores, about["arm"])
+        rows.append(
+            {
+                "arm": about["arm"],
+                "label": about["architecture_label"],
+                "tiles": about["tiles"],
+                "mean": summary.mean,
+                "low": low,
+                "high": high,
+                "num_models": summary.n,
+                "num_subsets": models["subset"].nunique(),
+                "num_seeds": models["seed"].nunique(),
+                "median": summary.median,
+                "iqm": summary.iqm,
+                "sd": summary.sd,
+            }
+        )
+    columns = ["arm", "label", "tiles", "mean", "low", "high", "num_models", "num_subsets", "num_seeds"]
+    return pd.DataFrame(rows, columns=[*columns, "median", "iqm", "sd"]).astype({"sd": "float64"})
+
+
+def points(logs: Logs) -> pd.DataFrame:
+    """Returns one row per final model that has a score: `label`, `tiles`, `value` (IoU as in `cells`)."""
+    split = final_split(logs)
+    scored = logs.models[logs.models[f"{split}_iou"].notna()]
+    return pd.DataFrame(
+        {"label": scored["architecture_label"], "tiles": scored["tiles"], "value": scored[f"{split}_iou"]}
+    ).reset_index(drop=True)
+
+
+def contrasts(logs: Logs) -> pd.DataFrame:
+    """Returns the planned contrasts of the study: one row per pair of architectures and number of tiles.
+
+    Returns:
+        A frame with `contrast`, `what`, `tiles`, `difference` (of IoU), `difference_low`, `difference_high` (bootstrap
+        interval), `effect` (Cohen's d over tiles), `better` (probability that a model of the first beats one of the
+        second on the same tile), `p` (sign-flip test over tiles), `p_places` (the tiles of a place flipped together),
+        `p_holm` (`p` adjusted for all rows), `smallest_p` (the least that `p_holm` could ever be with so few tiles),
+        `models`, `scored_tiles` and `places` (pairs of each). Empty where no pair was run.
+    """
+    split = final_split(logs)
+    scores = read_scores(logs, split)
+    rows: list[dict[str, Any]] = []
+    found: list[Contrast] = []
+    for group in _arms_by_tiles(logs):
+        arms = {arm["architecture"]: arm["arm"] for arm in group}
+        for name, first, second, what in PLANNED:
+            if scores is None or not {first, second} <= arms.keys():
+                continue
+            one, other = scores.of(arms[first]), scores.of(arms[second])
+            result = contrast(one, other, scores.factors, scores.groups)
+            if result is None:
+                continue
+            better = probability_of_improvement(one, other)
+            rows.append({"contrast": name, "what": what, "tiles": group[0]["tiles"], "better": better})
+            found.append(result)
+    return contrast_frame(rows, found)
+
+
+def contrast_frame(rows: list[dict[str, Any]], found: list[Contrast]) -> pd.DataFrame:
+    """Returns a frame as of `contrasts`, adjusted for all of its rows."""
+    adjusted = holm([result.p for result in found])
+    for row, result, p_holm in zip(rows, found, adjusted, strict=True):
+        low, high = result.interval or (math.nan, math.nan)
+        row |= {"difference": result.difference, "difference_low": low, "difference_high": high}
+        row |= {"effect": math.nan if result.effect is None else result.effect, "p": result.p, "p_holm": p_holm}
+        row |= {"p_places": result.p_by_group, "smallest_p": smallest_adjusted_p(result.num_tiles, len(found))}
+        row |= {"models": result.num_models}
+        row |= {"scored_tiles": result.num_tiles, "places": result.num_groups}
+    columns = ["contrast", "what", "tiles", "difference", "difference_low", "difference_high", "effect", "better"]
+    return pd.DataFrame(rows, columns=[*columns, "p", "p_places", "p_holm", "smallest_p", *_COUNTS])
+
+
+def by_tiles(logs: Logs) -> pd.DataFrame:
+    """Returns IoU against tiles; empty with fewer than two budgets.
+
+    Returns:
+        A row per architecture (`architecture`, its label); per budget the mean over its final models under the number
+        of tiles, such as `12`, with `12_low`, `12_high` (bootstrap interval) and `12_models` (how many).
+    """
+    frame = cells(logs)
+    budgets = sorted(frame["tiles"].unique())
+    if len(budgets) < 2:
+        return pd.DataFrame()
+    rows = []
+    for label, of_label in frame.groupby("label", sort=False):
+        row: dict[str, Any] = {"architecture": label}
+        for tiles in budgets:
+            cell = of_label[of_label["tiles"] == tiles]
+            for column, key in (("mean", ""), ("low", "_low"), ("high", "_high"), ("num_models", "_models")):
+                row[f"{tiles}{key}"] = cell[column].iloc[0] if len(cell) else math.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def variances(logs: Logs) -> pd.DataFrame:
+    """Returns where the spread of final models' IoU comes from, per arm, as standard deviations.
+
+    Returns:
+        A frame with `architecture`, `tiles`, `subsets`, `seeds`, `sd_subset` (between draws of tiles from this pool),
+        `sd_seed`, `sd_rest` (what neither explains) and `sd_hyperparameters` (between the search's trials that ran
+        their course; each has a seed of its own, so that is in it). What cannot be told is missing.
+    """
+    split = final_split(logs)
+    rows = []
+    for about in logs.study["arms"]:
+        models = logs.models[(logs.models["arm"] == about["arm"]) & logs.models[f"{split}_iou"].notna()]
+        searched = logs.runs[(logs.runs["arm"] == about["arm"]) & (logs.runs["stage"] == "search")]
+        finished = searched.loc[searched["state"] == "finished", "judged"]
+        row: dict[str, Any] = {"architecture": about["architecture_label"], "tiles": about["tiles"]}
+        row |= {"subsets": models["subset"].nunique(), "seeds": models["seed"].nunique()}
+        row |= _spread(
+            models.pivot_table(index="subset", columns="seed", values=f"{split}_iou").to_numpy(dtype=np.float64)
+        )
+        row["sd_hyperparameters"] = finished.std(ddof=1)
+        rows.append(row)
+    names = ["sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"]
+    frame = pd.DataFrame(rows, columns=["architecture", "tiles", "subsets", "seeds", *names])
+    return frame[frame[names].notna().any(axis=1)].reset_index(drop=True)
+
+
+def gaps(logs: Logs) -> pd.DataFrame:
+    """Returns how far val promised too much, per arm with final models.
+
+    Returns:
+        A frame with `architecture`, `tiles`, `tuned_val_iou` (of the selected trial: the best of several), `val_iou`
+        (mean of the final models), `optimism` (their difference), `test_iou` and `gap` (val minus test, of the final
+        models; other tiles, so part of it is how hard they are).
+    """
+    rows = []
+    for about in logs.study["arms"]:
+        models = logs.models[logs.models["arm"] == about["arm"]]
+        if models["val_iou"].isna().all():
+            continue
+        tuned = logs.selection.loc[logs.selection["arm"] == about["arm"], "val_iou"]
+        val, test = models["val_iou"].mean(), models["test_iou"].mean()
+        best = tuned.iloc[0] if len(tuned) else math.nan
+        row = {"architecture": about["architecture_label"], "tiles": about["tiles"], "tuned_val_iou": best}
+        rows.append(row | {"val_iou": val, "optimism": best - val, "test_iou": test, "gap": val - test})
+    columns = ["architecture", "tiles", "tuned_val_iou", "val_iou", "optimism", "test_iou", "gap"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def replicates(scores: Scores) -> FloatArray:
+    """Returns (B, A) bootstrap means of the arms, paired."""
+    return bootstrap_means(scores.iou, scores.factors, scores.groups)
+
+
+def _standing(scores: Scores | None, group: list[dict[str, Any]]) -> pd.DataFrame:
+    """How the arms of one budget stand to each other: a row per arm; none where there is nothing to compare."""
+    assert scores is not None, "whoever asks has scores"
+    chosen = scores.select([arm["arm"] for arm in group])
+    if len(chosen.arms) < 2 or chosen.num_groups < 2 or chosen.iou.shape[1] < 2:
+        return pd.DataFrame()
+    rows = [
+        {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
+        for rank in ranks(replicates(chosen))
+    ]
+    return pd.DataFrame(rows, index=list(chosen.arms))
+
+
+def _arms_by_tiles(logs: Logs) -> list[list[dict[str, Any]]]:
+    budgets = sorted({arm["tiles"] for arm in logs.study["arms"]})
+    return [[arm for arm in logs.study["arms"] if arm["tiles"] == tiles] for tiles in budgets]
+
+
+def _interval(scores: Scores | None, arm: str) -> tuple[float, float]:
+    if scores is None or arm not in scores.arms:
+        return math.nan, math.nan
+    return mean_interval(scores.of(arm), scores.factors, scores.groups) or (math.nan, math.nan)
+
+
+def _settings(logs: Logs, arm: str) -> dict[str, Any]:
+    """The hyperparameters of an arm's final models, else of its selected trial."""
+    selected = set(logs.selection.loc[logs.selection["arm"] == arm, "number"])
+    trials = logs.runs[
+        (logs.runs["arm"] == arm) & (logs.runs["stage"] == "search") & logs.runs["number"].isin(selected)
+    ]
+    source = logs.models[logs.models["arm"] == arm]
+    source = trials if source.empty else source
+    names = [name for name in hyperparameters(logs) if f"hyperparameters/{name}" in source]
+    return {} if source.empty else {name: source[f"hyperparameters/{name}"].iloc[0] for name in names}
+
+
+def _selected(logs: Logs, arm: str) -> dict[str, Any]:
+    """What stands for an arm without final models: its selected trial."""
+    if (logs.models["arm"] == arm).any():
+        return {}
+    selection = logs.selection[logs.selection["arm"] == arm]
+    return {} if selection.empty else {name: selection[name].iloc[0] for name in ("val_iou", "val_f1", "best_epoch")}
+
+
+def _spread(table: FloatArray) -> dict[str, float]:
+    """Standard deviations of a table of subsets and seeds."""
+    if crossed := crossed_variance(table):
+        parts = {"sd_subset": crossed.subset, "sd_seed": crossed.seed, "sd_rest": crossed.residual}
+        return {name: math.sqrt(variance) for name, variance in parts.items()}
+    nested = nested_variance(list(table))
+    return {"sd_seed": nested.within_sd} if nested else {}

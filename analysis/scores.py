@@ -1,0 +1,104 @@
+"""Puts the final models' scores into one array, so that arms can be compared model by model and tile by tile."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.logs import Logs
+from analysis.stats import FloatArray, IntArray
+
+Split = Literal["val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """The IoU of every final model on every tile of a split.
+
+    Attributes:
+        split: Which tiles.
+        arms: (A) names, in the study's order; those without any score are left out.
+        iou: (A, M, T) in [0, 1]; NaN where an arm lacks a model. Row m has the same tile subset and seed in all
+            arms.
+        subsets: (M,) the tile subset of each row, from 0.
+        seeds: (M,) the seed of each row, from 0.
+        tiles: (T) ids.
+        groups: (T,) the place of each tile, as a number.
+    """
+
+    split: Split
+    arms: tuple[str, ...]
+    iou: FloatArray
+    subsets: IntArray
+    seeds: IntArray
+    tiles: tuple[str, ...]
+    groups: IntArray
+
+    @property
+    def factors(self) -> tuple[IntArray, ...]:
+        """What the rows differ in, for the bootstrap; a factor with one level for all adds nothing."""
+        return (self.subsets, self.seeds)
+
+    @property
+    def num_groups(self) -> int:
+        """Places; tiles of one place are not independent."""
+        return int(np.unique(self.groups).size)
+
+    def of(self, arm: str) -> FloatArray:
+        """(M, T) scores of an arm; all NaN where it has none."""
+        if arm not in self.arms:
+            return np.full(self.iou.shape[1:], np.nan)
+        scores: FloatArray = self.iou[self.arms.index(arm)]
+        return scores
+
+    def select(self, arms: list[str]) -> "Scores":
+        """The same of some arms only, in that order; those without scores are left out."""
+        known = [arm for arm in arms if arm in self.arms]
+        places = [self.arms.index(arm) for arm in known]
+        return Scores(
+            split=self.split,
+            arms=tuple(known),
+            iou=self.iou[places],
+            subsets=self.subsets,
+            seeds=self.seeds,
+            tiles=self.tiles,
+            groups=self.groups,
+        )
+
+
+def final_split(logs: Logs) -> Split:
+    """Returns what final models are told by: the test tiles, or val as long as these are sealed."""
+    return "test" if logs.models["test_iou"].notna().any() else "val"
+
+
+def read_scores(logs: Logs, split: Split) -> Scores | None:
+    """Returns the scores of the final models on a split, or None where there are none."""
+    scores = logs.scores[logs.scores["split"] == split]
+    if scores.empty:
+        return None
+    joined = scores.merge(logs.models[["arm", "number", "subset", "seed"]], on=["arm", "number"])
+    tiles = tuple(dict.fromkeys(joined["tile"]))
+    rows = pd.MultiIndex.from_frame(joined[["subset", "seed"]].drop_duplicates().sort_values(["subset", "seed"]))
+    arms = tuple(arm["arm"] for arm in logs.study["arms"] if (joined["arm"] == arm["arm"]).any())
+    iou = np.full((len(arms), len(rows), len(tiles)), np.nan)
+    iou[
+        _places(joined["arm"], arms),
+        rows.get_indexer(pd.MultiIndex.from_frame(joined[["subset", "seed"]])),
+        _places(joined["tile"], tiles),
+    ] = joined["iou"]
+    group_of = dict(zip(joined["tile"], joined["group"], strict=True))
+    return Scores(
+        split=split,
+        arms=arms,
+        iou=iou,
+        subsets=rows.get_level_values(0).to_numpy(dtype=np.int64),
+        seeds=rows.get_level_values(1).to_numpy(dtype=np.int64),
+        tiles=tiles,
+        groups=pd.factorize(np.array([group_of[tile] for tile in tiles]), sort=True)[0],
+    )
+
+
+def _places(values: pd.Series, order: tuple[str, ...]) -> IntArray:
+    places: IntArray = values.map({value: place for place, value in enumerate(order)}).to_numpy(dtype=np.int64)
+    return places

@@ -1,0 +1,77 @@
+"""Chooses predictions by a fixed rule and puts truth and prediction one over the other."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from analysis.document import SliderBlock, SliderPair
+from analysis.logs import Logs
+from analysis.scores import read_scores
+
+_GAP_PX = 8  # between the three panels of a logged picture: image, truth over it, prediction over it
+_WIDTH_PX = 640
+_QUALITY = 82
+
+
+def overlays(logs: Logs) -> SliderBlock | None:
+    """Returns the worst, median and best test tile of the arms with most tiles, truth against prediction.
+
+    The tiles are the same for all arms: ranked by their mean IoU over all final models of these arms, lowest, middle
+    (the lower one of two) and highest of those whose pictures were logged. None where no test picture was logged.
+    """
+    images = logs.images[logs.images["split"] == "test"]
+    scores = read_scores(logs, "test")
+    most = max(arm["tiles"] for arm in logs.study["arms"])
+    arms = [arm for arm in logs.study["arms"] if arm["tiles"] == most and (images["arm"] == arm["arm"]).any()]
+    if scores is None or not arms:
+        return None
+    chosen = scores.select([arm["arm"] for arm in arms])
+    shared = set.intersection(*(set(images.loc[images["arm"] == arm["arm"], "caption"]) for arm in arms))
+    means = {
+        tile: float(np.nanmean(chosen.iou[:, :, place])) for place, tile in enumerate(chosen.tiles) if tile in shared
+    }
+    ranked = sorted(means, key=lambda tile: (means[tile], tile))
+    if not ranked:
+        return None
+    picked: dict[str, str] = {}
+    for which, place in (("worst", 0), ("median", (len(ranked) - 1) // 2), ("best", len(ranked) - 1)):
+        picked.setdefault(ranked[place], which)
+    pairs = []
+    for tile, which in picked.items():
+        for arm in arms:
+            row = images[(images["arm"] == arm["arm"]) & (images["caption"] == tile)].iloc[-1]
+            iou = float(np.nanmedian(chosen.of(arm["arm"])[:, chosen.tiles.index(tile)]))
+            truth, prediction = _panels(str(row["path"]))
+            pairs.append(
+                SliderPair(
+                    label=f"{which}: {arm['architecture_label']}, IoU {iou:.2f}",
+                    before=truth,
+                    after=prediction,
+                    before_label="truth",
+                    after_label="prediction",
+                )
+            )
+    words = ", ".join(f"{which} {tile}" for tile, which in picked.items())
+    caption = (
+        f"Truth and prediction over the image, of study {logs.study['study']}. The tiles are chosen by a rule, not by "
+        f"eye: {words}, by their mean IoU over all final models; per arm its median model on test. The IoU is the "
+        "median over the arm's models."
+    )
+    return SliderBlock(name="predictions", title="Test tiles: worst, median, best", caption=caption, pairs=tuple(pairs))
+
+
+def _panels(path: str) -> tuple[bytes, bytes]:
+    """The truth and the prediction of a logged picture as JPEG files."""
+    with Image.open(path) as file:
+        picture = file.convert("RGB")
+    width = (picture.width - 2 * _GAP_PX) // 3
+    panels = []
+    for place in (1, 2):
+        left = place * (width + _GAP_PX)
+        panel = picture.crop((left, 0, left + width, picture.height))
+        panel.thumbnail((_WIDTH_PX, _WIDTH_PX))
+        buffer = io.BytesIO()
+        panel.save(buffer, format="JPEG", quality=_QUALITY)
+        panels.append(buffer.getvalue())
+    return panels[0], panels[1]
