@@ -54,7 +54,9 @@ def indistinguishable(logs: Logs) -> list[str]:
 
 def _which(logs: Logs) -> str:
     frame = _largest_budget(logs)
-    hedge = "Among these stand-ins, " if any(arm["is_stand_in"] for arm in logs.study["arms"]) else ""
+    labels = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"])
+    stand_ins = {arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"]}
+    hedge = f"Of {len(labels)} architectures, {len(stand_ins)} of them stand-ins: " if stand_ins else ""
     if frame.empty:
         return _selected_only(logs)
     tiles, metric = int(frame["tiles"].iloc[0]), f"{final_split(logs)} IoU"
@@ -131,17 +133,16 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
     minutes = deciding.models.groupby("arm")["seconds"].mean() / 60
     leader, cheapest = close[0], min(close, key=lambda arm: minutes.get(arm, math.inf))
-    told = f"{total}; a model of {_priced(arms[leader], minutes)}"
+    label = arms[leader]["architecture_label"]
+    told = f"{total}; {label} takes {_price(arms[leader], minutes)} trainable parameters) a model"
     if cheapest == leader:
         return f"{told}{', and none that comes close is cheaper' if len(close) > 1 else ''}."
-    return f"{told}, and the cheapest that cannot be told from it is {_priced(arms[cheapest], minutes)}."
+    other = arms[cheapest]["architecture_label"]
+    return f"{told}, and the cheapest that cannot be told from it, {other}, {_price(arms[cheapest], minutes)})."
 
 
-def _priced(arm: dict[str, Any], minutes: pd.Series) -> str:
-    return (
-        f"{arm['architecture_label']} ({minutes[arm['arm']]:.1f} min to train, {arm['num_trainable'] / 1e6:.1f} M "
-        "trainable parameters)"
-    )
+def _price(arm: dict[str, Any], minutes: pd.Series) -> str:
+    return f"{minutes[arm['arm']]:.1f} min ({arm['num_trainable'] / 1e6:.1f} M"
 
 
 def _largest_budget(logs: Logs) -> pd.DataFrame:

@@ -56,6 +56,7 @@ class _Composer:
             self._budgets(),
             self._cost(),
             *(self._tuning(logs) for logs in self._studies if (logs.runs["stage"] == "search").any()),
+            self._spread(),
             self._gaps(),
             self._curves(),
             self._predictions(),
@@ -86,8 +87,8 @@ class _Composer:
                 results.headline(logs),
                 f"{_study_words(logs)} Scores are means over the final models of an arm, on whole tiles. {_INTERVALS} "
                 "P(best) is the share of bootstrap replicates in which an arm has the highest mean of those with as "
-                "many tiles; ranks are over the same. Trivial IoU is that of calling every pixel of the val tiles "
-                f"{logs.study['trivial']['class']}. {_NO_FINALS if logs.models.empty else ''}".strip(),
+                f"many tiles. Calling every pixel {logs.study['trivial']['class']} has val IoU {trivial:.3f}. "
+                f"{_NO_FINALS if logs.models.empty else ''}".strip(),
                 tuple(remarks(logs)),
             ),
             self._figure(
@@ -149,11 +150,15 @@ class _Composer:
                         "cells", logs, "Every arm", _spelled(results.cells(logs)), f"{_study_words(logs)} {_CELLS}"
                     )
                 )
-            if not logs.models.empty:
-                blocks.append(
-                    self._table("variance", logs, "Where the spread comes from", results.variances(logs), _VARIANCE)
-                )
         return Section("How few tiles are enough", _known(blocks))
+
+    def _spread(self) -> Section:
+        blocks = [
+            self._table("variance", logs, f"Spread of {logs.study['study']}", results.variances(logs), _VARIANCE)
+            for logs in self._studies
+            if not logs.models.empty
+        ]
+        return Section("Where the spread comes from", _known(blocks))
 
     def _cost(self) -> Section:
         blocks: list[Block | None] = []
@@ -239,8 +244,7 @@ class _Composer:
         return Section("Learning curves", _known(blocks))
 
     def _predictions(self) -> Section:
-        block = sliders.overlays(deciding_study(self._studies))
-        return Section("Predictions", () if block is None else (block,))
+        return Section("Predictions on test tiles", sliders.overlays(deciding_study(self._studies)), sliders.RULE)
 
     def _provenance(self) -> Section:
         notes = [note for logs in self._studies for note in logs.notes if "has not ended" not in note]
@@ -288,7 +292,7 @@ class _Composer:
             return None
         name = self._name(name, logs)
         self._frames[name] = frame
-        known = frame.dropna(axis="columns", how="all")
+        known = frame.dropna(axis="columns", how="all").drop(columns=_IN_FILES_ONLY, errors="ignore")
         return TableBlock(name=name, title=title, caption=caption, frame=tables.shown(known), notes=notes)
 
     def _figure(
@@ -302,7 +306,10 @@ class _Composer:
         return FigureBlock(name=name, title=title, caption=caption, svg=svg, alt=alt)
 
 
-_INTERVALS = "Intervals are 95 %, over places (or tiles) and models; n = 1 where there is one model."
+_IN_FILES_ONLY = ["rank", "rank_low", "rank_high", "trivial_iou"]  # of the headline, which is wide enough
+_INTERVALS = (
+    "Behind each IoU stands its 95 % interval, over places (or tiles) and models; n = 1 where one model is all."
+)
 _NO_FINALS = "No final models were scored: these are the best of several trials on val, so they are optimistic."
 _DOTS = "Faint dots are models, marks their means, bars the 95 % intervals."
 _CELLS = "IoU over the final models of each arm: mean with its interval, median, interquartile mean, and spread."

@@ -35,6 +35,7 @@ from analysis.logs import STARTED, Logs
 from analysis.search_results import hours, hours_word
 from analysis.stats import FloatArray
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _FINAL_DASHES = (0, (4, 1.2, 1, 1.2))
 _ENDS = {  # per way to end: marker, whether it is filled, and its words
     "finished": ("o", True, "ran its course"),
@@ -59,18 +60,18 @@ def learning_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
     Returns:
         None where no epoch is known.
     """
-    metric, arms = logs.study["judged_metric"], logs.study["arms"]
+    metric = logs.study["judged_metric"]
+    arms, num_columns = _panel_order(logs)
     known = _known_epochs(logs, metric)
     if known.empty:
         return None
     styles = looks([*labels, *arm_labels(logs)])
-    num_columns = min(len(arms), 3)
     num_rows = math.ceil(len(arms) / num_columns)
-    size = (max(7.0, 3.1 * num_columns), 1.6 + (2.4 if len(arms) > 2 else 3.2) * num_rows)
+    size = (max(9.0, 3.1 * num_columns), 1.6 + (2.7 if len(arms) > 2 else 3.2) * num_rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False).ravel()
     shown: set[str] = set()
-    characters = max(30, int(size[0] / num_columns * 11))
+    characters = max(30, int(size[0] / num_columns * 10))
     for axes, arm in zip(panels, arms, strict=False):
         name, tiles, colour = arm["arm"], arm["tiles"], styles[arm["architecture_label"]][0]
         trials = logs.runs[logs.runs["arm"] == name]
@@ -80,7 +81,7 @@ def learning_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
         counts = "\n".join(wrap(words, characters + 6) for words in _counts(trials))
         axes.annotate(counts, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
                       va="bottom", fontsize=8.5, color=GREY)  # fmt: skip
-        words = wrap(f"{arm['architecture_label']}, {tiles_words(tiles)}", characters)
+        words = wrap(f"{arm['architecture_label']}, {_unbroken(tiles_words(tiles))}", characters)
         above = 5 + 10.5 * (1 + counts.count("\n"))  # points, clear of the counts
         axes.set_title(words, loc="left", fontsize=9.5, fontweight="bold", pad=above)
         axes.grid(axis="y")
@@ -149,6 +150,20 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
         handles[-1].set_label(wrap(label, LEGEND_CHARACTERS))
     legend(figure, handles)
     return figure
+
+
+def _panel_order(logs: Logs) -> tuple[list[dict[str, Any]], int]:
+    """Returns the arms in the order of their panels, and the number of columns: one per budget where these are few."""
+    arms, labels = logs.study["arms"], list(dict.fromkeys(arm_labels(logs)))
+    budgets = {arm["tiles"] for arm in arms}
+    if 1 < len(budgets) <= 3 and len(arms) == len(labels) * len(budgets):
+        by_label = sorted(arms, key=lambda arm: (labels.index(arm["architecture_label"]), arm["tiles"]))
+        return by_label, len(budgets)
+    return arms, 2 if len(arms) == 4 else min(len(arms), 3)
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", _NO_BREAK)
 
 
 def _known_epochs(logs: Logs, metric: str) -> pd.DataFrame:
@@ -221,7 +236,11 @@ def _steps(trials: pd.DataFrame, cost: FloatArray) -> tuple[FloatArray, FloatArr
 def _counts(trials: pd.DataFrame) -> list[str]:
     """Returns how an arm's trials ended, and how many final models it has."""
     stages = {words: trials[trials["stage"] == stage] for stage, words in (("search", "search"), ("final", "models"))}
-    return [f"{words}: {ended_words(its)}" for words, its in stages.items() if len(its)] or ["no trial"]
+    return [
+        f"{words}: {_unbroken(ended_words(its)).replace(f',{_NO_BREAK}', ', ')}"
+        for words, its in stages.items()
+        if len(its)
+    ] or ["no trial"]
 
 
 def _curve_handles(shown: set[str]) -> list[Line2D]:

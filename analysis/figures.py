@@ -54,15 +54,12 @@ def trials(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
 
     Filled dots are trials that ran their course, hollow ones were stopped early; failed trials have none. The selected
     trial is a large diamond with the full-resolution val IoU of its best checkpoint as a number, and as a bar where the
-    trials were judged by another metric. The dashed line is the trivial predictor on the pixels that the trials were
-    judged on.
+    trials were judged by another metric. The dashed line is the trivial predictor on what the trials were judged on.
+    Returns None where the study has no search.
 
     Args:
         logs: Of one study.
         labels: As for `looks`; those of the study where there are none.
-
-    Returns:
-        None where the study has no search.
     """
     search = logs.runs[logs.runs["stage"] == "search"]
     if search.empty:
@@ -125,8 +122,7 @@ def intervals(
             its = (points["label"] == cell["label"]) & (points["tiles"] == tiles)
             values = points.loc[its, "value"].dropna().to_numpy()
             heights = [line + 0.22 + 0.14 * (place * GOLDEN % 1) for place in range(len(values))]  # clear of the bar
-            axes.plot(values, heights, "o", color=colour, markersize=4.5, alpha=0.55, mew=0, zorder=2,
-                      rasterized=len(values) > MANY)  # fmt: skip
+            axes.plot(values, heights, "o", color=colour, markersize=4.5, alpha=0.55, mew=0, zorder=2)
             axes.hlines(line, cell["low"], cell["high"], color=colour, linewidth=2.4, zorder=3)
             axes.plot([cell["low"], cell["high"]], [line, line], "|", color=colour, markersize=9, mew=2, zorder=3)
             axes.plot(cell["mean"], line, marker, color=colour, markersize=9, mec=INK, zorder=4)
@@ -155,8 +151,8 @@ def by_tiles(
 ) -> Figure | None:
     """Draws the means against the number of tiles, a line per architecture with its intervals and a dot per model.
 
-    Architectures stand slightly beside each other at every budget, and models at the left of their interval. The axis is logarithmic: twice the tiles are the
-    same step everywhere.
+    Architectures stand slightly beside each other at every budget, and models at the left of their interval. The axis
+    is logarithmic: twice the tiles are the same step everywhere.
 
     Args:
         cells: As for `intervals`, like all that follows.
@@ -177,7 +173,7 @@ def by_tiles(
     figure = Figure(figsize=(9.0, 4.6 + 0.12 * len(shown)), layout="constrained")
     axes = figure.subplots()
     gap = min(math.log2(more / fewer) for fewer, more in pairwise(budgets))
-    step = min(0.07, 0.6 * gap / len(shown))  # in doublings of the tiles
+    step = min(0.05, 0.6 * gap / len(shown))  # in doublings of the tiles
     handles = []
     for place, label in enumerate(shown):
         colour, marker = styles[label]
@@ -185,8 +181,8 @@ def by_tiles(
         its = cells[cells["label"] == label].sort_values("tiles").dropna(subset="mean")
         models = points[points["label"] == label]
         tiles = its["tiles"].astype("float64") * aside
-        axes.plot(models["tiles"].astype("float64") * aside * 2.0 ** (-0.3 * step), models["value"], "o", color=colour, markersize=4,
-                  alpha=0.45, mew=0, zorder=2, rasterized=len(models) > MANY)  # fmt: skip
+        beside = models["tiles"].astype("float64") * aside * 2.0 ** (-0.3 * step)
+        axes.plot(beside, models["value"], "o", color=colour, markersize=4, alpha=0.45, mew=0, zorder=2)
         axes.vlines(tiles, its["low"], its["high"], color=colour, linewidth=1.8, zorder=3)
         axes.plot(tiles, its["mean"], color=colour, marker=marker, markersize=7.5, mec=INK, linewidth=1.6, zorder=4)
         handles.append(

@@ -56,9 +56,9 @@ def headline(logs: Logs) -> pd.DataFrame:
             row |= standing.loc[arm].to_dict()
         row["minutes"] = models["seconds"].mean() / 60
         rows.append(row | {"trivial_iou": logs.study["trivial"]["iou"]})
-    columns = ["#", "architecture", "tiles", *hyperparameters(logs), "models", "best_epoch"]
+    columns = ["#", "architecture", "tiles", *hyperparameters(logs), "best_epoch"]
     columns += [f"{name}_{key}" for name in ("val", "test") for key in ("iou", "iou_low", "iou_high", "f1")]
-    columns += ["best", "rank", "rank_low", "rank_high", "minutes", "trivial_iou"]
+    columns += ["best", "rank", "rank_low", "rank_high", "minutes", "models", "trivial_iou"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype({"best_epoch": "Float64"}).round({"best_epoch": 0}).astype({"best_epoch": "Int64"})
 

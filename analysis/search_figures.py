@@ -87,7 +87,7 @@ def parallel_coordinates(logs: Logs) -> Figure | None:
 
     Trials that ran their course are coloured by their value, which is the last axis and the same in all panels; those
     that were stopped early are grey, failed ones are left out, and the selected one is thick. Lines that share a
-    category are spread a little.
+    category are spread a little. Of many trials every second, third, ... is drawn, and the title says so.
 
     Args:
         logs: Of one study.
@@ -105,10 +105,13 @@ def parallel_coordinates(logs: Logs) -> Figure | None:
     shades = Normalize(finished.min(), finished.max())
     figure = Figure(figsize=(9.0, 1.4 + 2.3 * len(arms)), layout="constrained")
     for axes, arm in zip(figure.subplots(len(arms), 1, squeeze=False)[:, 0], arms, strict=True):
-        its = search[search["arm"] == arm["arm"]]
+        its = search[search["arm"] == arm["arm"]].sort_values("number")
         selected = set(logs.selection.loc[logs.selection["arm"] == arm["arm"], "number"])
-        _draw_coordinates(axes, its, arm.get("ranges", {}), judged, shades, selected)
+        every = math.ceil(len(its) / MANY)
+        drawn = its[(np.arange(len(its)) % every == 0) | its["number"].isin(selected)]
+        _draw_coordinates(axes, drawn, arm.get("ranges", {}), judged, shades, selected)
         words = f"{arm['architecture_label']}, {tiles_words(arm['tiles'])}"
+        words += f", {len(drawn)} of {len(its)} trials" if every > 1 else ""
         axes.set_title(wrap(words, 90), loc="left", fontsize=10, fontweight="bold", pad=8)
     head(figure, f"Settings of {logs.study['study']} and {metric_words(logs.study['judged_metric'])}")
     legend(
@@ -174,7 +177,7 @@ def levels(
         elif not is_log:
             axes.set_xticks(np.unique(places))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylabel(wrap(metric, 40))
+        axes.set_ylabel(wrap(metric))
         axes.grid(axis="y")
         if "tiles" in frame:
             axes.set_title(tiles_words(count), loc="left", fontsize=10, fontweight="bold")
@@ -216,7 +219,7 @@ def _draw_coordinates(
         axes.axvline(place, color=GREY, linewidth=1.0, zorder=4)
         for height, words in ticks.items():
             axes.text(
-                *((place + 0.04, height) if name == "judged" else (place - 0.03, height)), words, fontsize=8.5,
+                *((place + 0.06, height) if name == "judged" else (place - 0.03, height)), words, fontsize=8.5,
                 ha="left" if name == "judged" else "right", va="center", zorder=6,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
             )  # fmt: skip
@@ -230,8 +233,7 @@ def _draw_coordinates(
         LineCollection([*lines[~ended]], colors="#999999", linewidths=0.9, linestyles=":", alpha=faint, zorder=2),
         LineCollection([*lines[finished]], colors=colours, linewidths=1.4, alpha=faint, zorder=3),
     ):
-        drawn.set(rasterized=len(trials) > MANY, in_layout=False)
-        axes.add_collection(drawn, autolim=False)
+        axes.add_collection(drawn, autolim=False).set_in_layout(False)
     for line in lines[chosen]:
         axes.plot(*line.T, color=INK, linewidth=2.8, zorder=5)
         axes.plot(*line[-1], "D", color=INK, markersize=8, zorder=5, clip_on=False)

@@ -14,51 +14,47 @@ _WIDTH_PX = 640
 _QUALITY = 82
 
 
-def overlays(logs: Logs) -> SliderBlock | None:
+RULE = (
+    "The tiles are chosen by a rule, not by eye: the worst, the median and the best by their mean IoU over all final "
+    "models of the architectures with most tiles. Each picture is of the architecture's median model on test; the IoU "
+    "is the median over its models."
+)
+
+
+def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
     """Returns the worst, median and best test tile of the arms with most tiles, truth against prediction.
 
-    The tiles are the same for all arms: ranked by their mean IoU over all final models of these arms, lowest, middle
-    (the lower one of two) and highest of those whose pictures were logged. None where no test picture was logged.
+    The tiles are the same for all arms, of those whose pictures were logged for all; the median is the lower of two.
+    Empty where no test picture was logged.
     """
     images = logs.images[logs.images["split"] == "test"]
     scores = read_scores(logs, "test")
     most = max(arm["tiles"] for arm in logs.study["arms"])
     arms = [arm for arm in logs.study["arms"] if arm["tiles"] == most and (images["arm"] == arm["arm"]).any()]
     if scores is None or not arms:
-        return None
+        return ()
     chosen = scores.select([arm["arm"] for arm in arms])
     shared = set.intersection(*(set(images.loc[images["arm"] == arm["arm"], "caption"]) for arm in arms))
     means = {
         tile: float(np.nanmean(chosen.iou[:, :, place])) for place, tile in enumerate(chosen.tiles) if tile in shared
     }
     ranked = sorted(means, key=lambda tile: (means[tile], tile))
-    if not ranked:
-        return None
     picked: dict[str, str] = {}
     for which, place in (("worst", 0), ("median", (len(ranked) - 1) // 2), ("best", len(ranked) - 1)):
-        picked.setdefault(ranked[place], which)
-    pairs = []
+        if ranked:
+            picked.setdefault(ranked[place], which)
+    blocks = []
     for tile, which in picked.items():
+        pairs = []
         for arm in arms:
             row = images[(images["arm"] == arm["arm"]) & (images["caption"] == tile)].iloc[-1]
             iou = float(np.nanmedian(chosen.of(arm["arm"])[:, chosen.tiles.index(tile)]))
             truth, prediction = _panels(str(row["path"]))
-            pairs.append(
-                SliderPair(
-                    label=f"{which}: {arm['architecture_label']}, IoU {iou:.2f}",
-                    before=truth,
-                    after=prediction,
-                    before_label="truth",
-                    after_label="prediction",
-                )
-            )
-    words = ", ".join(f"{which} {tile}" for tile, which in picked.items())
-    caption = (
-        f"Truth and prediction over the image, of study {logs.study['study']}. The tiles are chosen by a rule, not by "
-        f"eye: {words}, by their mean IoU over all final models; per arm its median model on test. The IoU is the "
-        "median over the arm's models."
-    )
-    return SliderBlock(name="predictions", title="Test tiles: worst, median, best", caption=caption, pairs=tuple(pairs))
+            label = f"{arm['architecture_label']}, IoU {iou:.2f}"
+            pairs.append(SliderPair(label, truth, prediction, before_label="truth", after_label="prediction"))
+        caption = f"{tile} of {logs.study['study']}: mean IoU {means[tile]:.2f} over all models."
+        blocks.append(SliderBlock(f"predictions_{which}", f"The {which} test tile", caption, tuple(pairs)))
+    return tuple(blocks)
 
 
 def _panels(path: str) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.logs import Logs
 
 MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 
 _HEADINGS = {
     "val_iou": "val IoU",
@@ -31,13 +32,16 @@ _HEADINGS = {
     "at_bound": "at a bound",
     "#": "#",
 }
-_THREE_DIGITS = (
-    *("val_iou", "val_f1", "test_iou", "test_f1", "trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
-    *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
-    *("published val IoU", "published val F1", "published test IoU", "published test F1"),
-)
-_TWO_DIGITS = ("best", "better", "effect", "importance", "rank")
-_ONE_DIGIT = ("minutes", "trainable", "frozen")
+_DIGITS = {
+    0: ("seconds",),
+    1: ("minutes", "trainable", "frozen"),
+    2: ("best", "better", "effect", "importance", "rank", "hours", "lost_hours"),
+    3: (
+        *("val_iou", "val_f1", "test_iou", "test_f1", "trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
+        *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
+        *("published val IoU", "published val F1", "published test IoU", "published test F1"),
+    ),
+}
 _P_VALUES = ("p", "p_holm", "p_places", "smallest_p")
 
 
@@ -47,21 +51,20 @@ def trivial_label(logs: Logs) -> str:
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns a frame as it is shown: `x_low` and `x_high` become one column of text after `x`.
+    """Returns a frame as it is shown: `x`, `x_low` and `x_high` become one column of text, "0.47 (0.39 … 0.56)".
 
-    The text is `n = 1` where there is no interval since there is one model (`x_models`, else `models`).
+    Where there is no interval since there is one model (`x_models`, else `models`), the text says `n = 1`.
     """
     columns = [str(column) for column in frame.columns]
     with_interval = [column for column in columns if f"{column}_low" in columns]
     hidden = {f"{column}{ending}" for column in with_interval for ending in ("_low", "_high", "_models")}
     parts: dict[str, pd.Series] = {}
     for column in columns:
-        if column in hidden:
-            continue
-        parts[column] = frame[column]
         if column in with_interval:
             rows = frame.to_dict("records")
-            parts[f"{column} 95 %"] = pd.Series([_interval(column, row) for row in rows], frame.index, dtype="str")
+            parts[column] = pd.Series([_with_interval(column, row) for row in rows], frame.index, dtype="str")
+        elif column not in hidden:
+            parts[column] = frame[column]
     return pd.DataFrame(parts)
 
 
@@ -69,8 +72,6 @@ def heading(column: str) -> str:
     """Returns a column's name as a person reads it: `epochs_spent` is "epochs spent", `12` is "12 tiles"."""
     if column.isdigit():
         return f"{column} tiles"
-    if column.endswith(" 95 %"):
-        return "95 % interval"
     return _HEADINGS.get(column, column if "/" in column else column.replace("_", " "))
 
 
@@ -110,23 +111,24 @@ def cell(column: str, value: Any) -> str:
         return MISSING
     if isinstance(value, bool):
         return "yes" if value else MISSING
-    if not isinstance(value, float):
-        return str(value)
+    return _rounded(column, value) if isinstance(value, float) else str(value)
+
+
+def _rounded(column: str, value: float) -> str:
     if column in _P_VALUES:
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
-    if column == "seconds":
-        return f"{value:.0f}"
-    if column in _THREE_DIGITS or column.isdigit() or "/" in column:
-        return f"{value:.3f}"
-    if column in _TWO_DIGITS:
-        return f"{value:.2f}"
-    return f"{value:.1f}" if column in _ONE_DIGIT else f"{value:.3g}"
+    digits = next((digits for digits, names in _DIGITS.items() if column in names), None)
+    if digits is None and (column.isdigit() or "/" in column):
+        digits = 3
+    text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
+    return text.replace("-", MINUS) if text.startswith("-") else text
 
 
-def _interval(column: str, row: Mapping[Hashable, Any]) -> str:
-    low, high = row[f"{column}_low"], row[f"{column}_high"]
+def _with_interval(column: str, row: Mapping[Hashable, Any]) -> str:
+    value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
+    if pd.isna(value):
+        return MISSING
     if pd.isna(low):
-        num_models = row.get(f"{column}_models", row.get("models"))
-        has_value = not pd.isna(row[column])
-        return "n = 1" if has_value and num_models == 1 else MISSING
-    return f"{cell(column, low)} … {cell(column, high)}"
+        is_single = row.get(f"{column}_models", row.get("models")) == 1
+        return f"{cell(column, value)} (n = 1)" if is_single else cell(column, value)
+    return f"{cell(column, value)} ({cell(column, low)} … {cell(column, high)})"

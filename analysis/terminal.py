@@ -10,7 +10,7 @@ from analysis import tables
 
 # What a terminal shows first; the other columns follow from left to right as far as they fit. The files have them all.
 _ESSENTIAL = (
-    *("architecture", "tiles", "test_iou", "test_iou 95 %", "val_iou", "best", "models", "minutes"),
+    *("architecture", "tiles", "test_iou", "val_iou", "best", "models", "minutes"),
     *("#", "model", "published val IoU", "changed_settings"),
 )
 _GAP = 2  # characters between two columns
@@ -21,7 +21,7 @@ def fitting(frame: pd.DataFrame, console: Console) -> Table:
     rows = [[tables.heading(str(column)) for column in frame.columns], *tables.cells(frame)]
     texts = dict(zip(frame.columns, zip(*rows, strict=True), strict=True))
     unbroken = {column: max(len(text) for text in texts[column]) for column in texts}
-    widths = {column: max(len(word) for text in texts[column] for word in text.split()) for column in texts}
+    widths = {column: max(_least(text) for text in texts[column]) for column in texts}
     if sum(width + _GAP for width in unbroken.values()) <= console.width:
         widths = unbroken
     shown = sorted(texts, key=lambda column: _ESSENTIAL.index(column) if column in _ESSENTIAL else len(_ESSENTIAL))
@@ -38,3 +38,8 @@ def fitting(frame: pd.DataFrame, console: Console) -> Table:
     for row in zip(*(texts[column][1:] for column in texts if column in shown), strict=True):
         table.add_row(*(Text(text) for text in row))
     return table
+
+
+def _least(text: str) -> int:
+    """Characters that a cell needs: those of its longest word, but intervals are not broken."""
+    return len(text) if "…" in text else max((len(word) for word in text.split()), default=0)

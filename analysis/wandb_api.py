@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,9 @@ _PICTURES = ("image-file", "images/separated")
 _NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def read_project_runs(project: str, folder: Path) -> list[LoggedRun]:
+def read_project_runs(
+    project: str, folder: Path, shrink: Callable[[LoggedRun], LoggedRun] | None = None
+) -> list[LoggedRun]:
     """Reads every run of a W&B project, oldest first, and downloads the pictures of the studies' own runs.
 
     A run that is not Fewtile's, whose configuration names no study, comes without its history.
@@ -48,6 +50,7 @@ def read_project_runs(project: str, folder: Path) -> list[LoggedRun]:
         project: As `entity/project`.
         folder: For the pictures, in `<run id>/files/`; one that is there already is not downloaded again. The runs'
             `path` lies beside that, but there is no such file.
+        shrink: What to make of each run once it is read: of thousands, whole rows would fill the memory.
 
     Returns:
         The runs as the offline reader gives them, but for W&B's own entry `_wandb` in their configuration, and with a
@@ -61,7 +64,8 @@ def read_project_runs(project: str, folder: Path) -> list[LoggedRun]:
     with told_in_one_line(project):
         found = list(api.runs(project, lazy=False, per_page=RUNS_PER_PAGE, include_sweeps=False))
         with ThreadPoolExecutor(NUM_THREADS) as pool:
-            runs = list(pool.map(functools.partial(_read, folder=folder, has_failed=threading.Event()), found))
+            read = functools.partial(_read, folder=folder, shrink=shrink, has_failed=threading.Event())
+            runs = list(pool.map(read, found))
     return sorted(runs, key=lambda run: (run.start, run.path))
 
 
@@ -124,11 +128,14 @@ def told_in_one_line(project: str) -> Iterator[None]:
         ) from error
 
 
-def _read(run: Any, *, folder: Path, has_failed: threading.Event) -> LoggedRun:
+def _read(
+    run: Any, *, folder: Path, shrink: Callable[[LoggedRun], LoggedRun] | None, has_failed: threading.Event
+) -> LoggedRun:
     if has_failed.is_set():
         raise CancelledError  # an earlier run has told why
     try:
-        return _logged(run, folder)
+        logged = _logged(run, folder)
+        return logged if shrink is None else shrink(logged)
     except BaseException:
         has_failed.set()
         raise
