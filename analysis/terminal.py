@@ -10,7 +10,8 @@ from analysis import tables
 
 # What a terminal shows first; the other columns follow from left to right as far as they fit. The files have them all.
 _ESSENTIAL = (
-    *("architecture", "tiles", "test_iou", "val_iou", "best", "models", "minutes"),
+    *("architecture", "contrast", "tiles", "test_iou", "difference", "val_iou", "best", "p_holm", "smallest_p"),
+    *("better", "models", "minutes"),
     *("#", "model", "published val IoU", "changed_settings"),
 )
 _GAP = 2  # characters between two columns

@@ -13,6 +13,7 @@ import json
 import math
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -101,11 +102,12 @@ def join_records(records: Sequence[bytes]) -> bytes:
     return bytes(data)
 
 
-def write_study(out: Path, *, runs: int, epochs: int, to_the_end: bool = False, seed: int = 0) -> None:
+def write_study(out: Path, name: str, *, runs: int, epochs: int, to_the_end: bool = False, seed: int = 0) -> None:
     """Writes a made-up study.
 
     Args:
         out: Its folder.
+        name: Its name.
         runs: W&B runs of trials, those of the final models included.
         epochs: That a trial has, unless the ladder stops it.
         to_the_end: Whether there is no ladder.
@@ -113,7 +115,7 @@ def write_study(out: Path, *, runs: int, epochs: int, to_the_end: bool = False, 
     """
     draw = random.Random(seed)
     arms = [_about(architecture) for architecture in LEVELS]
-    study = RunFile("study", "study", _study_config(out.name, arms, epochs, seed), START_SECONDS)
+    study = RunFile("study", "study", _study_config(name, arms, epochs, seed), START_SECONDS)
     rungs: dict[tuple[str, int], list[float]] = defaultdict(list)
     chosen: dict[str, dict[str, Any]] = {}
     for index in range(runs - len(arms) * NUM_SEEDS):
@@ -126,18 +128,18 @@ def write_study(out: Path, *, runs: int, epochs: int, to_the_end: bool = False, 
         }
         curve = _curve(draw, about["architecture"], point, epochs)
         length = epochs if to_the_end else _stopped_after(rungs, about["arm"], curve)
-        trial = {"run_arm": about["arm"], "number": index // len(arms), "stage": "search", "point": point}
-        row = _write_trial(out, draw, about, trial, curve[:length])
+        trial = {"study": name, "run_arm": about["arm"], "number": index // len(arms), "stage": "search"}
+        row = _write_trial(out, draw, about, trial | {"point": point}, curve[:length])
         row["state"] = "finished" if length == epochs else "stopped"
         _log_under("trial", study, row)
         if length == epochs and row["judged"] > chosen.get(row["arm"], {"judged": 0})["judged"]:
-            chosen[row["arm"]] = row | {"point": point}
+            chosen[row["arm"]] = row | {"study": name, "point": point}
     for about in arms:
-        if row := chosen.get(about["arm"]):
-            scores = {"val_iou": row["judged"], "val_f1": _f1(row["judged"])}
-            kept = {key: row[key] for key in ("arm", "number", "signature", "judged", "best_epoch")}
-            _log_under("selection", study, kept | scores)
-            _log_finals(out, draw, about, row, study, epochs)
+        best = chosen.get(about["arm"])
+        if best is not None:
+            kept = {key: best[key] for key in ("arm", "number", "signature", "judged", "best_epoch")}
+            _log_under("selection", study, kept | {"val_iou": best["judged"], "val_f1": _f1(best["judged"])})
+            _log_finals(out, draw, about, best, study, epochs)
     study.write(out)
 
 
@@ -167,7 +169,7 @@ def _write_trial(
     run_id = f"{draw.getrandbits(48):012x}"
     signature = f"{draw.getrandbits(64):016x}"
     config = {key: about[key] for key in ("arm", "architecture", "architecture_label", "tiles")}
-    config |= {"study": out.name, "stage": trial["stage"], "run_arm": trial["run_arm"], "trial": trial["number"]}
+    config |= {"study": trial["study"], "stage": trial["stage"], "run_arm": trial["run_arm"], "trial": trial["number"]}
     config |= {"profile": "full", "judged_metric": "val/iou", "signature": signature}
     config |= {"hyperparameters": trial["point"], "trial_config": {**trial["point"], "recipe": {"epochs": len(curve)}}}
     run = RunFile(run_id, "trial", config, START_SECONDS + 1 + draw.randrange(100_000))
@@ -178,22 +180,10 @@ def _write_trial(
         row |= {"train/loss": loss, "val/loss": 1.2 * loss, "val/iou": iou, "val/f1": _f1(iou), "val/collapsed": 0}
         run.log(row | {f"val/iou/{tile}": value for tile, value in _by_tile(draw, iou, VAL_TILES).items()})
     run.write(out)
-    return {
-        "arm": about["arm"],
-        "run_arm": trial["run_arm"],
-        "number": trial["number"],
-        "stage": trial["stage"],
-        "signature": signature,
-        "state": "finished",
-        "reason": "",
-        "epochs": len(curve),
-        "seconds": 25.0 * len(curve),
-        "micro_batch_size": 0,
-        "lost_epochs": 0,
-        "lost_seconds": 0.0,
-        "judged": max(curve),
-        "best_epoch": curve.index(max(curve)) + 1,
-    }
+    told = {"arm": about["arm"], "signature": signature, "state": "finished", "reason": "", "epochs": len(curve)}
+    told |= {key: trial[key] for key in ("run_arm", "number", "stage")}
+    told |= {"seconds": 25.0 * len(curve), "micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
+    return told | {"judged": max(curve), "best_epoch": curve.index(max(curve)) + 1}
 
 
 def _log_finals(
@@ -204,7 +194,8 @@ def _log_finals(
     for number in range(NUM_SEEDS):
         curve = _curve(draw, about["architecture"], chosen["point"], epochs)
         run_arm = f"{arm}-confirmation-{chosen['signature'][:8]}"
-        trial = {"run_arm": run_arm, "number": number, "stage": "final", "point": chosen["point"]}
+        trial = {"run_arm": run_arm, "number": number, "stage": "final"}
+        trial |= {key: chosen[key] for key in ("study", "point")}
         row = _write_trial(out, draw, about, trial, curve)
         _log_under("trial", study, row)
         model = {key: row[key] for key in ("arm", "number", "run_arm", "state", "signature", "best_epoch", "epochs")}
@@ -258,20 +249,18 @@ def _log_under(prefix: str, run: RunFile, row: Mapping[str, Any]) -> None:
 
 def _measure(step: str, out: Path) -> dict[str, float]:
     """Runs one step in this process, and returns what it took."""
+    if step == "write_report":
+        from analysis.report import write_report  # not needed to read, so it shall not count there
     started = time.perf_counter()
+    counts = {}
     if step == "read_logs":
         logs = read_logs(out)
         counts = {"runs": len(logs.runs), "rows": len(logs.history)}
     else:
-        from analysis.report import write_report
-
         write_report([out], out / "report")
-        counts = {}
     seconds = time.perf_counter() - started
-    own, workers = (
-        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {"seconds": seconds, "mib": own, "worker_mib": workers, **counts}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "mib": used.ru_maxrss / 1024, **counts}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -290,16 +279,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.runs < (fewest := len(LEVELS) * (NUM_SEEDS + 1)):
         parser.error(f"--runs is {options.runs}, but must be at least {fewest}: each arm has {NUM_SEEDS} final models")
     if not out.exists():
-        write_study(out, runs=options.runs, epochs=options.epochs, to_the_end=options.to_the_end)
+        part = out.with_name(f"{out.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was interrupted
+        write_study(part, out.name, runs=options.runs, epochs=options.epochs, to_the_end=options.to_the_end)
+        part.rename(out)
     size = sum(path.stat().st_size for path in out.glob("wandb/*/*.wandb"))
     print(f"{out}: {size / 2**20:.0f} MiB of W&B files\n")
-    print("| step | seconds | peak MiB | of a worker | runs | rows |")
+    print("| step | seconds | with imports, CPU s | peak MiB | runs | rows |")
     print("|---|---|---|---|---|---|")
     for step in ("read_logs", "write_report") if options.report else ("read_logs",):
         command = [sys.executable, __file__, "--out", str(out), "--measure", step]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+        found = json.loads(answer)
         print(
-            f"| {step} | {found['seconds']:.1f} | {found['mib']:.0f} | {found['worker_mib'] or math.nan:.0f} | "
+            f"| {step} | {found['seconds']:.1f} | {found['cpu']:.1f} | {found['mib']:.0f} | "
             f"{found.get('runs', '')} | {found.get('rows', '')} |",
             flush=True,
         )

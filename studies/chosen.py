@@ -1,6 +1,7 @@
 """What a finished study chose, for a later one to retrain: its selection and the recipe that it was chosen under."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +38,48 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"--from {out} has selected nothing ({spec.phase} with no selection.json): give a finished phase 2"
         ) from error
+    confirmed = _confirmed(out)
     chosen: dict[str, Chosen] = {}
     for arm, row in selection.items():
         config = TrialConfig.model_validate(row["config"])
         name = config.architecture
         if name in chosen and chosen[name].tiles > config.tiles:
             continue
-        point = {key: getattr(config, key) for key in space_for(name)}
-        chosen[name] = Chosen(point=point, tiles=config.tiles, study=out.resolve().name, signature=row["signature"])
-        assert arm, "every row is of an arm"
-    asked = wanted.get("architectures") or list(chosen)
+        chosen[name] = Chosen(
+            point={key: getattr(config, key) for key in space_for(name)},
+            tiles=config.tiles,
+            study=out.resolve().name,
+            signature=row["signature"],
+            val_iou=confirmed.get(arm, row["val_iou"] or 0.0),
+        )
     is_own_profile = wanted.get("profile", spec.profile) == spec.profile
     carried = [key for key in CARRIED if is_own_profile or key in ("data", "seed")]
-    return {key: settings[key] for key in carried} | {
-        "chosen": {name: chosen[name].model_dump(mode="json") for name in chosen if name in asked},
-        "architectures": [name for name in chosen if name in asked] or list(asked),
-    }
+    asked = wanted.get("architectures")
+    return (
+        {key: settings[key] for key in carried}
+        | {
+            "chosen": {name: chosen[name].model_dump(mode="json") for name in chosen},
+            "architectures": list(asked or chosen),
+        }
+        | ({} if asked is None else {"best": None})
+    )
+
+
+def best_only(spec: StudySpec) -> StudySpec:
+    """The spec with as many architectures as `best` says, in their order; of those that were chosen only."""
+    names = sorted(spec.architectures, key=lambda name: -spec.chosen[name].val_iou if name in spec.chosen else 0.0)
+    kept = names[: spec.best]
+    chosen = {name: chosen for name, chosen in spec.chosen.items() if name in kept}
+    return spec.model_copy(
+        update={"architectures": tuple(name for name in spec.architectures if name in kept), "chosen": chosen}
+    )
+
+
+def _confirmed(out: Path) -> dict[str, float]:
+    """Mean val IoU of each arm's final models; empty where there are none."""
+    try:
+        content: dict[str, Any] = json.loads((out / "models.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    values = {arm: [m["val_iou"] for m in row["models"] if m["val_iou"] is not None] for arm, row in content.items()}
+    return {arm: statistics.fmean(scores) for arm, scores in values.items() if scores}

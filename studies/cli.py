@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from studies.chosen import read_chosen
+from studies.chosen import best_only, read_chosen
 from studies.folder import begun, read_frozen, read_settings
 from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
@@ -24,8 +24,8 @@ from trainables.weights import encoder_of
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
 
 NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
-    "phase1_comparison": ("phase", "chosen", "subsets", *_SEARCHES),
-    "phase2_tuning": ("phase", "chosen", "subsets"),
+    "phase1_comparison": ("phase", "chosen", "subsets", "best", *_SEARCHES),
+    "phase2_tuning": ("phase", "chosen", "subsets", "best"),
     "phase3_data_budget": ("phase", "chosen", *_SEARCHES),
 }
 """Settings that say nothing in a phase."""
@@ -78,7 +78,7 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
     if tuned is not None and "chosen" not in settings:
         settings = read_chosen(Path(tuned), settings | flags) | settings
-    spec = make_spec(settings | flags)
+    spec = best_only(make_spec(settings | flags))
     _check_phase(spec)
     return Request(spec=spec, out=path, options=options, is_dry_run=is_dry_run)
 

@@ -71,15 +71,15 @@ PROFILES: dict[ProfileName, Profile] = {
         study={"architectures": FROM_SCRATCH, "trials": 5, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
         phases={
             "phase1_comparison": {"architectures": REFERENCE},
-            "phase3_data_budget": {"seeds": 2, "subsets": 2},
+            "phase3_data_budget": {"seeds": 2, "subsets": 2, "best": 2},
         },
         varying={"architectures": ("unet", "unet_resnet34"), "seeds": 2},
         recipe={
             "epochs": 8,
-            "draws_per_epoch": 96,
+            "draws_per_epoch": 80,
             "batch_size": 8,
             "window_px": 128,
-            "val_center_px": 512,
+            "val_center_px": 384,
             "small": True,
             "ema_decay": 0.9,
         },

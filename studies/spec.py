@@ -34,6 +34,7 @@ class Chosen(BaseModel):
         tiles: How many tiles it was tuned with.
         study: The name of that study.
         signature: Of the trial that was selected.
+        val_iou: What it came to on val: the mean of its final models, else of the selected trial.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class Chosen(BaseModel):
     tiles: int
     study: str
     signature: str
+    val_iou: float
 
 
 class StudySpec(BaseModel):
@@ -70,6 +72,11 @@ class StudySpec(BaseModel):
     seeds: int = Field(default=3, ge=0, description="models trained of each final configuration, each with new seeds")
     subsets: int = Field(
         default=3, ge=1, description="subsets of tiles that each smaller budget is drawn as; every one with every seed"
+    )
+    best: int | None = Field(
+        default=None,
+        ge=1,
+        description="how many of the architectures that were tuned to retrain, the best by val IoU; all if left out",
     )
     test: bool = Field(
         default=True, description="open the test tiles once for each arm's final models; --no-test leaves them sealed"

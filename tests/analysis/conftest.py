@@ -14,29 +14,42 @@ from PIL import Image
 HYPERPARAMETERS = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.3, "bce_weight": 0.5}
 LABELS = {"unet": "unet (base width 16)", "sam_conv": "sam_conv"}
 VAL_TILES = ["t1", "t2", "t3"]
+TEST_TILES = ["e1", "e2", "e3.a"]
+GROUPS = {"t1": "north", "t2": "north", "t3": "south", "e1": "north", "e2": "west"}  # of one tile none is known
 
 
 class FakeStudy:
     """Logs a study under `out`: first its trials, then `end`, which logs the study's own run."""
 
     def __init__(
-        self, out: Path, name: str = "demo", metric: str = "val/iou_center512", tiles: tuple[int, ...] = (24, 5)
+        self,
+        out: Path,
+        name: str = "demo",
+        metric: str = "val/iou_center512",
+        tiles: tuple[int, ...] = (24, 5),
+        phase: str = "phase2_tuning",
     ):
-        self.out, self.name, self.metric = out, name, metric
-        self.arms = [
+        self.out, self.name, self.metric, self.phase = out, name, metric, phase
+        self.arms: list[dict[str, Any]] = [
             {
                 "arm": f"{architecture}-{count}",
                 "architecture": architecture,
                 "architecture_label": label,
+                "is_stand_in": label != architecture,
+                "track": "frozen_encoder" if architecture == "sam_conv" else "cnn",
+                "weights": "none",
                 "tiles": count,
                 "trials": 4,
+                "num_trainable": 1_942_577,
+                "num_frozen": 89_670_912 if architecture == "sam_conv" else 0,
                 "space": {"lr": "1e-4 to 1e-2, log"},
+                "ranges": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}},
             }
             for count in tiles
             for architecture, label in LABELS.items()
         ]
         self.ended: list[dict[str, Any]] = []
-        self.confirmed: list[dict[str, Any]] = []
+        self.models: list[dict[str, Any]] = []
         self.opened: list[dict[str, Any]] = []
 
     def run(self, **kwargs: Any) -> Any:
@@ -49,21 +62,34 @@ class FakeStudy:
         )
 
     def segment(
-        self, arm: str, number: int, values: list[float], *, config: dict[str, Any] | None = None, **hyper: Any
+        self,
+        arm: str,
+        number: int,
+        values: list[float],
+        *,
+        stage: str = "search",
+        run_arm: str | None = None,
+        config: dict[str, Any] | None = None,
+        **hyper: Any,
     ):
         """Logs one W&B run of a trial and returns its file: epoch i has the judged value `values[i - 1]`."""
         about = next(row for row in self.arms if row["arm"] == arm)
+        run_arm = run_arm or arm
         run = self.run(
             job_type="trial",
-            group=f"{self.name}/{arm}",
-            name=f"{arm}/{number}",
+            group=f"{self.name}/{run_arm}",
+            name=f"{run_arm}/{number}",
             config={
                 **{key: about[key] for key in ("arm", "architecture", "architecture_label", "tiles")},
                 "study": self.name,
+                "stage": stage,
+                "run_arm": run_arm,
                 "trial": number,
+                "resumed_after": 0,
+                "micro_batch_size": 0,
                 "profile": "smoke",
                 "judged_metric": self.metric,
-                "signature": f"sig-{arm}-{number}",
+                "signature": f"sig-{run_arm}-{number}",
                 "hyperparameters": HYPERPARAMETERS | hyper,
                 "trial_config": {"size_px": 512},
                 **(config or {}),
@@ -95,21 +121,41 @@ class FakeStudy:
         state: str = "finished",
         reason: str = "",
         cost: dict[str, Any] | None = None,
+        stage: str = "search",
+        run_arm: str | None = None,
         **hyper: Any,
     ):
         """Logs a trial and remembers its end for `end`; it took 10 seconds an epoch, and `cost` is logged as well."""
-        path = self.segment(arm, number, values, **hyper)
-        row = {"arm": arm, "number": number, "state": state, "reason": reason, "epochs": len(values)}
-        row |= {"seconds": 10.0 * len(values)} | (cost or {})
+        path = self.segment(arm, number, values, stage=stage, run_arm=run_arm, **hyper)
+        row = {"arm": arm, "run_arm": run_arm or arm, "number": number, "stage": stage, "state": state}
+        row |= {"signature": f"sig-{run_arm or arm}-{number}", "reason": reason, "epochs": len(values)}
+        row |= {"seconds": 10.0 * len(values), "micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
+        row |= cost or {}
         if values and state != "failed":
             row |= {"judged": max(values), "best_epoch": values.index(max(values)) + 1}
         self.ended.append(row)
         return path
 
-    def confirm(self, arm: str, number: int, state: str = "finished", **scores: float) -> None:
-        """Remembers for `end` what a selected configuration came to with a new seed."""
-        row = {"arm": arm, "number": number, "init_seed": 100 + number, "draw_seed": 200 + number, "state": state}
-        self.confirmed.append(row | {"signature": f"new-{arm}-{number}", "attempt": f"{arm}-a"} | scores)
+    def model(
+        self, arm: str, number: int, state: str = "finished", *, values: list[float] | None = None, **about: Any
+    ) -> None:
+        """Remembers for `end` what a final model came to: it has tile subset 0 and its own seed.
+
+        `values` logs its trial too, `val_tile_iou` and `test_tile_iou` are by tile id, and an arm that was searched
+        over has its final models under a name of their own.
+        """
+        run_arm = about.pop("run_arm", f"{arm}-confirmation-5e1ec7ed" if self.phase == "phase2_tuning" else arm)
+        row = {"arm": arm, "number": number, "run_arm": run_arm, "subset": 0, "seed": number, "state": state}
+        row |= {"init_seed": 100 + number, "draw_seed": 200 + number, "subset_seed": 42, "attempt": f"{arm}-a"}
+        row["signature"] = f"sig-{run_arm}-{number}"
+        if values is not None:
+            self.trial(arm, number, values, state=state, stage="final", run_arm=run_arm)
+            names = ("best_epoch", "epochs", "seconds", "micro_batch_size")
+            row |= {key: self.ended[-1][key] for key in names if key in self.ended[-1]}
+        for split in ("val", "test"):
+            if by_tile := about.pop(f"{split}_tile_iou", None):
+                row |= {f"{split}_tiles": list(by_tile), f"{split}_tile_iou": list(by_tile.values())}
+        self.models.append(row | about)
 
     def open(self, arm: str, event: str, at: str = "2026-11-20T10:00:00", **about: Any) -> None:
         """Remembers for `end` that the test tiles were opened."""
@@ -120,25 +166,35 @@ class FakeStudy:
         selection: dict[str, tuple[int, float, float]],
         *,
         images: tuple[str, ...] = (),
+        tested: tuple[str, ...] = (),
         alone: dict[str, int] | None = None,
         **config: Any,
     ) -> Path:
         """Logs the study's run: the ended trials, and per arm the number, val IoU and val F1 that were selected.
 
-        `images` are arms with a picture per val tile, `alone` is a grey level per key with a single one.
+        `images` are arms with a picture per val tile, `tested` those with one per test tile, `alone` is a grey level
+        per key with a single one.
         """
         run = self.run(
             job_type="study",
             name=self.name,
             config={
                 "study": self.name,
+                "phase": self.phase,
                 "spec": {"architectures": list(LABELS), "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"]},
                 "profile": "smoke",
                 "seed": 42,
                 "judged_metric": self.metric,
                 "arms": self.arms,
-                "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4},
+                "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.3},
                 "val_tiles": VAL_TILES,
+                "test_tiles": TEST_TILES,
+                "groups": GROUPS,
+                "slots": {"count": 2, "cpus": 1, "gpus": 0.0},
+                "tiles_digest": "d",
+                "num_train_tiles": 24,
+                "num_val_tiles": len(VAL_TILES),
+                "weights_digests": {},
                 "versions": {"torch": "2.15.0"},
                 **config,
             },
@@ -146,7 +202,7 @@ class FakeStudy:
         for row in self.ended:
             run.log({f"trial/{key}": value for key, value in row.items()})
         for arm, (number, val_iou, val_f1) in selection.items():
-            end = next(row for row in self.ended if (row["arm"], row["number"]) == (arm, number))
+            end = next(row for row in self.ended if (row["run_arm"], row["number"]) == (arm, number))
             row = {
                 "arm": arm,
                 "number": number,
@@ -156,13 +212,14 @@ class FakeStudy:
             }
             row |= {key: end[key] for key in ("judged", "best_epoch")}
             run.log({f"selection/{key}": value for key, value in row.items()})
-        for prefix, rows in (("confirmation", self.confirmed), ("opening", self.opened)):
+        for prefix, rows in (("model", self.models), ("opening", self.opened)):
             for row in rows:
                 run.log({f"{prefix}/{key}": value for key, value in row.items()})
-        for place, arm in enumerate(images):
-            strips = [np.full((40, 120, 3), 60 * place + 20 * tile, np.uint8) for tile in range(len(VAL_TILES))]
-            pictures = [wandb.Image(strip, caption=tile) for strip, tile in zip(strips, VAL_TILES, strict=True)]
-            run.log({f"selected/{arm}": pictures})
+        for key, arms, tiles in (("selected", images, VAL_TILES), ("tested", tested, TEST_TILES)):
+            for place, arm in enumerate(arms):
+                strips = [np.full((40, 120, 3), 60 * place + 20 * tile, np.uint8) for tile in range(len(tiles))]
+                pictures = [wandb.Image(strip, caption=tile) for strip, tile in zip(strips, tiles, strict=True)]
+                run.log({f"{key}/{arm}": pictures})
         for key, grey in (alone or {}).items():
             run.log({key: wandb.Image(np.full((40, 120, 3), grey, np.uint8))})
         run.finish()
@@ -192,6 +249,12 @@ def _wandb_home(tmp_path_factory: pytest.TempPathFactory):
 def fake_study(tmp_path: Path) -> Callable[..., FakeStudy]:
     """Starts a study in this test's own folder."""
     return lambda **kwargs: FakeStudy(tmp_path / "out", **kwargs)
+
+
+@pytest.fixture(scope="session")
+def new_study() -> type[FakeStudy]:
+    """Starts a study in a folder that a wider fixture names."""
+    return FakeStudy
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
-"""Checks what is read of studies that were resumed, killed, extended or confirmed, and of files that are incomplete."""
+"""Checks what is read of studies that were resumed, killed or extended, and of files that are incomplete."""
 
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from analysis.report import write_report
+from analysis.record_log import split_records
 from analysis.wandb_logs import read_logs, read_run
 
 
@@ -24,7 +24,8 @@ def cut(path: Path) -> None:
 
 def log_epochs(study, arm: str, number: int, first: int, last: int) -> None:
     """Logs a run of a trial with only some of its epochs."""
-    run = study.run(job_type="trial", config={"study": study.name, "arm": arm, "trial": number})
+    config = {"study": study.name, "stage": "search", "arm": arm, "run_arm": arm, "trial": number}
+    run = study.run(job_type="trial", config=config)
     for epoch in range(first, last + 1):
         run.log({"epoch": epoch, study.metric: epoch / 10, "epoch_seconds": 1.0, "micro_batch_size": 2})
     run.finish()
@@ -61,61 +62,67 @@ def test_read_logs_copes_with_three_segments_of_which_the_newest_is_torn(fake_st
     torn, unended = logs.notes
     assert " is torn at byte " in torn
     assert unended.startswith("The study's newest run has not ended: ")
-    assert write_report(study.out).notes == logs.notes
 
 
 def test_read_logs_takes_what_a_killed_study_selected_where_the_run_before_it_selected_nothing(fake_study):
     study = fake_study()
     study.trial("unet-24", 0, [0.1])
     study.end({})
-    study.confirm("unet-24", 0, val_iou=0.1)
+    study.model("unet-24", 0, val_iou=0.1)
     cut(study.end({"unet-24": (0, 0.1, 0.2)}))
     logs = read_logs(study.out)
     assert list(logs.selection["number"]) == [0]
-    assert list(logs.confirmations["val_iou"]) == [0.1]
+    assert list(logs.models["val_iou"]) == [0.1]
     assert logs.notes[-1].startswith("The study's run has not ended: ")
 
 
-def test_read_logs_returns_the_last_confirmation_of_each_seed_in_the_order_of_the_arms(fake_study):
+def test_read_logs_returns_the_last_row_of_each_model_in_the_order_of_the_arms(fake_study):
     study = fake_study()
     study.trial("unet-24", 0, [0.1])
     study.trial("sam_conv-24", 0, [0.1])
-    study.confirm("sam_conv-24", 0, val_iou=0.5, val_f1=0.6)
-    study.confirm("unet-24", 1, state="diverged")
-    study.confirm("unet-24", 0, val_iou=0.2)
-    study.confirm("unet-24", 0, val_iou=0.3, test_iou=0.25, test_f1=0.4, best_epoch=7, micro_batch_size=2)
+    study.model("sam_conv-24", 0, val_iou=0.5, val_f1=0.6)
+    study.model("unet-24", 1, state="diverged")
+    study.model("unet-24", 0, val_iou=0.2)
     study.end({"unet-24": (0, 0.1, 0.2), "sam_conv-24": (0, 0.1, 0.2)})
-    confirmations = read_logs(study.out).confirmations
-    keys = list(zip(confirmations["arm"], confirmations["number"], confirmations["state"], strict=True))
+    study.model("unet-24", 0, val_iou=0.3, test_iou=0.25, test_f1=0.4)
+    study.end({"unet-24": (0, 0.1, 0.2), "sam_conv-24": (0, 0.1, 0.2)})  # resumed: tells all of them again
+    models = read_logs(study.out).models
+    keys = list(zip(models["arm"], models["number"], models["state"], strict=True))
     assert keys == [("unet-24", 0, "finished"), ("unet-24", 1, "diverged"), ("sam_conv-24", 0, "finished")]
-    assert confirmations.iloc[0].to_dict() == {
-        "arm": "unet-24",
-        "number": 0,
-        "init_seed": 100,
-        "draw_seed": 200,
-        "signature": "new-unet-24-0",
-        "state": "finished",
-        "val_iou": 0.3,
-        "val_f1": pytest.approx(float("nan"), nan_ok=True),
-        "test_iou": 0.25,
-        "test_f1": 0.4,
-        "best_epoch": 7,
-        "micro_batch_size": 2,
-        "attempt": "unet-24-a",
-    }
-    assert confirmations["test_iou"].isna().to_list() == [False, True, True]
-    assert confirmations["best_epoch"].dtype == pd.Int64Dtype()
+    assert list(models["val_iou"].fillna(-1)) == [0.3, -1, 0.5]
+    assert models["test_iou"].isna().to_list() == [False, True, True]
 
 
-def test_read_logs_has_no_confirmations_and_openings_where_none_are_logged(fake_study):
+def test_read_logs_has_no_models_scores_and_openings_where_none_are_logged(fake_study):
     study = fake_study()
     study.end({})
     logs = read_logs(study.out)
-    assert logs.confirmations.empty
+    assert logs.models.empty
+    assert logs.scores.empty
     assert logs.openings.empty
+    assert list(logs.scores.columns) == ["arm", "number", "split", "tile", "group", "iou"]
     assert list(logs.openings.columns) == [
         *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies"),
     ]
+    assert (logs.models["best_epoch"].dtype, logs.scores["iou"].dtype) == (pd.Int64Dtype(), float)
+
+
+def test_read_logs_lets_the_first_record_of_an_epoch_stand_with_all_its_numbers(fake_study):
+    study = fake_study()
+    for rows in (
+        [{"epoch": 1, "lr": 0.1}, {"epoch": 2, "lr": 0.2}],
+        [{"epoch": 3, "lr": 0.3, "val/loss": 3.0}, {"epoch": 2, "lr": 0.9, "val/loss": 2.0}],
+    ):
+        config = {"study": study.name, "stage": "search", "arm": "unet-24", "run_arm": "unet-24", "trial": 0}
+        run = study.run(job_type="trial", config=config)
+        for row in rows:
+            run.log(row)
+        run.finish()
+    study.end({})
+    frame = read_logs(study.out).history
+    assert list(frame["epoch"]) == [1, 2, 3]
+    assert list(frame["lr"]) == [0.1, 0.2, 0.3]
+    assert list(frame["val/loss"].fillna(0)) == [0, 0, 3.0]
 
 
 def test_read_logs_forgets_no_opening_and_counts_none_twice(fake_study):
@@ -141,7 +148,9 @@ def test_read_logs_notes_which_epochs_are_missing_where_a_file_ends_between_two_
     study.end({})
     whole = path.read_bytes()
     found: dict[int, tuple[str, ...]] = {}
-    for size in range(len(whole), 6, -1):
+    ends = [size for size in range(len(whole), 6, -1) if split_records(whole[:size])[1] is None]
+    assert len(ends) > 10
+    for size in ends:
         path.write_bytes(whole[:size])
         run = read_run(path, [])
         num_epochs = 0 if run is None else sum("epoch" in row for row in run.rows)

@@ -1,10 +1,24 @@
-"""A small folder of demo tiles for studies; its test tiles have headers and no pixels, so that decoding them fails."""
+"""What several tests of studies use.
 
+A small folder of demo tiles, whose test tiles have headers and no pixels, so that decoding them fails; a finished phase
+2 as its files tell; and what a phase says to what it refuses.
+"""
+
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from studies.cli import make_spec
+from studies.folder import write_study
+from studies.phases import run_phase
+from studies.profiles import PhaseName
+from trainables.command import EXIT_USER_ERROR, run
+from trainables.config import TrialConfig
 from trainables.dataset import decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.tiles import TrainVal
@@ -25,3 +39,46 @@ def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiles(dataset_root: Path) -> TrainVal:
     return decode_train_val(read_dataset(dataset_root))
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What a phase's script says to flags that it refuses: one line, without the word error."""
+
+    def refusal_of(phase: PhaseName, *flags: str) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{phase}.py", *flags])
+        with pytest.raises(SystemExit) as end:
+            run(lambda: run_phase(phase, ""))
+        assert end.value.code == EXIT_USER_ERROR
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        return error.removeprefix("error: ").rstrip()
+
+    return refusal_of
+
+
+@pytest.fixture
+def write_tuned() -> Callable[..., dict[str, Any]]:
+    """Writes the files of a finished phase 2 that another study can take its choices from."""
+
+    def write(out: Path, lr: dict[str, float], **settings: Any) -> dict[str, Any]:
+        """`lr` has the chosen learning rate of each arm, such as `unet-24`; returns selection.json's content."""
+        names = list(dict.fromkeys(arm.rpartition("-")[0] for arm in lr))
+        spec = make_spec({"profile": "smoke", "architectures": names, "data": "tiles"} | settings)
+        out.mkdir()
+        write_study(out, spec, {"study_id": "f00", "segments": []})
+        selection = {}
+        for number, (arm, rate) in enumerate(lr.items()):
+            name, _, tiles = arm.rpartition("-")
+            config = TrialConfig(architecture=name, tiles=int(tiles), lr=rate, augmentation="HEAVY", recipe=spec.recipe)
+            selection[arm] = {
+                "number": number,
+                "signature": config.signature(),
+                "val_iou": 0.5,
+                "config": config.model_dump(mode="json"),
+            }
+        (out / "selection.json").write_text(json.dumps(selection), encoding="utf-8")
+        return selection
+
+    return write

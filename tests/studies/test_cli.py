@@ -9,8 +9,9 @@ import torch
 import wandb
 import yaml
 
-from studies import cli, phase2_tuning
+from studies import cli
 from studies.folder import PROVENANCE, write_study
+from studies.phases import run_phase
 from studies.prepared import LIBRARIES
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
@@ -20,8 +21,12 @@ from trainables.config import Recipe
 from trainables.dataset import decode_train_val, read_dataset
 
 
+def request_of(*flags: str) -> cli.Request:
+    return cli.read_command_line(flags, phase="phase2_tuning", description="")
+
+
 def read(*flags: str) -> StudySpec:
-    return cli.read_command_line(flags, description="").spec
+    return request_of(*flags).spec
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -29,7 +34,7 @@ def test_profile_sets_its_defaults(name: str) -> None:
     spec = read("--profile", name)
     assert spec.profile == name
     profile = PROFILES[name]  # type: ignore[index]
-    for key, value in profile.study.items():
+    for key, value in profile.defaults("phase2_tuning").items():
         assert getattr(spec, key) == value
     for key, value in profile.recipe.items():
         assert getattr(spec.recipe, key) == value
@@ -72,7 +77,7 @@ def test_every_field_has_a_flag_of_its_name(capsys: pytest.CaptureFixture[str]) 
     assert end.value.code == 0
     text = capsys.readouterr().out
     for name in [*StudySpec.model_fields, *Recipe.model_fields]:
-        if name != "recipe":
+        if name not in ("recipe", "phase", "chosen", "subsets"):  # what other phases have, or what follows
             assert f"--{name.replace('_', '-')} " in text
 
 
@@ -107,7 +112,7 @@ BAD_FLAGS = {
 def fails_in_one_line(flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", *flags])
     with pytest.raises(SystemExit) as end:
-        run(phase2_tuning.main)
+        run(lambda: run_phase("phase2_tuning", ""))
     assert end.value.code == EXIT_USER_ERROR
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -196,7 +201,7 @@ def test_out_that_cannot_be_made_is_refused(
 def test_config_file_may_name_the_folder_and_single_values(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("out: runs/x\ntiles: 24\narchitectures: unet\n", encoding="utf-8")
-    request = cli.read_command_line(["--config", str(path)], description="")
+    request = request_of("--config", str(path))
     spec, out = request.spec, request.out
     assert (spec.tiles, spec.architectures, out) == ((24,), ("unet",), Path("runs/x"))
 
@@ -241,10 +246,9 @@ def freeze(out: Path, *flags: str) -> StudySpec:
 
 
 def test_options_have_defaults_and_are_no_part_of_the_spec() -> None:
-    request = cli.read_command_line([], description="")
+    request = request_of()
     assert request.options == Options(resume=False, max_hours=None, hang_minutes=HANG_MINUTES, reopen="")
-    flags = ["--max-hours", "0.25", "--hang-minutes", "3", "--reopen", "the power went"]
-    changed = cli.read_command_line(flags, description="")
+    changed = request_of("--max-hours", "0.25", "--hang-minutes", "3", "--reopen", "the power went")
     assert changed.options == Options(max_hours=0.25, hang_minutes=3.0, reopen="the power went")
     assert changed.spec == request.spec
 
@@ -258,17 +262,20 @@ def test_time_that_is_none_is_refused(
     assert error == f"error: {flag} is {value!r}, but must be a number above 0\n"
 
 
-def test_confirm_seeds_are_part_of_the_spec() -> None:
-    assert read().confirm_seeds == 0
-    assert read("--confirm-seeds", "3").confirm_seeds == 3
+def test_models_are_confirmed_and_tested_unless_told_otherwise() -> None:
+    assert (read().seeds, read().test) == (3, True)
+    assert (read("--seeds", "0").seeds, read("--no-test").test) == (0, False)
+    smoke = read("--profile", "smoke")  # its numbers mean nothing: its test tiles stay sealed
+    assert (smoke.seeds, smoke.test) == (1, False)
+    assert read("--profile", "smoke", "--test").test
 
 
 @pytest.mark.parametrize(("value", "rule"), [("-1", "greater than or equal to 0"), ("1.5", "a valid integer")])
-def test_confirm_seeds_that_are_none_are_refused(
+def test_seeds_that_are_none_are_refused(
     value: str, rule: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = fails_in_one_line([f"--confirm-seeds={value}"], capsys, monkeypatch)
-    assert error.startswith(f"error: --confirm-seeds is {value!r}, but must be {rule}")
+    error = fails_in_one_line([f"--seeds={value}"], capsys, monkeypatch)
+    assert error.startswith(f"error: --seeds is {value!r}, but must be {rule}")
 
 
 @pytest.mark.parametrize("name", ["resume", "max_hours", "hang_minutes", "reopen"])
@@ -283,7 +290,7 @@ def test_options_are_no_settings_of_a_file(
 
 def test_resume_takes_the_frozen_spec_without_any_other_flag(tmp_path: Path) -> None:
     spec = freeze(tmp_path / "study", "--profile", "smoke", "--seed", "7", "--draw-seed", "3", "--window-px", "96")
-    request = cli.read_command_line(["--out", str(tmp_path / "study"), "--resume"], description="")
+    request = request_of("--out", str(tmp_path / "study"), "--resume")
     assert (request.spec, request.out) == (spec, tmp_path / "study")
     assert request.options == Options(resume=True)
 
@@ -291,18 +298,17 @@ def test_resume_takes_the_frozen_spec_without_any_other_flag(tmp_path: Path) -> 
 def test_resume_takes_flags_over_a_file_over_the_frozen_spec(tmp_path: Path) -> None:
     spec = freeze(tmp_path / "study", "--profile", "smoke", "--seed", "7")
     path = tmp_path / "more.yaml"
-    path.write_text(f"out: {tmp_path / 'study'}\ntrials: 9\nconfirm_seeds: 2\n", encoding="utf-8")
-    flags = ["--resume", "--config", str(path), "--confirm-seeds", "3", "--address", "auto"]
-    grown = cli.read_command_line(flags, description="").spec
-    assert grown == spec.model_copy(update={"trials": 9, "confirm_seeds": 3, "address": "auto"})
+    path.write_text(f"out: {tmp_path / 'study'}\ntrials: 9\nseeds: 2\n", encoding="utf-8")
+    grown = read("--resume", "--config", str(path), "--seeds", "3", "--test", "--address", "auto", "--tensorboard")
+    update = {"trials": 9, "seeds": 3, "test": True, "address": "auto", "tensorboard": True}
+    assert grown == spec.model_copy(update=update)
     assert grown.changes(spec) == []
     other = read("--out", str(tmp_path / "study"), "--resume", "--seed", "8", "--trials", "1", "--epochs", "99")
     assert other.changes(spec) == ["trials: 2 → 1", "seed: 7 → 8", "epochs: 2 → 99"]
 
 
 def test_resume_where_no_study_has_begun_starts_one(tmp_path: Path) -> None:
-    flags = ["--out", str(tmp_path / "study"), "--resume", "--profile", "smoke", "--seed", "7"]
-    request = cli.read_command_line(flags, description="")
+    request = request_of("--out", str(tmp_path / "study"), "--resume", "--profile", "smoke", "--seed", "7")
     assert request.spec == read("--profile", "smoke", "--seed", "7")
     assert request.options.resume
 
@@ -329,7 +335,9 @@ def test_resume_of_a_folder_that_cannot_be_read_is_refused(
     ("flags", "changes"),
     [
         (["--seed", "8"], "seed: 7 → 8"),
-        (["--trials", "3", "--confirm-seeds", "1"], "trials: 5 → 3; confirm_seeds: 2 → 1"),
+        (["--trials", "3", "--seeds", "1"], "trials: 5 → 3; seeds: 2 → 1"),
+        (["--no-test", "--sampler", "random"], "sampler: tpe → random; test: True → False"),
+        (["--vary", "lr"], "vary: None → lr"),
         (["--tiles", "2", "4", "--trials", "9"], "tiles: [4] → [2, 4]"),
     ],
 )
@@ -342,11 +350,11 @@ def test_resume_that_changes_what_the_study_is_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "study"
-    freeze(out, "--data", str(dataset_root), "--seed", "7", "--trials", "5", "--confirm-seeds", "2")
+    freeze(out, "--data", str(dataset_root), "--seed", "7", "--trials", "5", "--seeds", "2")
     frozen = (out / "study.yaml").read_bytes()
     assert fails_in_one_line(["--out", str(out), "--resume", *flags], capsys, monkeypatch) == (
         f"error: --resume cannot change what the study {out} is ({changes}): leave these flags out, or start in "
-        "another folder; only --trials and --confirm-seeds may grow\n"
+        "another folder; only --trials and --seeds may grow, and --test may be added\n"
     )
     assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [("study.yaml", frozen)]
 
@@ -355,8 +363,8 @@ def test_resume_may_run_elsewhere_and_longer_but_not_on_other_tiles(
     tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "study"
-    freeze(out, "--data", "/not/here", "--confirm-seeds", "2")
-    flags = ["--trials", "50", "--confirm-seeds", "3", "--wandb", "disabled", "--address", "auto", "--max-hours", "1"]
+    freeze(out, "--data", "/not/here", "--seeds", "2")
+    flags = ["--trials", "50", "--seeds", "3", "--wandb", "disabled", "--address", "auto", "--max-hours", "1"]
     error = fails_in_one_line(["--out", str(out), "--resume", "--data", str(dataset_root), *flags], capsys, monkeypatch)
     assert error == (
         f"error: the train or val tiles of {dataset_root} are not those that the study {out} began with: put these "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from searchspace.spaces import space_for, starting_points
+from searchspace.spaces import recipe_point, space_for, starting_points
 from studies.coordinator import Coordinator
 from studies.ledger import Ledger
 from studies.plans import Search
@@ -61,7 +61,7 @@ def test_arms_take_turns(tmp_path: Path) -> None:
 def test_arms_start_from_the_same_points_and_seeds(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
     run(coordinator)
-    starts = starting_points(space_for("unet"), 3, coordinator.spec.seed)
+    starts = starting_points(space_for("unet"), recipe_point("unet"), 3, coordinator.spec.seed)
     for arm in coordinator.arms:
         configs = [p.assignment.config for p in coordinator.of_arm(arm)]
         assert [(c.lr, c.augmentation) for c in configs[:3]] == [(s["lr"], s["augmentation"]) for s in starts]

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from studies.coordinator import MAX_LOSSES, Coordinator
 from studies.ledger import Ledger
-from studies.plans import Confirmation, Search
+from studies.plans import Finals, Search
 from studies.spec import Arm, StudySpec
 from trainables.config import Recipe
 from trainables.errors import UserError
@@ -304,13 +304,13 @@ def test_out_of_memory_is_tried_alone_then_in_smaller_micro_batches_and_never_th
     assert progress.micro_batch_size == (sizes[-1] if sizes else 0)
 
 
-# Confirmation
+# Final models
 
 
 def test_confirmation_retrains_the_chosen_with_new_seeds_to_the_end(reference: Coordinator, tmp_path: Path) -> None:
-    spec = make_spec(confirm_seeds=3)
+    spec = make_spec(seeds=3)
     chosen = {arm: best.assignment.config for arm in reference.arms if (best := reference.selection(arm)) is not None}
-    plan = Confirmation(spec, chosen)
+    plan = Finals.confirming(spec, chosen, 24)
     labels = {arm.name: arm.architecture for arm in plan.arms}
     coordinator = Coordinator(spec, MortalLedger(tmp_path / "optuna.db", labels), plan)
     run(coordinator)

@@ -289,7 +289,11 @@ SETTINGS = st.fixed_dictionaries(
         "architectures": st.lists(st.sampled_from(list(ARCHITECTURES)), min_size=1, unique=True),
         "tiles": st.none() | st.lists(st.integers(1, 10**6), min_size=1, unique=True),
         "trials": st.integers(1, 10**9),
-        "confirm_seeds": st.integers(0, 9),
+        "seeds": st.integers(1, 9),
+        "subsets": st.integers(1, 9),
+        "test": st.booleans(),
+        "vary": st.none() | st.sampled_from(["augmentation", "lr", "bce_weight", "decoder_dropout"]),
+        "sampler": st.sampled_from(["tpe", "random"]),
         "seed": st.integers(0, 2**63),
         "gpus_per_trial": st.none() | st.floats(0, 8),
         "address": st.none() | st.sampled_from(["auto", "127.0.0.1:6379", "12:34"]),
@@ -312,7 +316,7 @@ def test_frozen_spec_is_read_back_as_it_was(settings: dict[str, Any], tmp_path_f
     folder.write_study(out, spec, PROVENANCE)
     assert StudySpec.from_flat(folder.read_settings(out / "study.yaml")[0]) == spec
     if "weights" not in settings:  # the paths of weights are for one encoder each, and add to the profile's
-        request = cli.read_command_line(["--config", str(out / "study.yaml")], description="")
+        request = cli.read_command_line(["--config", str(out / "study.yaml")], phase=spec.phase, description="")
         assert (request.spec, request.out) == (spec, None)
     assert spec.changes(spec) == []
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 PHASE = ROOT / "studies" / "phase2_tuning.py"
 RECORDED = ROOT / "tests" / "chaos" / "recorded.py"
 ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
-FLAGS = ["--profile", "smoke", "--architectures", "unet"]
+FLAGS = ["--profile", "smoke", "--architectures", "unet", "--seeds", "0"]
 DEADLINE_SECONDS = 150
 
 
@@ -145,7 +145,8 @@ def copy(interrupted: Path, tmp_path: Path) -> Path:
 def resume(out: Path, *flags: str, data: Path | None = None) -> None:
     """Up to where Ray would start, in this process."""
     where = [] if data is None else ["--data", str(data)]
-    request = cli.read_command_line(["--out", str(out), "--resume", *where, *flags], description="")
+    argv = ["--out", str(out), "--resume", *where, *flags]
+    request = cli.read_command_line(argv, phase="phase2_tuning", description="")
     run_study(request.spec, out=out, console=Console(quiet=True), options=request.options)
 
 
@@ -164,12 +165,13 @@ def test_changed_spec_is_refused_with_the_difference(copy: Path, flags: list[str
     with pytest.raises(UserError) as refused:
         resume(copy, *flags)
     assert f"--resume cannot change what the study {copy} is ({difference}" in str(refused.value)
-    assert "only --trials and --confirm-seeds may grow" in str(refused.value)
+    assert "only --trials and --seeds may grow, and --test may be added" in str(refused.value)
     assert (copy / STUDY).read_bytes() == before
 
 
 def test_study_is_not_begun_anew_in_its_folder(copy: Path) -> None:
-    spec = cli.read_command_line(["--config", str(copy / STUDY)], description="").spec
+    argv = ["--config", str(copy / STUDY)]
+    spec = cli.read_command_line(argv, phase="phase2_tuning", description="").spec
     with pytest.raises(UserError, match=r"holds a study: go on with it by --resume, or choose another folder"):
         run_study(spec, out=copy, console=Console(quiet=True))
 
@@ -209,7 +211,7 @@ def test_edited_register_is_refused_before_anything_runs(copy: Path, dataset_roo
     register.write_text('{"event": "opened"}\n', encoding="utf-8")
     try:
         with pytest.raises(UserError, match=r"seal\.jsonl"):
-            resume(copy, "--confirm-seeds", "1")
+            resume(copy, "--seeds", "1", "--test")
     finally:
         register.unlink()
 
@@ -313,11 +315,11 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: 
     """The tiles count as opened: the next run refuses, and with a reason it goes on and every table says so."""
     out, root = tmp_path / "one", tmp_path / "tiles"
     write_demo_tiles(root, size_px=128, num_train=4, num_val=2, num_test=2)
-    flags = [*ONE_WORKER, "--data", str(root), "--trials", "1", "--confirm-seeds", "2"]
+    flags = [*ONE_WORKER, "--data", str(root), "--trials", "1", "--seeds", "2", "--test"]
     process = start(RECORDED, *flags, "--out", "one")
     await_event(process, lambda: (out / "seal.jsonl").exists() and "opened" in (out / "seal.jsonl").read_text())
     kill(process)
-    assert not (out / "confirmation.json").exists()
+    assert not (out / "models.json").exists()
 
     words = ended(start(RECORDED, *flags, "--out", "one", "--resume"), EXIT_USER_ERROR)
     assert "error: unet-4 opened the test tiles " in words
@@ -338,6 +340,6 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: 
     ended(start(RECORDED, *flags, "--out", "two"))
     assert len((root / "seal.jsonl").read_text().splitlines()) == 3
     assert "The recorded result of an earlier opening was used for unet-4." in caption_of(tmp_path / "two")
-    one, two = (json.loads((tmp_path / name / "confirmation.json").read_text())["unet-4"] for name in ("one", "two"))
-    assert [seed["test_iou"] for seed in two["seeds"]] == [seed["test_iou"] for seed in one["seeds"]]
+    one, two = (json.loads((tmp_path / name / "models.json").read_text())["unet-4"] for name in ("one", "two"))
+    assert [model["test_iou"] for model in two["models"]] == [model["test_iou"] for model in one["models"]]
     assert one["test_iou"] is not None

@@ -18,11 +18,12 @@ from studies import folder, lock, status
 from studies.cli import make_spec
 from studies.coordinator import Coordinator
 from studies.ledger import Ledger
-from studies.plans import Confirmation, Search
+from studies.plans import Finals, Grid, Search, first_plan
 from studies.spec import Arm, StudySpec
 from trainables.command import EXIT_USER_ERROR, run
 
 EPOCHS = 3
+NUM_TILES = 24
 CONV, UNET = Arm("deeplabv3plus_resnet34", 24), Arm("unet", 24)
 
 
@@ -35,7 +36,8 @@ def study_spec(**changes: object) -> StudySpec:
         "epochs": EPOCHS,
         "grace_epochs": 1,
         "reduction_factor": 2,
-        "confirm_seeds": 2,
+        "seeds": 2,
+        "test": True,
     }
     return make_spec(settings | changes)
 
@@ -48,16 +50,17 @@ class Study:
         out.mkdir(parents=True, exist_ok=True)
         labels = {arm.name: arm.architecture for arm in self.spec.arms()}
         self.ledger = Ledger(out / folder.LEDGER, labels, study_id="f00")
-        self.search = self.coordinator = Coordinator(self.spec, self.ledger, Search(self.spec))
-        provenance = {"study_id": "f00", "segments": []}
+        plan = first_plan(self.spec, {}, NUM_TILES)
+        self.search = self.coordinator = Coordinator(self.spec, self.ledger, plan)
+        provenance = {"study_id": "f00", "segments": [], "weights_digests": {}, "num_train_tiles": NUM_TILES}
         folder.write_study(out, self.spec, provenance)
 
     def start_again(self) -> None:
         folder.write_study(self.out, self.spec, folder.read_settings(self.out / folder.STUDY)[1])
 
     def confirm(self, *arms: Arm) -> list[Arm]:
-        chosen = {arm: self.search.trials[arm, 0].assignment.config for arm in arms}
-        plan = Confirmation(self.spec, chosen)
+        chosen = {arm: one.assignment.config for arm in arms if (one := self.search.selection(arm))}
+        plan = Finals.confirming(self.spec, chosen, NUM_TILES)
         self.ledger.add_arms({arm.name: arm.architecture for arm in plan.arms})
         self.coordinator = Coordinator(self.spec, self.ledger, plan)
         return list(plan.arms)
@@ -219,7 +222,7 @@ def test_starts_are_counted(tmp_path: Path, say: Say) -> None:
 
 
 def test_search_is_complete_when_its_selection_is_written(tmp_path: Path, say: Say) -> None:
-    study = Study(tmp_path, confirm_seeds=0)
+    study = Study(tmp_path, seeds=0)
     fill_search(study)
     study.select()
     assert first_words(say(tmp_path)) == "not running"  # trials are open
@@ -227,7 +230,7 @@ def test_search_is_complete_when_its_selection_is_written(tmp_path: Path, say: S
     text = say(tmp_path)
     assert first_words(text) == "complete"
     assert "--resume" not in text
-    study.spec = study_spec(trials=7, confirm_seeds=0)  # the allowance grew
+    study.spec = study_spec(trials=7, seeds=0)  # the allowance grew
     study.start_again()
     assert first_words(say(tmp_path)) == "not running"
     study.coordinator = Coordinator(study.spec, study.ledger, Search(study.spec))
@@ -247,21 +250,62 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path: Path, say: 
     assert first_words(say(tmp_path)) == "not running"
     study.confirm(UNET, CONV)
     study.epochs(study.begin(), [0.5, 0.6, 0.7])
-    rows = {"unet-24": {"seeds": [{}, {}]}, "deeplabv3plus_resnet34-24": {"seeds": [{}, {}]}}
-    folder.write_json(tmp_path / "confirmation.json", rows)
+    rows = {arm: {"test_iou": 0.5, "models": [{}, {}]} for arm in ("unet-24", "deeplabv3plus_resnet34-24")}
+    folder.write_json(tmp_path / "models.json", rows)
     assert first_words(say(tmp_path)) == "not running"  # its trials are not done, whatever the file says
     study.finish()
-    folder.write_json(tmp_path / "confirmation.json", {"unet-24": rows["unet-24"]})
+    folder.write_json(tmp_path / "models.json", {"unet-24": rows["unet-24"]})
     assert first_words(say(tmp_path)) == "not running"  # killed between two arms
-    folder.write_json(tmp_path / "confirmation.json", rows)
+    folder.write_json(tmp_path / "models.json", rows)
     assert first_words(say(tmp_path)) == "complete"
-    study.spec = study_spec(confirm_seeds=3)
+    study.spec = study_spec(seeds=3)
     study.start_again()
     assert first_words(say(tmp_path)) == "not running"
     study.confirm(UNET, CONV)
     study.finish()
     assert first_words(say(tmp_path)) == "not running"  # tested with two seeds
-    folder.write_json(tmp_path / "confirmation.json", {arm: {"seeds": [{}] * 3} for arm in rows})
+    rows = {arm: {"test_iou": None, "models": [{}] * 3} for arm in rows}
+    folder.write_json(tmp_path / "models.json", rows)
+    assert first_words(say(tmp_path)) == "not running"  # scored on val alone
+    study.spec = study_spec(seeds=3, test=False)  # as the study began: then that is all
+    study.start_again()
+    assert first_words(say(tmp_path)) == "complete"
+
+
+def test_other_phases_count_their_own_allowances(tmp_path: Path, say: Say) -> None:
+    """Every subset of the smaller budget with every seed; the largest has one subset."""
+    point = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weight": 0.5}
+    chosen = {"unet": {"point": point, "tiles": 24, "study": "phase2", "signature": "f0", "val_iou": 0.5}}
+    study = Study(
+        tmp_path, phase="phase3_data_budget", chosen=chosen, architectures=["unet"], tiles=[5, 24], test=False
+    )
+    study.epochs(study.begin(), [0.3, 0.4, 0.5])
+    rows = [line.split() for line in say(tmp_path).splitlines() if line.startswith("unet-")]
+    assert [(row[0], row[1], row[5]) for row in rows] == [("unet-5", "1", "3"), ("unet-24", "0", "2")]
+    study.finish()
+    scores = {"unet-5": {"test_iou": None, "models": [{}] * 4}, "unet-24": {"test_iou": None, "models": [{}]}}
+    folder.write_json(tmp_path / "models.json", scores)
+    assert first_words(say(tmp_path)) == "not running"
+    scores["unet-24"]["models"] = [{}, {}]
+    folder.write_json(tmp_path / "models.json", scores)
+    assert first_words(say(tmp_path)) == "complete"
+
+
+def test_grid_is_complete_with_its_own_choice(tmp_path: Path, say: Say) -> None:
+    """What a grid selects need not be its best trial: 4 values with 2 seeds each."""
+    study = Study(tmp_path, architectures=["unet"], vary="decoder_dropout", test=False)
+    assert isinstance(study.search.plan, Grid)
+    (row,) = [line.split() for line in say(tmp_path).splitlines() if line.startswith("unet-24 ")]
+    assert row[5] == "8"
+    for number in range(8):
+        study.epochs(study.begin(), [0.1, 0.2, {1: 0.8, 3: 0.9, 5: 0.7}.get(number, 0.3)])
+    selected = study.search.selection(UNET)
+    assert selected is not None
+    assert selected.assignment.number == 5  # of the value with the best mean
+    study.select()
+    study.confirm(UNET)
+    study.finish()
+    folder.write_json(tmp_path / "models.json", {"unet-24": {"test_iou": None, "models": [{}, {}]}})
     assert first_words(say(tmp_path)) == "complete"
 
 

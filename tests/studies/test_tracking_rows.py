@@ -1,4 +1,4 @@
-"""The rows that are logged of epochs, trials, confirmations and openings, as they are read again."""
+"""The rows that are logged of epochs, trials, final models and openings, as they are read again."""
 
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,16 @@ def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.R
 
 
 def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracking.Run) -> None:
-    assignment = Assignment(Arm("unet", 24), 7, TrialConfig(architecture="unet", tiles=24, lr=1e-3))
+    config = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
+    assignment = Assignment(Arm("unet", 24), 7, config)
     open_one = Progress(assignment)
     ended = Progress(assignment, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4")
     ended.micro_batch_size, ended.lost_epochs, ended.lost_seconds = 2, 1, 2.5
-    tracking.log_trial(run, open_one)
-    tracking.log_trial(run, ended)
+    tracking.log_trial(run, open_one, "search")
+    tracking.log_trial(run, ended, "search")
     first, second = finished_rows(tmp_path, run)
-    common = {"trial/arm": "unet-24", "trial/number": 7}
+    common = {"trial/arm": "unet-24", "trial/run_arm": "unet-24", "trial/number": 7, "trial/stage": "search"}
+    common |= {"trial/signature": config.signature()}
     assert first == common | {
         "trial/state": "interrupted",
         "trial/reason": "",
@@ -89,10 +91,33 @@ def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracki
     }
 
 
-def test_log_confirmation_and_log_opening_leave_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
-    tracking.log_confirmation(run, {"arm": "unet-24", "number": 0, "state": "finished", "test_iou": None})
-    tracking.log_opening(run, {"arm": "unet-24", "event": "reopened", "why": "a bug", "num_attempts": 2})
+def test_final_trial_is_logged_under_its_arm_and_under_its_own_name(tmp_path: Path, run: tracking.Run) -> None:
+    arm = Arm("unet", 24, confirms="0123456789abcdef")
+    assignment = Assignment(arm, 0, TrialConfig(architecture="unet", tiles=24, lr=1e-3))
+    tracking.log_trial(run, Progress(assignment), "final")
+    (row,) = finished_rows(tmp_path, run)
+    assert (row["trial/arm"], row["trial/run_arm"]) == ("unet-24", "unet-24-confirmation-01234567")
+    assert row["trial/stage"] == "final"
+
+
+def test_log_model_keeps_tile_ids_whole_and_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
+    row = {"arm": "unet-24", "number": 0, "state": "finished", "val_iou": 0.25, "test_iou": None, "test_tile_iou": None}
+    tracking.log_model(run, row | {"val_tile_iou": {"austin.1": 0.5, "austin.2": 0.0}})
     assert finished_rows(tmp_path, run) == [
-        {"confirmation/arm": "unet-24", "confirmation/number": 0, "confirmation/state": "finished"},
-        {"opening/arm": "unet-24", "opening/event": "reopened", "opening/why": "a bug", "opening/num_attempts": 2},
+        {
+            "model/arm": "unet-24",
+            "model/number": 0,
+            "model/state": "finished",
+            "model/val_iou": 0.25,
+            "model/val_tile_iou": [0.5, 0],
+            "model/val_tiles": ["austin.1", "austin.2"],
+        }
+    ]
+
+
+def test_log_opening_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
+    row = {"arm": "unet-24", "event": "reopened", "why": "a bug", "num_attempts": 2, "at": None}
+    tracking.log_opening(run, row)
+    assert finished_rows(tmp_path, run) == [
+        {"opening/arm": "unet-24", "opening/event": "reopened", "opening/why": "a bug", "opening/num_attempts": 2}
     ]

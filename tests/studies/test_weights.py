@@ -19,7 +19,7 @@ URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"
 
 
 def read(*flags: str) -> StudySpec:
-    return cli.read_command_line(flags, description="").spec
+    return cli.read_command_line(flags, phase="phase2_tuning", description="").spec
 
 
 def read_file(path: Path, text: str, *flags: str) -> StudySpec:
@@ -149,11 +149,11 @@ def test_trial_gets_its_encoders_weights_and_their_digest() -> None:
     got = {
         name: (config.weights, config.weights_digest)
         for name in ("unet", "unet_resnet34", "sam_unet")
-        for config in [Arm(name, 5).config(spec, 0, {"lr": 1e-3}, digests)]
+        for config in [Arm(name, 5).config(spec, {"lr": 1e-3}, digests, init_seed=0)]
     }
     assert got == {"unet": ("none", None), "unet_resnet34": ("none", None), "sam_unet": ("sam.pth", "5a" * 32)}
-    other = Arm("sam_unet", 5).config(spec, 0, {"lr": 1e-3}, digests | {"sam_vit_b": "5b" * 32})
-    assert other.signature() != Arm("sam_unet", 5).config(spec, 0, {"lr": 1e-3}, digests).signature()
+    other = Arm("sam_unet", 5).config(spec, {"lr": 1e-3}, digests | {"sam_vit_b": "5b" * 32}, init_seed=0)
+    assert other.signature() != Arm("sam_unet", 5).config(spec, {"lr": 1e-3}, digests, init_seed=0).signature()
 
 
 # Their files

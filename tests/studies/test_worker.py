@@ -23,6 +23,7 @@ def job(number: int = 0, **changes: Any) -> dict[str, Any]:
     config = TrialConfig(**({"architecture": "unet", "tiles": 2, "lr": 1e-3, "recipe": RECIPE} | changes))
     return {
         "arm": "unet-2",
+        "parent": "unet-2",
         "number": number,
         "config": config.model_dump_json(),
         "epoch": 0,
