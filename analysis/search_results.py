@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import contrast
+from analysis.curves import expected_best
 from analysis.importance import at_bound, importance
 from analysis.logs import Logs
 from analysis.ranks import probability_of_improvement
@@ -73,6 +74,26 @@ def accounting(logs: Logs) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).astype({"allowance": "Int64"})
+
+
+def expected(logs: Logs) -> pd.DataFrame:
+    """Returns the expected best of n trials of each arm, where that means something; see `curves.expected_best`.
+
+    Returns:
+        A frame with `label`, `tiles`, `trials` (n, from 1) and `value` (in [0, 1]); failed trials count as 0. Empty
+        unless trials were drawn at random and none was stopped early.
+    """
+    spec = logs.study["spec"]
+    rows: list[dict[str, Any]] = []
+    if spec["sampler"] != "random" or spec["grace_epochs"] < spec["epochs"] or spec.get("vary"):
+        return pd.DataFrame(rows)
+    for arm in logs.study["arms"]:
+        trials = logs.runs[(logs.runs["arm"] == arm["arm"]) & (logs.runs["stage"] == "search")]
+        ended = trials[trials["state"].isin(["finished", "failed", "diverged", "out of memory"])]
+        values = ended["judged"].where(ended["state"] == "finished", 0.0)
+        for count, value in enumerate(expected_best(values) if len(values) else (), start=1):
+            rows.append({"label": arm["architecture_label"], "tiles": arm["tiles"], "trials": count, "value": value})
+    return pd.DataFrame(rows)
 
 
 def importances(logs: Logs) -> pd.DataFrame:
