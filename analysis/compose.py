@@ -80,14 +80,14 @@ class _Composer:
         split = final_split(logs)
         cells, trivial = results.cells(logs), logs.study["trivial"]["iou"]
         blocks: list[Block | None] = [
+            self._table("standing", logs, "Which is best, and how sure that is", results.standing(logs), _STANDING),
             self._table(
                 "headline",
                 logs,
-                "Every architecture",
+                "Every architecture with its settings",
                 results.headline(logs),
                 f"{_study_words(logs)} Scores are means over the final models of an arm, on whole tiles. {_INTERVALS} "
-                "P(best) is the share of bootstrap replicates in which an arm has the highest mean of those with as "
-                f"many tiles. Calling every pixel {logs.study['trivial']['class']} has val IoU {trivial:.3f}. "
+                f"Calling every pixel {logs.study['trivial']['class']} has val IoU {trivial:.3f}. "
                 f"{_NO_FINALS if logs.models.empty else ''}".strip(),
                 tuple(remarks(logs)),
             ),
@@ -306,7 +306,12 @@ class _Composer:
         return FigureBlock(name=name, title=title, caption=caption, svg=svg, alt=alt)
 
 
-_IN_FILES_ONLY = ["rank", "rank_low", "rank_high", "trivial_iou"]  # of the headline, which is wide enough
+_IN_FILES_ONLY = ["trivial_iou"]
+_STANDING = (
+    "Means over the final models, on whole tiles, with 95 % intervals over places (or tiles) and models. P(best) is "
+    "the share of bootstrap replicates in which an architecture has the highest mean of those with as many tiles; "
+    "ranks are over the same replicates."
+)
 _INTERVALS = (
     "Behind each IoU stands its 95 % interval, over places (or tiles) and models; n = 1 where one model is all."
 )

@@ -82,7 +82,7 @@ def learning_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
         axes.annotate(counts, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
                       va="bottom", fontsize=8.5, color=GREY)  # fmt: skip
         words = wrap(f"{arm['architecture_label']}, {_unbroken(tiles_words(tiles))}", characters)
-        above = 5 + 10.5 * (1 + counts.count("\n"))  # points, clear of the counts
+        above = 5 + 12 * (1 + counts.count("\n"))  # points, clear of the counts
         axes.set_title(words, loc="left", fontsize=9.5, fontweight="bold", pad=above)
         axes.grid(axis="y")
     for axes in panels[len(arms) :]:
@@ -115,7 +115,8 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
         None where no trial of a search ran its course.
     """
     search = logs.runs[logs.runs["stage"] == "search"]
-    if not (search["state"].eq("finished") & search["judged"].notna()).any():
+    arms_with_value = set(search.loc[(search["state"] == "finished") & search["judged"].notna(), "arm"])
+    if not arms_with_value:
         return None
     costs: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
         "trials": lambda trials: pd.Series(1.0, trials.index),
@@ -123,7 +124,7 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
         hours_word(logs): lambda trials: hours(logs, trials["seconds"].fillna(0)),
     }
     styles = looks([*labels, *arm_labels(logs)])
-    arms = [arm for arm in logs.study["arms"] if (search["arm"] == arm["arm"]).any()]
+    arms = [arm for arm in logs.study["arms"] if arm["arm"] in arms_with_value]
     budgets = sorted({arm["tiles"] for arm in arms}, reverse=True)
     shown = [label for label in styles if label in {arm["architecture_label"] for arm in arms}]
     figure = Figure(figsize=(9.0, 1.3 + 2.7 * len(budgets) + 0.13 * len(shown)), layout="constrained")
@@ -137,7 +138,8 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
                 spent, best = _steps(trials, cost(trials).to_numpy(dtype=np.float64))
                 colour, marker = styles[arm["architecture_label"]]
                 axes.step(spent, best, where="post", color=colour, linewidth=1.6)
-                axes.plot(spent[-1:], best[-1:], marker, color=colour, markersize=7, mec=INK, clip_on=False, zorder=4)
+                (end,) = axes.plot(spent[-1:], best[-1:], marker, color=colour, markersize=7, mec=INK, zorder=4)
+                end.set(clip_on=False, in_layout=False)
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=words != hours_word(logs)))
             axes.grid(axis="y")

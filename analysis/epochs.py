@@ -89,4 +89,4 @@ def history_frame(runs: pd.DataFrame, epochs: Sequence[Epochs]) -> pd.DataFrame:
         at += count
     identity = runs.take(np.repeat(np.arange(len(runs)), counts)).reset_index(drop=True)
     epoch = pd.Series(columns[0].astype(np.int64), name="epoch")
-    return pd.concat([identity, epoch, pd.DataFrame(columns[1:].T, columns=names)], axis=1)
+    return pd.concat([identity, epoch, pd.DataFrame(columns[1:].T, columns=names, copy=False)], axis=1)

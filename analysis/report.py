@@ -19,7 +19,12 @@ from analysis.terminal import fitting
 from analysis.wandb_api import read_project_runs
 from analysis.wandb_logs import LogsError, logs_of, read_logs
 
-_PRINTED = ("headline", "tiles", "contrasts")  # tables that the terminal shows, by what their names begin with
+_PRINTED = (
+    "standing",
+    "headline",
+    "tiles",
+    "contrasts",
+)  # tables that the terminal shows, by what their names begin with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +62,14 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(sentence))
     for warning in document.warnings:
         console.print(Text(f"Note: {warning}"))
-    for section in document.sections:
-        for block in section.blocks:
-            if isinstance(block, TableBlock) and block.name.startswith(_PRINTED):
-                console.print()
-                console.print(Text(f"{section.title} \N{EN DASH} {block.title}"))
-                console.print(fitting(block.frame, console))
+    blocks = [(section, block) for section in document.sections for block in section.blocks]
+    main = [pair for pair in blocks if isinstance(pair[1], TableBlock) and pair[1].name.startswith(_PRINTED)]
+    first = [pair for pair in blocks if isinstance(pair[1], TableBlock)][:1]
+    for section, block in main or first:
+        assert isinstance(block, TableBlock), "only tables were picked"
+        console.print()
+        console.print(Text(f"{section.title} \N{EN DASH} {block.title}"))
+        console.print(fitting(block.frame, console))
     console.print(Text(f"report    {report.folder / 'report.html'}"), soft_wrap=True)
 
 

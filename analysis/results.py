@@ -10,7 +10,7 @@ from analysis.contrasts import Contrast, contrast, holm, smallest_adjusted_p
 from analysis.logs import Logs
 from analysis.ranks import probability_of_improvement, ranks
 from analysis.scores import Scores, final_split, read_scores
-from analysis.stats import FloatArray, bootstrap_means, mean_interval, summarise
+from analysis.stats import FloatArray, bootstrap_means, interval, mean_interval, summarise
 from analysis.variance import crossed_variance, nested_variance
 
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
@@ -32,14 +32,12 @@ def headline(logs: Logs) -> pd.DataFrame:
         A frame in the order of the study's arms with `#` (from 1), `architecture` (its label), `tiles` (count), the
         hyperparameters, `models` (final models with a score), `best_epoch` (their median), `val_iou`, `val_f1`,
         `test_iou`, `test_f1` (means over models, full resolution, in [0, 1]), `val_iou_low`, `val_iou_high`,
-        `test_iou_low`, `test_iou_high` (bootstrap interval; missing with one model or one place), `best` (probability
-        of being the best of the arms with as many tiles, in [0, 1]), `rank` (mean), `rank_low`, `rank_high`, `minutes`
-        (mean per model) and `trivial_iou` (of calling every pixel the best single class, on val). Where there are no
-        final models, the selected trial stands for them with its val scores; what is not known is missing.
+        `test_iou_low`, `test_iou_high` (bootstrap interval; missing with one model or one place), `minutes` (mean per
+        model) and `trivial_iou` (of calling every pixel the best single class, on val). Where there are no final
+        models, the selected trial stands for them with its val scores; what is not known is missing.
     """
     split = final_split(logs)
     scores = {name: read_scores(logs, name) for name in ("val", "test")}
-    standing = pd.concat([_standing(scores[split], group) for group in _arms_by_tiles(logs)]) if scores[split] else None
     rows = []
     for place, about in enumerate(logs.study["arms"], start=1):
         arm = about["arm"]
@@ -52,15 +50,41 @@ def headline(logs: Logs) -> pd.DataFrame:
                 row |= {f"{name}_iou": models[f"{name}_iou"].mean(), f"{name}_f1": models[f"{name}_f1"].mean()}
             low, high = _interval(scores[name], arm)
             row |= {f"{name}_iou_low": low, f"{name}_iou_high": high}
-        if standing is not None and arm in standing.index:
-            row |= standing.loc[arm].to_dict()
         row["minutes"] = models["seconds"].mean() / 60
         rows.append(row | {"trivial_iou": logs.study["trivial"]["iou"]})
     columns = ["#", "architecture", "tiles", *hyperparameters(logs), "best_epoch"]
     columns += [f"{name}_{key}" for name in ("val", "test") for key in ("iou", "iou_low", "iou_high", "f1")]
-    columns += ["best", "rank", "rank_low", "rank_high", "minutes", "models", "trivial_iou"]
+    columns += ["minutes", "models", "trivial_iou"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype({"best_epoch": "Float64"}).round({"best_epoch": 0}).astype({"best_epoch": "Int64"})
+
+
+def standing(logs: Logs) -> pd.DataFrame:
+    """Returns who is best and how sure that is: a row per arm with final models, most tiles first, then the best.
+
+    Returns:
+        A frame with `architecture`, `tiles`, `<split>_iou` with `_low` and `_high` (bootstrap interval), `behind` (the
+        best mean with as many tiles minus this one) with its interval, `best` (probability of being the best of those
+        with as many tiles, in [0, 1]), `rank` (mean over the replicates) with its interval, `minutes` (mean per
+        model), `trainable` (parameters, millions) and `models`.
+    """
+    split, frame = final_split(logs), cells(logs)
+    scores, about = read_scores(logs, split), {arm["arm"]: arm for arm in logs.study["arms"]}
+    minutes = logs.models.groupby("arm")["seconds"].mean() / 60
+    name = f"{split}_iou"
+    rows = []
+    for tiles in sorted(frame["tiles"].unique(), reverse=True):
+        group = frame[frame["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable")
+        compared = _compared(scores, list(group["arm"]))
+        for cell in group.to_dict("records"):
+            row = {"architecture": cell["label"], "tiles": tiles, name: cell["mean"]}
+            row |= {f"{name}_low": cell["low"], f"{name}_high": cell["high"]}
+            row |= {"behind": group["mean"].iloc[0] - cell["mean"]} | compared.get(cell["arm"], {})
+            row |= {"minutes": minutes[cell["arm"]], "trainable": about[cell["arm"]]["num_trainable"] / 1e6}
+            rows.append(row | {"models": cell["num_models"]})
+    columns = ["architecture", "tiles", name, f"{name}_low", f"{name}_high", "behind", "behind_low", "behind_high"]
+    columns += ["best", "rank", "rank_low", "rank_high", "minutes", "trainable", "models"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def hyperparameters(logs: Logs) -> list[str]:
@@ -232,17 +256,19 @@ def replicates(scores: Scores) -> FloatArray:
     return bootstrap_means(scores.iou, scores.factors, scores.groups)
 
 
-def _standing(scores: Scores | None, group: list[dict[str, Any]]) -> pd.DataFrame:
-    """How the arms of one budget stand to each other: a row per arm; none where there is nothing to compare."""
-    assert scores is not None, "whoever asks has scores"
-    chosen = scores.select([arm["arm"] for arm in group])
-    if len(chosen.arms) < 2 or chosen.num_groups < 2 or chosen.iou.shape[1] < 2:
-        return pd.DataFrame()
-    rows = [
-        {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
-        for rank in ranks(replicates(chosen))
-    ]
-    return pd.DataFrame(rows, index=list(chosen.arms))
+def _compared(scores: Scores | None, arms: list[str]) -> dict[str, dict[str, float]]:
+    """How arms stand to each other, by arm; nothing where there is nothing to compare them by."""
+    chosen = scores.select(arms) if scores is not None else None
+    if chosen is None or len(chosen.arms) < 2 or chosen.num_groups < 2 or chosen.iou.shape[1] < 2:
+        return {}
+    means = replicates(chosen)
+    leader = chosen.arms.index(arms[0])
+    found = {}
+    for place, (arm, rank) in enumerate(zip(chosen.arms, ranks(means), strict=True)):
+        low, high = interval(means[:, leader] - means[:, place])
+        known = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
+        found[arm] = known if place == leader else known | {"behind_low": low, "behind_high": high}
+    return found
 
 
 def _arms_by_tiles(logs: Logs) -> list[list[dict[str, Any]]]:

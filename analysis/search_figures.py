@@ -165,7 +165,8 @@ def levels(
             axes.set_xscale("log")
         for number, label in enumerate(shown):
             colour, marker = styles[label]
-            its = frame[(frame["label"] == label) & (tiles == count)].assign(x=places).sort_values("x")
+            where = (frame["label"] == label) & (tiles == count)
+            its = frame[where].assign(x=places[where]).sort_values("x")
             aside = step * (number - (len(shown) - 1) / 2)
             x = its["x"] * 10.0**aside if is_log else its["x"] + aside
             axes.vlines(x, its["low"], its["high"], color=colour, linewidth=1.8, zorder=3)

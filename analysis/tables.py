@@ -20,6 +20,7 @@ _HEADINGS = {
     "iqm": "interquartile mean",
     "sd": "sd",
     "best": "P(best)",
+    "behind": "behind the best",
     "better": "P(better)",
     "effect": "effect (d)",
     "p_holm": "p (Holm)",
@@ -38,6 +39,7 @@ _DIGITS = {
     2: ("best", "better", "effect", "importance", "rank", "hours", "lost_hours"),
     3: (
         *("val_iou", "val_f1", "test_iou", "test_f1", "trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
+        "behind",
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
         *("published val IoU", "published val F1", "published test IoU", "published test F1"),
     ),
