@@ -1,6 +1,7 @@
 """Writes the report of one or more studies from their W&B logs: `python -m analysis.report OUT... [--wandb E/P]`."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from analysis.terminal import fitting
 from analysis.wandb_api import read_project_runs
 from analysis.wandb_logs import LogsError, logs_of, read_logs
 
+_INDEX = ".files.json"
 _PRINTED = (
     "standing",
     "headline",
@@ -138,7 +140,17 @@ def _write(studies: Sequence[Logs], to: Path) -> Report:
     contents[to / "report.html"] = page.html(document).encode()
     for path, content in contents.items():
         _replace(path, content)
+    _forget(to, [path.relative_to(to).as_posix() for path in contents])
     return Report(folder=to, composed=composed, paths=tuple(contents))
+
+
+def _forget(to: Path, written: list[str]) -> None:
+    """Removes what an earlier report left in the folder and this one does not have; other files stay."""
+    index = to / _INDEX
+    earlier = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
+    for name in set(earlier) - set(written):
+        (to / name).unlink(missing_ok=True)
+    _replace(index, json.dumps(sorted(written)).encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

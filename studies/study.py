@@ -81,6 +81,7 @@ class _Session:
     """One driver at work on a study."""
 
     out: Path
+    study_id: str
     prepared: Prepared
     slots: Slots
     ledger: Ledger
@@ -143,14 +144,20 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             versions = dict(prepared.facts["versions"])
             folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
             console.print(_first_line(out, coordinator, slots, resume=resume), highlight=False)
+            origin = {"study_id": provenance["study_id"]}
             log = tracking.Run(
-                out, prepared.spec.wandb, name=out.name, job_type="study", config=log_config(prepared, out.name, slots)
+                out,
+                prepared.spec.wandb,
+                name=out.name,
+                job_type="study",
+                config=log_config(prepared, out.name, slots) | origin,
             )
             seconds = None if options.max_hours is None else 3600 * options.max_hours - (time.monotonic() - started)
             permit = Permit(out, seconds)
             try:
                 session = _Session(
                     out=out,
+                    study_id=provenance["study_id"],
                     prepared=prepared,
                     slots=slots,
                     ledger=ledger,
@@ -233,6 +240,7 @@ def _run_stage(session: _Session, coordinator: Coordinator) -> bool:
     settings = WorkerSettings(
         out=session.out,
         study=session.out.name,
+        study_id=session.study_id,
         profile=spec.profile,
         wandb=spec.wandb,
         num_threads=session.slots.cpus,

@@ -44,6 +44,7 @@ class WorkerSettings:
     Attributes:
         out: The study's folder, absolute; on a cluster on storage that all nodes share.
         study: The study's name.
+        study_id: What tells it from others of that name, in a W&B project that they share.
         profile: For the W&B config.
         wandb: The W&B mode.
         num_threads: CPU cores of one trial.
@@ -65,6 +66,7 @@ class WorkerSettings:
     overlays_every: int
     device: str
     permit: Path
+    study_id: str = ""
     stage: str = "search"
     tensorboard: bool = False
     checkpoint_seconds: float = 60.0
@@ -272,6 +274,7 @@ def _wandb_config(
 ) -> dict[str, Any]:
     return {
         "study": settings.study,
+        "study_id": settings.study_id,
         "stage": settings.stage,
         "arm": job["parent"],
         "run_arm": job["arm"],
