@@ -9,24 +9,36 @@ import pandas as pd
 from analysis import results, search_results
 from analysis.logs import Logs
 from analysis.ranks import clear_winner, ranks
-from analysis.results import replicates
+from analysis.results import compared, replicates
 from analysis.scores import Scores, final_split, read_scores
-from analysis.stats import interval
+from analysis.stats import MIN_GROUPS, count_scored, interval
 
+_LEVEL = "95 % interval "
 _PREFERRED = ("phase2_tuning", "phase1_comparison", "phase3_data_budget")
 
 
 def answer(studies: Sequence[Logs]) -> tuple[str, ...]:
     """Returns the three sentences (or what stands for one of them), each plain text."""
     deciding = deciding_study(studies)
-    return (_which(deciding), _how_few(studies), _cost(studies, deciding))
+    return (_which(deciding, is_one_of_several=len(studies) > 1), _how_few(studies), _cost(studies, deciding))
 
 
 def deciding_study(studies: Sequence[Logs]) -> Logs:
-    """Returns the study that says which architecture to trust: tuned before untuned, tested before sealed."""
+    """Returns the study that says which architecture to trust: tested before sealed, tuned before untuned.
 
-    def order(logs: Logs) -> tuple[bool, bool, int]:
-        return (logs.models.empty, bool(logs.models["test_iou"].isna().all()), _PREFERRED.index(logs.study["phase"]))
+    What varied one hyperparameter alone comes last of those that compare architectures, and phase 3 after it; of equal
+    ones it is the first.
+    """
+
+    def order(logs: Logs) -> tuple[bool, bool, bool, int]:
+        phase = logs.study["phase"]
+        varies = bool(logs.study["spec"].get("vary"))
+        return (
+            logs.models.empty,
+            bool(logs.models["test_iou"].isna().all()),
+            varies or phase == _PREFERRED[-1],
+            _PREFERRED.index(phase),
+        )
 
     return min(studies, key=order)
 
@@ -41,8 +53,8 @@ def indistinguishable(logs: Logs) -> list[str]:
     if frame.empty:
         return []
     leader = str(frame["arm"].iloc[0])
-    scores = _compared(logs, frame)
-    if scores is None:
+    scores = compared(logs, list(frame["arm"]))
+    if scores is None or leader not in scores.arms:
         return [leader]
     means = replicates(scores)
     first = scores.arms.index(leader)
@@ -52,51 +64,87 @@ def indistinguishable(logs: Logs) -> list[str]:
     return [arm for arm in frame["arm"] if arm in close]
 
 
-def _which(logs: Logs) -> str:
+def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     frame = _largest_budget(logs)
-    labels = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"])
-    stand_ins = {arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"]}
-    hedge = f"Of {len(labels)} architectures, {len(stand_ins)} of them stand-ins: " if stand_ins else ""
     if frame.empty:
         return _selected_only(logs)
-    tiles, metric = int(frame["tiles"].iloc[0]), f"{final_split(logs)} IoU"
-    leader = frame.iloc[0]
-    told = f"{leader['label']} with {metric} {_with_interval(leader)}"
+    leader, metric = frame.iloc[0], f"{final_split(logs)} IoU"
+    tiles = f"{leader['tiles']} tiles"
+    beginning = "This is a smoke run, whose numbers mean nothing. " if logs.study["profile"] == "smoke" else ""
     if len(frame) == 1:
-        return f"{hedge}{_upper(f'only {told} was run with {tiles} tiles', hedge)}, so there is nothing to choose from."
-    scores = _compared(logs, frame)
-    if scores is None:
         return (
-            f"{hedge}{_upper(f'with {tiles} tiles {told} comes first', hedge)}, but with one model per architecture or "
-            "one place of tiles nobody can say how sure that is."
+            f"{beginning}Only {leader['label']} has final models with {tiles} ({metric} {_with_interval(leader)}), so "
+            "there is nothing to compare it with."
+        )
+    among = f"{beginning}Among {_architectures(logs)}, "
+    scores = compared(logs, list(frame["arm"]))
+    if scores is None or leader["arm"] not in scores.arms:
+        return (
+            f"{among}{leader['label']} has the highest {metric} with {tiles}, {_with_interval(leader)}, but nobody can "
+            f"say how sure that is: {_why_unsure(logs, leader)}."
         )
     means = replicates(scores)
     place = scores.arms.index(str(leader["arm"]))
-    probability = ranks(means)[place].best
-    on = f"{len(scores.tiles)} {scores.split} tiles of {scores.num_groups} places, {_models(frame)}"
-    winner = clear_winner(means, num_models=int(frame["num_models"].min()), num_groups=scores.num_groups)
-    if winner == place:
-        text = f"with {tiles} tiles trust {told}: the best of {len(frame)} with probability {probability:.2f} ({on})."
-        return hedge + _upper(text, hedge)
-    others = [name for name in indistinguishable(logs) if name != leader["arm"]]
-    rivals = frame[frame["arm"].isin(others)]
-    behind = ", ".join(f"{row['label']} ({row['mean']:.3f})" for _, row in rivals.iterrows())
-    text = (
-        f"there is no clear winner with {tiles} tiles: {told} leads, but is the best with probability {probability:.2f}"
+    share = _percent(ranks(means)[place].best)
+    single = [row["label"] for _, row in frame.iterrows() if row["arm"] not in scores.arms]
+    study = f"{logs.study['study']}: " if is_one_of_several else ""
+    tested = f"{_count(len(scores.tiles), f'{scores.split} tile')} in {_count(scores.num_groups, 'place')}"
+    basis = f"({study}{tested}, {_models(frame)})"
+    basis += f"; {_listed(single)} could not be compared" if single else ""
+    num_models = int(frame.loc[frame["arm"].isin(scores.arms), "num_models"].min())
+    if clear_winner(means, num_models=num_models, num_groups=scores.num_groups) == place:
+        few = "; with so few places that is less sure than it looks" if scores.num_groups < MIN_GROUPS else ""
+        return (
+            f"{among}{_verdict(logs, leader)} with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in {share} "
+            f"of bootstrap replicates {basis}{few}."
+        )
+    close = indistinguishable(logs)
+    rivals = [f"{row['label']} ({row['mean']:.3f})" for _, row in frame.iterrows() if row["arm"] in close[1:]]
+    return (
+        f"{among}there is no clear winner with {tiles}: {leader['label']} leads with {metric} "
+        f"{_with_interval(leader, _LEVEL)} but is the best in only {share} of bootstrap replicates"
+        f"{f', and {_listed(rivals)} cannot be told apart from it' if rivals else ''} {basis}."
     )
-    rest = f"; {behind} cannot be told from it" if behind else ""
-    return f"{hedge}{_upper(text, hedge)} only{rest} ({on})."
+
+
+def _architectures(logs: Logs) -> str:
+    labels = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"])
+    stand_ins = {arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"]}
+    count = _count(len(labels), "architecture")
+    if not stand_ins:
+        return count
+    return f"{count}, of which {len(stand_ins)} {'is a stand-in' if len(stand_ins) == 1 else 'are stand-ins'}"
+
+
+def _verdict(logs: Logs, leader: pd.Series) -> str:
+    """What may be said of a clear winner: a real architecture that was tested can be trusted, others are ahead."""
+    about = next(arm for arm in logs.study["arms"] if arm["arm"] == leader["arm"])
+    if about["is_stand_in"] or final_split(logs) == "val" or logs.study["profile"] == "smoke":
+        return f"{leader['label']} is clearly ahead"
+    return f"trust {leader['label']}"
+
+
+def _why_unsure(logs: Logs, leader: pd.Series) -> str:
+    """Why nothing is known of the leader's uncertainty, or of the others'."""
+    scores = read_scores(logs, final_split(logs))
+    if scores is None or leader["arm"] not in scores.arms:
+        return "its scores on single tiles are not in the logs"
+    if scores.num_groups < 2:
+        return "all scored tiles lie in one place"
+    num_models, *_ = count_scored(scores.of(leader["arm"]), scores.groups)
+    return "it is a single model" if num_models < 2 else "no other has two models whose scores are known"
 
 
 def _selected_only(logs: Logs) -> str:
     known = logs.selection.dropna(subset="val_iou")
     if known.empty:
-        return "Nothing can be said yet: no architecture has a trial that ran its course."
+        return "Nothing can be said yet: no model has been scored."
     labels = {arm["arm"]: arm["architecture_label"] for arm in logs.study["arms"]}
-    best = known.sort_values("val_iou").iloc[-1]
+    best = known.sort_values("val_iou", ascending=False, kind="stable").iloc[0]
     return (
-        f"Tuning alone found val IoU {best['val_iou']:.3f} for {labels[best['arm']]}, the best of several trials: that "
-        "ranks settings, and does not say which architecture to trust."
+        f"So far there is only tuning: the highest val IoU, {best['val_iou']:.3f} ({labels[best['arm']]}), is the best "
+        "of several trials on the very tiles that chose it, which ranks settings but does not say which architecture "
+        "to trust."
     )
 
 
@@ -105,44 +153,64 @@ def _how_few(studies: Sequence[Logs]) -> str:
     logs = max(studies, key=lambda logs: num_budgets[id(logs)])
     if num_budgets[id(logs)] < 2:
         budgets = sorted({arm["tiles"] for logs in studies for arm in logs.study["arms"]})
-        return f"Nothing is known of other numbers of tiles: only {' and '.join(map(str, budgets))} were tried."
+        known = (
+            f"only {budgets[0]} were tried"
+            if len(budgets) == 1
+            else f"of {_listed(budgets)}, no study has scored final models with more than one"
+        )
+        return f"How IoU changes with the number of labelled tiles is not known: {known}."
     frame, split = results.cells(logs), final_split(logs)
+    budgets = sorted(frame["tiles"].unique(), reverse=True)
+    everywhere = frame.groupby("label")["tiles"].nunique() == len(budgets)
+    shared = frame[frame["label"].map(everywhere)]
     steps = []
-    for tiles in sorted(frame["tiles"].unique(), reverse=True):
-        best = frame[frame["tiles"] == tiles].sort_values("mean", kind="stable").iloc[-1]
-        steps.append(f"{_with_interval(best)} with {tiles} ({best['label']})")
-    text = f"As tiles get fewer, the best mean {split} IoU goes from {', over '.join(steps[:-1])} to {steps[-1]}"
+    for tiles in budgets:
+        at = shared if len(shared) else frame
+        best = at[at["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable").iloc[0]
+        unit = " tiles" if tiles == budgets[0] else ""
+        steps.append(f"{_with_interval(best)} with {tiles}{unit} ({best['label']})")
+    text = f"The highest mean {split} IoU is {_listed(steps)}"
+    text += "" if len(shared) else ", though no architecture was scored with all of these"
     spread = results.variances(logs)
-    known = spread[spread["tiles"] == frame["tiles"].min()].dropna(subset="sd_subset")
-    if known.empty:
+    known_spread = spread[spread["tiles"] == budgets[-1]].dropna(subset="sd_subset")
+    if known_spread.empty:
         return f"{text}."
     return (
-        f"{text}; there, IoU has a standard deviation of {known['sd_subset'].median():.3f} from which tiles were drawn "
-        f"and {known['sd_seed'].median():.3f} from the seed (medians over architectures)."
+        f"{text}; with {budgets[-1]}, IoU has a standard deviation of {known_spread['sd_subset'].median():.3f} between "
+        f"draws of the tiles and {known_spread['sd_seed'].median():.3f} between seeds (medians over architectures)."
     )
 
 
 def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
-    runs = pd.concat([logs.runs for logs in studies])
-    spent = sum(float(search_results.hours(logs, logs.runs["seconds"].sum())) for logs in studies)
-    words = " and ".join(sorted({search_results.hours_word(logs) for logs in studies}))
-    total = f"All of it took {spent:.2g} {words} for {len(runs)} trials and {int(runs['epochs'].sum())} epochs"
+    spent: dict[str, float] = {}
+    for logs in studies:
+        unit = search_results.hours_word(logs)
+        spent[unit] = spent.get(unit, 0.0) + float(search_results.hours(logs, logs.runs["seconds"].sum()))
+    num_trials = sum(len(logs.runs) for logs in studies)
+    num_epochs = sum(int(logs.runs["epochs"].sum()) for logs in studies)
+    hours = " and ".join(f"{_amount(amount)} {unit}" for unit, amount in spent.items())
+    total = f"In all, {_count(num_trials, 'trial')} and {_count(num_epochs, 'epoch')} took {hours}"
     close = indistinguishable(deciding)
     if not close:
         return f"{total}."
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
-    minutes = deciding.models.groupby("arm")["seconds"].mean() / 60
-    leader, cheapest = close[0], min(close, key=lambda arm: minutes.get(arm, math.inf))
-    label = arms[leader]["architecture_label"]
-    told = f"{total}; {label} takes {_price(arms[leader], minutes)} trainable parameters) a model"
+    minutes = (deciding.models.groupby("arm")["seconds"].mean() / 60).to_dict()
+    known = [arm for arm in close if not math.isnan(minutes[arm])]
+    leader, cheapest = close[0], min(known, key=lambda arm: (minutes[arm], arm != close[0]), default=close[0])
+    told = f"{total}; one model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"
     if cheapest == leader:
-        return f"{told}{', and none that comes close is cheaper' if len(close) > 1 else ''}."
-    other = arms[cheapest]["architecture_label"]
-    return f"{told}, and the cheapest that cannot be told from it, {other}, {_price(arms[cheapest], minutes)})."
+        return f"{told}{', and none that comes close is cheaper' if len(known) > 1 else ''}."
+    other = arms[cheapest]
+    return (
+        f"{told}; the cheapest that cannot be told apart from it, {other['architecture_label']}, "
+        f"{_price(other, minutes)}."
+    )
 
 
-def _price(arm: dict[str, Any], minutes: pd.Series) -> str:
-    return f"{minutes[arm['arm']]:.1f} min ({arm['num_trainable'] / 1e6:.1f} M"
+def _price(arm: dict[str, Any], minutes: dict[str, float]) -> str:
+    time = minutes[arm["arm"]]
+    took = "takes an unknown time" if math.isnan(time) else f"takes {time:.1f} min"
+    return f"{took} to train ({arm['num_trainable'] / 1e6:.1f} M trainable parameters)"
 
 
 def _largest_budget(logs: Logs) -> pd.DataFrame:
@@ -152,24 +220,35 @@ def _largest_budget(logs: Logs) -> pd.DataFrame:
     return largest.sort_values("mean", ascending=False, kind="stable")
 
 
-def _compared(logs: Logs, frame: pd.DataFrame) -> Scores | None:
-    """The scores of some arms; None where no uncertainty can be told."""
-    scores = read_scores(logs, final_split(logs))
-    if scores is None or scores.num_groups < 2 or frame["num_models"].min() < 2:
-        return None
-    return scores.select(list(frame["arm"]))
-
-
-def _with_interval(cell: pd.Series) -> str:
-    if pd.isna(cell["low"]):
-        return f"{cell['mean']:.3f} (n = {cell['num_models']})"
-    return f"{cell['mean']:.3f} ({cell['low']:.3f} … {cell['high']:.3f})"
+def _with_interval(cell: pd.Series, what: str = "") -> str:
+    if not pd.isna(cell["low"]):
+        return f"{cell['mean']:.3f} ({what}{cell['low']:.3f} … {cell['high']:.3f})"
+    count = cell["num_models"]
+    return f"{cell['mean']:.3f} ({'n = 1' if count == 1 else f'n = {count}, no interval'})"
 
 
 def _models(frame: pd.DataFrame) -> str:
     counts = sorted(set(frame["num_models"]))
-    return f"{' or '.join(map(str, counts))} models each"
+    return f"{counts[0]} to {counts[-1]} models each" if len(counts) > 1 else f"{_count(counts[0], 'model')} each"
 
 
-def _upper(text: str, before: str) -> str:
-    return text if before else text[0].upper() + text[1:]
+def _percent(share: float) -> str:
+    """A share in whole per cent, but never 0 or 100 where it is not."""
+    rounded = round(100 * share)
+    if rounded == 100 and share < 1:
+        return "over 99 %"
+    return "under 1 %" if rounded == 0 and share > 0 else f"{rounded} %"
+
+
+def _amount(hours: float) -> str:
+    return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
+
+
+def _listed(items: Sequence[Any]) -> str:
+    """Items as a list in a sentence: "a, b and c"."""
+    *others, last = map(str, items)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun if count == 1 else noun + 's'}"

@@ -222,6 +222,13 @@ class _Composer:
         ]
         return Section(f"What tuning found: {logs.study['study']}", _known(blocks))
 
+    def _expected(self, logs: Logs, metric: str) -> FigureBlock | None:
+        frame = search_results.expected(logs)
+        if frame.empty:
+            return None
+        figure = curve_figures.expected_best(frame, metric=metric, title=_title(logs), labels=self._labels())
+        return self._figure("expected", logs, "What n random trials find", figure, _EXPECTED, _EXPECTED)
+
     def _gaps(self) -> Section:
         blocks = [
             self._table("gap", logs, f"Val against test: {logs.study['study']}", results.gaps(logs), _GAPS)
@@ -320,6 +327,10 @@ _DOTS = "Faint dots are models, marks their means, bars the 95 % intervals."
 _CELLS = "IoU over the final models of each arm: mean with its interval, median, interquartile mean, and spread."
 _COST = (
     "The best score so far of each arm's search, in the order in which trials began, against trials, epochs and hours."
+)
+_EXPECTED = (
+    "The expected best of n trials drawn with replacement from those that were run (Dodge et al. 2019). It means "
+    "something since this search drew points at random and stopped none early; failed trials count as 0."
 )
 _TRIALS = "A dot per trial at its best judged score: filled where it ran its course, hollow where ASHA stopped it."
 _LEVELS = "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds."

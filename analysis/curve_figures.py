@@ -154,6 +154,41 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
     return figure
 
 
+@mpl.rc_context(STYLE)
+def expected_best(frame: pd.DataFrame, *, metric: str, title: str = "", labels: Sequence[str] = ()) -> Figure:
+    """Draws the expected best of n random trials, a line per architecture and a panel per number of tiles.
+
+    Args:
+        frame: As of `search_results.expected`, not empty.
+        metric: What the values are.
+        title: What stands above.
+        labels: As for `looks`; those of the frame where there are none.
+    """
+    styles = looks([*labels, *frame["label"]])
+    budgets = sorted({int(tiles) for tiles in frame["tiles"]}, reverse=True)
+    figure = Figure(figsize=(6.5, 1.6 + 2.6 * len(budgets)), layout="constrained")
+    panels = figure.subplots(len(budgets), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, tiles in zip(panels, budgets, strict=True):
+        for label, curve in frame[frame["tiles"] == tiles].groupby("label", sort=False):
+            colour, marker = styles[str(label)]
+            axes.plot(curve["trials"], curve["value"], color=colour, marker=marker, markersize=5, markevery=(0.0, 0.1))
+        axes.set_title(tiles_words(tiles), loc="left", fontsize=10, fontweight="bold")
+        axes.set_ylabel(wrap(f"expected best, {metric}"))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.grid(axis="y")
+    panels[-1].set_xlabel("random trials")
+    head(figure, title)
+    shown = [label for label in styles if label in set(frame["label"])]
+    legend(
+        figure,
+        [
+            Line2D([], [], color=styles[label][0], marker=styles[label][1], label=wrap(label, LEGEND_CHARACTERS))
+            for label in shown
+        ],
+    )
+    return figure
+
+
 def _panel_order(logs: Logs) -> tuple[list[dict[str, Any]], int]:
     """Returns the arms in the order of their panels, and the number of columns: one per budget where these are few."""
     arms, labels = logs.study["arms"], list(dict.fromkeys(arm_labels(logs)))

@@ -81,7 +81,7 @@ def ended_words(trials: pd.DataFrame) -> str:
     states = trials.loc[trials["state"] != STARTED, "state"]
     counts = states.where(states.isin(["finished", "stopped"]), "failed").value_counts()
     ended = [f"{counts[state]} {state}" for state in ("finished", "stopped", "failed") if state in counts]
-    return ", ".join(ended) or "no trial has ended"
+    return ", ".join(ended) or "none has ended"
 
 
 def tiles_words(tiles: int) -> str:

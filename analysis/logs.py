@@ -56,7 +56,7 @@ class Logs:
         study: The configuration of the study's run, as logged: `study`, `phase`, `profile`, `seed`, `judged_metric`,
             `arms` (each with `arm`, `architecture`, `architecture_label`, `is_stand_in`, `track`, `weights`, `tiles`,
             `trials`, `num_trainable`, `num_frozen`, `space`, `ranges` and, in phase 3, `chosen`), `trivial`,
-            `val_tiles`, `test_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`.
+            `val_tiles`, `test_tiles`, `num_train_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`.
         runs: One row per trial, in the order of the study's arms: `arm`, `run_arm` (the arm under which it was logged:
             a final model that confirms a search is logged apart from it), `number`, `stage` ("search" or "final"),
             `architecture`, `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged",

@@ -10,7 +10,15 @@ from analysis.contrasts import Contrast, contrast, holm, smallest_adjusted_p
 from analysis.logs import Logs
 from analysis.ranks import probability_of_improvement, ranks
 from analysis.scores import Scores, final_split, read_scores
-from analysis.stats import FloatArray, bootstrap_means, interval, mean_interval, summarise
+from analysis.stats import (
+    FloatArray,
+    bootstrap_means,
+    count_scored,
+    has_interval,
+    interval,
+    mean_interval,
+    summarise,
+)
 from analysis.variance import crossed_variance, nested_variance
 
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
@@ -66,20 +74,20 @@ def standing(logs: Logs) -> pd.DataFrame:
         A frame with `architecture`, `tiles`, `<split>_iou` with `_low` and `_high` (bootstrap interval), `behind` (the
         best mean with as many tiles minus this one) with its interval, `best` (probability of being the best of those
         with as many tiles, in [0, 1]), `rank` (mean over the replicates) with its interval, `minutes` (mean per
-        model), `trainable` (parameters, millions) and `models`.
+        model), `trainable` (parameters, millions) and `models`. What is not known is missing (see `compared`).
     """
     split, frame = final_split(logs), cells(logs)
-    scores, about = read_scores(logs, split), {arm["arm"]: arm for arm in logs.study["arms"]}
+    about = {arm["arm"]: arm for arm in logs.study["arms"]}
     minutes = logs.models.groupby("arm")["seconds"].mean() / 60
     name = f"{split}_iou"
     rows = []
     for tiles in sorted(frame["tiles"].unique(), reverse=True):
         group = frame[frame["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable")
-        compared = _compared(scores, list(group["arm"]))
+        known = _compared(compared(logs, list(group["arm"])), str(group["arm"].iloc[0]))
         for cell in group.to_dict("records"):
             row = {"architecture": cell["label"], "tiles": tiles, name: cell["mean"]}
             row |= {f"{name}_low": cell["low"], f"{name}_high": cell["high"]}
-            row |= {"behind": group["mean"].iloc[0] - cell["mean"]} | compared.get(cell["arm"], {})
+            row |= {"behind": group["mean"].iloc[0] - cell["mean"]} | known.get(cell["arm"], {})
             row |= {"minutes": minutes[cell["arm"]], "trainable": about[cell["arm"]]["num_trainable"] / 1e6}
             rows.append(row | {"models": cell["num_models"]})
     columns = ["architecture", "tiles", name, f"{name}_low", f"{name}_high", "behind", "behind_low", "behind_high"]
@@ -234,8 +242,8 @@ def gaps(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame with `architecture`, `tiles`, `tuned_val_iou` (of the selected trial: the best of several), `val_iou`
-        (mean of the final models), `optimism` (their difference), `test_iou` and `gap` (val minus test, of the final
-        models; other tiles, so part of it is how hard they are).
+        (mean of the final models), `optimism` (their difference), `test_iou` and `gap` (val minus test, of the models
+        that have both; other tiles, so part of it is how hard they are).
     """
     rows = []
     for about in logs.study["arms"]:
@@ -244,9 +252,10 @@ def gaps(logs: Logs) -> pd.DataFrame:
             continue
         tuned = logs.selection.loc[logs.selection["arm"] == about["arm"], "val_iou"]
         val, test = models["val_iou"].mean(), models["test_iou"].mean()
+        gap = (models["val_iou"] - models["test_iou"]).mean()
         best = tuned.iloc[0] if len(tuned) else math.nan
         row = {"architecture": about["architecture_label"], "tiles": about["tiles"], "tuned_val_iou": best}
-        rows.append(row | {"val_iou": val, "optimism": best - val, "test_iou": test, "gap": val - test})
+        rows.append(row | {"val_iou": val, "optimism": best - val, "test_iou": test, "gap": gap})
     columns = ["architecture", "tiles", "tuned_val_iou", "val_iou", "optimism", "test_iou", "gap"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -256,18 +265,34 @@ def replicates(scores: Scores) -> FloatArray:
     return bootstrap_means(scores.iou, scores.factors, scores.groups)
 
 
-def _compared(scores: Scores | None, arms: list[str]) -> dict[str, dict[str, float]]:
+def compared(logs: Logs, arms: list[str]) -> Scores | None:
+    """Returns the scores of those of some arms whose uncertainty can be told: two models, on tiles of two places.
+
+    An arm with a single model would make every replicate hold that model, and nothing is known of its seeds. None where
+    fewer than two arms are left.
+    """
+    scores = read_scores(logs, final_split(logs))
+    if scores is None:
+        return None
+    known = []
+    for arm in arms:
+        num_models, _, num_groups = count_scored(scores.of(arm), scores.groups)
+        if has_interval(num_models, num_groups):
+            known.append(arm)
+    return scores.select(known) if len(known) > 1 else None
+
+
+def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]:
     """How arms stand to each other, by arm; nothing where there is nothing to compare them by."""
-    chosen = scores.select(arms) if scores is not None else None
-    if chosen is None or len(chosen.arms) < 2 or chosen.num_groups < 2 or chosen.iou.shape[1] < 2:
+    if scores is None:
         return {}
-    means = replicates(chosen)
-    leader = chosen.arms.index(arms[0])
+    means = replicates(scores)
     found = {}
-    for place, (arm, rank) in enumerate(zip(chosen.arms, ranks(means), strict=True)):
-        low, high = interval(means[:, leader] - means[:, place])
-        known = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
-        found[arm] = known if place == leader else known | {"behind_low": low, "behind_high": high}
+    for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
+        found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
+        if leader in scores.arms and arm != leader:
+            low, high = interval(means[:, scores.arms.index(leader)] - means[:, place])
+            found[arm] |= {"behind_low": low, "behind_high": high}
     return found
 
 

@@ -36,7 +36,7 @@ from analysis.stats import FloatArray
 
 _PRESETS = ("NONE", "LIGHT", "MEDIUM", "HEAVY", "EXTREME")
 # Without its ends, viridis can be seen on white and on black. Source: van der Walt and Smith, matplotlib 1.5, 2015.
-_VALUES = LinearSegmentedColormap.from_list("values", [*mpl.colormaps["viridis"](np.linspace(0.2, 0.85, 64))])
+_VALUES = LinearSegmentedColormap.from_list("values", [*mpl.colormaps["viridis"](np.linspace(0.3, 0.85, 64))])
 _SPREAD = 0.07  # of an axis: what lines that share a category are spread over
 
 
@@ -45,22 +45,22 @@ def importance(frame: pd.DataFrame, *, title: str = "", labels: Sequence[str] = 
     """Draws how much each hyperparameter decided, a bar per architecture in a panel per hyperparameter.
 
     Args:
-        frame: `architecture` (its label), `tiles`, `hyperparameter`, `importance` (in [0, 1], missing where unknown),
+        frame: `label`, `tiles`, `hyperparameter`, `importance` (in [0, 1], missing where unknown),
             `at_bound` (whether the best value lies at an end of its range, which is marked); in the order to show, a
             row of panels per number of tiles.
         title: What stands above.
         labels: As for `looks`; those of the frame where there are none.
     """
-    styles = looks([*labels, *frame["architecture"]])
+    styles = looks([*labels, *frame["label"]])
     budgets = list(dict.fromkeys(int(tiles) for tiles in frame["tiles"]))
     names = list(dict.fromkeys(frame["hyperparameter"]))
-    shown = {tiles: list(dict.fromkeys(frame.loc[frame["tiles"] == tiles, "architecture"])) for tiles in budgets}
+    shown = {tiles: list(dict.fromkeys(frame.loc[frame["tiles"] == tiles, "label"])) for tiles in budgets}
     ratios = [len(shown[tiles]) + 0.5 for tiles in budgets]
     figure = Figure(figsize=(2.4 + 1.65 * max(2, len(names)), 1.5 + 0.4 * sum(ratios)), layout="constrained")
     panels = figure.subplots(len(budgets), len(names), sharex=True, sharey="row", squeeze=False, height_ratios=ratios)
     for row, tiles in zip(panels, budgets, strict=True):
         for axes, name in zip(row, names, strict=True):
-            its = frame[(frame["tiles"] == tiles) & (frame["hyperparameter"] == name)].set_index("architecture")
+            its = frame[(frame["tiles"] == tiles) & (frame["hyperparameter"] == name)].set_index("label")
             for line, label in enumerate(shown[tiles]):
                 if label in its.index:
                     _draw_share(axes, line, its.loc[label, "importance"], bool(its.loc[label, "at_bound"]),
@@ -195,7 +195,8 @@ def levels(
 def _draw_share(axes: Axes, line: int, share: float, at_bound: bool, colour: str) -> None:
     known = not pd.isna(share)
     end = share if known else 0.0
-    axes.barh(line, end, height=0.6, color=colour, edgecolor=INK, linewidth=0.6)
+    if known:
+        axes.barh(line, end, height=0.6, color=colour, edgecolor=INK, linewidth=0.6)
     axes.text(end + 0.04, line, f"{share:.2f}" if known else tables.MISSING, va="center", fontsize=9)
     if at_bound:
         axes.plot(end + 0.38, line, "<", color=INK, markersize=6)

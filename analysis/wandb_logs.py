@@ -17,11 +17,20 @@ from analysis.record_log import FILE_HEADER, split_records
 __all__ = ["Logs", "LogsError", "logs_of", "read_logs", "read_run"]
 
 _OFFLINE_KEY = "wandb_mode"  # only where a run should have been online
-_STUDY_KEYS = ("study", "phase", "profile", "seed", "judged_metric", "arms", "trivial", "val_tiles", "slots")
+_STUDY_KEYS = (
+    *("study", "phase", "profile", "seed", "judged_metric", "arms", "trivial", "val_tiles", "test_tiles"),
+    *("num_train_tiles", "slots", "spec"),
+)
 _FROZEN_KEYS = ("phase", "profile", "seed", "judged_metric", "tiles_digest")  # that no resumed study can change
-_ARM_KEYS = ("arm", "architecture", "architecture_label", "tiles")
+_ARM_KEYS = (
+    *("arm", "architecture", "architecture_label", "is_stand_in", "track", "weights", "tiles", "trials"),
+    *("num_trainable", "num_frozen", "ranges"),
+)
 _TRIAL_KEYS = ("arm", "run_arm", "trial", "stage")
-_NEEDED_KEYS = {*_TRIAL_KEYS, *_ARM_KEYS, "study", "signature", "hyperparameters", _OFFLINE_KEY}
+_NEEDED_KEYS = {
+    *_TRIAL_KEYS,
+    *("study", "architecture", "architecture_label", "tiles", "signature", "hyperparameters", _OFFLINE_KEY),
+}
 
 # The bytes of a record: its number (field 1), then what it is. A summary repeats the rows of the history.
 _IS_SUMMARY = re.compile(rb"\x08[\x80-\xff]*[\x00-\x7f]\x1a").match
