@@ -10,7 +10,7 @@ from analysis import results, search_results
 from analysis.logs import Logs
 from analysis.ranks import clear_winner, ranks
 from analysis.results import compared, replicates
-from analysis.scores import Scores, final_split, read_scores
+from analysis.scores import final_split, read_scores
 from analysis.stats import MIN_GROUPS, count_scored, interval
 
 _LEVEL = "95 % interval "
@@ -73,8 +73,8 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     beginning = "This is a smoke run, whose numbers mean nothing. " if logs.study["profile"] == "smoke" else ""
     if len(frame) == 1:
         return (
-            f"{beginning}Only {leader['label']} has final models with {tiles} ({metric} {_with_interval(leader)}), so "
-            "there is nothing to compare it with."
+            f"{beginning}Only {leader['label']} has final models with {tiles}, with {metric} "
+            f"{_with_interval(leader, _LEVEL)}, so there is nothing to compare it with."
         )
     among = f"{beginning}Among {_architectures(logs)}, "
     scores = compared(logs, list(frame["arm"]))
@@ -88,15 +88,16 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     share = _percent(ranks(means)[place].best)
     single = [row["label"] for _, row in frame.iterrows() if row["arm"] not in scores.arms]
     study = f"{logs.study['study']}: " if is_one_of_several else ""
-    tested = f"{_count(len(scores.tiles), f'{scores.split} tile')} in {_count(scores.num_groups, 'place')}"
+    tested = _count(len(scores.tiles), f"{scores.split} tile")
+    tested += "" if scores.num_groups == len(scores.tiles) else f" in {_count(scores.num_groups, 'place')}"
     basis = f"({study}{tested}, {_models(frame)})"
     basis += f"; {_listed(single)} could not be compared" if single else ""
     num_models = int(frame.loc[frame["arm"].isin(scores.arms), "num_models"].min())
     if clear_winner(means, num_models=num_models, num_groups=scores.num_groups) == place:
-        few = "; with so few places that is less sure than it looks" if scores.num_groups < MIN_GROUPS else ""
+        few = "; with tiles of so few places that is less sure than it looks" * (scores.num_groups < MIN_GROUPS)
         return (
-            f"{among}{_verdict(logs, leader)} with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in {share} "
-            f"of bootstrap replicates {basis}{few}."
+            f"{among}{_verdict(logs, leader)} with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in "
+            f"{share} of bootstrap replicates {basis}{few}."
         )
     close = indistinguishable(logs)
     rivals = [f"{row['label']} ({row['mean']:.3f})" for _, row in frame.iterrows() if row["arm"] in close[1:]]
@@ -194,7 +195,8 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     if not close:
         return f"{total}."
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
-    minutes = (deciding.models.groupby("arm")["seconds"].mean() / 60).to_dict()
+    mean_seconds = deciding.models.groupby("arm")["seconds"].mean()
+    minutes = {str(arm): float(seconds) / 60 for arm, seconds in mean_seconds.items()}
     known = [arm for arm in close if not math.isnan(minutes[arm])]
     leader, cheapest = close[0], min(known, key=lambda arm: (minutes[arm], arm != close[0]), default=close[0])
     told = f"{total}; one model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"

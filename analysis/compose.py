@@ -63,12 +63,9 @@ class _Composer:
             self._provenance(),
         ]
         self._files()
-        first = self._studies[0].study
-        names = ", ".join(logs.study["study"] for logs in self._studies)
-        tiles = f"{first['num_train_tiles']} train, {len(first['val_tiles'])} val and {len(first['test_tiles'])} test"
         document = Document(
             title="Which architecture to trust with few labelled tiles",
-            subtitle=f"{names}: {tiles} tiles of {PurePath(first['spec']['data'] or 'demo-tiles').name}.",
+            subtitle="; ".join(f"{', '.join(names)}: {tiles}" for tiles, names in self._tiles().items()) + ".",
             answer=answer(self._studies),
             warnings=tuple(self._warnings()),
             sections=tuple(section for section in sections if section.blocks),
@@ -184,6 +181,7 @@ class _Composer:
             self._figure(
                 "trials", logs, "Every trial of the search", figures.trials(logs, self._labels()), _TRIALS, _TRIALS
             ),
+            self._expected(logs, metric),
             self._table("levels", logs, f"Fixed values of {vary}", levels, f"Each is the {metric}. {_LEVELS}"),
             self._figure(
                 "levels_curve",
@@ -266,8 +264,32 @@ class _Composer:
         )
         return Section("How these numbers came about", (TextBlock(paragraphs),))
 
+    def _tiles(self) -> dict[str, list[str]]:
+        """The tiles that were used, and the names of the studies that used them."""
+        found: dict[str, list[str]] = {}
+        for logs in self._studies:
+            found.setdefault(_tiles_words(logs), []).append(logs.study["study"])
+        return found
+
     def _warnings(self) -> list[str]:
         """Those of all studies; what several share is said once, the others name their study."""
+        return [*self._different_tiles(), *self._shared_warnings()]
+
+    def _different_tiles(self) -> list[str]:
+        """Says so where the studies did not use the same tiles, so that nobody compares their scores."""
+        by_tiles: dict[tuple[object, ...], list[str]] = {}
+        for logs in self._studies:
+            study = logs.study
+            key = (study.get("tiles_digest"), tuple(study["val_tiles"]), tuple(study["test_tiles"]))
+            by_tiles.setdefault(key, []).append(study["study"])
+        if len(by_tiles) == 1:
+            return []
+        apart = " | ".join(", ".join(names) for names in by_tiles.values())
+        return [
+            f"These studies are NOT ON THE SAME TILES ({apart}): scores from either side of a bar cannot be compared."
+        ]
+
+    def _shared_warnings(self) -> list[str]:
         found: dict[str, list[str]] = {}
         for logs in self._studies:
             for text in warnings(logs):
@@ -366,9 +388,16 @@ def _title(logs: Logs) -> str:
     return f"{study['study']}, profile {study['profile']}, seed {study['seed']}"
 
 
+def _tiles_words(logs: Logs) -> str:
+    study = logs.study
+    name = PurePath(study["spec"].get("data") or "demo-tiles").name
+    num_val, num_test = len(study["val_tiles"]), len(study["test_tiles"])
+    return f"{study['num_train_tiles']} train, {num_val} val and {num_test} test tiles of {name}"
+
+
 def _study_words(logs: Logs) -> str:
     study = logs.study
-    weights = ", ".join(_weights_words(choice) for choice in study["spec"]["weights"])
+    weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
     return (
         f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
         f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}."

@@ -105,7 +105,7 @@ class LoggedRun:
         job_type: "study" or "trial".
         start: Seconds and nanoseconds since 1970.
         config: Its configuration, nested as logged.
-        rows: Its history, one dictionary per logged step; where 1 was logged, it may be 1.0.
+        rows: Its history, one dictionary per logged step.
         ended: Whether its end is in the file.
         epochs: The numbers of its epochs, in place of `rows`, where there may be many.
     """

@@ -6,6 +6,7 @@ from analysis.search_results import FAILED
 from analysis.stats import MIN_GROUPS
 
 _MOST_NAMED = 4
+_ROUNDING = 0.0005  # of an IoU that is shown with three digits
 
 
 def warnings(logs: Logs) -> list[str]:
@@ -17,6 +18,7 @@ def warnings(logs: Logs) -> list[str]:
         *_stand_ins(logs),
         *_failed(logs),
         *_without_result(logs),
+        *_fewer_models(logs),
         *_sealed(logs),
         *_one_seed(logs),
         *_few_places(logs),
@@ -25,7 +27,7 @@ def warnings(logs: Logs) -> list[str]:
 
 def remarks(logs: Logs) -> list[str]:
     """Returns what belongs below a study's tables, a sentence or two each."""
-    return [*_openings(logs), *_micro_batches(logs), *_losses(logs), *_budgets(logs)]
+    return [*_openings(logs), *_pooled(logs), *_micro_batches(logs), *_losses(logs), *_budgets(logs)]
 
 
 def _incomplete(logs: Logs) -> list[str]:
@@ -38,8 +40,22 @@ def _incomplete(logs: Logs) -> list[str]:
         found.append("No trial has begun.")
     elif logs.models.empty and logs.selection.empty:
         found.append("Nothing was selected and no final model was scored: the study is not complete.")
+    if without := _without_models(logs):
+        found.append(f"Without a final model so far: {', '.join(without)}.")
     found += [note for note in logs.notes if "has not ended" in note]
     return [f"INCOMPLETE: {' '.join(found)}"] if found else []
+
+
+def _without_models(logs: Logs) -> list[str]:
+    """Arms without a final model where others have some; those without anything to select are named elsewhere."""
+    if logs.models.empty:
+        return []
+    waiting = set(logs.selection["arm"]) if (logs.runs["stage"] == "search").any() else {*_arms(logs)}
+    return [arm for arm in _arms(logs) if arm in waiting - set(logs.models["arm"])]
+
+
+def _arms(logs: Logs) -> list[str]:
+    return [arm["arm"] for arm in logs.study["arms"]]
 
 
 def _reopened(logs: Logs) -> list[str]:
@@ -82,9 +98,10 @@ def _failed(logs: Logs) -> list[str]:
     if not states:
         return []
     words = ", ".join(f"{counts[state]} {state}" for state in states)
-    arms = logs.runs.loc[logs.runs["state"].isin(states), "arm"].value_counts()
+    arms = logs.runs.loc[logs.runs["state"].isin(states), "arm"].value_counts(sort=False)
     where = ", ".join(f"{arm} {count}" for arm, count in arms.items())
-    return [f"Failed trials: {words} of {len(logs.runs)} ({where}). They count in what an arm was given."]
+    total = _count(len(logs.runs), "trial")
+    return [f"{arms.sum()} of {total} came to nothing: {words} (by arm: {where}). They count in what an arm was given."]
 
 
 def _without_result(logs: Logs) -> list[str]:
@@ -93,29 +110,51 @@ def _without_result(logs: Logs) -> list[str]:
     return _named("Final models without a score", [f"{arm} #{number} ({state})" for arm, number, state in rows])
 
 
+def _fewer_models(logs: Logs) -> list[str]:
+    """Arms that have fewer final models than were planned, since the study was ended before."""
+    spec, study = logs.study["spec"], logs.study
+    names = []
+    for arm in study["arms"]:
+        has_subsets = study["phase"] == "phase3_data_budget" and arm["tiles"] < study["num_train_tiles"]
+        planned = spec.get("seeds", 0) * (spec.get("subsets", 1) if has_subsets else 1)
+        count = int((logs.models["arm"] == arm["arm"]).sum())
+        if 0 < count < planned:
+            names.append(f"{arm['arm']} {count} of {planned}")
+    return _named("Fewer final models than planned", names)
+
+
 def _sealed(logs: Logs) -> list[str]:
     if logs.models["test_iou"].notna().any():
         return []
-    what = "the best of several trials is" if logs.models.empty else "what was trained towards val is"
-    return [f"The test tiles stayed sealed: all scores are on val, where {what} told too well."]
+    if logs.models["val_iou"].notna().any():
+        told = ": all scores are on val, which also chose each model's epoch, so they are optimistic"
+    elif logs.selection.empty:
+        told = ""
+    else:
+        told = ": all scores are on val, and each is the best of several trials there, so they are optimistic"
+    return [f"The test tiles are still sealed{told}."]
 
 
 def _one_seed(logs: Logs) -> list[str]:
     scored = logs.models[logs.models[f"{final_split(logs)}_iou"].notna()]
     single = scored.groupby("arm", sort=False).size()
     arms = list(single[single == 1].index)
-    return _named("One final model only, so no interval (n = 1)", arms) if arms else []
+    return _named("Only one final model, so no interval (n = 1) and no place in the comparison", arms)
 
 
 def _few_places(logs: Logs) -> list[str]:
-    scores = read_scores(logs, final_split(logs))
+    split = final_split(logs)
+    scores = read_scores(logs, split)
+    scored = dict.fromkeys(logs.models.loc[logs.models[f"{split}_iou"].notna(), "arm"])
+    unknown = [arm for arm in scored if scores is None or arm not in scores.arms]
+    found = _named(f"No scores on single {split} tiles are logged, so no interval and no comparison", unknown)
     if scores is None or scores.num_groups >= MIN_GROUPS:
-        return []
-    what = "places" if any(tile in logs.study.get("groups", {}) for tile in scores.tiles) else "tiles"
-    return [
-        f"Intervals resample {scores.num_groups} {what} ({len(scores.tiles)} {scores.split} tiles) and the models; "
-        f"with fewer than {MIN_GROUPS} they are too narrow."
-    ]
+        return found
+    tiles = _count(len(scores.tiles), f"{split} tile")
+    if scores.num_groups == 1:
+        return [*found, f"All scores are of one place ({tiles}), so there are no intervals."]
+    places = tiles if scores.num_groups == len(scores.tiles) else f"{scores.num_groups} places ({tiles})"
+    return [*found, f"Intervals rest on only {places}: with fewer than {MIN_GROUPS} they are too narrow."]
 
 
 def _openings(logs: Logs) -> list[str]:
@@ -129,6 +168,19 @@ def _openings(logs: Logs) -> list[str]:
         of = f"{studies} {'study' if studies == 1 else 'studies'}"
         sentences.append(f"So far, {attempts} of {of} ever opened these test tiles.")
     return sentences
+
+
+def _pooled(logs: Logs) -> list[str]:
+    """Says so where a model's IoU is not the mean over tiles, which all intervals are about (more than two classes)."""
+    split = final_split(logs)
+    by_model = logs.scores[logs.scores["split"] == split].groupby(["arm", "number"])["iou"].mean()
+    of_tiles = logs.models.set_index(["arm", "number"])[f"{split}_iou"] - by_model
+    if not (of_tiles.abs() > _ROUNDING).any():
+        return []
+    return [
+        "A model's IoU is of the pixels of all tiles together, but intervals, P(best) and contrasts are of its mean "
+        "over tiles, so an IoU may lie outside its interval."
+    ]
 
 
 def _micro_batches(logs: Logs) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from analysis.document import TableBlock
 from analysis.logs import Logs
 from analysis.terminal import fitting
 from analysis.wandb_api import read_project_runs
-from analysis.wandb_logs import LogsError, logs_of, read_logs
+from analysis.wandb_logs import LogsError, logs_of, read_logs, study_identity, thinned
 
 _INDEX = ".files.json"
 _PRINTED = (
@@ -107,10 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read_project(project: str, cache: Path) -> list[Logs]:
-    """All studies of a W&B project, the oldest first."""
-    runs = read_project_runs(project, cache)
-    names = dict.fromkeys(str(run.config["study"]) for run in runs if run.job_type == "study" and "study" in run.config)
-    return [logs_of(runs, project, study=name) for name in names] or [logs_of(runs, project)]
+    """All studies of a W&B project, the oldest first; those of one name are told apart by the start of their ids."""
+    runs = read_project_runs(project, cache, shrink=thinned)
+    told = list(dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config))
+    studies = [logs_of(runs, project, study=identity or name) for name, identity in told] or [logs_of(runs, project)]
+    names = Counter(name for name, _ in told)
+    for logs, (name, identity) in zip(studies, told, strict=True):
+        if names[name] > 1:
+            logs.study["study"] = f"{name}-{identity[:6]}"
+    return studies
 
 
 def _write(studies: Sequence[Logs], to: Path) -> Report:

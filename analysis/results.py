@@ -97,7 +97,7 @@ def standing(logs: Logs) -> pd.DataFrame:
 
 def hyperparameters(logs: Logs) -> list[str]:
     """Returns the names of what is shown of each arm's settings."""
-    searched = {name for arm in logs.study["arms"] for name in arm["space"]}
+    searched = {name for arm in logs.study["arms"] for name in arm["ranges"]}
     return [*HYPERPARAMETERS, *sorted(searched - set(HYPERPARAMETERS))]
 
 

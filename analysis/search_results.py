@@ -90,7 +90,7 @@ def expected(logs: Logs) -> pd.DataFrame:
     for arm in logs.study["arms"]:
         trials = logs.runs[(logs.runs["arm"] == arm["arm"]) & (logs.runs["stage"] == "search")]
         ended = trials[trials["state"].isin(["finished", "failed", "diverged", "out of memory"])]
-        values = ended["judged"].where(ended["state"] == "finished", 0.0)
+        values = ended["judged"].where(ended["state"] == "finished", 0.0).fillna(0.0)
         for count, value in enumerate(expected_best(values) if len(values) else (), start=1):
             rows.append({"label": arm["architecture_label"], "tiles": arm["tiles"], "trials": count, "value": value})
     return pd.DataFrame(rows)
@@ -153,17 +153,24 @@ def levels(logs: Logs) -> pd.DataFrame:
 
 
 def preset_contrasts(logs: Logs) -> pd.DataFrame:
-    """Returns the planned contrast of augmentation presets per arm, as `results.contrasts`; empty for other studies."""
+    """Returns the planned contrast of augmentation presets per arm, as `results.contrasts`; empty for other studies.
+
+    It needs all presets, and is over the seeds that all of them have.
+    """
     rows: list[dict[str, Any]] = []
     found = []
     for arm in logs.study["arms"] if logs.study["spec"].get("vary") == "augmentation" else ():
         expected, what = HYPOTHESES.get(arm["track"], ((), ""))
         by_level = _level_scores(logs, arm["arm"], "augmentation")
-        if not expected or set(by_level) != set(_PRESETS) or len({iou.shape for iou, _, _ in by_level.values()}) > 1:
+        if not expected or set(by_level) != set(_PRESETS):
             continue
-        one = np.mean([by_level[level][0] for level in expected], axis=0)
-        other = np.mean([by_level[level][0] for level in _PRESETS if level not in expected], axis=0)
-        _, seeds, groups = by_level["NONE"]
+        seeds = np.array(sorted(set.intersection(*(set(its) for _, its, _ in by_level.values()))), dtype=np.int64)
+        iou = {level: scores[np.isin(its, seeds)] for level, (scores, its, _) in by_level.items()}  # by seed, as sorted
+        if seeds.size == 0:
+            continue
+        one = np.mean([iou[level] for level in expected], axis=0)
+        other = np.mean([iou[level] for level in _PRESETS if level not in expected], axis=0)
+        groups = by_level["NONE"][2]
         if (result := contrast(one, other, (seeds,), groups)) is not None:
             better = probability_of_improvement(one, other)
             rows.append({"contrast": arm["architecture_label"], "what": what, "tiles": arm["tiles"], "better": better})
@@ -174,9 +181,8 @@ def preset_contrasts(logs: Logs) -> pd.DataFrame:
 def _level_scores(logs: Logs, arm: str, name: str) -> dict[Any, tuple[FloatArray, IntArray, IntArray]]:
     """Per level: (M, T) the judged IoU of each tile in each model's best epoch, (M,) its seed, (T,) groups."""
     column, prefix = f"hyperparameters/{name}", f"{logs.study['judged_metric']}/"
-    trials = logs.runs[
-        (logs.runs["arm"] == arm) & (logs.runs["stage"] == "search") & (logs.runs["state"] == "finished")
-    ]
+    searched = logs.runs[(logs.runs["arm"] == arm) & (logs.runs["stage"] == "search")]
+    trials = searched[searched["state"] == "finished"]
     tiles = [key for key in logs.history.columns if key.startswith(prefix)]
     if trials.empty or not tiles:
         return {}
@@ -188,10 +194,11 @@ def _level_scores(logs: Logs, arm: str, name: str) -> dict[Any, tuple[FloatArray
     places = logs.study.get("groups", {})
     names = [key.removeprefix(prefix) for key in tiles]
     groups = pd.factorize(np.array([places.get(tile, tile) for tile in names]), sort=True)[0]
-    order = list(dict.fromkeys(trials.sort_values("number")[column]))
+    order = list(dict.fromkeys(searched.sort_values("number")[column].dropna()))  # all levels have the first seed first
     found: dict[Any, tuple[FloatArray, IntArray, IntArray]] = {}
     for level in order:
         rows = best[best[column] == level].sort_values("number")
         iou = rows[tiles].to_numpy(dtype=np.float64)
-        found[level] = (iou, rows["number"].to_numpy(dtype=np.int64) // len(order), groups)
+        if np.isfinite(iou).any():
+            found[level] = (iou, rows["number"].to_numpy(dtype=np.int64) // len(order), groups)
     return found

@@ -36,7 +36,9 @@ def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
     chosen = scores.select([arm["arm"] for arm in arms])
     shared = set.intersection(*(set(images.loc[images["arm"] == arm["arm"], "caption"]) for arm in arms))
     means = {
-        tile: float(np.nanmean(chosen.iou[:, :, place])) for place, tile in enumerate(chosen.tiles) if tile in shared
+        tile: float(np.nanmean(chosen.iou[:, :, place]))
+        for place, tile in enumerate(chosen.tiles)
+        if tile in shared and np.isfinite(chosen.iou[:, :, place]).any()
     }
     ranked = sorted(means, key=lambda tile: (means[tile], tile))
     picked: dict[str, str] = {}
@@ -45,14 +47,21 @@ def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
             picked.setdefault(ranked[place], which)
     blocks = []
     for tile, which in picked.items():
-        pairs = []
+        pairs, unreadable = [], []
         for arm in arms:
             row = images[(images["arm"] == arm["arm"]) & (images["caption"] == tile)].iloc[-1]
-            iou = float(np.nanmedian(chosen.of(arm["arm"])[:, chosen.tiles.index(tile)]))
-            truth, prediction = _panels(str(row["path"]))
-            label = f"{arm['architecture_label']}, IoU {iou:.2f}"
+            known = chosen.of(arm["arm"])[:, chosen.tiles.index(tile)]
+            known = known[np.isfinite(known)]
+            score = f"IoU {np.median(known):.2f}" if known.size else "IoU unknown"
+            try:
+                truth, prediction = _panels(str(row["path"]))
+            except OSError:  # torn, as a killed process leaves it
+                unreadable.append(arm["architecture_label"])
+                continue
+            label = f"{arm['architecture_label']}, {score}"
             pairs.append(SliderPair(label, truth, prediction, before_label="truth", after_label="prediction"))
         caption = f"{tile} of {logs.study['study']}: mean IoU {means[tile]:.2f} over all models."
+        caption += f" The picture of {', '.join(unreadable)} cannot be read." if unreadable else ""
         blocks.append(SliderBlock(f"predictions_{which}", f"The {which} test tile", caption, tuple(pairs)))
     return tuple(blocks)
 

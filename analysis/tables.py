@@ -123,6 +123,8 @@ def _rounded(column: str, value: float) -> str:
     if digits is None and (column.isdigit() or "/" in column):
         digits = 3
     text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
+    if not text.strip("-0."):  # what rounds to zero has no sign
+        text = text.removeprefix("-")
     return text.replace("-", MINUS) if text.startswith("-") else text
 
 

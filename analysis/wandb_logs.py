@@ -14,7 +14,7 @@ from analysis.epochs import epochs_of
 from analysis.logs import LoggedRun, Logs, assemble
 from analysis.record_log import FILE_HEADER, split_records
 
-__all__ = ["Logs", "LogsError", "logs_of", "read_logs", "read_run"]
+__all__ = ["Logs", "LogsError", "logs_of", "read_logs", "read_run", "study_identity", "thinned"]
 
 _OFFLINE_KEY = "wandb_mode"  # only where a run should have been online
 _STUDY_KEYS = (
@@ -29,7 +29,8 @@ _ARM_KEYS = (
 _TRIAL_KEYS = ("arm", "run_arm", "trial", "stage")
 _NEEDED_KEYS = {
     *_TRIAL_KEYS,
-    *("study", "architecture", "architecture_label", "tiles", "signature", "hyperparameters", _OFFLINE_KEY),
+    *("study", "study_id", "architecture", "architecture_label", "tiles", "signature", "hyperparameters"),
+    _OFFLINE_KEY,
 }
 
 # The bytes of a record: its number (field 1), then what it is. A summary repeats the rows of the history.
@@ -38,6 +39,7 @@ _IS_HISTORY = re.compile(rb"\x08[\x80-\xff]*[\x00-\x7f]\x12[\x80-\xff]*[\x00-\x7
 _NUMBER = re.compile(rb"\n.\x12.([ -~]+)\x82\x01.([-+.0-9eENaInfity]+)", re.DOTALL)  # item: nested_key, value_json
 _IS_STEP = re.compile(rb"(\x12(\x00|.\x08[\x80-\xff]*[\x00-\x7f]))?", re.DOTALL).fullmatch
 
+_PARSER = json.JSONDecoder()
 _decoded = functools.lru_cache(maxsize=4096)(bytes.decode)  # the same keys in each row
 
 
@@ -79,7 +81,7 @@ def logs_of(runs: Iterable[LoggedRun], source: str, notes: Sequence[str] = (), s
         runs: All that there are, in any order, those of other studies and programs too.
         source: Where they are from, for messages: a folder, or `entity/project`.
         notes: What reading them has shown, to be carried on.
-        study: Name of the one to take; the newest if None.
+        study: Name or id of the one to take; the newest if None.
 
     Raises:
         LogsError: No run is of a study, or of this one.
@@ -87,8 +89,8 @@ def logs_of(runs: Iterable[LoggedRun], source: str, notes: Sequence[str] = (), s
     notes = list(notes)
     ordered = sorted(runs, key=lambda run: (run.start, run.path))
     segments = _study_segments(source, ordered, notes, study)
-    name = segments[-1].config["study"]
-    trial_runs = _trial_runs([run for run in ordered if run.config.get("study") == name], notes)
+    identity = study_identity(segments[-1])
+    trial_runs = _trial_runs([run for run in ordered if study_identity(run) == identity], notes)
     taken = [*segments, *trial_runs]
     if offline := [run for run in taken if _OFFLINE_KEY in run.config and run.path.parent.name.startswith("offline-")]:
         notes.append(
@@ -137,11 +139,13 @@ def _read(path: Path, notes: list[str], *, lean: bool) -> LoggedRun | None:
         return None
     start = (head.start_time.seconds, head.start_time.nanos)
     run = LoggedRun(path=path, job_type=head.job_type, start=start, config=config, rows=rows, ended=ended)
-    return _lean(run) if lean and run.job_type == "trial" else run
+    return thinned(run) if lean else run
 
 
-def _lean(run: LoggedRun) -> LoggedRun:
-    """Returns a trial's run with as little as `assemble` needs: there may be tens of thousands."""
+def thinned(run: LoggedRun) -> LoggedRun:
+    """Returns a run with as little of a trial as `assemble` needs: there may be tens of thousands."""
+    if run.job_type != "trial":
+        return run
     config = {key: value for key, value in run.config.items() if key in _NEEDED_KEYS}
     return replace(run, config=config, rows=[], epochs=epochs_of(run.rows))
 
@@ -156,7 +160,8 @@ def _row_of_numbers(payload: bytes) -> dict[str, float] | None:
     head, *parts = _NUMBER.split(payload)
     if not parts or any(parts[2:-1:3]) or not _IS_HISTORY(head) or not _IS_STEP(parts[-1]):
         return None
-    return dict(zip(map(_decoded, parts[::3]), map(float, parts[1::3]), strict=True))
+    values, _ = _PARSER.raw_decode(f"[{b','.join(parts[1::3]).decode()}]")
+    return dict(zip(map(_decoded, parts[::3]), values, strict=True))
 
 
 def _put(into: dict[str, Any], items: Iterable[Any]) -> dict[str, Any]:
@@ -184,20 +189,30 @@ def _study_segments(source: str, runs: list[LoggedRun], notes: list[str], study:
     if not studies:
         raise LogsError(f"{unfit[-1]}, but a report needs that: read a study that Fewtile has logged")
     notes += [f"{words[0].upper()}{words[1:]}: it is left out." for words in unfit]
-    names = list(dict.fromkeys(str(run.config["study"]) for run in reversed(studies)))
-    if study is not None and study not in names:
-        raise LogsError(f"{source} holds no study {study!r}, but {', '.join(sorted(names))}: name one of these")
-    if study is None and len(names) > 1:
-        others = ", ".join(sorted(names[1:]))
-        notes.append(f"There are logs of other studies as well ({others}): only the newest, {names[0]}, is read.")
-    name = names[0] if study is None else study
-    segments = [run for run in studies if str(run.config["study"]) == name]
+    found = {study_identity(run): str(run.config["study"]) for run in reversed(studies)}  # the newest first
+    wanted = [identity for identity, name in found.items() if study in (None, name, identity[1])]
+    if not wanted:
+        raise LogsError(
+            f"{source} holds no study {study!r}, but {', '.join(sorted(found.values()))}: name one of these"
+        )
+    identity = wanted[0]
+    if study is None and len(found) > 1:
+        others = ", ".join(sorted(name for other, name in found.items() if other != identity))
+        notes.append(f"There are logs of other studies as well ({others}): only the newest, {identity[0]}, is read.")
+    elif len(wanted) > 1:
+        notes.append(f"{source} holds {len(wanted)} studies called {identity[0]}: only the newest is read.")
+    name, segments = identity[0], [run for run in studies if study_identity(run) == identity]
     if odd := [key for key in _FROZEN_KEYS if len({json.dumps(run.config.get(key)) for run in segments}) > 1]:
         notes.append(
             f"The runs of the study {name} differ in {', '.join(odd)}, which no resumed study can: several studies of "
             "that name are read as one."
         )
     return segments
+
+
+def study_identity(run: LoggedRun) -> tuple[str, str]:
+    """Returns the name of the study that a run is of, and what tells it from others of that name; empty if unsaid."""
+    return str(run.config.get("study")), str(run.config.get("study_id", ""))
 
 
 def _missing(config: dict[str, Any]) -> list[str]:

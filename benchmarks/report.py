@@ -114,18 +114,14 @@ def write_study(out: Path, name: str, *, runs: int, epochs: int, to_the_end: boo
         seed: Everything is drawn from it.
     """
     draw = random.Random(seed)
-    arms = [_about(architecture) for architecture in LEVELS]
+    arms = [_about(architecture, runs // len(LEVELS) - NUM_SEEDS) for architecture in LEVELS]
     study = RunFile("study", "study", _study_config(name, arms, epochs, seed), START_SECONDS)
     rungs: dict[tuple[str, int], list[float]] = defaultdict(list)
     chosen: dict[str, dict[str, Any]] = {}
     for index in range(runs - len(arms) * NUM_SEEDS):
         about = arms[index % len(arms)]
-        point = {
-            "lr": 10 ** draw.uniform(-4, -2),
-            "augmentation": draw.choice(PRESETS),
-            "decoder_dropout": draw.uniform(0, 0.5),
-            "bce_weight": draw.uniform(0.1, 0.9),
-        }
+        point = {"lr": 10 ** draw.uniform(-4, -2), "augmentation": draw.choice(PRESETS)}
+        point |= {"decoder_dropout": draw.uniform(0, 0.5), "bce_weight": draw.uniform(0.1, 0.9)}
         curve = _curve(draw, about["architecture"], point, epochs)
         length = epochs if to_the_end else _stopped_after(rungs, about["arm"], curve)
         trial = {"study": name, "run_arm": about["arm"], "number": index // len(arms), "stage": "search"}
@@ -210,28 +206,30 @@ def _log_finals(
     _log_under("opening", study, opening | {"num_attempts": len(LEVELS), "num_studies": 1})
 
 
-def _about(architecture: str) -> dict[str, Any]:
+def _about(architecture: str, trials: int) -> dict[str, Any]:
     """What the study's run says of an arm."""
     names = {"arm": f"{architecture}-24", "architecture": architecture, "architecture_label": architecture, "tiles": 24}
-    facts = {"is_stand_in": False, "track": "cnn", "weights": "none", "trials": 0, "num_trainable": 1, "num_frozen": 0}
+    facts = {"is_stand_in": False, "track": "cnn", "weights": "none"}
+    facts |= {"trials": trials, "num_trainable": 24_000_000, "num_frozen": 0}
     return {**names, **facts, "space": {name: str(values) for name, values in RANGES.items()}, "ranges": RANGES}
 
 
 def _study_config(name: str, arms: list[dict[str, Any]], epochs: int, seed: int) -> dict[str, Any]:
-    return {
-        "study": name,
-        "phase": "phase2_tuning",
-        "spec": {"architectures": list(LEVELS), "epochs": epochs, "grace_epochs": FIRST_RUNG, "sampler": "random"},
-        "profile": "full",
-        "seed": seed,
-        "judged_metric": "val/iou",
+    spec: dict[str, Any] = {"data": "made-up", "architectures": list(LEVELS), "weights": ["none"], "tiles": [24]}
+    spec |= {"trials": arms[0]["trials"], "seeds": NUM_SEEDS, "subsets": 1, "seed": seed, "test": True, "small": False}
+    spec |= {"sampler": "random", "vary": None, "epochs": epochs, "window_px": None, "val_center_px": None}
+    spec |= {"chosen": {}, "grace_epochs": FIRST_RUNG, "reduction_factor": REDUCTION}
+    about = {"study": name, "phase": "phase2_tuning", "profile": "full", "seed": seed, "judged_metric": "val/iou"}
+    return about | {
+        "spec": spec,
         "arms": arms,
         "trivial": {"class": "roof", "iou": 0.27, "f1": 0.43, "judged": 0.27},
         "val_tiles": VAL_TILES,
         "test_tiles": TEST_TILES,
         "groups": {tile: tile.partition("_")[0] for tile in VAL_TILES + TEST_TILES},
         "slots": {"count": 2, "cpus": 1, "gpus": 0.0},
-        "versions": {},
+        "num_train_tiles": 24,
+        "versions": {"wandb": "0.31.0"},
     }
 
 
@@ -253,11 +251,11 @@ def _measure(step: str, out: Path) -> dict[str, float]:
         from analysis.report import write_report  # not needed to read, so it shall not count there
     started = time.perf_counter()
     counts = {}
-    if step == "read_logs":
+    if step == "write_report":
+        write_report([out], out / "report")
+    else:
         logs = read_logs(out)
         counts = {"runs": len(logs.runs), "rows": len(logs.history)}
-    else:
-        write_report([out], out / "report")
     seconds = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {"seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "mib": used.ru_maxrss / 1024, **counts}
@@ -285,12 +283,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part.rename(out)
     size = sum(path.stat().st_size for path in out.glob("wandb/*/*.wandb"))
     print(f"{out}: {size / 2**20:.0f} MiB of W&B files\n")
-    print("| step | seconds | with imports, CPU s | peak MiB | runs | rows |")
-    print("|---|---|---|---|---|---|")
+    print("| step | seconds | with imports, CPU s | peak MiB | runs | rows |\n|---|---|---|---|---|---|")
     for step in ("read_logs", "write_report") if options.report else ("read_logs",):
         command = [sys.executable, __file__, "--out", str(out), "--measure", step]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-        found = json.loads(answer)
+        found = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
         print(
             f"| {step} | {found['seconds']:.1f} | {found['cpu']:.1f} | {found['mib']:.0f} | "
             f"{found.get('runs', '')} | {found.get('rows', '')} |",

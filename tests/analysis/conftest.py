@@ -181,7 +181,15 @@ class FakeStudy:
             config={
                 "study": self.name,
                 "phase": self.phase,
-                "spec": {"architectures": list(LABELS), "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"]},
+                "spec": {
+                    "data": "tiles/roofs",
+                    "architectures": list(LABELS),
+                    "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"],
+                    "epochs": 4,
+                    "grace_epochs": 1,
+                    "sampler": "tpe",
+                    "vary": None,
+                },
                 "profile": "smoke",
                 "seed": 42,
                 "judged_metric": self.metric,

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -5,8 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from searchspace.spaces import COMMON, LR_CENTER, OVERRIDES, RECIPE_POINT, readable, space_for, starting_points
+from searchspace.spaces import (
+    COMMON,
+    LR_CENTER,
+    OVERRIDES,
+    RECIPE_POINT,
+    described,
+    levels,
+    random_point,
+    readable,
+    recipe_point,
+    space_for,
+    starting_points,
+)
 from trainables.architectures import ARCHITECTURES
+from trainables.attempts import ATTEMPTS
 from trainables.augment import PRESETS
 from trainables.config import TrialConfig
 
@@ -81,7 +95,10 @@ def test_starting_points_lie_inside_overridden_ranges(override, monkeypatch):
 def test_starting_points_begin_with_the_recipe(name):
     first = starting_points(space_for(name), recipe_point(name), 5, seed=3)[0]
     assert first["lr"] == pytest.approx(LR_CENTER[ARCHITECTURES[name].track])
-    assert {key: first[key] for key in RECIPE_POINT} == RECIPE_POINT
+    assert {key: first[key] for key in RECIPE_POINT} == RECIPE_POINT | (
+        {"decoder_dropout": 0.0} if name == "unet" else {}
+    )
+    assert first == pytest.approx(recipe_point(name))
     assert RECIPE_POINT == {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
 
 
@@ -98,21 +115,25 @@ def test_starting_points_lie_inside_their_ranges(name, count, seed):
 @given(count=st.integers(1, 20), more=st.integers(0, 20), seed=SEEDS)
 def test_starting_points_are_the_first_of_more(count, more, seed):
     space = space_for("unet")
-    assert starting_points(space, RECIPE_POINT, count + more, seed)[:count] == starting_points(space, count, seed)
+    assert starting_points(space, RECIPE_POINT, count + more, seed)[:count] == starting_points(
+        space, RECIPE_POINT, count, seed
+    )
 
 
 @given(seed=SEEDS)
 def test_starting_points_are_the_same_places_for_all_arms(seed):
-    places = [[in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), recipe_point(n), 8, seed)] for n in NAMES]
+    places = [
+        [in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), RECIPE_POINT, 8, seed)] for n in NAMES
+    ]
     assert all(place == places[0] for place in places)
 
 
 def test_starting_points_are_the_same_places_in_another_track(monkeypatch):
     before = space_for("unet")
-    places = [in_unit_cube(before, point) for point in starting_points(before, 8, seed=1)]
+    places = [in_unit_cube(before, point) for point in starting_points(before, RECIPE_POINT, 8, seed=1)]
     monkeypatch.setitem(LR_CENTER, "cnn", 3e-5)
     shifted = space_for("unet")
-    points = starting_points(shifted, 8, seed=1)
+    points = starting_points(shifted, RECIPE_POINT, 8, seed=1)
     assert [in_unit_cube(shifted, point) for point in points] == places
     assert points[0]["lr"] == pytest.approx(3e-5)
 
@@ -145,4 +166,54 @@ def test_readable_writes_ranges_as_people_do():
         "augmentation": "LIGHT | MEDIUM | HEAVY | EXTREME",
         "decoder_dropout": "0 … 0.5",
         "bce_weight": "0.1 … 0.9",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_point_is_the_reference_attempts(name):
+    attempt = next(attempt for attempt in ATTEMPTS.values() if attempt.architecture == name)
+    expected = {"lr": attempt.lr, "augmentation": "MEDIUM", "decoder_dropout": attempt.decoder_dropout}
+    assert recipe_point(name) == pytest.approx(expected | {"bce_weight": 0.5})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("varied", ["lr", "augmentation", "decoder_dropout", "bce_weight"])
+def test_levels_are_valid_rising_and_hold_the_recipe(name, varied):
+    values = levels(name, varied)
+    assert len(set(values)) == len(values) >= 4
+    assert values == (tuple(PRESETS) if varied == "augmentation" else tuple(sorted(values)))
+    recipe = recipe_point(name)[varied]
+    assert recipe in values if isinstance(recipe, str) else min(abs(value - recipe) for value in values) < 1e-12
+    for value in values:
+        TrialConfig(architecture=name, tiles=5, **(recipe_point(name) | {varied: value}))
+
+
+def test_lr_levels_span_the_range():
+    assert levels("unet", "lr") == pytest.approx((1e-4, 1e-3 / 3, 1e-3, 3e-3, 1e-2))
+    assert levels("sam_unet", "lr") == pytest.approx((1e-5, 1e-4 / 3, 1e-4, 3e-4, 1e-3))
+
+
+@given(name=st.sampled_from(NAMES), seed=SEEDS)
+def test_random_points_lie_in_the_ranges_and_follow_from_the_seed(name, seed):
+    space = space_for(name)
+    point = random_point(space, seed)
+    assert list(point) == list(space)
+    assert all(d._contains(d.to_internal_repr(point[key])) for key, d in space.items())
+    assert random_point(space, seed) == point != random_point(space, seed + 1)
+
+
+def test_random_points_are_even_in_the_logarithm_of_lr():
+    lrs = [random_point(space_for("unet"), seed)["lr"] for seed in range(1000)]
+    below = sum(lr < 1e-3 for lr in lrs)  # half of a range of two decades; 5 sigma of a fair coin are 79
+    assert 421 <= below <= 579
+
+
+def test_described_ranges_can_be_logged_and_read():
+    space = space_for("unet")
+    found = json.loads(json.dumps({name: described(distribution) for name, distribution in space.items()}))
+    assert found == {
+        "lr": {"low": pytest.approx(1e-4), "high": pytest.approx(1e-2), "log": True},
+        "augmentation": {"choices": ["LIGHT", "MEDIUM", "HEAVY", "EXTREME"]},
+        "decoder_dropout": {"low": 0.0, "high": 0.5, "log": False},
+        "bce_weight": {"low": 0.1, "high": 0.9, "log": False},
     }

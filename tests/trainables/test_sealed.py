@@ -115,6 +115,9 @@ ALLOWED = {
     ("trainables/inria.py", "rasterio"): "reads source images while a data set is made, before there is a test set",
     ("trainables/prepare.py", "Image.open"): "draws the overview of a data set that is being made",
     ("analysis/attempts.py", "Image.open"): "shows pictures that an attempt saved",
+    ("analysis/page.py", "Image.open"): "looks at the size of the report's own pictures",
+    ("analysis/sliders.py", "Image.open"): "cuts panels out of pictures that W&B logged",
+    ("studies/finals.py", "Image.open"): "logs pictures of predictions that were saved while the tiles were open",
     ("analysis/figures.py", "imread"): "shows pictures that W&B holds",
 }
 """Who may name what leads to pixels, and why; tuning code is not among them."""

@@ -1,0 +1,91 @@
+"""The benchmark of the report: the files that it makes up are as W&B's own, and it prints what reading them took."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from analysis.record_log import split_records
+from analysis.wandb_logs import read_logs, read_run
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "report.py"
+CONFIG = {
+    "study": "demo",
+    "stage": "search",
+    "arm": "unet-5",
+    "run_arm": "unet-5",
+    "trial": 0,
+    "hyperparameters": {"lr": 0.1},
+}
+ROWS = [{"epoch": 1, "val/iou": 0.25, "val/iou/a.b": 1e-7}, {"epoch": 2, "val/iou": 0.5, "note": "x" * 40_000}]
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(SCRIPT))
+
+
+def test_run_file_reads_like_that_of_wandb(script: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True, x_disable_meta=True)
+    run = wandb.init(mode="offline", dir=tmp_path, settings=quiet, job_type="trial", config=CONFIG)
+    made = script["RunFile"]("abc", "trial", CONFIG, 1_795_000_000)
+    for row in ROWS:
+        run.log(row)
+        made.log(row)
+    run.finish()
+    wandb.teardown()
+    notes: list[str] = []
+    ours, theirs = read_run(made.write(tmp_path), notes), read_run(Path(run.settings.sync_file), notes)
+    assert ours is not None
+    assert theirs is not None
+    assert notes == []
+    assert (
+        (ours.job_type, ours.config, ours.ended)
+        == (theirs.job_type, theirs.config, theirs.ended)
+        == (
+            "trial",
+            {"_wandb": {}} | CONFIG,
+            True,
+        )
+    )
+    assert [row | {"_timestamp": 0, "_runtime": 0} for row in ours.rows] == [
+        row | {"_timestamp": 0, "_runtime": 0} for row in theirs.rows
+    ]
+    assert len(ours.rows) == len(ROWS)
+
+
+@pytest.mark.parametrize("length", [0, 5, 32_754, 32_755, 32_761, 70_000])
+def test_join_records_is_undone_by_split_records(script: dict[str, Any], length: int) -> None:
+    records = [b"a" * length, b"b" * 3, b"c" * 40_000]
+    assert split_records(script["join_records"](records)) == (records, None)
+
+
+def test_write_study_writes_what_the_reader_understands(script: dict[str, Any], tmp_path: Path) -> None:
+    script["write_study"](tmp_path / "out", "made up", runs=40, epochs=30)
+    logs = read_logs(tmp_path / "out")
+    assert (logs.study["study"], logs.notes) == ("made up", ())
+    assert len(logs.runs) == 40
+    assert len(logs.history) == logs.runs["epochs"].sum() < 40 * 30
+    assert set(logs.runs["state"]) == {"finished", "stopped"}
+    assert set(logs.runs.loc[logs.runs["state"] == "stopped", "epochs"]) == {8, 24}
+    assert len(logs.models) == 3 * len(logs.selection) > 0
+    assert len(logs.scores) == 12 * len(logs.models)
+    assert set(logs.scores["group"]) == {"north", "south", "west"}
+    assert len(logs.openings) == len(logs.selection)
+
+
+def test_report_prints_what_reading_took(script: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+    options = ["--out", str(tmp_path / "out"), "--runs", "20", "--epochs", "3", "--to-the-end"]
+    assert script["main"](options) == 0
+    (row,) = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| read_logs")]
+    seconds, cpu_seconds, mib = map(float, row[2:5])
+    assert seconds < cpu_seconds
+    assert 20 < mib < 2000
+    assert [row[-3].strip(), row[-2].strip()] == ["20", "60"]
+    with pytest.raises(SystemExit):
+        script["main"](["--out", str(tmp_path / "other"), "--runs", "19"])
+    assert "--runs is 19, but must be at least 20" in capsys.readouterr().err
