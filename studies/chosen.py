@@ -23,14 +23,14 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         out: The study's folder.
-        wanted: Settings that were asked for: `profile` and `architectures` are looked at.
+        wanted: Settings that were asked for: `profile`, `seed` and `architectures` are looked at.
 
     Raises:
         UserError: The folder holds no study, or none that has selected anything.
     """
     if not begun(out):
         raise UserError(f"--from {out} holds no study: give the folder of a finished phase 2")
-    settings, _ = read_frozen(out)
+    settings, origin = read_frozen(out)
     spec = StudySpec.from_flat(settings)
     try:
         selection: dict[str, Any] = json.loads((out / "selection.json").read_text(encoding="utf-8"))
@@ -41,7 +41,12 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     confirmed = _confirmed(out)
     chosen: dict[str, Chosen] = {}
     for arm, row in selection.items():
-        config = TrialConfig.model_validate(row["config"])
+        try:
+            config = TrialConfig.model_validate_json(json.dumps(row["config"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{out / 'selection.json'} is not as this version writes it (of {arm}): tune it again"
+            ) from error
         name = config.architecture
         if name in chosen and chosen[name].tiles > config.tiles:
             continue
@@ -49,11 +54,16 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             point={key: getattr(config, key) for key in space_for(name)},
             tiles=config.tiles,
             study=out.resolve().name,
-            signature=row["signature"],
-            val_iou=confirmed.get(arm, row["val_iou"] or 0.0),
+            study_id=origin["study_id"],
+            profile=spec.profile,
+            tiles_digest=origin["tiles_digest"],
+            signature=config.signature(),
+            val_iou=confirmed.get(arm, row.get("val_iou") or 0.0),
         )
     is_own_profile = wanted.get("profile", spec.profile) == spec.profile
     carried = [key for key in CARRIED if is_own_profile or key in ("data", "seed")]
+    if "seed" in wanted:  # seeds that followed from the study's own
+        carried = [key for key in carried if key not in ("subset_seed", "draw_seed")]
     asked = wanted.get("architectures")
     return (
         {key: settings[key] for key in carried}
@@ -63,6 +73,23 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         }
         | ({} if asked is None else {"best": None})
     )
+
+
+def check_same(spec: StudySpec, out: Path) -> None:
+    """Refuses to go on with what another study chose.
+
+    Raises:
+        UserError: The study in the folder is not the one that the spec's configurations are from. One that is gone is
+            no longer needed.
+    """
+    if not begun(out):
+        return
+    _, origin = read_frozen(out)
+    if others := {chosen.study for chosen in spec.chosen.values() if chosen.study_id != origin["study_id"]}:
+        raise UserError(
+            f"--from is {out}, but the study goes on with what {', '.join(sorted(others))} chose: leave --from out, or "
+            "start in another folder"
+        )
 
 
 def best_only(spec: StudySpec) -> StudySpec:

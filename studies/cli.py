@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from studies.chosen import best_only, read_chosen
+from studies.chosen import best_only, check_same, read_chosen
 from studies.folder import begun, read_frozen, read_settings
 from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
@@ -78,9 +78,15 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
     if tuned is not None and "chosen" not in settings:
         settings = read_chosen(Path(tuned), settings | flags) | settings
-    spec = best_only(make_spec(settings | flags))
+    spec = make_spec(settings | flags)
     _check_phase(spec)
-    return Request(spec=spec, out=path, options=options, is_dry_run=is_dry_run)
+    if tuned is not None:
+        check_same(spec, Path(tuned))
+    if spec.vary is not None and (idle := [name for name in _SEARCHES if name != "vary" and name in flags]):
+        raise UserError(
+            f"--{idle[0].replace('_', '-')} is about a search, but --vary makes none: leave one of them out"
+        )
+    return Request(spec=best_only(spec), out=path, options=options, is_dry_run=is_dry_run)
 
 
 def _check_phase(spec: StudySpec) -> None:
@@ -92,6 +98,8 @@ def _check_phase(spec: StudySpec) -> None:
                 f"--architectures names {missing[0]}, but the study chose only for {', '.join(spec.chosen)}: tune it "
                 "first, or leave it out"
             )
+    if spec.vary is not None and not spec.has_search:
+        raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
     if not spec.seeds and (spec.vary is not None or not spec.has_search):
         raise UserError("--seeds is 0, but without a search every model is a final one: give at least 1")
 

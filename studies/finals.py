@@ -24,12 +24,13 @@ from studies.seal import Attempt, Seal
 from studies.spec import Arm
 from studies.trials import Progress
 from studies.watch import Permit
+from trainables.errors import UserError
 from trainables.tiles import TrainVal
 
 FILE = "models.json"
 
 MAX_PICTURES = 24
-"""Test tiles whose pictures are logged per arm; of larger test sets those that are spread evenly over the ranking."""
+"""Test tiles whose pictures are logged per arm; of larger test sets every so many-th, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,8 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
         Arms that could not be scored, with the reason.
 
     Raises:
-        UserError: An arm's attempt was opened before without a result, and there is no reason to look again.
+        UserError: An arm's attempt was opened before without a result, and there is no reason to look again; all other
+            arms are scored.
     """
     finished = {
         arm: [p.assignment.number for p in work.coordinator.of_arm(arm) if p.outcome == "finished"]
@@ -81,32 +83,45 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
     val = evaluate_all(finished, work.tiles.val, work.tiles.info, work.out, work.slots)
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
+    refused: UserError | None = None
     for arm, numbers in finished.items():
+        if work.permit.ending is not None:
+            break
         if not numbers:
             unscored[arm.parent] = work.coordinator.of_arm(arm)[-1].reason
             continue
-        if work.permit.ending is not None:
-            break
+        if errors := [val[arm, number]["error"] for number in numbers if "error" in val[arm, number]]:
+            unscored[arm.parent] = f"a model could not be scored on val: {errors[0]}"
         signatures = tuple(work.coordinator.trials[arm, n].assignment.config.signature() for n in numbers)
         attempt = Attempt(arm=arm.parent, signatures=signatures)
-        result: dict[str, Any] | None = {"seeds": {}}
+        result: dict[str, Any] | None = None
         if seal is not None:
-            result = seal.recorded(attempt)
-        if result is None:
-            assert seal is not None, "without a seal there is a result: none"
-            work.console.print(f"opening the test tiles for {arm.parent} (attempt {attempt.id})", highlight=False)
-            with work.permit.until_signal():
-                result = _test(work, seal, attempt, arm, numbers)
-            if errors := [seed["error"] for seed in result["seeds"].values() if "error" in seed]:
+            try:
+                result = seal.recorded(attempt) or _test(work, seal, attempt, arm, numbers)
+            except UserError as error:
+                refused = refused or error
+            if result is not None and (errors := [s["error"] for s in result["seeds"].values() if "error" in s]):
                 unscored[arm.parent] = f"{errors[0]}; the tiles count as opened, look again with --reopen WHY"
-                continue
+                result = None
         content[arm.parent] = _logged(work, arm, val, result, attempt, seal)
         write_json(work.out / FILE, content)
+    if refused is not None:  # only now: it takes nothing from the other arms
+        raise refused
     return unscored
 
 
 def _test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequence[int]) -> dict[str, Any]:
-    """Opens the test tiles, puts the result on record if all models could be scored, and keeps the predictions."""
+    """Opens the test tiles, puts the result on record if all models could be scored, and keeps the predictions.
+
+    Raises:
+        UserError: The attempt was opened before without a result, and there is no reason to look again.
+    """
+    work.console.print(f"opening the test tiles for {arm.parent} (attempt {attempt.id})", highlight=False)
+    with work.permit.until_signal():
+        return _score_test(work, seal, attempt, arm, numbers)
+
+
+def _score_test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequence[int]) -> dict[str, Any]:
     test = seal.open(attempt, reopen=work.reopen)
     results = evaluate_all({arm: numbers}, test, work.tiles.info, work.out, work.slots)
     seeds = {  # by signature: another study may number them otherwise
@@ -124,7 +139,7 @@ def _test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequen
 
 
 def _predictions(work: Scoring, arm: Arm, number: int) -> Path:
-    return work.out / "predictions" / "test" / arm.parent / f"model-{number}"
+    return work.out / "predictions" / "test" / arm.name / f"model-{number}"
 
 
 def _save(folder: Path, pictures: Mapping[str, NDArray[np.uint8]], ending: str) -> None:
@@ -137,20 +152,24 @@ def _logged(
     work: Scoring,
     arm: Arm,
     val: Mapping[tuple[Arm, int], dict[str, Any]],
-    result: dict[str, Any],
+    result: dict[str, Any] | None,
     attempt: Attempt,
     seal: Seal | None,
 ) -> dict[str, Any]:
-    """Logs an arm's scores, pictures, and who opened the tiles; what models.json says of the arm."""
+    """Logs an arm's scores, pictures, and who opened the tiles; what models.json says of the arm.
+
+    `result` is None where the test tiles stay sealed, or gave no result.
+    """
+    tested = {} if result is None else result["seeds"]
     rows = [
-        _row(work, arm, progress, val.get((arm, progress.assignment.number), {}), result["seeds"])
+        _row(work, arm, progress, val.get((arm, progress.assignment.number), {}), tested)
         for progress in work.coordinator.of_arm(arm)
     ]
     for row in rows:
         tracking.log_model(work.log, row | ({"attempt": attempt.id} if row["test_iou"] is not None else {}))
     scores = [row["test_iou"] for row in rows if row["test_iou"] is not None]
     content = {"test_iou": statistics.fmean(scores) if scores else None, "models": rows}
-    if seal is None:
+    if seal is None or result is None:
         return content
     _log_pictures(work, arm, [row for row in rows if row["test_iou"] is not None])
     history, line = seal.history(), seal.opening(attempt)
@@ -206,9 +225,9 @@ def _log_pictures(work: Scoring, arm: Arm, rows: Sequence[Mapping[str, Any]]) ->
     if not rows:
         return
     median = sorted(rows, key=lambda row: row["test_iou"])[(len(rows) - 1) // 2]
-    ranked = sorted(median["test_tile_iou"], key=lambda tile: (median["test_tile_iou"][tile], tile))
-    step = max(1.0, (len(ranked) - 1) / (MAX_PICTURES - 1))
-    shown = sorted({ranked[round(i * step)] for i in range(min(MAX_PICTURES, len(ranked)))})
+    tiles = sorted(median["test_tile_iou"])
+    step = max(1.0, (len(tiles) - 1) / (MAX_PICTURES - 1))
+    shown = [tiles[round(i * step)] for i in range(min(MAX_PICTURES, len(tiles)))]  # the same for all arms
     pictures = {}
     for tile in shown:
         path = _predictions(work, arm, median["number"]) / f"{tile}_beside.jpg"

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 
 from analysis.report import show
-from studies import cli
+from studies import cli, finals
 from studies.dry_run import show_plan
 from studies.profiles import PhaseName
 from studies.study import StudyResult, run_study
@@ -40,6 +40,8 @@ def _told(result: StudyResult, console: Console) -> int:
     if result.report is not None:
         show(result.report, console)
     console.print(f"study     {result.out}", highlight=False)
+    if result.report is None and (result.out / finals.FILE).exists():
+        console.print(f"scores    {result.out / finals.FILE}", highlight=False)
     for arm, reason in result.unselected.items():
         console.print(f"{arm}: no trial ran its course; the last one: {reason}", highlight=False)
     for arm, reason in result.untested.items():

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from searchspace.spaces import Point, Space, levels, random_point, recipe_point, space_for, starting_points
 from studies.ladder import Ladder
+from studies.profiles import PHASES
 from studies.spec import Arm, StudySpec
 from studies.trials import Progress
 from trainables.config import TrialConfig
@@ -31,6 +32,8 @@ class Plan(Protocol):
 
     stage: Stage
     arms: tuple[Arm, ...]
+    keeps_all: bool = False
+    """Whether a trial that ran its course may be wanted after another was better."""
 
     def allowance(self, arm: Arm) -> int:
         """How many trials the arm gets."""
@@ -115,6 +118,7 @@ class Grid(Plan):
     """
 
     stage: Stage = "search"
+    keeps_all = True
 
     def __init__(self, spec: StudySpec, digests: Mapping[str, str] | None = None):
         assert spec.vary is not None, "a grid varies something"
@@ -162,8 +166,8 @@ class Grid(Plan):
 class Finals(Plan):
     """Fixed configurations trained with new seeds and on every subset of tiles, each to its end.
 
-    Seed s gives every arm the same initialisation seed and the same draws, new ones to whatever was tuned before. The
-    first subset is the study's own; a budget of all tiles has no other.
+    Seed s gives every arm of a phase the same initialisation seed and the same draws, new ones to whatever was tuned or
+    chosen before. The first subset is the study's own; a budget of all tiles has no other.
 
     Args:
         spec: The study.
@@ -172,6 +176,7 @@ class Finals(Plan):
     """
 
     stage: Stage = "final"
+    keeps_all = True
 
     def __init__(self, spec: StudySpec, configs: Mapping[Arm, TrialConfig], num_tiles: int):
         self._spec, self._configs, self._num_tiles = spec, dict(configs), num_tiles
@@ -218,7 +223,8 @@ class Finals(Plan):
         """The arm's with the seeds of `number`."""
         config = self._configs[arm]
         subset, seed = self.place(arm, number)
-        init_seed, draw_seed = _seeds(self._spec.seed, _FINALS, seed, count=2)
+        phase = PHASES.index(self._spec.phase)
+        init_seed, draw_seed = _seeds(self._spec.seed, _FINALS, phase, seed, count=2)
         renewed = {"draw_seed": draw_seed}
         if subset:
             renewed["subset_seed"] = _seeds(self._spec.recipe.subset_seed, _SUBSETS, subset)[0]

@@ -77,6 +77,11 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         check(config, tiles)
         if arm.architecture not in parameters:
             parameters[arm.architecture] = count_parameters(config, tiles.info)
+    for name, chosen in spec.chosen.items():
+        if chosen.tiles_digest != tiles.digest():
+            console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
+        if chosen.profile != spec.profile:
+            console.print(f"Note: {name} was tuned by {chosen.study} in profile {chosen.profile}", highlight=False)
     if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)

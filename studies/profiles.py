@@ -1,13 +1,15 @@
 """The profiles: how long, how wide and on what windows a study trains; sets of defaults that flags override."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from trainables.architectures import ARCHITECTURES
 from trainables.attempts import ATTEMPTS
 
 ProfileName = Literal["smoke", "quick", "full"]
 PhaseName = Literal["phase1_comparison", "phase2_tuning", "phase3_data_budget"]
+
+PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
 
 REFERENCE = tuple(dict.fromkeys(attempt.architecture for attempt in ATTEMPTS.values()))
 """The five architectures of the reference study."""

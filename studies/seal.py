@@ -64,7 +64,7 @@ class Seal:
         if not dataset.test.tiles:
             raise UserError(
                 f"{dataset.root / 'test' / 'images'} holds no tiles, but test scores need some: put images there and "
-                "their masks in test/masks"
+                "their masks in test/masks, or do without by --no-test"
             )
         self._dataset = dataset
         self._own = out / NAME

@@ -32,7 +32,8 @@ class Chosen(BaseModel):
     Attributes:
         point: The hyperparameters.
         tiles: How many tiles it was tuned with.
-        study: The name of that study.
+        study: The name of that study, and `study_id` what tells it from others of that name.
+        profile: Its profile, and `tiles_digest` that of its train and val tiles.
         signature: Of the trial that was selected.
         val_iou: What it came to on val: the mean of its final models, else of the selected trial.
     """
@@ -42,6 +43,9 @@ class Chosen(BaseModel):
     point: dict[str, Any]
     tiles: int
     study: str
+    study_id: str
+    profile: ProfileName
+    tiles_digest: str
     signature: str
     val_iou: float
 
@@ -207,7 +211,6 @@ class Arm:
         *,
         init_seed: int,
         draw_seed: int | None = None,
-        subset_seed: int | None = None,
     ) -> TrialConfig:
         """The configuration of a trial of this arm at a point of its space.
 
@@ -217,16 +220,14 @@ class Arm:
             digests: SHA-256 of the weights, by encoder.
             init_seed: Of the initialisation.
             draw_seed: Of the draws; the study's if None.
-            subset_seed: Of which tiles the budget takes; the study's if None.
         """
         weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
-        seeds = {"draw_seed": draw_seed, "subset_seed": subset_seed}
         return TrialConfig(
             architecture=self.architecture,
             tiles=self.tiles,
             weights=weights,
             weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
             init_seed=init_seed,
-            recipe=spec.recipe.model_copy(update={key: seed for key, seed in seeds.items() if seed is not None}),
+            recipe=spec.recipe.model_copy(update={} if draw_seed is None else {"draw_seed": draw_seed}),
             **point,
         )

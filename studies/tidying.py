@@ -13,7 +13,8 @@ from trainables.checkpoints import BEST
 class Checkpoints:
     """Keeps the best checkpoint of each arm's leader and what open trials need.
 
-    Final models all keep their best, since all of them are tested.
+    Final models all keep theirs, since all of them are tested; and so do those of a grid, until it is known which
+    value is best over all of its seeds.
     """
 
     def __init__(self, coordinator: Coordinator, out: Path):
@@ -24,8 +25,16 @@ class Checkpoints:
             for progress in coordinator.of_arm(arm):  # also what a driver left that was killed before it did so
                 self._tidy(progress, leader)
 
+    @property
+    def _keeps_all(self) -> bool:
+        plan = self._coordinator.plan
+        return plan.stage == "final" or (plan.keeps_all and not self._coordinator.is_complete)
+
     def tidy(self, ended: Progress) -> None:
         """Removes what is no longer needed now that a trial has ended."""
+        if self._coordinator.plan.keeps_all and self._coordinator.is_complete:
+            for progress in self._coordinator.trials.values():
+                self._tidy(progress, self._coordinator.selection(progress.assignment.arm))
         arm = ended.assignment.arm
         leader, before = self._coordinator.selection(arm), self._leaders.get(arm)
         self._tidy(ended, leader)
@@ -39,7 +48,7 @@ class Checkpoints:
         folder = trial_folder(self._out, arm.name, number)
         if progress is leader:
             self._leaders[arm] = leader
-        elif not (self._coordinator.plan.stage == "final" and progress.outcome == "finished"):
+        elif not (self._keeps_all and progress.outcome == "finished"):
             shutil.rmtree(folder, ignore_errors=True)
         for path in folder.glob("*"):
             if path.name != BEST:

@@ -166,7 +166,7 @@ def tear_log(subject: Subject, job_type: str) -> None:
     for path in sorted((subject.out / "wandb").glob("offline-run-*/run-*.wandb"), reverse=True):
         run = read_run(path, [])
         about = {} if run is None else run.config  # none where the kill came before anything was flushed
-        trial = subject.seen.trials.get((about.get("arm", ""), about.get("trial", -1)))
+        trial = subject.seen.trials.get((about.get("run_arm", ""), about.get("trial", -1)))
         is_open = run is None or (trial is not None and trial.outcome is None)
         if is_open if job_type == "trial" else run is not None and run.job_type == job_type:
             _cut(path, subject.rng)

@@ -10,7 +10,7 @@ from typing import Any
 
 from records import REGISTER, Key, Snapshot, TrialRecord, read_lines
 
-from analysis.wandb_logs import read_logs, read_run
+from analysis.wandb_logs import read_logs
 from studies.ladder import Ladder
 from trainables import checkpoints
 
@@ -25,7 +25,7 @@ class Expected:
     Attributes:
         arms: Of the search.
         trials: Of each of them.
-        confirm_seeds: Trials of each confirmation.
+        seeds: Final models of each arm.
         epochs: Of a trial that runs its course.
         grace_epochs: The first rung; the rungs are 2 apart.
         num_slots: Trials side by side: with one, ASHA's decisions follow from the trials' order.
@@ -33,7 +33,7 @@ class Expected:
 
     arms: tuple[str, ...]
     trials: int
-    confirm_seeds: int
+    seeds: int
     epochs: int
     grace_epochs: int
     num_slots: int
@@ -78,8 +78,8 @@ def differences(reference: Snapshot, other: Snapshot, folder: Path, other_folder
 
 
 def _test_scores(out: Path) -> dict[str, Any]:
-    content = json.loads((out / "confirmation.json").read_text(encoding="utf-8"))
-    return {arm: (row["test_iou"], row["seeds"], row["opening"]["attempt"]) for arm, row in content.items()}
+    content = json.loads((out / "models.json").read_text(encoding="utf-8"))
+    return {arm: (row["test_iou"], row["models"], row["opening"]["attempt"]) for arm, row in content.items()}
 
 
 def _name(key: Key) -> str:
@@ -92,7 +92,7 @@ def _allowances(seen: Snapshot, expected: Expected) -> Iterator[str]:
         search, is_confirmation, _ = arm.partition(CONFIRMATION)
         numbers[f"{search}{is_confirmation}"].append(number)
     wanted = dict.fromkeys(expected.arms, expected.trials)
-    wanted |= {f"{arm}{CONFIRMATION}": expected.confirm_seeds for arm in expected.arms}
+    wanted |= {f"{arm}{CONFIRMATION}": expected.seeds for arm in expected.arms}
     for arm in sorted(wanted.keys() | numbers.keys()):
         if sorted(numbers[arm]) != list(range(wanted.get(arm, 0))):
             yield f"{arm} has the trials {sorted(numbers[arm])} instead of {wanted.get(arm, 0)}"
@@ -144,21 +144,16 @@ def _decisions(seen: Snapshot, expected: Expected) -> Iterator[str]:
 def _logged(out: Path, seen: Snapshot, expected: Expected) -> Iterator[str]:
     """Every epoch on record must be in the W&B logs, and all that tables are made of."""
     logs = read_logs(out)
-    logged = {(row.arm, row.number, row.epoch) for row in logs.history.itertuples()}
-    for path in sorted((out / "wandb").glob("offline-run-*/run-*.wandb")):
-        run = read_run(path, [])
-        if run is not None and run.job_type == "confirmation":
-            arm, number = run.config["arm"], run.config["trial"]
-            logged |= {(arm, number, row["epoch"]) for row in run.rows if "epoch" in row}
+    logged = {(row.run_arm, row.number, row.epoch) for row in logs.history.itertuples()}
     for key, trial in seen.trials.items():
         missing = [epoch for epoch in trial.values if (*key, epoch) not in logged]
         if missing:
             yield f"{_name(key)}: the W&B logs lack the epochs {missing} of {trial.epoch}"
-    states = {(row.arm, row.number): row.state for row in logs.runs.itertuples()}
+    states = {(row.run_arm, row.number): row.state for row in logs.runs.itertuples()}
     for key, trial in seen.trials.items():
-        if CONFIRMATION not in key[0] and states.get(key) != trial.outcome:
+        if states.get(key) != trial.outcome:
             yield f"{_name(key)} is {states.get(key)} in the W&B logs, but {trial.outcome} in the ledger"
-    wanted = {"selection": len(expected.arms), "confirmations": len(expected.arms) * expected.confirm_seeds}
+    wanted = {"selection": len(expected.arms), "models": len(expected.arms) * expected.seeds}
     for name, num_rows in wanted.items():
         if len(getattr(logs, name)) != num_rows:
             yield f"the W&B logs hold {len(getattr(logs, name))} {name} instead of {num_rows}"
@@ -205,8 +200,8 @@ def _opened(out: Path, tiles: Path, seen: Snapshot, expected: Expected) -> Itera
         opened, results = events["opened", arm], events["result", arm]
         if (opened, results) != (1, 1):
             yield f"{arm} has {opened} openings and {results} results, and {events['reopened', arm]} reopenings"
-    if set(expected.arms) != json.loads((out / "confirmation.json").read_text(encoding="utf-8")).keys():
-        yield "confirmation.json does not hold every arm"
+    if set(expected.arms) != json.loads((out / "models.json").read_text(encoding="utf-8")).keys():
+        yield "models.json does not hold every arm"
 
 
 def _hash(line: Mapping[str, Any]) -> str:

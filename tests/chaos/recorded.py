@@ -167,7 +167,7 @@ def die_at(where: str) -> None:
 def main() -> int:
     if "DIES_AT" in os.environ:
         die_at(os.environ["DIES_AT"])
-    request = cli.read_command_line(sys.argv[1:], description=__doc__ or "")
+    request = cli.read_command_line(sys.argv[1:], phase="phase2_tuning", description=__doc__ or "")
     assert request.out is not None
     options = dataclasses.replace(request.options, fit=recorded_fit, checkpoint_seconds=0.2)
     result = run_study(request.spec, out=request.out, console=Console(markup=False, emoji=False), options=options)

@@ -38,7 +38,7 @@ def make_subject(root: Path, name: str, seed: int, outcome: Outcome, **settings:
     scratch.mkdir(parents=True)
     write_demo_tiles(tiles, size_px=128, num_train=4, num_val=2, num_test=2)
     flags = f"--data {tiles} --out {folder / 'study'} --profile smoke --architectures unet --tiles 2 4 --window-px 64"
-    flags += f" --epochs {EPOCHS} --confirm-seeds 2"
+    flags += f" --epochs {EPOCHS} --seeds 2 --test"
     for setting, value in settings.items():
         flags += f" --{setting.replace('_', '-')} {value}"
     return Subject(
@@ -136,7 +136,7 @@ def resumed_equals_uninterrupted(root: Path, seed: int, outcome: Outcome) -> Non
     complete(subject, EPOCH_SECONDS="0.05")
     undisturbed.wait(0)
     reference.settle()
-    expected = Expected(arms=ARMS, trials=5, confirm_seeds=2, epochs=EPOCHS, grace_epochs=1, num_slots=1)
+    expected = Expected(arms=ARMS, trials=5, seeds=2, epochs=EPOCHS, grace_epochs=1, num_slots=1)
     check(reference, expected, outcome)
     check(subject, expected, outcome)
     for text in invariants.differences(reference.seen, subject.seen, reference.out, subject.out):
@@ -197,5 +197,5 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
     subject.settle()
     complete(subject, *more, meddle=lambda driver: faults.kill_logger_of_driver(subject, driver), **fast)
     faults.count_inside(subject)
-    expected = Expected(arms=ARMS, trials=8, confirm_seeds=2, epochs=EPOCHS, grace_epochs=3, num_slots=2)
+    expected = Expected(arms=ARMS, trials=8, seeds=2, epochs=EPOCHS, grace_epochs=3, num_slots=2)
     check(subject, expected, outcome)

@@ -91,11 +91,11 @@ def ledger_of(out: Path) -> dict[str, list[Any]]:
 
 
 def table_of(out: Path) -> pd.DataFrame:
-    return pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv").drop(columns="seconds")
+    return pd.read_csv(out / "report" / "tables" / "headline.csv").drop(columns="minutes")
 
 
-def caption_of(out: Path) -> str:
-    return (out / "report" / "tables" / "iou_by_tiles.md").read_text(encoding="utf-8")
+def report_of(out: Path) -> str:
+    return (out / "report" / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.faults
@@ -240,7 +240,7 @@ def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
     assert (retries[3]["is_alone"], retries[3]["micro_batch_size"]) == ((os.cpu_count() or 1) > 1, 0)
     assert retries[4]["reason"] == "hung: began no batch for 0.25 min"
     assert all(sorted(t.intermediate_values) == [1, 2, 3, 4, 5] for t in trials if t.number != 1)
-    assert "unet-4 trial 2 (2 draws at once)" in caption_of(out)
+    assert "unet-4 #2 (2 draws at once)" in report_of(out)
 
 
 @pytest.mark.faults
@@ -333,13 +333,13 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: 
         ("reopened", "power cut"),
         ("result", None),
     ]
-    assert "Test tiles were REOPENED for unet-4: power cut." in caption_of(out)
+    assert "Test tiles were REOPENED for unet-4: power cut." in report_of(out)
     assert "test_iou" in table_of(out)
 
     # Another study that comes to the same attempt uses the result on record and opens nothing
     ended(start(RECORDED, *flags, "--out", "two"))
     assert len((root / "seal.jsonl").read_text().splitlines()) == 3
-    assert "The recorded result of an earlier opening was used for unet-4." in caption_of(tmp_path / "two")
+    assert "The recorded result of an earlier opening was used for unet-4." in report_of(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "models.json").read_text())["unet-4"] for name in ("one", "two"))
     assert [model["test_iou"] for model in two["models"]] == [model["test_iou"] for model in one["models"]]
     assert one["test_iou"] is not None

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "phase2_tuning.py"
 ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-4"]
 FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--trials", "3", "--seed", "3"]
+FLAGS += ["--seeds", "0"]
 
 
 def start(cwd: Path, *flags: str, before: str = "") -> subprocess.Popen[str]:
@@ -57,6 +58,10 @@ def study(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def trials_of(out: Path, arm: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
+
+
+def table_of(out: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(out / "report" / "tables" / f"{name}.csv")
 
 
 def test_study_leaves_what_the_design_says_and_nothing_else(study: tuple[Path, str]) -> None:
@@ -143,15 +148,17 @@ def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_pa
     out, _ = study
     alone = tmp_path / "copy"
     shutil.copytree(out / "wandb", alone / "wandb", symlinks=True)
-    write_report(alone)
-    for name in ("iou_by_architecture.csv", "iou_by_architecture.md", "iou_by_tiles.csv", "iou_by_tiles.md"):
-        written = (out / "report" / "tables" / name).read_bytes()
-        assert (alone / "report" / "tables" / name).read_bytes() == written
+    write_report([alone], alone / "report")
+    tables = sorted((out / "report" / "tables").iterdir())
+    assert {"headline.csv", "accounting.md"} <= {path.name for path in tables}
+    for path in tables:
+        assert (alone / "report" / "tables" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str]) -> None:
     out, _ = study
-    table = pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv")
+    keys = ["architecture", "tiles"]
+    table = table_of(out, "headline").merge(table_of(out, "accounting"), on=keys, validate="one_to_one")
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
     assert len(table) == len(ARMS)
     for row in table.to_dict("records"):
@@ -164,7 +171,7 @@ def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str
             outcomes.count("stopped"),
             0,
         )
-        assert row["epochs_spent"] == sum(trial.user_attrs["epochs"] for trial in trials)
+        assert row["epochs"] == sum(trial.user_attrs["epochs"] for trial in trials)
         assert row["val_iou"] == pytest.approx(selection[arm]["val_iou"])
         assert row["lr"] == pytest.approx(selection[arm]["config"]["lr"])
         assert row["augmentation"] == selection[arm]["config"]["augmentation"]
@@ -175,8 +182,9 @@ def test_output_shows_progress_tables_and_paths(study: tuple[Path, str]) -> None
     out, output = study
     assert f"[{len(ARMS) * 3}/{len(ARMS) * 3}]" in output
     assert re.search(r"about \d+ (s|min)", output)
-    assert "Best val IoU by architecture" in output
-    assert str(out / "selection.json") in output.replace("\n", "")
+    words = output.replace("\n", "")
+    assert f"report    {out / 'report' / 'report.html'}" in words
+    assert f"study     {out}" in words
 
 
 def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) -> None:
@@ -197,7 +205,7 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
 
 
 def test_smoke_takes_every_architecture_through_every_step(dataset_root: Path, tiles: TrainVal, tmp_path: Path) -> None:
-    """As it comes, but with one trial of each arm: the architectures are those of the table, by their labels."""
+    """As it comes, but with one trial of each arm: it also trains a final model of each, and opens no test tile."""
     process = start(tmp_path, "--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--out", "smoke")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
@@ -212,8 +220,13 @@ def test_smoke_takes_every_architecture_through_every_step(dataset_root: Path, t
         trained = load_model(out / selected["checkpoint"])
         assert (trained.config.architecture, trained.config.weights) == (name, "none")
         assert bool(trained.model.frozen_digest) == row.is_frozen
-    table = pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv")
-    assert set(table["architecture"]) == {
+        (model,) = json.loads((out / "models.json").read_text(encoding="utf-8"))[f"{name}-4"]["models"]
+        assert model["run_arm"] == f"{name}-4-confirmation-{selected['signature'][:8]}"
+        assert (model["state"], model["epochs"], model["test_iou"]) == ("finished", 2, None)
+        assert set(model["val_tile_iou"]) == set(tiles.val.ids)
+    assert not (out / "seal.jsonl").exists()
+    assert not (dataset_root / "seal.jsonl").exists()
+    assert set(table_of(out, "headline")["architecture"]) == {
         "unet (base width 16)",
         "unet_resnet34",
         "deeplabv3plus_resnet34",
@@ -234,10 +247,11 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(datase
     assert "unet-4: no trial ran its course; the last one: the training loss is nan" in output
     for trial in trials_of(tmp_path / "study", "unet-4"):
         assert (trial.state, trial.value, trial.user_attrs["outcome"]) == (TrialState.COMPLETE, 0.0, "diverged")
-    table = pd.read_csv(tmp_path / "study" / "report" / "tables" / "iou_by_architecture.csv").set_index("architecture")
-    assert table.loc["unet (base width 16)", "failed"] == 3
-    assert pd.isna(table.loc["unet (base width 16)", "val_iou"])
-    assert table.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
+    accounting = table_of(tmp_path / "study", "accounting").set_index("architecture")
+    assert accounting.loc["unet (base width 16)", "failed"] == 3
+    headline = table_of(tmp_path / "study", "headline").set_index("architecture")
+    assert pd.isna(headline.loc["unet (base width 16)", "val_iou"])
+    assert headline.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
     selection = json.loads((tmp_path / "study" / "selection.json").read_text(encoding="utf-8"))
     assert list(selection) == ["deeplabv3plus_resnet34-4"]
 

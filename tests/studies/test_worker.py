@@ -46,6 +46,8 @@ def settings(tmp_path: Path) -> WorkerSettings:
         overlays_every=10,
         device="cpu",
         permit=permit,
+        stage="final",
+        tensorboard=True,
     )
 
 
@@ -175,6 +177,25 @@ def test_wandb_files_are_whole_and_hold_every_metric(open_trial: Any, tiles: Tra
     assert run.config["hyperparameters"]["lr"] == 1e-3
     assert any("overlays" in row for row in run.rows)
     assert list((tmp_path / "wandb").rglob("media/images/*.png"))
+
+
+def test_run_says_which_stage_and_which_arm_of_the_tables_it_is_of(open_trial: Any, tmp_path: Path) -> None:
+    open_trial(job() | {"arm": "unet-2-confirmation-01234567"}).step()
+    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    run = read_run(path, [])
+    assert run is not None
+    assert (run.job_type, run.config["stage"]) == ("trial", "final")
+    assert (run.config["arm"], run.config["run_arm"]) == ("unet-2", "unet-2-confirmation-01234567")
+
+
+def test_curves_for_tensorboard_are_completed_with_the_trial(open_trial: Any, tmp_path: Path) -> None:
+    trial = open_trial(job())
+    trial.step()
+    trial.reset_config(job(1))
+    trial.step()
+    trial.cleanup()
+    folders = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob("tensorboard/*/*/events.*"))
+    assert folders == ["tensorboard/unet-2/0000", "tensorboard/unet-2/0001"]
 
 
 def test_trial_that_is_stopped_shows_pictures_of_its_last_epoch(open_trial: Any, tmp_path: Path) -> None:

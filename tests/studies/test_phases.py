@@ -1,0 +1,185 @@
+"""The scripts of all phases: exit codes and last words; and whole studies of phases 1 and 3."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.wandb_logs import read_logs
+from studies import phases
+from studies.phases import run_phase
+from studies.profiles import PhaseName
+from studies.spec import StudySpec
+from studies.study import Options, StudyResult
+from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
+from trainables.demo import write_demo_tiles
+from trainables.tiles import TrainVal
+
+STUDIES = Path(__file__).parents[2] / "studies"
+DEADLINE_SECONDS = 300
+
+
+# What a phase tells at its end
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """Runs phase 2's script with a study that comes to something; the exit code, and what it was asked to run."""
+
+    def run(*flags: str, **came_to: Any) -> tuple[int, dict[str, Any]]:
+        asked: dict[str, Any] = {}
+
+        def run_study(spec: StudySpec, *, out: Path, console: Any, options: Options) -> StudyResult:
+            asked.update(spec=spec, out=out, options=options)
+            return StudyResult(out=out, **{"ending": None} | came_to)
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(phases, "run_study", run_study)
+        monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", *flags])
+        return run_phase("phase2_tuning", "Phase 2"), asked
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("came_to", "code", "words"),
+    [
+        ({}, 0, "study     OUT"),
+        ({"ending": "interrupted"}, EXIT_INTERRUPTED, "interrupted: go on with --out OUT --resume"),
+        ({"ending": "out of time"}, EXIT_OUT_OF_TIME, "out of time: go on with --out OUT --resume"),
+        ({"unselected": {"unet-4": "a [nan]"}}, 1, "unet-4: no trial ran its course; the last one: a [nan]"),
+        ({"untested": {"unet-4": "no luck"}}, 1, "unet-4: not tested: no luck"),
+        ({"unvalidated": {"unet-4": "torn"}}, 1, "unet-4: its selected model could not be validated: torn"),
+    ],
+)
+def test_exit_code_and_last_words_follow_from_what_a_study_came_to(
+    came_to: dict[str, Any], code: int, words: str, ran: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "study"
+    assert ran("--out", str(out), **came_to)[0] == code
+    assert words.replace("OUT", str(out)) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_study_goes_to_the_next_free_folder_of_its_phase(ran: Any, tmp_path: Path) -> None:
+    assert ran()[1]["out"] == Path("runs/phase2")
+    (tmp_path / "runs" / "phase2").mkdir(parents=True)
+    assert ran()[1]["out"] == Path("runs/phase2-2")
+    assert ran("--out", "elsewhere")[1]["out"] == Path("elsewhere")
+
+
+def test_options_arrive_with_the_spec(ran: Any) -> None:
+    _, asked = ran("--max-hours", "2", "--trials", "7", "--seeds", "0")
+    assert asked["options"] == Options(max_hours=2.0)
+    assert (asked["spec"].trials, asked["spec"].seeds) == (7, 0)
+
+
+def test_dry_run_runs_nothing(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Path] = []
+    monkeypatch.setattr(phases, "show_plan", lambda spec, out, console: shown.append(out))
+    assert ran("--dry-run") == (0, {})
+    assert shown == [Path("runs/phase2")]
+
+
+# Whole studies
+
+
+def start(cwd: Path, phase: PhaseName, *flags: str) -> str:
+    """Runs a phase as a person would, to its good end; its output."""
+    ended = subprocess.run(
+        [sys.executable, str(STUDIES / f"{phase}.py"), *flags],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+def content_of(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "models.json").read_text(encoding="utf-8"))
+    return content
+
+
+def check_logged(out: Path) -> None:
+    """The logs say of every model what models.json says."""
+    written = [model for row in content_of(out).values() for model in row["models"]]
+    logs = read_logs(out)
+    assert logs.notes == ()
+    assert len(logs.models) == len(written)
+    known = ["arm", "run_arm", "number", "subset", "seed", "state", "signature", "best_epoch", "epochs"]
+    known += ["init_seed", "draw_seed", "subset_seed", "val_iou", "val_f1", "test_iou", "test_f1"]
+    for logged, model in zip(logs.models.to_dict("records"), written, strict=True):
+        assert {name: logged[name] for name in known} == pytest.approx({name: model[name] for name in known})
+        assert logged["run"]
+        assert logged["hyperparameters/lr"] > 0
+    tiles = {
+        (model["arm"], model["number"], split, tile): iou
+        for model in written
+        for split in ("val", "test")
+        for tile, iou in (model[f"{split}_tile_iou"] or {}).items()
+    }
+    scores = logs.scores.set_index(["arm", "number", "split", "tile"])["iou"].to_dict()
+    assert scores == pytest.approx(tiles)
+    assert set(logs.runs["stage"]) == {"final"}
+
+
+@pytest.mark.faults
+def test_comparison_trains_tests_and_logs_every_architecture(tmp_path: Path) -> None:
+    """Phase 1 over two architectures with two seeds each, whose test tiles are opened once for each."""
+    root, out = tmp_path / "tiles", tmp_path / "runs" / "phase1"
+    write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
+    flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "unet_resnet34"]
+    output = start(tmp_path, "phase1_comparison", *flags, "--seeds", "2", "--test", "--tensorboard")
+    assert "opening the test tiles for unet-3" in output
+    content = content_of(out)
+    assert list(content) == ["unet-3", "unet_resnet34-3"]
+    for arm, row in content.items():
+        assert [(m["subset"], m["seed"], m["state"], m["run_arm"]) for m in row["models"]] == [
+            (0, seed, "finished", arm) for seed in (0, 1)
+        ]
+        assert all(0 <= model["test_iou"] <= 1 for model in row["models"])
+        assert row["opening"]["event"] == "opened"
+    seeds = [[(m["init_seed"], m["draw_seed"]) for m in row["models"]] for row in content.values()]
+    assert seeds[0] == seeds[1]
+    events = [json.loads(line)["event"] for line in (root / "seal.jsonl").read_text().splitlines()]
+    assert events == ["opened", "result"] * 2
+    check_logged(out)
+    assert set(read_logs(out).images["split"]) == {"test"}
+    assert not (out / "selection.json").exists()
+    kept = sorted(str(path.relative_to(out / "checkpoints")) for path in out.rglob("*.pt"))
+    assert kept == [f"{arm}/000{number}/best.pt" for arm in content for number in (0, 1)]
+    curves = sorted(str(path.parent.relative_to(out / "tensorboard")) for path in out.rglob("events.*"))
+    assert curves == [f"{arm}/000{number}" for arm in content for number in (0, 1)]
+
+
+@pytest.mark.faults
+def test_data_budget_retrains_what_was_chosen_on_every_subset(
+    dataset_root: Path, tiles: TrainVal, write_tuned: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Phase 3 with the test tiles sealed, whose pixels would not even decode."""
+    write_tuned(tmp_path / "phase2", {"unet-4": 3e-3}, data=str(dataset_root))
+    flags = ["--from", "phase2", "--tiles", "2", "4", "--subsets", "3", "--seeds", "1"]
+    start(tmp_path, "phase3_data_budget", *flags)
+    out = tmp_path / "runs" / "phase3"
+    content = content_of(out)
+    assert {arm: len(row["models"]) for arm, row in content.items()} == {"unet-2": 3, "unet-4": 1}
+    few = content["unet-2"]["models"]
+    assert [(model["subset"], model["seed"]) for model in few] == [(0, 0), (1, 0), (2, 0)]
+    assert len({model["subset_seed"] for model in few}) == 3
+    assert all(model["test_iou"] is None for row in content.values() for model in row["models"])
+    assert all(set(model["val_tile_iou"]) == set(tiles.val.ids) for model in few)
+    assert not (out / "seal.jsonl").exists()
+    logs = read_logs(out)
+    assert set(logs.runs["hyperparameters/lr"]) == {3e-3}
+    assert set(logs.runs["hyperparameters/augmentation"]) == {"HEAVY"}
+    assert all(arm["chosen"]["study"] == "phase2" for arm in logs.study["arms"])
+    assert logs.models["test_iou"].isna().all()
