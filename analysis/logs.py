@@ -170,24 +170,56 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
         if (found := len(epochs[key])) < (spent := trials[key]["epochs"]):
             notes.append(f"The logs of {key[0]}, trial {key[1]}, hold {found} of its {spent} epochs.")
     selected = {row["arm"]: row for row in logged[chosen]["selection"]}
-    models = {(row["arm"], row["number"]): row for row in logged[chosen]["model"]}
-    models = {key: models[key] for key in sorted(models, key=lambda key: (place(key[0]), *key))}
+    models, sources = _models(list(arms), logged, selected, notes)
     frame = _frame([trials[key] for key in order], _TRIAL_COLUMNS)
     return Logs(
         study=study,
         runs=frame,
         history=history_frame(frame[_IDENTITY], [epochs[key] for key in order]),
         selection=_frame([selected[arm] for arm in arms if arm in selected], _SELECTION_COLUMNS),
-        models=_frame([_model(row, arms, trials) for row in models.values()], _MODEL_COLUMNS),
-        scores=_frame(
-            [score for row in models.values() for score in _scores(row, study.get("groups", {}))], _SCORE_COLUMNS
-        ),
+        models=_frame([_model(row, arms, trials) for row in models], _MODEL_COLUMNS),
+        scores=_frame([score for row in models for score in _scores(row, study.get("groups", {}))], _SCORE_COLUMNS),
         openings=_frame(  # none may be forgotten
             [row for kinds in logged for row in kinds["opening"]], _OPENING_COLUMNS
         ).drop_duplicates(["attempt", "event", "at"], keep="last", ignore_index=True),
-        images=_frame([image for arm in arms for image in _images(arm, segments[chosen], notes)], _IMAGE_COLUMNS),
+        images=_frame(
+            [
+                image
+                for arm in arms
+                for split, run in (("val", segments[chosen]), ("test", segments[sources.get(arm, chosen)]))
+                for image in _images(arm, split, run, notes)
+            ],
+            _IMAGE_COLUMNS,
+        ),
         notes=tuple(notes),
     )
+
+
+def _models(
+    arms: list[str],
+    logged: list[dict[str, list[dict[str, Any]]]],
+    selected: dict[str, dict[str, Any]],
+    notes: list[str],
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows of each arm's final models, and the place of the run that logged them: the newest that did.
+
+    A run that was to train more of them, or was refused another look at the test tiles, takes nothing back. What was
+    trained of another configuration than the selected one is left out.
+    """
+    found: list[dict[str, Any]] = []
+    sources: dict[str, int] = {}
+    for arm in arms:
+        places = [place for place, kinds in enumerate(logged) if any(row["arm"] == arm for row in kinds["model"])]
+        if not places:
+            continue
+        rows = {row["number"]: row for row in logged[places[-1]]["model"] if row["arm"] == arm}
+        own = selected[arm]["signature"] if arm in selected else None
+        if own is not None and any(row.get("confirms", own) != own for row in rows.values()):
+            notes.append(f"The final models of {arm} are of an earlier selection, so they are left out.")
+            continue
+        found += [rows[number] for number in sorted(rows)]
+        sources[arm] = places[-1]
+    return found, sources
 
 
 def _model(
@@ -258,19 +290,19 @@ def _progress(epochs: Epochs, metric: str) -> dict[str, Any]:
     }
 
 
-def _images(arm: str, run: LoggedRun, notes: list[str]) -> list[dict[str, str]]:
-    """Returns the pictures that were logged last for an arm; one whose file is gone is left out and noted."""
+def _images(arm: str, split: str, run: LoggedRun, notes: list[str]) -> list[dict[str, str]]:
+    """Returns the pictures that a run logged last for an arm; one whose file is gone is left out and noted."""
+    key = f"{'selected' if split == 'val' else 'tested'}/{arm}"
+    logged: dict[str, Any] = next((row[key] for row in reversed(run.rows) if key in row), {})
+    names = logged.get("filenames") or [logged["path"]] if logged else []  # several pictures, or a single one
+    captions = logged.get("captions") or [logged.get("caption")] * len(names)
     images = []
-    for split, key in (("val", f"selected/{arm}"), ("test", f"tested/{arm}")):
-        logged: dict[str, Any] = next((row[key] for row in reversed(run.rows) if key in row), {})
-        names = logged.get("filenames") or [logged["path"]] if logged else []  # several pictures, or a single one
-        captions = logged.get("captions") or [logged.get("caption")] * len(names)
-        for name, caption in zip(names, captions, strict=True):
-            path = run.path.parent / "files" / name
-            if path.is_file():
-                images.append({"arm": arm, "split": split, "caption": caption or "", "path": str(path)})
-            else:
-                notes.append(f"The picture {name} is in the log, but its file is gone.")
+    for name, caption in zip(names, captions, strict=True):
+        path = run.path.parent / "files" / name
+        if path.is_file():
+            images.append({"arm": arm, "split": split, "caption": caption or "", "path": str(path)})
+        else:
+            notes.append(f"The picture {name} is in the log, but its file is gone.")
     return images
 
 

@@ -166,6 +166,7 @@ def _study_fields() -> dict[str, FieldInfo]:
 
 def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
     profiles = "\n".join(f"  {name:6} {profile.purpose}" for name, profile in PROFILES.items())
+    grows = "--seeds" if "trials" in NO_FLAGS[phase] else "--trials and --seeds"
     parser = Parser(
         description=description,
         epilog=f"profiles:\n{profiles}\n\nYAML keys have the names of the flags, with _ for -.",
@@ -187,7 +188,7 @@ def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the study in --out after whatever ended it; --trials and --seeds may grow",
+        help=f"go on with the study in --out after whatever ended it; {grows} may grow",
     )
     parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume goes on")
     parser.add_argument(

@@ -7,6 +7,8 @@ from tensorboardX import SummaryWriter
 from trainables.records import EpochRecord
 
 FOLDER = "tensorboard"
+FLUSH_SECONDS = 5
+"""Until an epoch can be seen."""
 
 
 class Curves:
@@ -21,13 +23,12 @@ class Curves:
 
     def __init__(self, out: Path, arm: str, number: int, epoch: int):
         folder = out / FOLDER / arm / f"{number:04d}"
-        self._writer = SummaryWriter(str(folder), purge_step=epoch + 1, write_to_disk=True)
+        self._writer = SummaryWriter(str(folder), purge_step=epoch + 1, flush_secs=FLUSH_SECONDS)
 
     def log(self, record: EpochRecord) -> None:
         """Adds an epoch."""
         for name, value in {"lr": record.lr, **record.metrics}.items():
             self._writer.add_scalar(name, value, record.epoch)
-        self._writer.flush()
 
     def close(self) -> None:
         """Completes the file."""

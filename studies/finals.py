@@ -200,6 +200,7 @@ def _row(
         "arm": arm.parent,
         "number": number,
         "run_arm": arm.name,
+        "confirms": arm.confirms or None,
         "subset": subset,
         "seed": seed,
         "state": progress.outcome,

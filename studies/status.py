@@ -124,7 +124,7 @@ def _order(spec: StudySpec) -> Callable[[str], tuple[int, str]]:
 
 
 def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The one that is selected among those that ran their course."""
+    """The best of those that ran their course; in a search, the one that is selected."""
     finished = [t for t in trials if t.state == TrialState.COMPLETE and t.user_attrs["outcome"] == "finished"]
     return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
 

@@ -210,7 +210,8 @@ def log_model(run: Run, row: dict[str, Any]) -> None:
 
     Args:
         run: The study's.
-        row: `arm`, `number` (in it, from 0), `run_arm` (the arm under which its trial was logged), `subset` and `seed`
+        row: `arm`, `number` (in it, from 0), `run_arm` (the arm under which its trial was logged), `confirms` (the
+            signature of the selected configuration, where there was a search), `subset` and `seed`
             (which of the tile subsets and seeds it has, from 0), `state`, `init_seed`, `draw_seed`, `subset_seed`,
             `signature`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size` (0 for none), `val_iou`,
             `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `val_tile_iou` and `test_tile_iou` (by tile

@@ -185,3 +185,31 @@ def test_read_logs_says_how_many_runs_are_offline_that_should_have_been_online(f
         "1 of 3 W&B runs are offline, since the server could not be reached: "
         f"`wandb sync {study.out}/wandb/offline-run-*` uploads them.",
     )
+
+
+def test_read_logs_keeps_the_models_of_a_study_that_was_resumed_and_ended_before_it_scored_any(fake_study):
+    """More seeds were asked for and interrupted, or another look was refused: nothing is taken back."""
+    study = fake_study()
+    study.trial("unet-24", 0, [0.5])
+    study.model("unet-24", 0, values=[0.5], val_iou=0.5, test_iou=0.4, test_tile_iou={"e1": 0.4})
+    study.end({"unet-24": (0, 0.5, 0.6)}, tested=("unet-24",))
+    study.models.clear()
+    study.end({"unet-24": (0, 0.5, 0.6)})
+    logs = read_logs(study.out)
+    assert logs.models["test_iou"].tolist() == [0.4]
+    assert logs.scores["iou"].tolist() == [0.4]
+    assert set(logs.images["split"]) == {"test"}
+
+
+def test_read_logs_leaves_out_models_of_an_earlier_selection(fake_study):
+    study = fake_study()
+    study.trial("unet-24", 0, [0.5])
+    study.trial("unet-24", 1, [0.7])
+    study.model("unet-24", 0, values=[0.5], val_iou=0.5, test_iou=0.4, confirms="sig-unet-24-0")
+    study.end({"unet-24": (0, 0.5, 0.6)})
+    assert len(read_logs(study.out).models) == 1
+    study.models.clear()
+    study.end({"unet-24": (1, 0.7, 0.8)})
+    logs = read_logs(study.out)
+    assert logs.models.empty
+    assert "The final models of unet-24 are of an earlier selection, so they are left out." in logs.notes

@@ -250,7 +250,7 @@ def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study)
     Seal(study.dataset, out=study.out, study="study", study_id="one").open(
         Attempt(arm="unet-1", signatures=signatures)
     )  # by a driver that was killed then
-    with pytest.raises(UserError, match="unet-1 opened the test tiles .* and left no result"):
+    with pytest.raises(UserError, match=r"unet-1 opened the test tiles .* and left no result"):
         study.score()
     assert study.content["unet-2"]["test_iou"] == pytest.approx(0.445)
     assert study.content["unet-1"]["test_iou"] is None

@@ -276,6 +276,7 @@ def test_other_phases_count_their_own_allowances(tmp_path: Path, say: Say) -> No
     """Every subset of the smaller budget with every seed; the largest has one subset."""
     point = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weight": 0.5}
     chosen = {"unet": {"point": point, "tiles": 24, "study": "phase2", "signature": "f0", "val_iou": 0.5}}
+    chosen["unet"] |= {"study_id": "f00", "profile": "quick", "tiles_digest": "d16e57"}
     study = Study(
         tmp_path, phase="phase3_data_budget", chosen=chosen, architectures=["unet"], tiles=[5, 24], test=False
     )
