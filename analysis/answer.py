@@ -164,21 +164,27 @@ def _how_few(studies: Sequence[Logs]) -> str:
     budgets = sorted(frame["tiles"].unique(), reverse=True)
     everywhere = frame.groupby("label")["tiles"].nunique() == len(budgets)
     shared = frame[frame["label"].map(everywhere)]
-    steps = []
+    steps, chosen = [], []
     for tiles in budgets:
         at = shared if len(shared) else frame
         best = at[at["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable").iloc[0]
         unit = " tiles" if tiles == budgets[0] else ""
+        chosen.append(best)
         steps.append(f"{_with_interval(best)} with {tiles}{unit} ({best['label']})")
-    text = f"The highest mean {split} IoU is {_listed(steps)}"
+    where = f"In {logs.study['study']}, the" if len(studies) > 1 else "The"
+    text = f"{where} highest mean {split} IoU is {_listed(steps)}"
     text += "" if len(shared) else ", though no architecture was scored with all of these"
+    ends = pd.DataFrame(chosen)[["low", "high"]].astype("float64")
+    if ends.notna().all(axis=None) and ends["low"].max() <= ends["high"].min():
+        text += "; these intervals overlap, so the differences are unsure"
     spread = results.variances(logs)
     known_spread = spread[spread["tiles"] == budgets[-1]].dropna(subset="sd_subset")
     if known_spread.empty:
         return f"{text}."
+    subset, seed = (known_spread[name].median() for name in ("sd_subset", "sd_seed"))
     return (
-        f"{text}; with {budgets[-1]}, IoU has a standard deviation of {known_spread['sd_subset'].median():.3f} between "
-        f"draws of the tiles and {known_spread['sd_seed'].median():.3f} between seeds (medians over architectures)."
+        f"{text}; with {budgets[-1]} tiles, IoU has a standard deviation of {subset:.3f} between draws of the tiles "
+        f"and {seed:.3f} between seeds (medians over architectures)."
     )
 
 
@@ -243,7 +249,9 @@ def _percent(share: float) -> str:
 
 
 def _amount(hours: float) -> str:
-    return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
+    if hours < 1:
+        return f"{hours:.2g}"
+    return f"{hours:.1f}" if hours < 10 else f"{hours:,.0f}"
 
 
 def _listed(items: Sequence[Any]) -> str:

@@ -84,14 +84,15 @@ class _Composer:
                 "Every architecture with its settings",
                 results.headline(logs),
                 f"{_study_words(logs)} Scores are means over the final models of an arm, on whole tiles. {_INTERVALS} "
-                f"Calling every pixel {logs.study['trivial']['class']} has val IoU {trivial:.3f}. "
+                "Val chose the epoch of each model, so val scores are optimistic. Calling every pixel "
+                f"{logs.study['trivial']['class']} would score val IoU {trivial:.3f}. "
                 f"{_NO_FINALS if logs.models.empty else ''}".strip(),
                 tuple(remarks(logs)),
             ),
             self._figure(
                 "intervals",
                 logs,
-                f"{split} IoU by architecture",
+                f"{split.capitalize()} IoU by architecture",
                 None
                 if cells.empty
                 else figures.intervals(
@@ -103,18 +104,22 @@ class _Composer:
                     labels=self._labels(),
                 ),
                 "Small dots are models, large marks their means, lines the 95 % intervals.",
-                f"{split} IoU of every architecture with its interval; the numbers are in the headline table.",
+                f"{split} IoU of every architecture with its interval; the numbers are in the tables above.",
             ),
             self._contrasts(logs, "contrasts", results.contrasts(logs), "Planned contrasts"),
         ]
-        return Section(f"{PHASES[logs.study['phase']]}: {logs.study['study']}", _known(blocks))
+        vary = logs.study["spec"].get("vary")
+        phase = f"Phase 2, {tables.heading(vary)} varied alone" if vary else PHASES[logs.study["phase"]]
+        return Section(f"{phase}: {logs.study['study']}", _known(blocks))
 
     def _contrasts(self, logs: Logs, name: str, frame: pd.DataFrame, title: str) -> TableBlock | None:
         caption = (
-            "The pairs that were planned, and no others. Differences are paired on tiles and seeds; the effect is "
-            "Cohen's d over tiles. p is of a sign-flip test over tiles, p (places) flips tiles of a place together, "
-            "Holm's correction counts all rows; the smallest p is what Holm's could ever be with so few tiles. "
-            "P(better) is how probably a model of the first beats one of the second on the same tile."
+            f"{_HYPOTHESES if name == 'presets' else _PLANNED} Differences are paired on tiles and seeds; the effect "
+            "is Cohen's d over tiles. p is of a sign-flip test over tiles and speaks of these models on tiles like "
+            "these (the interval also of newly trained ones); p (places) flips the tiles of a place together; p (Holm) "
+            "is corrected for all rows. The smallest p is the least that Holm's could be with so few tiles: where it "
+            "is above 0.05, no difference, however large, could be called significant. P(better) is how often a model "
+            "of the first beats one of the second on the same tile."
         )
         weights = {arm["weights"] for arm in logs.study["arms"] if arm["architecture"] == "unet_resnet34"}
         if weights == {"none"} and (frame["what"] == "encoder").any():
@@ -138,7 +143,9 @@ class _Composer:
                 words = f"{_study_words(logs)} Mean {split} IoU over the final models. {_INTERVALS}"
                 blocks += [
                     self._table("tiles", logs, "IoU by number of tiles", frame, words, tuple(remarks(logs))),
-                    self._figure("tiles_curve", logs, f"{split} IoU by number of tiles", curve, _DOTS, words),
+                    self._figure(
+                        "tiles_curve", logs, f"{split.capitalize()} IoU by number of tiles", curve, _DOTS, words
+                    ),
                 ]
             if logs.study["phase"] == "phase3_data_budget":
                 blocks.append(self._contrasts(logs, "contrasts", results.contrasts(logs), "Planned contrasts by tiles"))
@@ -151,7 +158,7 @@ class _Composer:
 
     def _spread(self) -> Section:
         blocks = [
-            self._table("variance", logs, f"Spread of {logs.study['study']}", results.variances(logs), _VARIANCE)
+            self._table("variance", logs, f"Spread of IoU in {logs.study['study']}", results.variances(logs), _VARIANCE)
             for logs in self._studies
             if not logs.models.empty
         ]
@@ -182,7 +189,9 @@ class _Composer:
                 "trials", logs, "Every trial of the search", figures.trials(logs, self._labels()), _TRIALS, _TRIALS
             ),
             self._expected(logs, metric),
-            self._table("levels", logs, f"Fixed values of {vary}", levels, f"Each is the {metric}. {_LEVELS}"),
+            self._table(
+                "levels", logs, f"Fixed values of {vary}", _spelled_levels(levels), f"Each is the {metric}. {_LEVELS}"
+            ),
             self._figure(
                 "levels_curve",
                 logs,
@@ -229,10 +238,10 @@ class _Composer:
 
     def _gaps(self) -> Section:
         blocks = [
-            self._table("gap", logs, f"Val against test: {logs.study['study']}", results.gaps(logs), _GAPS)
-            for logs in self._studies
+            self._table("gap", logs, f"Val against test: {logs.study['study']}", frame, _gap_words(frame))
+            for logs, frame in ((logs, results.gaps(logs)) for logs in self._studies)
         ]
-        return Section("How far val promised too much", _known(blocks))
+        return Section("How far val can be believed", _known(blocks))
 
     def _curves(self) -> Section:
         blocks = [
@@ -256,7 +265,8 @@ class _Composer:
         paragraphs = (
             f"Intervals are percentiles of {NUM_REPLICATES} bootstrap replicates that draw tile groups (places, where "
             "the data set names them; else tiles), seeds and tile subsets independently and with replacement "
-            "(Owen 2007). The same draws serve all arms, so differences and ranks are paired.",
+            "(the pigeonhole bootstrap of Owen 2007). The same draws serve all arms, so differences and ranks are "
+            "paired.",
             "Every number can be traced: tables/models.csv has a row per final model with its scores, seeds, "
             "configuration signature, attempt in the register of test openings, and W&B run; tables/trials.csv a row "
             "per trial; tables/scores.csv one per model and tile.",
@@ -273,21 +283,41 @@ class _Composer:
 
     def _warnings(self) -> list[str]:
         """Those of all studies; what several share is said once, the others name their study."""
-        return [*self._different_tiles(), *self._shared_warnings()]
+        return [*self._different_tiles(), *self._higher_elsewhere(), *self._shared_warnings()]
 
     def _different_tiles(self) -> list[str]:
         """Says so where the studies did not use the same tiles, so that nobody compares their scores."""
         by_tiles: dict[tuple[object, ...], list[str]] = {}
         for logs in self._studies:
-            study = logs.study
-            key = (study.get("tiles_digest"), tuple(study["val_tiles"]), tuple(study["test_tiles"]))
-            by_tiles.setdefault(key, []).append(study["study"])
+            by_tiles.setdefault(_tiles_key(logs), []).append(logs.study["study"])
         if len(by_tiles) == 1:
             return []
         apart = " | ".join(", ".join(names) for names in by_tiles.values())
         return [
             f"These studies are NOT ON THE SAME TILES ({apart}): scores from either side of a bar cannot be compared."
         ]
+
+    def _higher_elsewhere(self) -> list[str]:
+        """Says so where a study that does not decide has scored higher on the same tiles than the one that does."""
+        if len(self._studies) == 1:
+            return []
+        deciding = deciding_study(self._studies)
+        mine, split = results.cells(deciding), final_split(deciding)
+        mine = mine[mine["tiles"] == mine["tiles"].max()]
+        found = []
+        for logs in self._studies:
+            theirs = results.cells(logs)
+            theirs = theirs[theirs["tiles"].isin(mine["tiles"])].sort_values("mean", ascending=False, kind="stable")
+            is_alike = final_split(logs) == split and _tiles_key(logs) == _tiles_key(deciding)
+            if not is_alike or theirs.empty or not theirs["mean"].iloc[0] > mine["mean"].max():
+                continue
+            best = theirs.iloc[0]
+            found.append(
+                f"{logs.study['study']} scored higher with {best['tiles']} tiles: {split} IoU {best['mean']:.3f} "
+                f"({best['label']}), against {mine['mean'].max():.3f} in {deciding.study['study']}, on which the "
+                "first sentence rests."
+            )
+        return found
 
     def _shared_warnings(self) -> list[str]:
         found: dict[str, list[str]] = {}
@@ -321,7 +351,9 @@ class _Composer:
             return None
         name = self._name(name, logs)
         self._frames[name] = frame
-        known = frame.dropna(axis="columns", how="all").drop(columns=_IN_FILES_ONLY, errors="ignore")
+        empty = {str(column) for column in frame.columns if frame[column].isna().all()}
+        hidden = {column for column in empty if column.removesuffix("_low").removesuffix("_high") in empty}
+        known = frame.drop(columns=[*hidden, *_IN_FILES_ONLY], errors="ignore")  # without interval, it says n = 1
         return TableBlock(name=name, title=title, caption=caption, frame=tables.shown(known), notes=notes)
 
     def _figure(
@@ -339,11 +371,18 @@ _IN_FILES_ONLY = ["trivial_iou"]
 _STANDING = (
     "Means over the final models, on whole tiles, with 95 % intervals over places (or tiles) and models. P(best) is "
     "the share of bootstrap replicates in which an architecture has the highest mean of those with as many tiles; "
-    "ranks are over the same replicates."
+    "ranks are over the same replicates. Behind the best is the paired difference to the first with as many tiles: "
+    "where its interval holds 0, the two cannot be told apart. A single model cannot be compared, so it has none of "
+    "these."
 )
 _INTERVALS = (
     "Behind each IoU stands its 95 % interval, over places (or tiles) and models; n = 1 where one model is all."
 )
+_PLANNED = (
+    "The pairs that were planned, and no others: 01 is unet, 02 unet_resnet34, 03 deeplabv3plus_resnet34, 04 sam_conv "
+    "and 05 sam_unet."
+)
+_HYPOTHESES = "Of each architecture, the presets that were expected to win against all others, on the val tiles."
 _NO_FINALS = "No final models were scored: these are the best of several trials on val, so they are optimistic."
 _DOTS = "Faint dots are models, marks their means, bars the 95 % intervals."
 _CELLS = "IoU over the final models of each arm: mean with its interval, median, interquartile mean, and spread."
@@ -358,16 +397,13 @@ _TRIALS = "A dot per trial at its best judged score: filled where it ran its cou
 _LEVELS = "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds."
 _VARIANCE = (
     "Standard deviations of IoU: between tile subsets (draws from this pool of tiles), between seeds, what neither "
-    "explains, and between the configurations that the search tried to their end (one seed each, so seeds are in it)."
+    "explains; and, on the val pixels that trials are judged on, between the configurations that the search tried to "
+    "their end (one seed each, so seeds are in it). What cannot be told is left out."
 )
 _IMPORTANCE = (
     "PED-ANOVA's importance of each hyperparameter among trials that ran their course: how far it decided whether a "
     "trial came out on top. It needs 20 such trials, and sums to 1 even where all is noise. A best value at a bound "
     "says that the range may be too narrow."
-)
-_GAPS = (
-    "Tuned val IoU is that of the selected trial, the best of several; val IoU is that of the same configuration with "
-    "new seeds; optimism is the difference. The gap is val minus test of the same models, on easier or harder tiles."
 )
 
 
@@ -383,9 +419,34 @@ def _spelled(cells: pd.DataFrame) -> pd.DataFrame:
     return frame.rename(columns={"num_subsets": "subsets", "num_seeds": "seeds"}).drop(columns="arm")
 
 
+def _spelled_levels(levels: pd.DataFrame) -> pd.DataFrame:
+    """Levels as `_spelled`; the architecture by its label."""
+    names = {"label": "architecture", "low": "mean_low", "high": "mean_high"}
+    return levels.drop(columns="architecture", errors="ignore").rename(columns=names)
+
+
+def _gap_words(frame: pd.DataFrame) -> str:
+    """What the columns of a table of gaps mean, as far as they are shown."""
+    tuned = (
+        "Tuned val IoU is that of the selected trial, the best of several; val IoU is that of the same configuration "
+        "with new seeds, and optimism the difference. "
+    )
+    tested = (
+        "The gap is val minus test IoU of the same models: these are other tiles, so part of it is how hard they are."
+    )
+    parts = [words for words, name in ((tuned, "optimism"), (tested, "gap")) if frame[name].notna().any()]
+    return "".join(parts).strip() or "Mean val IoU of the final models; the test tiles are still sealed."
+
+
 def _title(logs: Logs) -> str:
     study = logs.study
     return f"{study['study']}, profile {study['profile']}, seed {study['seed']}"
+
+
+def _tiles_key(logs: Logs) -> tuple[object, ...]:
+    """What is the same for two studies on the same tiles."""
+    study = logs.study
+    return study.get("tiles_digest"), tuple(study["val_tiles"]), tuple(study["test_tiles"])
 
 
 def _tiles_words(logs: Logs) -> str:

@@ -59,11 +59,12 @@ def _arms(logs: Logs) -> list[str]:
 
 
 def _reopened(logs: Logs) -> list[str]:
-    reopened = logs.openings[logs.openings["event"] == "reopened"].drop_duplicates(["arm", "why"])
-    return [
+    reopened = logs.openings[logs.openings["event"] == "reopened"]
+    sentences = [
         f"Test tiles were REOPENED for {arm}: {' '.join(why.split()).rstrip('.')}."
         for arm, why in zip(reopened["arm"], reopened["why"].fillna("no reason is logged"), strict=True)
     ]
+    return list(dict.fromkeys(sentences))
 
 
 def _small(logs: Logs) -> list[str]:
@@ -166,7 +167,7 @@ def _openings(logs: Logs) -> list[str]:
         attempts = _count(int(openings["num_attempts"].max()), "attempt")
         studies = int(openings["num_studies"].max()) if openings["num_studies"].notna().any() else 1
         of = f"{studies} {'study' if studies == 1 else 'studies'}"
-        sentences.append(f"So far, {attempts} of {of} ever opened these test tiles.")
+        sentences.append(f"So far, these test tiles have been opened by {attempts} of {of}.")
     return sentences
 
 

@@ -153,9 +153,14 @@ def _write(studies: Sequence[Logs], to: Path) -> Report:
 def _forget(to: Path, written: list[str]) -> None:
     """Removes what an earlier report left in the folder and this one does not have; other files stay."""
     index = to / _INDEX
-    earlier = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
-    for name in set(earlier) - set(written):
-        (to / name).unlink(missing_ok=True)
+    try:
+        earlier = json.loads(index.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # none, or damaged
+        earlier = []
+    for name in {str(name) for name in earlier} - set(written):
+        path = to / name
+        if path.is_file() and path.resolve().is_relative_to(to.resolve()):  # whatever the index says
+            path.unlink()
     _replace(index, json.dumps(sorted(written)).encode())
 
 

@@ -101,7 +101,7 @@ def importances(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame with `architecture`, `tiles`, `trials` (that ran their course), `hyperparameter`, `importance`
-        (PED-ANOVA, in [0, 1]; missing with too few trials), `best` (the selected trial's value) and `at_bound`.
+        (PED-ANOVA, in [0, 1]; missing with too few trials), `best_value` (the selected trial's) and `at_bound`.
         Empty without a search.
     """
     rows: list[dict[str, Any]] = []
@@ -126,7 +126,7 @@ def importances(logs: Logs) -> pd.DataFrame:
                 "trials": len(finished),
                 "hyperparameter": name,
                 "importance": found.get(name, math.nan),
-                "best": best.get(name),
+                "best_value": best.get(name),
                 "at_bound": name in bounds,
             }
             for name in names

@@ -125,7 +125,7 @@ def _rounded(column: str, value: float) -> str:
     text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
     if not text.strip("-0."):  # what rounds to zero has no sign
         text = text.removeprefix("-")
-    return text.replace("-", MINUS) if text.startswith("-") else text
+    return f"{MINUS}{text[1:]}" if text.startswith("-") else text
 
 
 def _with_interval(column: str, row: Mapping[Hashable, Any]) -> str:

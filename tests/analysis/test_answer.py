@@ -195,7 +195,7 @@ def test_budgets_tell_how_much_comes_from_the_draw_of_tiles_and_from_seeds():
     for subset, seed, iou in ((0, 0, 0.4), (0, 1, 0.5), (1, 0, 0.6), (1, 1, 0.7)):
         study.model("unet-5", seed, subset=subset, test=[iou] * 4)
     assert answer([study.logs()])[1].endswith(
-        " (unet); with 5, IoU has a standard deviation of 0.141 between draws of the tiles and 0.071 between seeds "
+        "; with 5 tiles, IoU has a standard deviation of 0.141 between draws of the tiles and 0.071 between seeds "
         "(medians over architectures)."
     )
 
@@ -241,3 +241,13 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
 def test_joined_answer_names_the_study_that_decides():
     tuned = clear(phase="phase2_tuning", name="tuned", groups=GROUPS)
     assert "(tuned: 4 test tiles in 3 places, 2 models each)" in answer([clear().logs(), tuned.logs()])[0]
+
+
+def test_budgets_whose_intervals_overlap_are_not_told_apart():
+    study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
+    for seed in range(2):
+        study.model("unet-24", seed, test=[0.3, 0.3, 0.6, 0.6])
+        study.model("unet-5", seed, test=[0.3, 0.3, 0.5, 0.6])
+    assert "with 5 (unet); these intervals overlap, so the differences are unsure." in answer([study.logs()])[1]
+    one = study_of({"unet-5": HIGH, "unet-24": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 24))
+    assert "overlap" not in answer([one.logs()])[1]  # without intervals

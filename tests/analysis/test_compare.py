@@ -18,7 +18,6 @@ from rich.console import Console
 
 from analysis import compare, figures
 from analysis.attempts import read_attempts
-from analysis.report import show
 
 TILES = {"austin1": 0.71, "austin2": 0.48}
 IMAGE, TRUTH = (70, 90, 110), (200, 60, 60)
@@ -137,7 +136,7 @@ def test_write_comparison_writes_every_file_with_its_contents(make: Make, tmp_pa
     assert [row["attempt"] for row in rows] == ["02", "03", ""]
     assert [row["val_iou"] for row in rows] == ["0.5951", "0.5951", "0.27"]
     lines = (out / "headline.md").read_text().splitlines()
-    assert lines[0] == report.captions["headline"]
+    assert lines[0] == report.caption
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert table[0] == [
         *("#", "model", "lr", "augmentation", "dropout", "loss (BCE/Dice)", "best epoch", "val IoU", "val F1"),
@@ -324,7 +323,7 @@ def test_default_folder_lies_beside_the_first_attempt(make: Make, monkeypatch: p
 def test_headline_fits_the_terminal(make: Make, tmp_path: Path, width: int):
     report = compare.write_comparison([make()], tmp_path / "out")
     console = Console(width=width, file=io.StringIO())
-    show(report, console)
+    compare.show(report, console)
     said = console.file.getvalue().splitlines()
     start = next(index for index, line in enumerate(said) if set(line.strip()) == {"─"})
     assert max(len(line) for line in said[start : start + 3]) <= width

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis import search_results
+from analysis import search_results, tables
 from tests.analysis.made_up import MadeUp
 
 PRESETS = ("NONE", "LIGHT", "MEDIUM", "HEAVY", "EXTREME")
@@ -76,7 +76,8 @@ def test_importances_are_missing_with_few_trials_but_bounds_are_told():
         "decoder_dropout": False,
         "bce_weight": False,
     }
-    assert list(frame["best"]) == [1e-2, "MEDIUM", 0.3, 0.5]
+    assert list(frame["best_value"]) == [1e-2, "MEDIUM", 0.3, 0.5]
+    assert [row[5] for row in tables.cells(frame)] == ["0.01", "MEDIUM", "0.3", "0.5"]
 
 
 def test_importances_find_the_one_hyperparameter_that_decides():

@@ -1,101 +1,99 @@
-"""Checks the tables against values worked out by hand."""
+"""Checks how frames are set for people: headings, rounding, intervals in one column, and Markdown."""
 
 import math
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis import tables
-from analysis.wandb_logs import read_logs
+from tests.analysis.made_up import MadeUp
 
 
-@pytest.fixture(scope="module")
-def logs(demo: Path):
-    return read_logs(demo)
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("12", "12 tiles"),
+        ("val_iou", "val IoU"),
+        ("p_holm", "p (Holm)"),
+        ("lost_epochs", "lost epochs"),
+        ("val/iou", "val/iou"),
+        ("#", "#"),
+    ],
+)
+def test_heading_is_as_a_person_reads_it(column: str, words: str):
+    assert tables.heading(column) == words
 
 
-def test_iou_by_architecture_is_sorted_by_tiles_then_iou(logs):
-    frame = tables.iou_by_architecture(logs)
-    assert list(zip(frame["architecture"], frame["tiles"], strict=True)) == [
-        ("sam_conv", 24),
-        ("unet (base width 16)", 24),
-        ("unet (base width 16)", 5),
-        ("sam_conv", 5),
-    ]
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("val_iou", 0.12345, "0.123"),
+        ("5", 0.5, "0.500"),
+        ("difference", -0.0214, "\N{MINUS SIGN}0.021"),
+        ("difference", -0.0001, "0.000"),
+        ("minutes", 12.34, "12.3"),
+        ("hours", 0.004, "0.00"),
+        ("lr", 0.0001, "0.0001"),
+        ("lr", 0.0031622776, "0.00316"),
+        ("seconds", 1234.56, "1235"),
+        ("p", 0.0312, "0.031"),
+        ("p_holm", 0.00004, "<0.001"),
+        ("trials", 12, "12"),
+        ("at_bound", True, "yes"),
+        ("at_bound", False, tables.MISSING),
+        ("level", "MEDIUM", "MEDIUM"),
+    ],
+)
+def test_cell_is_rounded_as_its_column_wants(column: str, value: object, text: str):
+    assert tables.cell(column, value) == text
 
 
-def test_iou_by_architecture_tells_the_trials_the_cost_and_the_selected_trial(logs):
-    assert tables.iou_by_architecture(logs).to_dict("records")[1] == {
-        "architecture": "unet (base width 16)",
-        "tiles": 24,
-        "started": 4,
-        "finished": 2,
-        "stopped": 1,
-        "failed": 1,
-        "epochs_spent": 3 + 1 + 3 + 2,
-        "val_iou": 0.60,
-        "val_f1": 0.75,
-        "best_epoch": 2,
-        "val/iou_center512": 0.61,
-        "lr": 0.0031622776601683794,
-        "augmentation": "MEDIUM",
-        "decoder_dropout": 0.3,
-        "bce_weight": 0.5,
-        "seconds": 90.0,
-        "trivial_iou": 0.25,
+@pytest.mark.parametrize("value", [None, math.nan, pd.NA, pd.NaT, np.float64("nan")])
+def test_cell_that_is_missing_is_a_dash_in_every_column(value: object):
+    for column in ("val_iou", "p", "lr", "trials", "architecture"):
+        assert tables.cell(column, value) == tables.MISSING
+
+
+@given(st.floats(-1, 1), st.sampled_from(["val_iou", "difference", "effect", "lr", "minutes", "5"]))
+def test_cell_of_any_number_reads_as_that_number(value: float, column: str):
+    text = tables.cell(column, value).replace(tables.MINUS, "-")
+    assert float(text) != 0 or not text.startswith("-")
+    assert float(text) == pytest.approx(value, abs=0.051, rel=0.006)
+
+
+def test_shown_puts_the_interval_behind_its_value():
+    frame = pd.DataFrame(
+        {
+            "architecture": ["a", "b", "c", "d"],
+            "test_iou": [0.4666, 0.5, math.nan, 0.3],
+            "test_iou_low": [0.3956, math.nan, math.nan, math.nan],
+            "test_iou_high": [0.5771, math.nan, math.nan, math.nan],
+            "models": [3, 1, 0, 2],
+        }
+    )
+    assert tables.shown(frame).to_dict("list") == {
+        "architecture": ["a", "b", "c", "d"],
+        "test_iou": ["0.467 (0.396 … 0.577)", "0.500 (n = 1)", tables.MISSING, "0.300"],
+        "models": [3, 1, 0, 2],
     }
 
 
-def test_iou_by_architecture_counts_a_trial_without_an_end_as_started_only(logs):
-    row = tables.iou_by_architecture(logs).to_dict("records")[0]
-    assert [row[key] for key in ("started", "finished", "stopped", "failed")] == [3, 1, 0, 1]
-    assert row["epochs_spent"] == 2 + 1 + 2
-    assert row["seconds"] == 20 + 10 + 4
+def test_shown_takes_the_column_s_own_count_before_that_of_the_row():
+    frame = pd.DataFrame({"5": [0.4], "5_low": [math.nan], "5_high": [math.nan], "5_models": [1], "models": [9]})
+    assert tables.shown(frame).to_dict("list") == {"5": ["0.400 (n = 1)"], "models": [9]}
 
 
-def test_iou_by_architecture_is_missing_where_nothing_was_selected(logs):
-    row = tables.iou_by_architecture(logs).to_dict("records")[3]
-    assert (row["started"], row["failed"], row["epochs_spent"]) == (1, 1, 0)
-    missing = [column for column, value in row.items() if pd.isna(value)]
-    selected = ["val_iou", "val_f1", "best_epoch", "val/iou_center512", *tables.HYPERPARAMETERS]
-    assert missing == selected
+def test_shown_leaves_a_frame_without_intervals_as_it_is():
+    frame = pd.DataFrame({"tiles": [5], "low": [0.1], "high": [0.2], "12": [0.3]})
+    pd.testing.assert_frame_equal(tables.shown(frame), frame)
 
 
-def test_iou_by_architecture_shows_a_further_hyperparameter_that_is_searched_over(fake_study):
-    study = fake_study(metric="val/iou", tiles=(5,))
-    study.arms[0]["space"] = {"lr": "1e-4 to 1e-2, log", "width": "16 or 32"}
-    study.trial("unet-5", 0, [0.3], width=32, weight_decay=1e-4)
-    study.end({"unet-5": (0, 0.3, 0.46)})
-    frame = tables.iou_by_architecture(read_logs(study.out))
-    assert list(frame["width"].dropna()) == [32]
-    assert "weight_decay" not in frame.columns
-    assert [column for column in frame.columns if "/" in column] == []
-
-
-def test_iou_by_tiles_has_a_column_per_budget_and_the_trivial_row_last(logs):
-    frame = tables.iou_by_tiles(logs)
-    assert list(frame.columns) == ["architecture", "5", "24"]
-    rows = frame.to_dict("records")
-    assert rows[0] == {"architecture": "unet (base width 16)", "5": 0.40, "24": 0.60}
-    assert (rows[1]["architecture"], rows[1]["24"]) == ("sam_conv", 0.64)
-    assert math.isnan(rows[1]["5"])
-    assert rows[2] == {"architecture": "trivial: everything is roof", "5": 0.25, "24": 0.25}
-
-
-def test_captions_say_what_was_run_and_that_val_is_optimistic(logs):
-    common = (
-        "Study demo, profile smoke, seed 42, 3 val tiles, encoder weights: resnet34 imagenet, sam_vit_b sam.pth. "
-        "Each is the best of 4 trials on val, so it is optimistic: val ranks, it does not report."
-    )
-    assert tables.architecture_caption(logs) == (
-        f"Best val IoU by architecture. {common} Smaller variants are named in the label. "
-        "Failed trials: 1 failed, 1 diverged, 1 interrupted."
-    )
-    assert tables.tiles_caption(logs) == (
-        f"Best val IoU by number of labelled tiles. {common} "
-        "The budgets' tiles are nested (5 ⊂ 24), so a row's values are not independent."
-    )
+def test_numeric_columns_are_those_of_numbers():
+    frame = pd.DataFrame({"a": [1], "b": [0.5], "c": ["x"], "d": [True], "e": pd.array([None], dtype="Int64")})
+    assert tables.numeric(frame) == [True, True, False, False, True]
 
 
 def test_markdown_aligns_its_columns_and_marks_what_is_missing():
@@ -110,3 +108,7 @@ def test_markdown_aligns_its_columns_and_marks_what_is_missing():
         "| unet         |   0.123 |    1235 |     5 |\n"
         "| a\\|b         |       \N{EN DASH} |       7 |    24 |\n"
     )
+
+
+def test_trivial_predictor_is_named_after_its_class():
+    assert tables.trivial_label(MadeUp("unet").logs()) == "trivial: everything is roof"
