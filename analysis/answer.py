@@ -76,7 +76,7 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
             f"{beginning}Only {leader['label']} has final models with {tiles}, with {metric} "
             f"{_with_interval(leader, _LEVEL)}, so there is nothing to compare it with."
         )
-    among = f"{beginning}Among {_architectures(logs)}, "
+    among = f"{beginning}Among {_architectures(logs, set(frame['arm']))}, "
     scores = compared(logs, list(frame["arm"]))
     if scores is None or leader["arm"] not in scores.arms:
         return (
@@ -86,20 +86,26 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     means = replicates(scores)
     place = scores.arms.index(str(leader["arm"]))
     share = _percent(ranks(means)[place].best)
+    levels = scores.num_levels
     single = [row["label"] for _, row in frame.iterrows() if row["arm"] not in scores.arms]
     study = f"{logs.study['study']}: " if is_one_of_several else ""
     tested = _count(len(scores.tiles), f"{scores.split} tile")
     tested += "" if scores.num_groups == len(scores.tiles) else f" in {_count(scores.num_groups, 'place')}"
     basis = f"({study}{tested}, {_models(frame)})"
     basis += f"; {_listed(single)} could not be compared" if single else ""
-    num_models = int(frame.loc[frame["arm"].isin(scores.arms), "num_models"].min())
-    if clear_winner(means, num_models=num_models, num_groups=scores.num_groups) == place:
+    if clear_winner(means, least=min(levels.values())) == place:
         few = "; with tiles of so few places that is less sure than it looks" * (scores.num_groups < MIN_GROUPS)
         return (
             f"{among}{_verdict(logs, leader)} with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in "
             f"{share} of bootstrap replicates {basis}{few}."
         )
     close = indistinguishable(logs)
+    if close == [leader["arm"]]:
+        few = _listed([_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS])
+        return (
+            f"{among}{leader['label']} leads with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in "
+            f"{share} of bootstrap replicates, but {few} are too few to call it a clear winner {basis}."
+        )
     rivals = [f"{row['label']} ({row['mean']:.3f})" for _, row in frame.iterrows() if row["arm"] in close[1:]]
     return (
         f"{among}there is no clear winner with {tiles}: {leader['label']} leads with {metric} "
@@ -108,9 +114,10 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     )
 
 
-def _architectures(logs: Logs) -> str:
-    labels = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"])
-    stand_ins = {arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"]}
+def _architectures(logs: Logs, names: set[str]) -> str:
+    arms = [arm for arm in logs.study["arms"] if arm["arm"] in names]
+    labels = dict.fromkeys(arm["architecture_label"] for arm in arms)
+    stand_ins = {arm["architecture_label"] for arm in arms if arm["is_stand_in"]}
     count = _count(len(labels), "architecture")
     if not stand_ins:
         return count
@@ -183,8 +190,9 @@ def _how_few(studies: Sequence[Logs]) -> str:
         return f"{text}."
     subset, seed = (known_spread[name].median() for name in ("sd_subset", "sd_seed"))
     return (
-        f"{text}; with {budgets[-1]} tiles, IoU has a standard deviation of {subset:.3f} between draws of the tiles "
-        f"and {seed:.3f} between seeds (medians over architectures)."
+        f"{text}; with {budgets[-1]} tiles, IoU has a standard deviation of about {subset:.3f} between draws of the "
+        f"tiles and {seed:.3f} between seeds (roughly, from {known_spread['subsets'].max()} draws and "
+        f"{known_spread['seeds'].max()} seeds of {_listed(list(known_spread['architecture']))})."
     )
 
 

@@ -72,9 +72,10 @@ def standing(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame with `architecture`, `tiles`, `<split>_iou` with `_low` and `_high` (bootstrap interval), `behind` (the
-        best mean with as many tiles minus this one) with its interval, `best` (probability of being the best of those
-        with as many tiles, in [0, 1]), `rank` (mean over the replicates) with its interval, `minutes` (mean per
-        model), `trainable` (parameters, millions) and `models`. What is not known is missing (see `compared`).
+        best mean with as many tiles minus this one, over the models that both have) with its interval, `best`
+        (probability of being the best of those with as many tiles, in [0, 1]), `rank` (mean over the replicates) with
+        its interval, `minutes` (mean per model), `trainable` (parameters, millions) and `models`. What is not known is
+        missing (see `compared`).
     """
     split, frame = final_split(logs), cells(logs)
     about = {arm["arm"]: arm for arm in logs.study["arms"]}
@@ -225,6 +226,7 @@ def variances(logs: Logs) -> pd.DataFrame:
         models = logs.models[(logs.models["arm"] == about["arm"]) & logs.models[f"{split}_iou"].notna()]
         searched = logs.runs[(logs.runs["arm"] == about["arm"]) & (logs.runs["stage"] == "search")]
         finished = searched.loc[searched["state"] == "finished", "judged"]
+        finished = finished[:0] if logs.study["spec"].get("vary") else finished  # of levels × seeds, not of a search
         row: dict[str, Any] = {"architecture": about["architecture_label"], "tiles": about["tiles"]}
         row |= {"subsets": models["subset"].nunique(), "seeds": models["seed"].nunique()}
         row |= _spread(
@@ -268,8 +270,8 @@ def replicates(scores: Scores) -> FloatArray:
 def compared(logs: Logs, arms: list[str]) -> Scores | None:
     """Returns the scores of those of some arms whose uncertainty can be told: two models, on tiles of two places.
 
-    An arm with a single model would make every replicate hold that model, and nothing is known of its seeds. None where
-    fewer than two arms are left.
+    An arm with a single model would make every replicate hold that model, and nothing is known of its seeds. Of models
+    that some of the arms lack, nothing is taken. None where fewer than two arms or models are left.
     """
     scores = read_scores(logs, final_split(logs))
     if scores is None:
@@ -279,7 +281,8 @@ def compared(logs: Logs, arms: list[str]) -> Scores | None:
         num_models, _, num_groups = count_scored(scores.of(arm), scores.groups)
         if has_interval(num_models, num_groups):
             known.append(arm)
-    return scores.select(known) if len(known) > 1 else None
+    chosen = scores.select(known).paired() if len(known) > 1 else None
+    return chosen if chosen is not None and chosen.iou.shape[1] > 1 else None
 
 
 def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]:
@@ -288,11 +291,12 @@ def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]
         return {}
     means = replicates(scores)
     found = {}
+    average = dict(zip(scores.arms, np.nanmean(scores.iou, axis=(1, 2)), strict=True))
     for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
         found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
         if leader in scores.arms and arm != leader:
             low, high = interval(means[:, scores.arms.index(leader)] - means[:, place])
-            found[arm] |= {"behind_low": low, "behind_high": high}
+            found[arm] |= {"behind": average[leader] - average[arm], "behind_low": low, "behind_high": high}
     return found
 
 

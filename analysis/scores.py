@@ -1,6 +1,6 @@
 """Puts the final models' scores into one array, so that arms can be compared model by model and tile by tile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,18 @@ class Scores:
     def num_groups(self) -> int:
         """Places; tiles of one place are not independent."""
         return int(np.unique(self.groups).size)
+
+    @property
+    def num_levels(self) -> dict[str, int]:
+        """How many there are of whatever the scores vary over: "seeds", "subsets" where there are several, "places"."""
+        levels = {"seeds": np.unique(self.seeds).size, "subsets": np.unique(self.subsets).size}
+        varied = {name: count for name, count in levels.items() if name == "seeds" or count > 1}
+        return varied | {"places": self.num_groups}
+
+    def paired(self) -> "Scores":
+        """The same of those models only that every arm has: what an arm lacks would count for it, or against it."""
+        shared = np.isfinite(self.iou).any(axis=2).all(axis=0)
+        return replace(self, iou=self.iou[:, shared], subsets=self.subsets[shared], seeds=self.seeds[shared])
 
     def of(self, arm: str) -> FloatArray:
         """(M, T) scores of an arm; all NaN where it has none."""

@@ -206,7 +206,7 @@ def test_markdown_holds_the_report_in_reading_order():
         "> **Before you rely on this**\n>\n> - 3 trials failed.\n\n"
         "## Results\n\nAn \\*intro\\*.\n\n"
         "**Table 1. Tiles.** By tiles.\n\n"
-        "| architecture | slope |\n| ------------ | ----: |\n| unet & <b>   |  -0.5 |\n| sam_conv     |  0.25 |\n\n"
+        "| architecture | slope |\n| ------------ | ----: |\n| unet & <b>   |  −0.5 |\n| sam_conv     |  0.25 |\n\n"
         "- A note.\n\n---\n\nFrom 12 runs.\n"
     )
 

@@ -47,6 +47,22 @@ def test_headline_has_intervals_around_its_means_and_none_for_a_single_model(tes
     assert shown[0]["test_iou"] == f"0.600 ({first['test_iou_low']:.3f} … {first['test_iou_high']:.3f})"
 
 
+def test_architectures_are_compared_on_the_models_that_both_have():
+    """The second's models of the hard subset are missing: its mean is higher, and it is worse all the same."""
+    study = MadeUp("unet", "unet_resnet34", phase="phase3_data_budget", tiles=(5,))
+    for subset, level in enumerate((0.6, 0.4)):
+        for seed in range(2):
+            study.model("unet-5", seed, test=[level] * 4, subset=subset)
+            if subset == 0:
+                study.model("unet_resnet34-5", seed, test=[level - 0.02] * 4, subset=subset)
+    first, second = results.standing(study.logs()).to_dict("records")
+    assert (first["architecture"], second["architecture"]) == ("unet_resnet34", "unet")  # by their means
+    assert second["behind"] == pytest.approx(-0.02)
+    assert (first["best"], second["best"]) == (0.0, 1.0)
+    contrast = row(results.contrasts(study.logs()))
+    assert contrast["difference"] == pytest.approx(-0.02)  # the first minus the second, as in the table above
+
+
 def test_interval_of_equal_scores_is_a_point():
     study = MadeUp("unet")
     for seed in range(3):
