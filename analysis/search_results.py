@@ -10,8 +10,8 @@ from analysis.contrasts import contrast
 from analysis.curves import expected_best
 from analysis.importance import at_bound, importance
 from analysis.logs import Logs
+from analysis.planned import contrast_frame
 from analysis.ranks import probability_of_improvement
-from analysis.results import contrast_frame
 from analysis.stats import FloatArray, IntArray, mean_interval
 
 FAILED = ("failed", "diverged", "interrupted")
@@ -153,7 +153,7 @@ def levels(logs: Logs) -> pd.DataFrame:
 
 
 def preset_contrasts(logs: Logs) -> pd.DataFrame:
-    """Returns the planned contrast of augmentation presets per arm, as `results.contrasts`; empty for other studies.
+    """Returns the planned contrast of augmentation presets per arm, as `planned.contrasts`; empty for other studies.
 
     It needs all presets, and is over the seeds that all of them have.
     """

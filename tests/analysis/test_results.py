@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis import results, tables
+from analysis import planned, results, tables
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
@@ -59,7 +59,7 @@ def test_architectures_are_compared_on_the_models_that_both_have():
     assert (first["architecture"], second["architecture"]) == ("unet_resnet34", "unet")  # by their means
     assert second["behind"] == pytest.approx(-0.02)
     assert (first["best"], second["best"]) == (0.0, 1.0)
-    contrast = row(results.contrasts(study.logs()))
+    contrast = row(planned.contrasts(study.logs()))
     assert contrast["difference"] == pytest.approx(-0.02)  # the first minus the second, as in the table above
 
 
@@ -126,7 +126,7 @@ def contrasted(*, test: bool = True) -> MadeUp:
 
 
 def test_contrasts_are_the_planned_ones_paired_over_tiles():
-    frame = results.contrasts(contrasted().logs())
+    frame = planned.contrasts(contrasted().logs())
     assert list(frame["contrast"]) == ["02 − 01", "03 − 02"]
     first = row(frame)
     assert first["difference"] == pytest.approx(0.15)
@@ -141,34 +141,34 @@ def test_contrasts_are_the_planned_ones_paired_over_tiles():
 
 
 def test_contrasts_are_adjusted_for_all_rows_and_say_how_small_p_could_be():
-    frame = results.contrasts(contrasted().logs())
+    frame = planned.contrasts(contrasted().logs())
     assert list(frame["p_holm"]) == pytest.approx([2 * 0.125, 2 * 0.125])
     assert list(frame["smallest_p"]) == pytest.approx([2 * 0.125, 2 * 0.125])
 
 
 def test_contrasts_are_on_val_while_the_test_tiles_are_sealed():
-    first = row(results.contrasts(contrasted(test=False).logs()))
+    first = row(planned.contrasts(contrasted(test=False).logs()))
     assert first["difference"] == pytest.approx((0.1 + 0.2) / 2)
     assert (first["scored_tiles"], first["p"]) == (2, pytest.approx(0.5))
 
 
 def test_contrasts_need_both_architectures_with_scores():
-    assert results.contrasts(MadeUp(*THREE).logs()).empty
+    assert planned.contrasts(MadeUp(*THREE).logs()).empty
     study = MadeUp("unet", "deeplabv3plus_resnet34")
     for arm in study.arms:
         study.model(arm, test=FLAT)
-    assert results.contrasts(study.logs()).empty
+    assert planned.contrasts(study.logs()).empty
     study = MadeUp("unet", "unet_resnet34")
     study.model("unet-24", 0, test=FLAT)
     study.model("unet_resnet34-24", 1, test=FLAT)  # another seed: no pair
-    assert results.contrasts(study.logs()).empty
+    assert planned.contrasts(study.logs()).empty
 
 
 def test_contrast_of_single_models_has_no_interval(tested: MadeUp):
-    first = row(results.contrasts(tested.logs()))
+    first = row(planned.contrasts(tested.logs()))
     assert math.isnan(first["difference_low"])
     assert first["difference"] == pytest.approx(0.5 - 0.5)
-    assert tables.shown(results.contrasts(tested.logs()))["difference"][0] == "0.000 (n = 1)"
+    assert tables.shown(planned.contrasts(tested.logs()))["difference"][0] == "0.000 (n = 1)"
 
 
 def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing():

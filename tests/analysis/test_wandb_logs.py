@@ -27,10 +27,8 @@ def test_read_logs_returns_the_configuration_of_the_study(demo: Path):
     assert [arm["arm"] for arm in study["arms"]] == ["unet-24", "sam_conv-24", "unet-5", "sam_conv-5"]
     assert (study["phase"], study["slots"]["count"], study["test_tiles"]) == ("phase2_tuning", 2, ["e1", "e2", "e3.a"])
     assert study["trivial"] == {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.3}
-    assert study["spec"] == {
-        "architectures": ["unet", "sam_conv"],
-        "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"],
-    }
+    assert study["spec"]["weights"] == ["resnet34=imagenet", "sam_vit_b=files/sam.pth"]
+    assert (study["spec"]["epochs"], study["spec"]["vary"]) == (4, None)
     assert "_wandb" not in study
 
 
