@@ -101,7 +101,7 @@ def test_report_of_one_study_has_its_blocks_in_reading_order(single: Composed):
         "Learning curves",
         "How these numbers came about",
     ]
-    assert names(single, TableBlock) == ["standing", "headline", "contrasts", "accounting", "variance", "gap"]
+    assert names(single, TableBlock) == ["standing", "headline", "contrasts", "cells", "accounting", "variance", "gap"]
     assert names(single, FigureBlock) == ["intervals", "learning"]
     assert single.document.subtitle == "phase1: 24 train, 2 val and 4 test tiles of roofs."
     assert len(single.document.answer) == 3
