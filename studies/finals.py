@@ -80,6 +80,8 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
         arm: [p.assignment.number for p in work.coordinator.of_arm(arm) if p.outcome == "finished"]
         for arm in work.coordinator.arms
     }
+    num_models = sum(map(len, finished.values()))
+    work.console.print(f"scoring {num_models} final models on {len(work.tiles.val)} whole val tiles", highlight=False)
     val = evaluate_all(finished, work.tiles.val, work.tiles.info, work.out, work.slots)
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
@@ -116,7 +118,8 @@ def _test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequen
     Raises:
         UserError: The attempt was opened before without a result, and there is no reason to look again.
     """
-    work.console.print(f"opening the test tiles for {arm.parent} (attempt {attempt.id})", highlight=False)
+    models = f"{len(numbers)} model{'s' if len(numbers) > 1 else ''}"
+    work.console.print(f"opening the test tiles for {arm.parent}: {models}, attempt {attempt.id}", highlight=False)
     with work.permit.until_signal():
         return _score_test(work, seal, attempt, arm, numbers)
 
