@@ -1,4 +1,7 @@
-"""The search spaces: a range per hyperparameter, centred per track, with overrides per architecture in one table."""
+"""The search spaces: a range per hyperparameter, centred per track; what an architecture's row departs in comes first.
+
+Every function takes what is fixed for all trials: it leaves the ranges and stands in the recipe.
+"""
 
 import math
 from collections.abc import Mapping
@@ -10,9 +13,13 @@ from scipy.stats import qmc
 
 from trainables.architectures import ARCHITECTURES, Track
 from trainables.augment import PRESETS
+from trainables.config import TrialConfig
+from trainables.losses import LOSSES, WEIGHTS
 
 Space = dict[str, BaseDistribution]
 Point = dict[str, Any]
+
+NOTHING: Mapping[str, Any] = {}
 
 LR_CENTER: dict[Track, float] = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}
 """Learning rate that a track's range is centred on. Source: the reference recipe; ours for transformers."""
@@ -20,26 +27,33 @@ LR_CENTER: dict[Track, float] = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transform
 LR_DECADES = 1.0
 """The range reaches this many powers of ten to either side of the centre."""
 
+SEARCHED_PRESETS = ("LIGHT", "MEDIUM", "HEAVY", "EXTREME")
+
 COMMON: Space = {
-    "augmentation": CategoricalDistribution(("LIGHT", "MEDIUM", "HEAVY", "EXTREME")),
+    "augmentation": CategoricalDistribution(SEARCHED_PRESETS),
     "decoder_dropout": FloatDistribution(0.0, 0.5),
     "bce_weight": FloatDistribution(0.1, 0.9),
+    "focal_weight": FloatDistribution(0.1, 0.9),
+    "cldice_weight": FloatDistribution(0.1, 0.5),
 }
-"""The ranges that all tracks share."""
+"""The ranges that all tracks share; of the weights, an architecture has those of its loss."""
 
 OVERRIDES: dict[str, Space] = {}
 """Ranges in which an architecture differs from its track: the one place to change a single space."""
 
-RECIPE_POINT: Point = {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
-"""The reference study's recipe; its lr is the middle of each range."""
+RECIPE_POINT: Point = {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "loss": "bce_dice"}
+"""The reference study's recipe; its lr is the middle of each range, and a loss has the weights of `RECIPE_WEIGHTS`."""
 
-RECIPE_OVERRIDES: dict[str, Point] = {"unet": {"decoder_dropout": 0.0}}
-"""Where the reference study departs from its recipe. Source: the headline table's attempt 01."""
+RECIPE_WEIGHTS: Point = {"bce_weight": 0.5, "focal_weight": 0.5, "cldice_weight": 0.3}
+"""Source: the reference study's halves; ours for Focal; Shit et al. 2021 find 0.1 to 0.5 for clDice."""
 
 LEVELS: dict[str, tuple[Any, ...]] = {
     "augmentation": tuple(PRESETS),
     "decoder_dropout": (0.0, 0.15, 0.3, 0.5),
     "bce_weight": (0.1, 0.3, 0.5, 0.7, 0.9),
+    "loss": LOSSES,
+    "focal_weight": (0.1, 0.3, 0.5, 0.7, 0.9),
+    "cldice_weight": (0.0, 0.1, 0.3, 0.5),
 }
 """What `--vary` tries of each hyperparameter; of lr, see `levels`."""
 
@@ -47,16 +61,29 @@ LR_LEVELS = (0.1, 1 / 3, 1.0, 3.0, 10.0)
 """Factors on the centre of a track's learning rates."""
 
 
-def space_for(architecture: str) -> Space:
-    """The ranges of an architecture's hyperparameters, in a fixed order."""
-    center = LR_CENTER[ARCHITECTURES[architecture].track]
-    lr = FloatDistribution(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True)
-    return {"lr": lr, **COMMON} | OVERRIDES.get(architecture, {})
+def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
+    """The ranges of an architecture's hyperparameters, in a fixed order; the preset of its recipe is among them."""
+    row, recipe = ARCHITECTURES[architecture], recipe_point(architecture, fixed)
+    center = LR_CENTER[row.track]
+    ranges: Space = {"lr": FloatDistribution(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True), **COMMON}
+    if recipe["augmentation"] == "NONE":
+        ranges["augmentation"] = CategoricalDistribution(("NONE", *SEARCHED_PRESETS))
+    ranges |= {name: CategoricalDistribution(setting.choices) for name, setting in row.settings.items()}
+    ranges |= OVERRIDES.get(architecture, {})
+    return {name: ranges[name] for name in ranges if name in recipe and name not in fixed}
 
 
-def recipe_point(architecture: str) -> Point:
-    """The reference study's settings of an architecture; for others than its five, those of its track."""
-    return {"lr": LR_CENTER[ARCHITECTURES[architecture].track], **RECIPE_POINT} | RECIPE_OVERRIDES.get(architecture, {})
+def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point:
+    """What an architecture is trained with where nothing is searched: the reference study's settings, or its own.
+
+    It has all that decides a trial: its lr, augmentation, dropout and loss, the weights of that loss, and its settings.
+    """
+    row = ARCHITECTURES[architecture]
+    point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
+    point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
+    point |= {name: value for name, value in fixed.items() if name in point}
+    idle = {weight for weight in RECIPE_WEIGHTS if weight not in WEIGHTS[point["loss"]]}
+    return {name: value for name, value in point.items() if name not in idle}
 
 
 def levels(architecture: str, name: str) -> tuple[Any, ...]:
@@ -64,6 +91,21 @@ def levels(architecture: str, name: str) -> tuple[Any, ...]:
     if name == "lr":
         return tuple(LR_CENTER[ARCHITECTURES[architecture].track] * factor for factor in LR_LEVELS)
     return LEVELS[name]
+
+
+def trial_config(architecture: str, point: Mapping[str, Any], **others: Any) -> TrialConfig:
+    """The configuration at a point, which names hyperparameters and the architecture's own settings alike.
+
+    Args:
+        architecture: Its name.
+        point: As of `recipe_point`.
+        others: The other fields of `TrialConfig`.
+    """
+    own = ARCHITECTURES[architecture].settings
+    settings = {name: value for name, value in point.items() if name in own}
+    return TrialConfig(
+        architecture=architecture, settings=settings, **others, **{n: v for n, v in point.items() if n not in own}
+    )
 
 
 def starting_points(space: Mapping[str, BaseDistribution], recipe: Point, num_points: int, seed: int) -> list[Point]:

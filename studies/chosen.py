@@ -5,7 +5,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from searchspace.spaces import space_for
 from studies.folder import begun, read_frozen
 from studies.spec import Chosen, StudySpec
 from trainables.config import Recipe, TrialConfig
@@ -51,7 +50,7 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         if name in chosen and chosen[name].tiles > config.tiles:
             continue
         chosen[name] = Chosen(
-            point={key: getattr(config, key) for key in space_for(name)},
+            point=config.hyperparameters,
             tiles=config.tiles,
             study=out.resolve().name,
             study_id=origin["study_id"],

@@ -11,13 +11,15 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from searchspace.spaces import RECIPE_WEIGHTS, recipe_point
 from studies.chosen import best_only, check_same, read_chosen
 from studies.folder import begun, read_frozen, read_settings
 from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
 from studies.study import HANG_MINUTES, Options
+from trainables.architectures import ARCHITECTURES
 from trainables.command import Parser, add_flags, is_list, validate
-from trainables.config import Recipe
+from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
 from trainables.weights import encoder_of
 
@@ -100,8 +102,35 @@ def _check_phase(spec: StudySpec) -> None:
             )
     if spec.vary is not None and not spec.has_search:
         raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
+    _check_fixed(spec)
     if not spec.seeds and (spec.vary is not None or not spec.has_search):
         raise UserError("--seeds is 0, but without a search every model is a final one: give at least 1")
+
+
+def _check_fixed(spec: StudySpec) -> None:
+    """Refuses values that no trial could have, and hyperparameters that say nothing to any of the architectures."""
+    names = ", ".join(spec.architectures)
+    if twice := [name for name in spec.fixed if sum(item.startswith(f"{name}=") for item in spec.fix) > 1]:
+        raise UserError(f"--fix has {twice[0]} twice, but one value only can be: leave one out")
+    for name in spec.fixed:
+        known = list(dict.fromkeys(key for row in spec.architectures for key in recipe_point(row)))
+        known += [key for key in RECIPE_WEIGHTS if key not in known]
+        if name not in known:
+            raise UserError(f"--fix names {name}, but must name one of {', '.join(known)}, as NAME=VALUE")
+        if all(name not in recipe_point(row, spec.fixed) for row in spec.architectures):
+            raise UserError(f"--fix names {name}, but the loss of {names} has no such weight: fix that loss, too")
+        if name == spec.vary:
+            raise UserError(f"--fix and --vary both name {name}: leave one of them out")
+    for row in spec.architectures:
+        recipe = recipe_point(row, spec.fixed)
+        if spec.vary is not None and spec.vary not in recipe:
+            raise UserError(
+                f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "
+                "--fix loss=NAME"
+            )
+        own = ARCHITECTURES[row].settings
+        point: dict[str, Any] = {name: value for name, value in recipe.items() if name not in own}
+        validate(TrialConfig, point | {"architecture": row, "tiles": 1, "settings": {n: recipe[n] for n in own}})
 
 
 def _positive(flag: str, text: str | None) -> float | None:

@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
-from searchspace.spaces import Point, Space, levels, random_point, recipe_point, space_for, starting_points
+from searchspace.spaces import Point, Space, levels, random_point, starting_points
 from studies.ladder import Ladder
 from studies.profiles import PHASES
 from studies.spec import Arm, StudySpec
@@ -73,8 +73,7 @@ class Search(Plan):
         self.arms = spec.arms()
         num_starts = min(MAX_STARTING_POINTS, math.ceil(spec.trials / 2))
         self._starts = {
-            arm: starting_points(self.space(arm), recipe_point(arm.architecture), num_starts, spec.seed)
-            for arm in self.arms
+            arm: starting_points(self.space(arm), arm.recipe(spec), num_starts, spec.seed) for arm in self.arms
         }
 
     def allowance(self, arm: Arm) -> int:
@@ -83,7 +82,7 @@ class Search(Plan):
 
     def space(self, arm: Arm) -> Space:
         """The architecture's ranges."""
-        return space_for(arm.architecture)
+        return arm.space(self._spec)
 
     def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
         """A starting point, or TPE's next one; or a random one."""
@@ -132,15 +131,13 @@ class Grid(Plan):
 
     def space(self, arm: Arm) -> Space:
         """The values, and the recipe's for all else."""
-        fixed: Space = {
-            name: CategoricalDistribution((value,)) for name, value in recipe_point(arm.architecture).items()
-        }
+        fixed: Space = {n: CategoricalDistribution((value,)) for n, value in arm.recipe(self._spec).items()}
         return fixed | {self._vary: CategoricalDistribution(self._levels[arm])}
 
     def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
         """All values with the first seed, then with the next: more seeds can be added."""
         values = self._levels[arm]
-        return recipe_point(arm.architecture) | {self._vary: values[number % len(values)]}
+        return arm.recipe(self._spec) | {self._vary: values[number % len(values)]}
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """The same initialisation and draws for all values of one seed."""
@@ -155,7 +152,7 @@ class Grid(Plan):
         """The median trial of the value with the best mean over all seeds."""
         by_value: dict[Any, list[Progress]] = {}
         for progress in sorted(finished, key=lambda p: p.assignment.number):
-            by_value.setdefault(getattr(progress.assignment.config, self._vary), []).append(progress)
+            by_value.setdefault(progress.assignment.config.hyperparameters[self._vary], []).append(progress)
         whole = [trials for trials in by_value.values() if len(trials) == self._spec.seeds] or list(by_value.values())
         if not whole:
             return None
@@ -192,10 +189,7 @@ class Finals(Plan):
     def of_phase(cls, spec: StudySpec, digests: Mapping[str, str], num_tiles: int) -> "Finals":
         """Of a phase without a search: what another study chose, else the recipe."""
         points = {name: chosen.point for name, chosen in spec.chosen.items()}
-        configs = {
-            arm: arm.config(spec, points.get(arm.architecture) or recipe_point(arm.architecture), digests, init_seed=0)
-            for arm in spec.arms()
-        }
+        configs = {arm: arm.config(spec, points.get(arm.architecture, {}), digests, init_seed=0) for arm in spec.arms()}
         return cls(spec, configs, num_tiles)
 
     def num_subsets(self, arm: Arm) -> int:
@@ -217,7 +211,7 @@ class Finals(Plan):
 
     def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
         """The arm's."""
-        return {name: getattr(self._configs[arm], name) for name in space_for(arm.architecture)}
+        return self._configs[arm].hyperparameters
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """The arm's with the seeds of `number`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from searchspace.spaces import described, readable, space_for
+from searchspace.spaces import described, readable
 from studies import folder, tracking
 from studies.resources import Slots
 from studies.spec import BUDGETS, Arm, StudySpec
@@ -193,7 +193,7 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
 def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
     """What the study's run says of an arm."""
     spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
-    space, chosen = space_for(arm.architecture), spec.chosen.get(arm.architecture)
+    space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = prepared.parameters[arm.architecture]
     return {
         "arm": arm.name,

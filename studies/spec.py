@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from searchspace.spaces import Point, levels
-from studies.profiles import PhaseName, ProfileName
+from searchspace.spaces import Point, Space, levels, recipe_point, space_for, trial_config
+from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.architectures import ARCHITECTURES
 from trainables.command import validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
 from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
-Hyperparameter = Literal["augmentation", "lr", "bce_weight", "decoder_dropout"]
+Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]
 
 WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
 """Fields that say where a study runs and logs: they may change when it goes on."""
@@ -59,7 +60,7 @@ class StudySpec(BaseModel):
     chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
     architectures: tuple[ArchitectureName, ...] = Field(
-        default=tuple(ARCHITECTURES), min_length=1, description="which architectures to compare"
+        default=REFERENCE, min_length=1, description="which architectures to compare"
     )
     tiles: tuple[int, ...] | None = Field(
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
@@ -68,7 +69,12 @@ class StudySpec(BaseModel):
     vary: Hyperparameter | None = Field(
         default=None,
         description="instead of a search, try fixed values of this one hyperparameter with all else at the recipe: "
-        "augmentation | lr | bce_weight | decoder_dropout",
+        f"{' | '.join(get_args(Hyperparameter))}",
+    )
+    fix: tuple[str, ...] = Field(
+        default=(),
+        description="NAME=VALUE of hyperparameters that no trial searches or takes from its architecture's recipe, "
+        "e.g. loss=dice augmentation=NONE",
     )
     sampler: Literal["tpe", "random"] = Field(
         default="tpe", description="what proposes a search's trials: tpe, from what was seen so far, or random"
@@ -111,6 +117,11 @@ class StudySpec(BaseModel):
         """The metric that every decision is made by."""
         center = self.recipe.val_center_px
         return "val/iou" if center is None else f"val/iou_center{center}"
+
+    @property
+    def fixed(self) -> Point:
+        """What `fix` says, by name."""
+        return {name: _value(name, text) for name, _, text in (item.partition("=") for item in self.fix)}
 
     @property
     def has_search(self) -> bool:
@@ -193,6 +204,14 @@ class Arm:
         """Its name, with the variant behind it where that is not the real thing."""
         return self.label(spec).replace(self.architecture, self.name, 1)
 
+    def space(self, spec: StudySpec) -> Space:
+        """The ranges of its search."""
+        return space_for(self.architecture, spec.fixed)
+
+    def recipe(self, spec: StudySpec) -> Point:
+        """What it is trained with where nothing is searched."""
+        return recipe_point(self.architecture, spec.fixed)
+
     def weights(self, spec: StudySpec) -> str:
         """The weights that its encoder starts from."""
         row = ARCHITECTURES[self.architecture]
@@ -216,18 +235,25 @@ class Arm:
 
         Args:
             spec: The study.
-            point: The hyperparameters.
+            point: The hyperparameters; those that it leaves out are the recipe's.
             digests: SHA-256 of the weights, by encoder.
             init_seed: Of the initialisation.
             draw_seed: Of the draws; the study's if None.
         """
         weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
-        return TrialConfig(
-            architecture=self.architecture,
+        return trial_config(
+            self.architecture,
+            self.recipe(spec) | point,
             tiles=self.tiles,
             weights=weights,
             weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
             init_seed=init_seed,
             recipe=spec.recipe.model_copy(update={} if draw_seed is None else {"draw_seed": draw_seed}),
-            **point,
         )
+
+
+def _value(name: str, text: str) -> Any:
+    """A value as YAML reads it, and a number as what the hyperparameter takes."""
+    value = yaml.safe_load(text)
+    is_float = name in TrialConfig.model_fields and TrialConfig.model_fields[name].annotation is float
+    return float(value) if is_float and isinstance(value, int | str) else value

@@ -255,7 +255,7 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
             tiles,
             info,
             stride=trained.stride,
-            bce_weight=trained.config.bce_weight,
+            loss=trained.config.loss_function,
             device=target,
         )
     predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
@@ -287,12 +287,7 @@ def _wandb_config(
         "profile": settings.profile,
         "judged_metric": config.judged_metric,
         "signature": config.signature(),
-        "hyperparameters": {
-            "lr": config.lr,
-            "augmentation": config.augmentation,
-            "decoder_dropout": config.decoder_dropout,
-            "bce_weight": config.bce_weight,
-        },
+        "hyperparameters": config.hyperparameters,
         "device": settings.device,
         "worker": f"{platform.node()}/{os.getpid()}",
         "trial_config": config.model_dump(mode="json"),

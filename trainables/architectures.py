@@ -1,8 +1,8 @@
 """The table of architectures: adding one is a file and a row here."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from trainables.smp_models import deeplabv3plus_resnet34, unet_resnet34
 from trainables.unet import UNet
 
 Track = Literal["cnn", "frozen_encoder", "transformer"]
+Optimizer = Literal["adamw", "adam"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,15 @@ SAM = IMAGENET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A whole number that an architecture has for itself, such as its depth; searches choose among `choices`."""
+
+    default: int
+    choices: tuple[int, ...]
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """One row of the table.
 
@@ -43,6 +53,9 @@ class Architecture:
         encoder: Name of the encoder that pretrained weights fill, or None for training from scratch only.
         normalisation: What these weights expect of 8-bit photographs; None where there are none.
         batch_size: Draws per optimizer step in the reference study.
+        optimizer: Of its source: AdamW with the recipe's decay, or Adam without.
+        recipe: Hyperparameters in which its source departs from the shared recipe.
+        settings: What it has to set for itself, by name.
         small: What the smaller variant of `smoke` and `quick` is, for every table; empty where there is none.
         only_px: The one side (px) that tiles must have for the full variant; None where any will do.
         gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU
@@ -57,6 +70,9 @@ class Architecture:
     encoder: str | None
     normalisation: Normalisation | None = None
     batch_size: int = 4
+    optimizer: Optimizer = "adamw"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
     small: str = ""
     only_px: int | None = None
     gpu_gib: float
@@ -87,6 +103,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             stride=16,
             encoder=None,
             small="base width 16",
+            recipe={"decoder_dropout": 0.0},  # attempt 01 of the reference study
             gpu_gib=14.0,
             source="Ronneberger et al. 2015, arXiv:1505.04597",
         ),

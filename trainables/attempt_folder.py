@@ -153,7 +153,7 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
             val,
             info,
             stride=trained.stride,
-            bce_weight=run.config.bce_weight,
+            loss=run.config.loss_function,
             device=run.device,
         )
     folder = run.out / "predictions" / "val"

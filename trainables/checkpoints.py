@@ -193,6 +193,7 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
         decoder_dropout=config.decoder_dropout,
         weights=config.weights,
         small=config.recipe.small,
+        settings=config.settings,
     )
     return Segmenter(ARCHITECTURES[config.architecture].build(spec), mean, std)
 

@@ -74,6 +74,8 @@ def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(values, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # of several fields together
+            raise UserError(first["msg"].removeprefix("Value error, ")) from error
         flag = str(first["loc"][0]).replace("_", "-")
         rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         raise UserError(f"--{flag} is {first['input']!r}, but {rule[0].lower()}{rule[1:]}") from error

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from trainables.architectures import ARCHITECTURES
+from trainables.architectures import ARCHITECTURES, Optimizer
 from trainables.augment import PRESETS
+from trainables.losses import WEIGHTS, Loss, LossName
 
 
 def _known_architecture(name: str) -> str:
@@ -44,6 +45,9 @@ class Recipe(BaseModel):
         default=None, ge=32, description="validate on centre windows of this side (px); whole tiles if none"
     )
     small: bool = Field(default=False, description="use the architectures' smaller variants, named so in every table")
+    optimizer: Optimizer | None = Field(
+        default=None, description="adamw, or adam without decay; the one of each architecture's source if left out"
+    )
     weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's weight decay")
     stop_patience: int = Field(default=10, ge=1, description="epochs without a better val IoU before a trial ends")
     plateau_patience: int = Field(default=3, ge=0, description="epochs without a better val IoU before lr is reduced")
@@ -72,11 +76,35 @@ class TrialConfig(BaseModel):
     lr: float = Field(gt=0, description="learning rate at the start")
     augmentation: Preset = Field(default="MEDIUM", description=" | ".join(PRESETS))
     decoder_dropout: float = Field(default=0.3, ge=0, lt=1, description="probability between decoder stages")
+    loss: LossName = Field(default="bce_dice", description=" | ".join(WEIGHTS))
     bce_weight: float = Field(default=0.5, ge=0, le=1, description="w in w·BCE + (1−w)·Dice")
+    focal_weight: float = Field(default=0.5, ge=0, le=1, description="v in v·Focal + (1−v)·Dice")
+    cldice_weight: float = Field(default=0.3, ge=0, le=1, description="c in (1−c)·(w·BCE + (1−w)·Dice) + c·clDice")
+    settings: dict[str, int] = Field(default={}, description="the architecture's own; its defaults if left out")
     weights: str = Field(default="none", description="encoder weights: imagenet, none or the path of a state dict")
     weights_digest: str | None = None
     init_seed: int = Field(default=42, ge=0, description="of the initialisation and dropout")
     recipe: Recipe = Recipe()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_settings(cls, values: Any) -> Any:
+        """Fills in the settings that the architecture has and nobody gave."""
+        row = ARCHITECTURES.get(values.get("architecture", "")) if isinstance(values, dict) else None
+        if row is None or not isinstance(values.get("settings", {}), dict):
+            return values  # refused below
+        return values | {"settings": {name: s.default for name, s in row.settings.items()} | values.get("settings", {})}
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> "TrialConfig":
+        known = ARCHITECTURES[self.architecture].settings
+        for name, value in self.settings.items():
+            if name not in known:
+                raise ValueError(f"{self.architecture} has no {name}: it may set {', '.join(known) or 'nothing'}")
+            if value not in known[name].choices:
+                choices = ", ".join(map(str, known[name].choices))
+                raise ValueError(f"{name} is {value}, but {self.architecture} takes one of {choices}")
+        return self
 
     def signature(self) -> str:
         """Hash of the whole configuration (16 hex digits), so that changing a default changes it.
@@ -84,7 +112,7 @@ class TrialConfig(BaseModel):
         Where weights came from a file, its digest counts and its path does not.
         """
         content = self.model_dump(mode="json")
-        content["recipe"]["batch_size"] = self.batch_size
+        content["recipe"] |= {"batch_size": self.batch_size, "optimizer": self.optimizer}
         if self.weights_digest is not None:
             content["weights"] = "file"
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -104,6 +132,27 @@ class TrialConfig(BaseModel):
     def batch_size(self) -> int:
         """Draws per optimizer step."""
         return self.recipe.batch_size or ARCHITECTURES[self.architecture].batch_size
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What takes the steps."""
+        return self.recipe.optimizer or ARCHITECTURES[self.architecture].optimizer
+
+    @property
+    def loss_function(self) -> Loss:
+        """The loss with its weights."""
+        return Loss(
+            name=self.loss,
+            bce_weight=self.bce_weight,
+            focal_weight=self.focal_weight,
+            cldice_weight=self.cldice_weight,
+        )
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What decides this trial apart from the recipe: all that its loss and its architecture know."""
+        names = ("lr", "augmentation", "decoder_dropout", "loss", *WEIGHTS[self.loss])
+        return {name: getattr(self, name) for name in names} | self.settings
 
     @property
     def label(self) -> str:

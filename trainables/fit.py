@@ -199,7 +199,7 @@ def fit(
                     val,
                     tiles.info,
                     stride=architecture.stride,
-                    bce_weight=config.bce_weight,
+                    loss=trial.loss,
                     device=trial.device,
                     before_tile=go_on,
                 )

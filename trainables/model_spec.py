@@ -1,6 +1,7 @@
 """What an architecture has to know about the tiles and the trial to build its network."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +14,7 @@ class ModelSpec:
         decoder_dropout: Probability of Dropout2d between decoder stages, 0..1; encoders take none.
         weights: `none`, `imagenet` or the path of an encoder's state dict; ignored where there is no such encoder.
         small: Build the smaller variant that `smoke` and `quick` use, where the architecture has one.
+        settings: The architecture's own, by name, as its row names them; every one of them is there.
     """
 
     num_bands: int
@@ -20,3 +22,4 @@ class ModelSpec:
     decoder_dropout: float = 0.0
     weights: str = "none"
     small: bool = False
+    settings: Mapping[str, int] = field(default_factory=dict)

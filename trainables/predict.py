@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trainables.losses import segmentation_loss
+from trainables.losses import Loss
 from trainables.metrics import Scores, confusion, scores
 from trainables.tiles import DatasetInfo, Tiles
 
@@ -65,7 +65,7 @@ def evaluate(
     info: DatasetInfo,
     *,
     stride: int,
-    bce_weight: float,
+    loss: Loss,
     device: torch.device,
     before_tile: Callable[[], None] = lambda: None,
 ) -> Evaluation:
@@ -80,7 +80,7 @@ def evaluate(
             before_tile()
             logits = predict_logits(model, image, scale=info.scale, stride=stride, device=device)
             truth = torch.from_numpy(np.array(mask)).to(device)
-            losses.append(segmentation_loss(logits[None], truth[None], bce_weight).item())
+            losses.append(loss(logits[None], truth[None]).item())
             predictions.append(to_classes(logits))
             confusions.append(confusion(predictions[-1], mask, len(info.classes)))
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))

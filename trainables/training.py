@@ -14,7 +14,6 @@ from trainables.architectures import ARCHITECTURES, Segmenter
 from trainables.checkpoints import build_model, check_frozen
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.losses import segmentation_loss
 from trainables.records import EpochRecord
 from trainables.tiles import Tiles, TrainVal
 
@@ -35,7 +34,12 @@ class TrainingState:
         self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # An encoder that is frozen at first is still to be trained; one that is frozen for good takes no state
         trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.recipe.weight_decay)
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(trainable, lr=config.lr)
+        else:
+            self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.recipe.weight_decay)
+        self.loss = config.loss_function
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer,
             mode="max",
@@ -102,7 +106,7 @@ class TrainingState:
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         with self.autocast():
             logits = self.model(pixels)
-        return segmentation_loss(logits, masks.to(self.device, non_blocking=True), self.config.bce_weight)
+        return self.loss(logits, masks.to(self.device, non_blocking=True))
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Keeps the record and lets the schedule judge it."""

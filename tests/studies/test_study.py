@@ -114,7 +114,7 @@ def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
             tiles.val,
             tiles.info,
             stride=trained.stride,
-            bce_weight=config.bce_weight,
+            loss=config.loss_function,
             device=next(trained.model.parameters()).device,
         )
         assert again.scores.iou == pytest.approx(row["val_iou"], abs=1e-6)

@@ -13,6 +13,7 @@ from trainables import fit as fit_module
 from trainables import training as training_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
 from trainables.fit import check, fit
+from trainables.losses import Loss
 from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import TrainingState
@@ -311,6 +312,11 @@ def test_fit_trains_on_cuda_with_autocast(make_config, tiles, tmp_path):
     assert records[-1].peak_memory_gib > 0
     trained = load_model(tmp_path / BEST)
     result = evaluate(
-        trained.model.cuda(), tiles.val, tiles.info, stride=trained.stride, bce_weight=0.5, device=torch.device("cuda")
+        trained.model.cuda(),
+        tiles.val,
+        tiles.info,
+        stride=trained.stride,
+        loss=Loss(bce_weight=0.5),
+        device=torch.device("cuda"),
     )
     assert result.scores.iou == pytest.approx(records[-1].best, abs=0.02)  # fp32 against mixed precision

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from trainables.losses import segmentation_loss
+from trainables.losses import Loss, segmentation_loss
 from trainables.metrics import confusion, scores
 from trainables.predict import (
     PALETTE,
@@ -96,7 +96,7 @@ def test_to_classes_is_above_one_half_or_the_largest():
 
 
 def test_evaluate_scores_whole_tiles(tiles):
-    result = evaluate(Brightness(), tiles.val, tiles.info, stride=24, bce_weight=0.5, device=CPU)
+    result = evaluate(Brightness(), tiles.val, tiles.info, stride=24, loss=Loss(bce_weight=0.5), device=CPU)
     expected = [(image[..., 0] > 127).astype(np.uint8) for image in tiles.val.images]
     assert all(np.array_equal(one, other) for one, other in zip(result.predictions, expected, strict=True))
     assert result.scores == scores([confusion(p, t, 2) for p, t in zip(expected, tiles.val.masks, strict=True)])
@@ -114,7 +114,7 @@ def test_evaluate_of_a_perfect_model_is_one(tiles):
     painted = replace(
         tiles.val, images=tuple(np.repeat(m[..., None] * np.uint8(255), 3, axis=2) for m in tiles.val.masks)
     )
-    result = evaluate(Brightness(), painted, tiles.info, stride=16, bce_weight=1.0, device=CPU)
+    result = evaluate(Brightness(), painted, tiles.info, stride=16, loss=Loss(bce_weight=1.0), device=CPU)
     assert (result.scores.iou, result.scores.f1) == (1, 1)
 
 
@@ -123,7 +123,12 @@ def test_evaluate_leaves_ignored_pixels_out(tiles):
     for mask, image in zip(masks, tiles.val.images, strict=True):
         mask[(image[..., 0] > 127) != (mask == 1)] = IGNORE  # every pixel that the model gets wrong
     result = evaluate(
-        Brightness(), replace(tiles.val, masks=tuple(masks)), tiles.info, stride=16, bce_weight=0.5, device=CPU
+        Brightness(),
+        replace(tiles.val, masks=tuple(masks)),
+        tiles.info,
+        stride=16,
+        loss=Loss(bce_weight=0.5),
+        device=CPU,
     )
     assert result.scores.iou == 1
 
@@ -141,7 +146,7 @@ class Constant(nn.Module):
 
 @pytest.mark.parametrize(("logit", "label"), [(-1.0, 0), (1.0, 1)])
 def test_evaluate_names_the_only_class_of_a_collapsed_model(tiles, logit, label):
-    result = evaluate(Constant(logit), tiles.val, tiles.info, stride=16, bce_weight=0.5, device=CPU)
+    result = evaluate(Constant(logit), tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
     assert result.only_class == label
 
 
@@ -163,7 +168,7 @@ def test_evaluate_names_no_class_where_one_pixel_is_another(tiles):
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_puts_the_models_mode_back(tiles, training):
     model = nn.Sequential(Recorder(), Brightness()).train(training)
-    evaluate(model, tiles.val, tiles.info, stride=16, bce_weight=0.5, device=CPU)
+    evaluate(model, tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
     assert model[0].modes == [(False, True)] * 2
     assert model.training is training
     assert not torch.is_inference_mode_enabled()
@@ -176,7 +181,7 @@ def test_evaluate_puts_the_mode_back_after_an_error(tiles):
 
     model = Broken().train()
     with pytest.raises(RuntimeError, match="broken"):
-        evaluate(model, tiles.val, tiles.info, stride=16, bce_weight=0.5, device=CPU)
+        evaluate(model, tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
     assert model.training
 
 

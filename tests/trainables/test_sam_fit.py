@@ -156,7 +156,7 @@ def test_best_checkpoint_reproduces_the_best_record(make_config, tiles, tmp_path
     best = records[records[-1].best_epoch - 1]
     trained = load_model(tmp_path / BEST)
     val = tiles.val.center_windows(48) if changes.get("val_center_px") else tiles.val
-    result = evaluate(trained.model, val, trained.info, stride=trained.stride, bce_weight=config.bce_weight, device=CPU)
+    result = evaluate(trained.model, val, trained.info, stride=trained.stride, loss=config.loss_function, device=CPU)
     # The loaded model keeps its weights in another memory order, so a pixel at probability 1/2 may change sides
     assert result.scores.iou == pytest.approx(best.judged, abs=2e-3)
     assert result.loss == pytest.approx(best.metrics["val/loss"], rel=1e-5)
