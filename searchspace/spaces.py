@@ -82,7 +82,7 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
     point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
     point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
     point |= {name: value for name, value in fixed.items() if name in point}
-    idle = {weight for weight in RECIPE_WEIGHTS if weight not in WEIGHTS[point["loss"]]}
+    idle = {weight for weight in RECIPE_WEIGHTS if weight not in WEIGHTS.get(point["loss"], ())}
     return {name: value for name, value in point.items() if name not in idle}
 
 

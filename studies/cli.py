@@ -112,6 +112,8 @@ def _check_fixed(spec: StudySpec) -> None:
     names = ", ".join(spec.architectures)
     if twice := [name for name in spec.fixed if sum(item.startswith(f"{name}=") for item in spec.fix) > 1]:
         raise UserError(f"--fix has {twice[0]} twice, but one value only can be: leave one out")
+    if bare := [item for item in spec.fix if not all(item.partition("="))]:
+        raise UserError(f"--fix is {bare[0]}, but must be NAME=VALUE, such as loss=dice")
     for name in spec.fixed:
         known = list(dict.fromkeys(key for row in spec.architectures for key in recipe_point(row)))
         known += [key for key in RECIPE_WEIGHTS if key not in known]

@@ -73,11 +73,12 @@ class Run:
 
 def settings(config: TrialConfig) -> dict[str, Any]:
     """All that is set in a configuration, flat; weights by the name that their file was published with, or has."""
-    content = config.model_dump(mode="json", exclude={"architecture", "weights_digest", "recipe"})
+    content = config.model_dump(mode="json", exclude={"architecture", "settings", "weights_digest", "recipe"})
     published, weights = PUBLISHED.get(ARCHITECTURES[config.architecture].encoder or ""), config.weights
     if weights not in KEYWORDS:  # whose digest is known to be right where it is a published one
         weights = published.name if published else f"file {Path(weights).name}"
-    return content | config.recipe.model_dump(mode="json") | {"weights": weights, "batch_size": config.batch_size}
+    resolved = {"weights": weights, "batch_size": config.batch_size, "optimizer": config.optimizer}
+    return content | config.settings | config.recipe.model_dump(mode="json") | resolved
 
 
 def begin(run: Run) -> None:

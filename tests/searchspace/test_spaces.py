@@ -8,6 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from searchspace.spaces import (
     COMMON,
+    LEVELS,
     LR_CENTER,
     OVERRIDES,
     RECIPE_POINT,
@@ -18,11 +19,13 @@ from searchspace.spaces import (
     recipe_point,
     space_for,
     starting_points,
+    trial_config,
 )
+from studies.profiles import REFERENCE
 from trainables.architectures import ARCHITECTURES
 from trainables.attempts import ATTEMPTS
 from trainables.augment import PRESETS
-from trainables.config import TrialConfig
+from trainables.losses import LOSSES, WEIGHTS
 
 NAMES = list(ARCHITECTURES)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -57,9 +60,10 @@ def test_space_has_a_centre_for_every_track():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_space_has_the_four_hyperparameters_in_order(name):
-    space = space_for(name)
-    assert list(space) == ["lr", "augmentation", "decoder_dropout", "bce_weight"]
+def test_space_has_the_hyperparameters_of_its_architecture_in_order(name):
+    space, row = space_for(name), ARCHITECTURES[name]
+    weights = WEIGHTS[row.recipe.get("loss", "bce_dice")]
+    assert list(space) == ["lr", "augmentation", "decoder_dropout", *weights, *row.settings]
     assert set(space["augmentation"].choices) <= set(PRESETS)
     assert "tiles" not in space  # crossed, never sampled
 
@@ -67,8 +71,8 @@ def test_space_has_the_four_hyperparameters_in_order(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_space_makes_valid_configurations(name):
     for point in starting_points(space_for(name), recipe_point(name), 16, seed=0):
-        config = TrialConfig(architecture=name, tiles=5, **point)
-        assert {field: getattr(config, field) for field in point} == point
+        config = trial_config(name, recipe_point(name) | point, tiles=5)
+        assert config.hyperparameters == recipe_point(name) | point
 
 
 def test_override_takes_effect_in_its_space_only(monkeypatch):
@@ -95,11 +99,8 @@ def test_starting_points_lie_inside_overridden_ranges(override, monkeypatch):
 def test_starting_points_begin_with_the_recipe(name):
     first = starting_points(space_for(name), recipe_point(name), 5, seed=3)[0]
     assert first["lr"] == pytest.approx(LR_CENTER[ARCHITECTURES[name].track])
-    assert {key: first[key] for key in RECIPE_POINT} == RECIPE_POINT | (
-        {"decoder_dropout": 0.0} if name == "unet" else {}
-    )
-    assert first == pytest.approx(recipe_point(name))
-    assert RECIPE_POINT == {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
+    assert first == pytest.approx({key: recipe_point(name)[key] for key in first})
+    assert recipe_point(name).keys() - first.keys() == {"loss"}  # which is no range of a search
 
 
 @given(name=st.sampled_from(NAMES), count=st.integers(1, 40), seed=SEEDS)
@@ -123,7 +124,7 @@ def test_starting_points_are_the_first_of_more(count, more, seed):
 @given(seed=SEEDS)
 def test_starting_points_are_the_same_places_for_all_arms(seed):
     places = [
-        [in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), RECIPE_POINT, 8, seed)] for n in NAMES
+        [in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), RECIPE_POINT, 8, seed)] for n in REFERENCE
     ]
     assert all(place == places[0] for place in places)
 
@@ -169,23 +170,26 @@ def test_readable_writes_ranges_as_people_do():
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REFERENCE)
 def test_recipe_point_is_the_reference_attempts(name):
     attempt = next(attempt for attempt in ATTEMPTS.values() if attempt.architecture == name)
     expected = {"lr": attempt.lr, "augmentation": "MEDIUM", "decoder_dropout": attempt.decoder_dropout}
-    assert recipe_point(name) == pytest.approx(expected | {"bce_weight": 0.5})
+    assert recipe_point(name) == pytest.approx(expected | {"loss": "bce_dice", "bce_weight": 0.5})
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("varied", ["lr", "augmentation", "decoder_dropout", "bce_weight"])
+@pytest.mark.parametrize("varied", ["lr", *LEVELS])
 def test_levels_are_valid_rising_and_hold_the_recipe(name, varied):
+    loss = {"bce_weight": "bce_dice", "focal_weight": "focal_dice", "cldice_weight": "bce_dice_cldice"}.get(varied)
+    recipe = recipe_point(name, {} if loss is None else {"loss": loss})
     values = levels(name, varied)
     assert len(set(values)) == len(values) >= 4
-    assert values == (tuple(PRESETS) if varied == "augmentation" else tuple(sorted(values)))
-    recipe = recipe_point(name)[varied]
-    assert recipe in values if isinstance(recipe, str) else min(abs(value - recipe) for value in values) < 1e-12
+    named = {"augmentation": tuple(PRESETS), "loss": LOSSES}
+    assert values == named.get(varied, tuple(sorted(values)))
+    own = recipe[varied]
+    assert own in values if isinstance(own, str) else min(abs(value - own) for value in values) < 1e-12
     for value in values:
-        TrialConfig(architecture=name, tiles=5, **(recipe_point(name) | {varied: value}))
+        assert trial_config(name, recipe | {varied: value}, tiles=5).hyperparameters[varied] == value
 
 
 def test_lr_levels_span_the_range():
@@ -217,3 +221,25 @@ def test_described_ranges_can_be_logged_and_read():
         "decoder_dropout": {"low": 0.0, "high": 0.5, "log": False},
         "bce_weight": {"low": 0.1, "high": 0.9, "log": False},
     }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_fixed_leaves_the_space_and_stands_in_the_recipe(name):
+    fixed = {"loss": "dice", "augmentation": "HEAVY"}
+    before = space_for(name)
+    idle = ("augmentation", "bce_weight", "focal_weight", "cldice_weight")  # Dice alone has no weight
+    assert space_for(name, fixed) == {key: value for key, value in before.items() if key not in idle}
+    assert fixed.items() <= recipe_point(name, fixed).items()
+    config = trial_config(name, recipe_point(name, fixed), tiles=5)
+    assert (config.loss, config.augmentation) == ("dice", "HEAVY")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_space_has_the_weights_of_its_loss_and_no_others(loss):
+    names = set(space_for("unet", {"loss": loss}))
+    assert names == {"lr", "augmentation", "decoder_dropout", *WEIGHTS[loss]}
+
+
+def test_what_an_architecture_does_not_have_is_not_fixed_in_it():
+    assert recipe_point("unet", {"depth": 8}) == recipe_point("unet")
+    assert space_for("unet", {"depth": 8}) == space_for("unet")

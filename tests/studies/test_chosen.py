@@ -37,7 +37,10 @@ def test_chosen_configurations_are_taken_with_where_they_come_from(tuned: Path) 
     assert spec.architectures == ("unet", "sam_conv")
     for name, lr in (("unet", 2e-3), ("sam_conv", 3e-4)):
         chosen = spec.chosen[name]
-        assert chosen.point == {"lr": lr, "augmentation": "HEAVY", "decoder_dropout": 0.3, "bce_weight": 0.5}
+        assert chosen.point == {"lr": lr, "augmentation": "HEAVY", "decoder_dropout": 0.3} | {
+            "loss": "bce_dice",
+            "bce_weight": 0.5,
+        }
         assert (chosen.tiles, chosen.study) == (24, "phase2")
         assert chosen.signature == selection[f"{name}-24"]["signature"]
 

@@ -91,7 +91,8 @@ def test_varying_has_defaults_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", [*LEVELS, "lr"])
 def test_everything_that_has_levels_can_be_varied(name: str) -> None:
-    assert read(PHASE_2, "--vary", name).vary == name
+    loss = {"focal_weight": ["--fix", "loss=focal_dice"], "cldice_weight": ["--fix", "loss=bce_dice_cldice"]}
+    assert read(PHASE_2, "--vary", name, *loss.get(name, [])).vary == name
 
 
 @pytest.mark.parametrize(
@@ -172,3 +173,32 @@ def test_folders_are_named_after_the_phase() -> None:
     for phase, name in zip(PHASES, ("phase1", "phase2", "phase3"), strict=True):
         folders = cli.default_folders(phase)
         assert [str(next(folders)) for _ in range(3)] == [f"runs/{name}", f"runs/{name}-2", f"runs/{name}-3"]
+
+
+# What is fixed for all trials
+
+
+def test_fixed_values_are_read_as_their_hyperparameter_takes_them() -> None:
+    spec = read(PHASE_2, "--fix", "loss=focal_dice", "focal_weight=1", "augmentation=NONE", "lr=3e-4")
+    assert spec.fixed == {"loss": "focal_dice", "focal_weight": 1.0, "augmentation": "NONE", "lr": 3e-4}
+    assert isinstance(spec.fixed["focal_weight"], float)
+    for arm in (arm for arm in spec.model_copy(update={"tiles": (5,)}).arms()):
+        assert list(arm.space(spec)) == ["decoder_dropout"]
+        assert spec.fixed.items() <= arm.recipe(spec).items()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--fix", "depht=4"], "--fix names depht, but must name one of lr, augmentation"),
+        (["--fix", "loss=hinge"], "--loss is 'hinge', but must be"),
+        (["--fix", "decoder_dropout=2"], "--decoder-dropout is 2.0, but must be less than 1"),
+        (["--fix", "loss"], "--fix is loss, but must be NAME=VALUE"),
+        (["--fix", "lr=1e-3", "lr=1e-4"], "--fix has lr twice"),
+        (["--fix", "focal_weight=0.5"], "--fix names focal_weight, but the loss of"),
+        (["--fix", "loss=dice", "--vary", "loss"], "--fix and --vary both name loss"),
+        (["--vary", "bce_weight", "--fix", "loss=dice"], "--vary is bce_weight, but the loss of"),
+    ],
+)
+def test_what_cannot_be_fixed_is_refused(flags: list[str], words: str, refusal: Refusal) -> None:
+    assert refusal(PHASE_2, *flags).startswith(words)

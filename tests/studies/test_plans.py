@@ -87,7 +87,7 @@ def test_phase_1_trains_every_architecture_by_the_recipe() -> None:
     for arm in plan.arms:
         assert plan.allowance(arm) == 3
         for config in configs(plan, arm):
-            assert {name: getattr(config, name) for name in POINT} == recipe_point(arm.architecture)
+            assert config.hyperparameters == recipe_point(arm.architecture)
             assert config.recipe == RECIPE.model_copy(update={"draw_seed": config.recipe.draw_seed})
             assert config.tiles == 24
     dropouts = [configs(plan, arm)[0].decoder_dropout for arm in plan.arms]

@@ -15,7 +15,11 @@ OTHER_TRIAL: dict[str, Any] = {
     "lr": 2e-3,
     "augmentation": "HEAVY",
     "decoder_dropout": 0.1,
+    "loss": "dice",
     "bce_weight": 0.6,
+    "focal_weight": 0.4,
+    "cldice_weight": 0.1,
+    "settings": {},
     "weights": "imagenet",
     "weights_digest": "ab" * 32,
     "init_seed": 43,
@@ -28,6 +32,7 @@ OTHER_RECIPE: dict[str, Any] = {
     "window_px": 256,
     "val_center_px": 512,
     "small": True,
+    "optimizer": "adam",
     "weight_decay": 2e-4,
     "stop_patience": 11,
     "plateau_patience": 4,
@@ -46,7 +51,7 @@ def test_other_values_cover_every_field():
     assert set(OTHER_RECIPE) == set(Recipe.model_fields)
 
 
-@pytest.mark.parametrize("field", TrialConfig.model_fields)
+@pytest.mark.parametrize("field", TrialConfig.model_fields.keys() - {"settings"})
 def test_signature_changes_with_each_field_of_a_trial(field):
     assert TrialConfig(**BASE | {field: OTHER_TRIAL[field]}).signature() != TrialConfig(**BASE).signature()
 

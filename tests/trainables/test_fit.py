@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from trainables import fit as fit_module
-from trainables import training as training_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
 from trainables.fit import check, fit
 from trainables.losses import Loss
@@ -197,12 +196,12 @@ def test_fit_of_a_huge_learning_rate_diverges(make_config, tiles):
 
 def test_fit_names_the_epoch_in_which_it_diverged(make_config, tiles, tiny, monkeypatch, tmp_path):
     steps = count(1)
-    original = training_module.segmentation_loss
+    original = TrainingState.train_step
 
-    def loss(*arguments: Any) -> torch.Tensor:
+    def step(*arguments: Any) -> torch.Tensor:
         return original(*arguments) * (math.nan if next(steps) > 5 else 1.0)
 
-    monkeypatch.setattr(training_module, "segmentation_loss", loss)
+    monkeypatch.setattr(TrainingState, "train_step", step)
     config = make_config(**tiny, epochs=5)
     records = []
     with pytest.raises(DivergedError, match="the training loss is nan in epoch 3"):

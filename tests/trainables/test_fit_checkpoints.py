@@ -103,7 +103,7 @@ def test_fit_best_checkpoint_reproduces_the_best_record(make_config, tiles, tmp_
     assert trained.metrics == best.metrics
     assert trained.config == config
     val = tiles.val if config.recipe.val_center_px is None else tiles.val.center_windows(config.recipe.val_center_px)
-    result = evaluate(trained.model, val, trained.info, stride=trained.stride, bce_weight=config.bce_weight, device=CPU)
+    result = evaluate(trained.model, val, trained.info, stride=trained.stride, loss=config.loss_function, device=CPU)
     # The loaded model keeps its weights in another memory order, so a pixel at probability 1/2 may change sides
     assert result.scores.iou == pytest.approx(best.judged, abs=2e-3)
     assert result.loss == pytest.approx(best.metrics["val/loss"], rel=1e-5)

@@ -5,7 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.losses import dice_loss, segmentation_loss
+from trainables.losses import (
+    LOSSES,
+    WEIGHTS,
+    Loss,
+    cldice_loss,
+    dice_loss,
+    focal_loss,
+    segmentation_loss,
+    soft_skeleton,
+)
 from trainables.tiles import IGNORE
 
 LOG_3 = math.log(3.0)
@@ -141,3 +150,132 @@ def test_loss_is_not_negative_and_falls_along_its_gradient(num_outputs, weight, 
 def test_loss_of_a_sure_and_right_prediction_is_almost_nothing(weight):
     logits = (BINARY_MASK.float() * 2 - 1)[:, None] * 20
     assert segmentation_loss(logits, BINARY_MASK, weight).item() < 1e-6
+
+
+# Losses by name
+
+
+def loss_of(name: str, case: str, **weights: float) -> float:
+    logits, masks, *_ = CASES[case]
+    return Loss(name=name, **weights)(logits, masks).item()
+
+
+def focal_by_hand(case: str) -> float:
+    """Mean over classes and pixels of (1 − p)²·−log p, p of the truth, each class's sigmoid against all others."""
+    logits, masks, *_ = CASES[case]
+    classes = [1] if logits.shape[1] == 1 else range(logits.shape[1])
+    terms = []
+    for place, label in enumerate(classes):
+        for logit, truth in zip(logits[0, place].flatten().tolist(), masks[0].flatten().tolist(), strict=True):
+            p = 1 / (1 + math.exp(-logit if truth == label else logit))
+            terms.append((1 - p) ** 2 * -math.log(p))
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_losses_by_name_have_the_values_computed_by_hand(case):
+    _, _, entropy, dice = CASES[case]
+    assert loss_of("cross_entropy", case) == pytest.approx(entropy, rel=1e-5)
+    assert loss_of("dice", case) == pytest.approx(dice, rel=1e-5)
+    assert loss_of("bce_dice", case, bce_weight=0.3) == pytest.approx(0.3 * entropy + 0.7 * dice, rel=1e-5)
+    focal = focal_by_hand(case)
+    assert loss_of("focal_dice", case, focal_weight=0.2) == pytest.approx(0.2 * focal + 0.8 * dice, rel=1e-5)
+
+
+def test_focal_loss_of_one_class_alone_is_zero_where_no_pixel_counts():
+    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
+    loss = focal_loss(logits, torch.full((2, 4, 4), IGNORE))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("num_outputs", [1, 4])
+def test_every_loss_ignores_what_does_not_count(name, num_outputs):
+    torch.manual_seed(0)
+    logits = torch.randn(2, num_outputs, 16, 16)
+    masks = torch.randint(0, max(2, num_outputs), (2, 16, 16), dtype=torch.uint8)
+    masks[:, 4:9, 3:] = IGNORE
+    changed = logits.clone()
+    changed[:, :, 4:9, 3:] += 5.0 * torch.randn(2, num_outputs, 5, 13)
+    loss = Loss(name=name)
+    if "cldice" not in name:  # a skeleton looks at its neighbours: those of ignored pixels may turn
+        assert loss(changed, masks).item() == pytest.approx(loss(logits, masks).item(), rel=1e-5)
+    everything = torch.full_like(masks, IGNORE)
+    assert loss(logits, everything).item() == pytest.approx(loss(changed, everything).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_every_loss_falls_by_its_gradient_and_is_least_at_the_truth(name, num_outputs):
+    torch.manual_seed(0)
+    masks = torch.zeros(2, 24, 24, dtype=torch.uint8)
+    masks[:, 10:13] = 1
+    masks[1, :, 5:8] = max(1, num_outputs - 1)
+    logits = torch.randn(2, num_outputs, 24, 24, requires_grad=True)
+    loss = Loss(name=name)
+    value = loss(logits, masks)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert torch.isfinite(gradient).all()
+    assert loss(logits - 0.1 * gradient / gradient.norm(), masks) < value
+    one_hot = torch.nn.functional.one_hot(masks.long(), max(2, num_outputs)).permute(0, 3, 1, 2)
+    best = 20.0 * (2.0 * one_hot[:, -num_outputs:] - 1.0)
+    assert 0.0 <= loss(best, masks).item() < 0.02 < value.item()
+
+
+def test_losses_have_weights_that_change_them_and_no_others():
+    torch.manual_seed(0)
+    logits, masks = torch.randn(1, 1, 24, 24), torch.zeros(1, 24, 24, dtype=torch.uint8)
+    masks[0, 5:9, 3:20] = 1
+    for name in LOSSES:
+        for weight in ("bce_weight", "focal_weight", "cldice_weight"):
+            values = {Loss(name=name, **{weight: value})(logits, masks).item() for value in (0.1, 0.9)}
+            assert len(values) == (2 if weight in WEIGHTS[name] else 1), (name, weight)
+
+
+# clDice
+
+
+def bar(*, top: int, height: int, left: int = 4, right: int = 28) -> torch.Tensor:
+    picture = torch.zeros(1, 1, 32, 32)
+    picture[..., top : top + height, left:right] = 1.0
+    return picture
+
+
+ALL = torch.ones(1, 32, 32, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("height", [1, 3, 5, 9])
+def test_skeleton_of_a_bar_is_the_line_in_its_middle(height):
+    skeleton = soft_skeleton(bar(top=10, height=height))[0, 0]
+    rows = skeleton[:, 12:20].sum(dim=1)  # away from its ends
+    assert rows.nonzero().flatten().tolist() == [10 + height // 2]
+    assert (skeleton[10 + height // 2, 12:20] == 1).all()
+
+
+def test_cldice_is_zero_at_the_truth_and_lets_width_go():
+    truth = bar(top=10, height=5)
+    assert cldice_loss(truth, truth, ALL).item() == pytest.approx(0.0, abs=1e-6)
+    # Half as wide on the same centre line: Dice minds, clDice does not
+    thin = bar(top=11, height=3)
+    assert cldice_loss(thin, truth, ALL).item() < 0.02
+    assert dice_loss(thin, truth, ALL).item() > 0.2
+
+
+def test_cldice_minds_a_gap_by_hand():
+    truth = bar(top=10, height=1, left=4, right=28)  # 24 px, its own skeleton
+    broken = truth.clone()
+    broken[..., 12:20] = 0.0  # 8 of them gone; what is left is its own skeleton, too
+    precision, sensitivity = 1.0, (16 + 1) / (24 + 1)
+    expected = 1 - 2 * precision * sensitivity / (precision + sensitivity)
+    assert cldice_loss(broken, truth, ALL).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_cldice_forgets_ignored_pixels():
+    truth = bar(top=10, height=3)
+    counts = ALL.clone()
+    counts[:, 20:] = False
+    stray = truth.clone()
+    stray[..., 25:28, :] = 1.0
+    assert cldice_loss(stray, truth, counts).item() == cldice_loss(truth, truth, counts).item()

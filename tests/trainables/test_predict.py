@@ -158,7 +158,7 @@ def test_evaluate_names_no_class_where_one_pixel_is_another(tiles):
             return logits
 
     one = tiles.val.take([0])
-    args = {"stride": 16, "bce_weight": 0.5, "device": CPU}
+    args = {"stride": 16, "loss": Loss(), "device": CPU}
     assert evaluate(OnePixel(-1.0), one, tiles.info, **args).only_class is None
     mask = one.masks[0].copy()
     mask[5, 7] = IGNORE  # a pixel that does not count is no second class
