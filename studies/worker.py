@@ -243,8 +243,9 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id), `epoch` (that the checkpoint is from), `predictions` ((H, W) uint8 class
-        indices) and `pictures` ((H, W', 3) uint8), one per tile.
+        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
+        `epoch` (that the checkpoint is from), `predictions` ((H, W) uint8 class indices) and `pictures` ((H, W', 3)
+        uint8), one per tile.
     """
     use_threads(num_threads)
     trained = load_model(folder / BEST)
@@ -263,6 +264,9 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
         "iou": result.scores.iou,
         "f1": result.scores.f1,
         "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
+        "tile_confusion": {
+            tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
+        },
         "epoch": trained.epoch,
         "predictions": result.predictions,
         "pictures": [side_by_side(image, mask, prediction, info) for image, mask, prediction in predicted],

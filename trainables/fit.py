@@ -210,8 +210,12 @@ def fit(
                 "val/loss": result.loss,
                 f"val/iou{suffix}": result.scores.iou,
                 f"val/f1{suffix}": result.scores.f1,
+                f"val/accuracy{suffix}": result.scores.accuracy,
                 "val/collapsed": float(result.only_class is not None),
             }
+            if len(tiles.info.classes) > 2:
+                by_class = zip(tiles.info.classes, result.scores.class_iou, strict=True)
+                metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
             metrics |= {f"val/iou{suffix}/{i}": v for i, v in zip(val.ids, result.scores.tile_iou, strict=True)}
             judged = result.scores.iou
             is_best = not trial.records or judged > trial.records[-1].best

@@ -15,20 +15,26 @@ from trainables.metrics import Scores, confusion, scores
 from trainables.tiles import DatasetInfo, Tiles
 
 PALETTE = ((0, 0, 0), (230, 57, 70), (69, 123, 157), (244, 162, 97), (42, 157, 143), (131, 56, 236), (255, 190, 11))
-"""Overlay colours of classes where the data set names none; class 0 is never drawn."""
+"""Overlay colours of classes where the data set names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A split's loss and scores, the predicted (H, W) uint8 class indices of each tile, and the only class if one is.
+    """What a model came to on a split.
 
-    `only_class` is the one that all pixels that count were predicted as; None where there were several.
+    Attributes:
+        loss: Mean over tiles.
+        scores: Of the split.
+        predictions: (H, W) uint8 class indices of each tile.
+        only_class: The one that all pixels that count were predicted as; None where there were several.
+        confusions: (K, K) pixel counts of each tile, rows truth and columns prediction.
     """
 
     loss: float
     scores: Scores
     predictions: tuple[NDArray[np.uint8], ...]
     only_class: int | None = None
+    confusions: tuple[NDArray[np.int64], ...] = ()
 
 
 def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
@@ -85,7 +91,7 @@ def evaluate(
             confusions.append(confusion(predictions[-1], mask, len(info.classes)))
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
     only_class = int(predicted[0]) if len(predicted) == 1 else None
-    return Evaluation(float(np.mean(losses)), scores(confusions), tuple(predictions), only_class)
+    return Evaluation(float(np.mean(losses)), scores(confusions), tuple(predictions), only_class, tuple(confusions))
 
 
 def side_by_side(
@@ -112,13 +118,19 @@ def to_rgb(image: NDArray[Any], info: DatasetInfo) -> NDArray[np.uint8]:
     return stretched
 
 
+def class_color(info: DatasetInfo, index: int) -> tuple[int, int, int]:
+    """The RGB colour (0..255) of a class in overlays and legends."""
+    if info.colors_rgb is not None:
+        return info.colors_rgb[index]
+    return PALETTE[1 + (index - 1) % (len(PALETTE) - 1)] if index else PALETTE[0]
+
+
 def overlay(rgb: NDArray[np.uint8], classes: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB with every class but the first tinted in its colour; ignored pixels are left alone."""
+    """(H, W, 3) RGB with classes tinted in their colours; ignored pixels and the background of two are left alone."""
     result = rgb.astype(np.float32)
-    for index in range(1, len(info.classes)):
-        color = info.colors_rgb[index] if info.colors_rgb else PALETTE[1 + (index - 1) % (len(PALETTE) - 1)]
+    for index in range(1 if len(info.classes) == 2 else 0, len(info.classes)):
         where = classes == index
-        result[where] = 0.5 * result[where] + 0.5 * np.array(color, np.float32)
+        result[where] = 0.5 * result[where] + 0.5 * np.array(class_color(info, index), np.float32)
     tinted: NDArray[np.uint8] = result.astype(np.uint8)
     return tinted
 
