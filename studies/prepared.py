@@ -66,7 +66,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
-    dataset = read_dataset(root)
+    dataset = read_dataset(root, spec.bands)
     if spec.data is not None:  # a study goes on from wherever it is resumed
         spec = spec.model_copy(update={"data": str(root.absolute())})
     if spec.tiles is None:

@@ -54,11 +54,16 @@ class Chosen(BaseModel):
 class StudySpec(BaseModel):
     """What a person asks for; the fields are flags and YAML keys of the same names, and so are those of `Recipe`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
+    bands: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
+    )
     architectures: tuple[ArchitectureName, ...] = Field(
         default=REFERENCE, min_length=1, description="which architectures to compare"
     )

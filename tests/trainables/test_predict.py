@@ -188,20 +188,25 @@ def test_evaluate_puts_the_mode_back_after_an_error(tiles):
 # For the eye
 
 
-def test_overlay_tints_half_and_leaves_background_and_ignored_alone():
+def test_overlay_tints_half_and_leaves_ignored_pixels_alone():
     rgb = np.full((1, 4, 3), 100, np.uint8)
     classes = np.array([[0, 1, 2, IGNORE]], np.uint8)
     tinted = overlay(rgb, classes, THREE)
-    # PALETTE: class 1 (230, 57, 70), class 2 (69, 123, 157)
-    assert tinted[0].tolist() == [[100, 100, 100], [165, 78, 85], [84, 111, 128], [100, 100, 100]]
+    # PALETTE: class 0 (0, 0, 0), class 1 (230, 57, 70), class 2 (69, 123, 157)
+    assert tinted[0].tolist() == [[50, 50, 50], [165, 78, 85], [84, 111, 128], [100, 100, 100]]
     assert tinted.dtype == np.uint8
     assert (rgb == 100).all()
+
+
+def test_overlay_leaves_the_background_of_two_classes_alone():
+    tinted = overlay(np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8), DatasetInfo())
+    assert tinted[0].tolist() == [[100, 100, 100], [165, 78, 85]]
 
 
 def test_overlay_takes_the_datasets_colours():
     info = THREE.model_copy(update={"colors_rgb": ((9, 9, 9), (255, 0, 0), (0, 0, 255))})
     tinted = overlay(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 2]], np.uint8), info)
-    assert tinted[0].tolist() == [[0, 0, 0], [127, 0, 0], [0, 0, 127]]
+    assert tinted[0].tolist() == [[4, 4, 4], [127, 0, 0], [0, 0, 127]]
 
 
 def test_overlay_has_a_colour_for_any_number_of_classes():
