@@ -95,6 +95,12 @@ def of_one_class(logs: Logs) -> list[str]:
     return found
 
 
+def tints(logs: Logs) -> list[tuple[str, str]]:
+    """Returns the classes that pictures tint, each with its colour as `#rrggbb`: of two, the foreground alone."""
+    pairs = list(zip(logs.study.get("classes", ()), logs.study.get("class_colors", ()), strict=True))
+    return pairs[1:] if len(pairs) == 2 else pairs
+
+
 def trivial_name(logs: Logs) -> str:
     """Returns what the predictor is called that says the train tiles' most frequent class everywhere."""
     return f"everything is {logs.study['classes'][_most_frequent(logs)]}"

@@ -50,9 +50,9 @@ class Composed:
     figures: dict[str, Figure] = field(default_factory=dict)
 
 
-def compose(studies: Sequence[Logs]) -> Composed:
-    """Returns the report of some studies, at least one, each by another name."""
-    return _Composer(studies).compose()
+def compose(studies: Sequence[Logs], links: tuple[tuple[str, str], ...] = ()) -> Composed:
+    """Returns the report of some studies, at least one, each by another name; `links` are to pages beside it."""
+    return _Composer(studies).compose(links)
 
 
 class _Composer:
@@ -63,7 +63,7 @@ class _Composer:
         self._frames: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, Figure] = {}
 
-    def compose(self) -> Composed:
+    def compose(self, links: tuple[tuple[str, str], ...]) -> Composed:
         sections = [
             *(self._comparison(logs) for logs in self._studies if logs.study["phase"] != "phase3_data_budget"),
             self._budgets(),
@@ -84,6 +84,7 @@ class _Composer:
             warnings=tuple(joint_warnings(self._studies)),
             sections=tuple(section for section in sections if section.blocks),
             footer=("Made by Fewtile from W&B logs alone.",),
+            links=links,
         )
         return Composed(document=document, frames=self._frames, figures=self._figures)
 

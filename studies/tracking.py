@@ -108,7 +108,11 @@ class Run:
     def log_pictures(self, key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
         """Adds (H, W, 3) uint8 RGB pictures under one key."""
         pairs = list(zip(pictures, captions, strict=True))
-        self._try(lambda run: run.log({key: [wandb.Image(picture, caption=caption) for picture, caption in pairs]}))
+        self._try(
+            lambda run: run.log(
+                {key: [wandb.Image(picture, caption=caption, file_type="jpg") for picture, caption in pairs]}
+            )
+        )
 
     def finish(self) -> None:
         """Completes the run's files, soon: see `complete_files`."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import platform
 import time
@@ -27,8 +28,8 @@ from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.training import autocast
 
-MAX_PICTURES = 4
-"""Val tiles in a trial's pictures, so that a study's logs stay small; the selected models show all of them."""
+MAX_PICTURES = 24
+"""Val tiles in a trial's pictures; of more, every so many-th, so that a study's logs stay small."""
 
 BEAT_SECONDS = 5.0
 """Least time between two signs of life."""
@@ -230,7 +231,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _show(self, record: EpochRecord) -> None:
         assert self._run is not None, "a trial that failed to open has no records"
-        shown = range(min(MAX_PICTURES, len(record.predictions)))
+        shown = range(0, len(record.predictions), math.ceil(len(record.predictions) / MAX_PICTURES) or 1)
         pictures = [
             side_by_side(self._val.images[i], self._val.masks[i], record.predictions[i], self._tiles.info)
             for i in shown
