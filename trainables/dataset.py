@@ -127,9 +127,20 @@ def decode(files: OpenFiles, info: DatasetInfo) -> Tiles:
 
 
 def _decode_files(files: tuple[TileFile, ...], info: DatasetInfo) -> Tiles:
-    images = tuple(_finite(_read_pixels(tile.image), tile.image) for tile in files)
+    images = tuple(read_image(tile.image) for tile in files)
     masks = tuple(_class_indices(_read_pixels(tile.mask)[0], info, tile.mask) for tile in files)
     return Tiles(tuple(tile.id for tile in files), images, masks)
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """The pixels of one image, (H, W, bands) in its own type.
+
+    Raises:
+        UserError: It is missing, damaged or truncated, or holds what is no number.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file, but must be an image ({', '.join(SUFFIXES)}): check the path")
+    return _finite(_read_pixels(path), path)
 
 
 def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:

@@ -71,16 +71,18 @@ class Cut(NamedTuple):
 
     def together(self, tokens: torch.Tensor) -> torch.Tensor:
         """Windows (N·windows, window², C) to the grid (N, height, width, C), without what is not the grid's."""
-        grid = tokens.unflatten(0, (-1, self.num_rows, self.num_columns)).unflatten(3, (self.window, self.window))
-        grid = grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        rows, columns, side, channels = self.num_rows, self.num_columns, self.window, tokens.shape[-1]
+        grid = tokens.reshape(-1, rows, columns, side, side, channels).transpose(2, 3)
+        grid = grid.reshape(-1, rows * side, columns * side, channels)
         return grid[:, self.top : self.top + self.height, self.left : self.left + self.width]
 
     def _tiled(self, grid: torch.Tensor) -> torch.Tensor:
-        right = self.num_columns * self.window - self.left - self.width
-        bottom = self.num_rows * self.window - self.top - self.height
+        rows, columns, side, channels = self.num_rows, self.num_columns, self.window, grid.shape[-1]
+        bottom = rows * side - self.top - self.height
+        right = columns * side - self.left - self.width
         grid = F.pad(grid, (0, 0, self.left, right, self.top, bottom))
-        grid = grid.unflatten(1, (self.num_rows, self.window)).unflatten(3, (self.num_columns, self.window))
-        return grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+        grid = grid.reshape(-1, rows, side, columns, side, channels).transpose(2, 3)
+        return grid.reshape(-1, side**2, channels)
 
 
 class WindowAttention(nn.Module):

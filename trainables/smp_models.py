@@ -36,7 +36,7 @@ def deeplabv3plus_resnet34(spec: ModelSpec) -> nn.Module:
 
 
 def segformer_mit_b3(spec: ModelSpec) -> nn.Module:
-    """SegFormer with an all-MLP decoder over MiT-B3, or over MiT-B0 as the small variant; dropout before the classifier.
+    """SegFormer with an all-MLP decoder over MiT-B3, or MiT-B0 as the small variant; dropout before the classifier.
 
     Source: Xie et al. 2021, arXiv:2105.15203, whose decoder drops out in that place too.
     """

@@ -205,7 +205,9 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
     assert len(values[0]) == 3
 
 
-def test_smoke_takes_the_reference_studys_architectures_through_every_step(dataset_root: Path, tiles: TrainVal, tmp_path: Path) -> None:
+def test_smoke_takes_the_reference_studys_architectures_through_every_step(
+    dataset_root: Path, tiles: TrainVal, tmp_path: Path
+) -> None:
     """As it comes, but with one trial of each arm: it also trains a final model of each, and opens no test tile."""
     process = start(tmp_path, "--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--out", "smoke")
     output, errors = process.communicate(timeout=300)

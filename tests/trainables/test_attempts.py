@@ -53,7 +53,9 @@ def test_attempt_is_where_the_search_of_its_architecture_starts(number):
     attempt = ATTEMPTS[number]
     config = published_config(attempt)
     assert config.lr == LR_CENTER[ARCHITECTURES[attempt.architecture].track]
-    assert {"augmentation": config.augmentation, "bce_weight": config.bce_weight}.items() <= recipe_point(attempt.architecture).items()
+    assert {"augmentation": config.augmentation, "bce_weight": config.bce_weight}.items() <= recipe_point(
+        attempt.architecture
+    ).items()
 
 
 def test_attempts_name_the_weights_they_started_from():

@@ -309,7 +309,7 @@ def test_fetch_weights_says_which_file_of_torchvisions_to_fetch(abc, hub_folder,
 @pytest.mark.parametrize("content", [b"abc", b"ab"])
 def test_fetch_weights_downloads_and_verifies_torchvisions_file(content, abc, hub_folder, monkeypatch, refusal):
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
