@@ -1,4 +1,4 @@
-"""Draws where one pixel of an image looks, one panel per stage of SegFormer: `python -m analysis.attention FILE.npz`."""
+"""Draws where a pixel of an image looks, one panel per stage of SegFormer: `python -m analysis.attention FILE.npz`."""
 
 import argparse
 import sys

@@ -94,8 +94,8 @@ class StudySpec(BaseModel):
     weights: tuple[str, ...] = Field(
         default=("none",),
         min_length=1,
-        description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict; for one encoder only: "
-        "ENCODER=PATH",
+        description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict; for one encoder "
+        "only: ENCODER=PATH",
     )
     seed: int = Field(default=42, ge=0, description="everything random follows from it")
     grace_epochs: int = Field(default=8, ge=1, description="ASHA's first rung: epochs that every trial gets")

@@ -95,8 +95,8 @@ def test_draw_of_a_head_leaves_out_stages_without_it(path, content):
 def test_main_draws_beside_the_file(path, capsys):
     assert main([str(path)]) == 0
     assert capsys.readouterr().out == f"{path.with_suffix('.png')}\n"
-    width, height = Image.open(path.with_suffix(".png")).size
-    assert width > 2 * height
+    with Image.open(path.with_suffix(".png")) as picture:
+        assert picture.width > 2 * picture.height
 
 
 def test_main_draws_the_same_bytes_again(path, tmp_path):

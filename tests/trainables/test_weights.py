@@ -220,8 +220,8 @@ def test_fetch_weights_takes_timms_newest_file_from_the_hub(monkeypatch, tmp_pat
 
 def test_fetch_weights_says_which_file_of_timms_to_fetch(no_hub, refusal):
     assert refusal(lambda: fetch_weights("imagenet", "vit_small_patch16_224")) == (
-        "--weights imagenet needs timm/vit_small_patch16_224.augreg_in21k_ft_in1k of the Hugging Face hub, which is not "
-        "in the cache and cannot be fetched: run `hf download timm/vit_small_patch16_224.augreg_in21k_ft_in1k "
+        "--weights imagenet needs timm/vit_small_patch16_224.augreg_in21k_ft_in1k of the Hugging Face hub, which is "
+        "not in the cache and cannot be fetched: run `hf download timm/vit_small_patch16_224.augreg_in21k_ft_in1k "
         "model.safetensors` where there is a network and pass the file as --weights vit_small_patch16_224=PATH, or use "
         "--weights none"
     )
