@@ -90,7 +90,7 @@ def shown(stage: NDArray[np.float32], head_number: int | None) -> NDArray[np.flo
 def draw(attention: Attention, head_number: int | None = None) -> Figure:
     """Returns a row of panels, one per stage: the weights over the greyed image, and the pixel that looks.
 
-    Each has a colour bar of its own, from 0 to its largest weight: later stages look less widely than earlier ones.
+    Each has a colour bar of its own, from 0 to its largest weight.
 
     Raises:
         AttentionError: No stage has that head.
@@ -101,7 +101,7 @@ def draw(attention: Attention, head_number: int | None = None) -> Figure:
     height, width = attention.image.shape[:2]
     panel_inches = 3.4
     figure = Figure(
-        figsize=(panel_inches * len(attention.stages), 1.2 + panel_inches * 0.8 * min(1.6, height / width)),
+        figsize=(panel_inches * len(attention.stages), 0.9 + panel_inches * 0.8 * min(1.6, height / width)),
         layout="constrained",
     )
     panels = figure.subplots(1, len(attention.stages), squeeze=False)[0]
@@ -127,6 +127,7 @@ def draw(attention: Attention, head_number: int | None = None) -> Figure:
         bar = figure.colorbar(heat, ax=axes, shrink=0.8, pad=0.02)
         bar.ax.tick_params(labelsize=8)
         bar.ax.locator_params(nbins=4)
+    bar.set_label("attention weight of a key", fontsize=9)
     of_head = "mean over heads" if head_number is None else f"head {head_number}"
     where = f"column {attention.x}, row {attention.y}"
     head(figure, f"Attention of {attention.model} from the pixel in {where}; weights sum to 1, {of_head}")
@@ -136,7 +137,8 @@ def draw(attention: Attention, head_number: int | None = None) -> Figure:
 def _draw_image(axes: Axes, attention: Attention) -> None:
     height, width = attention.image.shape[:2]
     grey = attention.image.astype(np.float32) @ np.array(_GREY_WEIGHTS, np.float32)
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    # No darker than half of white, so that shadows do not look like little attention
+    axes.imshow(grey, cmap="gray", vmin=-255, vmax=255, extent=(0, width, height, 0))
     middle = (attention.x + 0.5, attention.y + 0.5)
     axes.plot(*middle, marker="o", markersize=11, markerfacecolor="none", markeredgecolor="white", markeredgewidth=3.5)
     axes.plot(*middle, marker="o", markersize=11, markerfacecolor="none", markeredgecolor=_PIXEL, markeredgewidth=2)
