@@ -176,7 +176,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                     default=8, choices=(4, 8, 16), what="reduced tokens a side that attend to each other"
                 ),
             },
-            gpu_gib=24.0,
+            gpu_gib=20.0,
             source="the LAViT roads system, after Less-Attention ViT, arXiv:2406.00427, with Swin's windows, "
             "arXiv:2103.14030",
         ),
@@ -189,7 +189,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             normalisation=IMAGENET,
             small="MiT-B0",
             recipe={"augmentation": "NONE", "loss": "cross_entropy"},
-            gpu_gib=40.0,
+            gpu_gib=30.0,
             source="Xie et al. 2021, arXiv:2105.15203; segmentation-models-pytorch",
         ),
         Architecture(
@@ -200,7 +200,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             encoder="vit_small_patch16_224",
             normalisation=HALVES,
             small="width 96",
-            gpu_gib=16.0,
+            gpu_gib=12.0,
             source="Dosovitskiy et al. 2021, arXiv:2010.11929, under Velickovic et al. 2018, arXiv:1710.10903; timm",
         ),
         Architecture(
@@ -213,7 +213,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             optimizer="adam",
             recipe={"loss": "dice"},
             small="MobileNetV3",
-            gpu_gib=20.0,
+            gpu_gib=18.0,
             source="Chen et al. 2017, arXiv:1706.05587; torchvision",
         ),
     )
