@@ -99,7 +99,8 @@ class StudySpec(BaseModel):
     weights: tuple[str, ...] = Field(
         default=("none",),
         min_length=1,
-        description="encoder weights: imagenet, none or the path of a state dict; for one encoder only: ENCODER=PATH",
+        description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict; for one encoder "
+        "only: ENCODER=PATH",
     )
     seed: int = Field(default=42, ge=0, description="everything random follows from it")
     grace_epochs: int = Field(default=8, ge=1, description="ASHA's first rung: epochs that every trial gets")
@@ -223,7 +224,7 @@ class Arm:
         if row.encoder is None:
             return "none"
         choices = spec.weights
-        if row.is_frozen and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
+        if row.small and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
             choices = tuple(choice for choice in choices if encoder_of(choice) == row.encoder)
         return weights_for(choices, row.encoder)
 

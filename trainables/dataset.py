@@ -169,6 +169,17 @@ def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, .
     return places
 
 
+def read_image(path: Path) -> NDArray[Any]:
+    """The pixels of one image, (H, W, bands) in its own type.
+
+    Raises:
+        UserError: It is missing, damaged or truncated, or holds what is no number.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file, but must be an image ({', '.join(SUFFIXES)}): check the path")
+    return _finite(_read_pixels(path), path)
+
+
 def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:
     """(id, image, mask) of each tile of a split, sorted by id; empty where there is no such folder."""
     images = _files_by_id(root / split / "images")

@@ -69,15 +69,14 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
 def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
     """Refuses weights that the small variant cannot take, and sides that the full one cannot."""
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
+    is_small = recipe.small and bool(architecture.small)
+    if is_small and config.is_pretrained:
+        raise UserError(
+            f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
+            f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
+        )
     side = architecture.only_px
-    if side is None:
-        return
-    if recipe.small:
-        if config.weights != "none":
-            raise UserError(
-                f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
-                f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
-            )
+    if side is None or is_small:
         return
     for name, value in (("window", recipe.window_px), ("val-center", recipe.val_center_px)):
         if value not in (None, side):
