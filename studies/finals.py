@@ -141,6 +141,8 @@ def _score_test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: 
         folder, found = _predictions(work, arm, number), results[arm, number]
         _save(folder, dict(zip(test.ids, found["predictions"], strict=True)), ".png")
         _save(folder, dict(zip(test.ids, found["pictures"], strict=True)), "_beside.jpg")
+        if found["probabilities"]:
+            _save(folder, dict(zip(test.ids, found["probabilities"], strict=True)), "_probability.png")
     return {"seeds": seeds}
 
 

@@ -245,8 +245,9 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
 
     Returns:
         `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
-        `epoch` (that the checkpoint is from), `predictions` ((H, W) uint8 class indices) and `pictures` ((H, W', 3)
-        uint8), one per tile.
+        `epoch` (that the checkpoint is from), and one per tile of `predictions` ((H, W) uint8 class indices),
+        `probabilities` ((H, W) uint8, 255 for certain foreground; none for more than two classes) and `pictures`
+        ((H, W', 3) uint8).
     """
     use_threads(num_threads)
     trained = load_model(folder / BEST)
@@ -259,6 +260,7 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
             stride=trained.stride,
             loss=trained.config.loss_function,
             device=target,
+            keeps_probabilities=True,
         )
     predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
     return {
@@ -270,6 +272,7 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
         },
         "epoch": trained.epoch,
         "predictions": result.predictions,
+        "probabilities": result.probabilities,
         "pictures": [side_by_side(image, mask, prediction, info) for image, mask, prediction in predicted],
     }
 
