@@ -105,11 +105,21 @@ def stage_attentions(trained: TrainedModel, image: NDArray[Any], x: int, y: int)
     return found
 
 
-def write_attention(checkpoint: Path, image_path: Path, x: int, y: int, to: Path) -> list[tuple[int, ...]]:
+def write_attention(
+    checkpoint: Path, image_path: Path, x: int, y: int, to: Path, bands: Sequence[int] | None = None
+) -> list[tuple[int, ...]]:
     """Writes the image, the pixel and the arrays of `stage_attentions`; returns the arrays' shapes.
 
     The file has `image` (H, W, 3) uint8 RGB, `pixel` (x, y), `padded_px` (height, width) that the keys cover, `model`
     (the architecture's label) and `stage1` to `stage4`, (heads, h, w) float32.
+
+    Args:
+        checkpoint: A `best.pt`.
+        image_path: An image of any size.
+        x: Column of the pixel, from 0.
+        y: Row of it, from 0.
+        to: The file to write.
+        bands: Which bands of the image the model knows, from 1; all if None.
 
     Raises:
         UserError: The checkpoint or image cannot be read, do not belong together or are of another architecture, or the
@@ -121,12 +131,13 @@ def write_attention(checkpoint: Path, image_path: Path, x: int, y: int, to: Path
             f"{checkpoint} is of {trained.config.architecture}, but attention can be shown of "
             f"{' and '.join(WITH_ATTENTION)} only: pass a checkpoint of that"
         )
-    image = read_image(image_path)
+    image = _with_bands(read_image(image_path), image_path, bands)
     height, width, num_bands = image.shape
     if num_bands != len(trained.info.bands):
         raise UserError(
-            f"{image_path} has {num_bands} bands, but {checkpoint} was trained on {len(trained.info.bands)} "
-            f"({', '.join(trained.info.bands)}): pass an image with these"
+            f"{image_path} has {num_bands} band{'s' * (num_bands > 1)}, but {checkpoint} was trained on "
+            f"{len(trained.info.bands)} ({', '.join(trained.info.bands)}): name these by --bands, or pass an image "
+            "with these"
         )
     if not (0 <= x < width and 0 <= y < height):
         raise UserError(
@@ -151,16 +162,32 @@ def write_attention(checkpoint: Path, image_path: Path, x: int, y: int, to: Path
     return [stage.shape for stage in stages]
 
 
+def _with_bands(image: NDArray[Any], path: Path, bands: Sequence[int] | None) -> NDArray[Any]:
+    """The chosen bands of an image (H, W, bands), counted from 1; all if None."""
+    if bands is None:
+        return image
+    if unknown := [band for band in bands if not 1 <= band <= image.shape[2]]:
+        raise UserError(f"--bands names {unknown[0]}, but {path} has bands 1 to {image.shape[2]}: name some of these")
+    return image[..., [band - 1 for band in bands]]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the attention from one pixel, as the command line says."""
     parser = Parser(prog="python -m trainables.attention", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a best.pt of segformer_mit_b3")
     parser.add_argument("image", type=Path, help="an image like its tiles, of any size")
     parser.add_argument("--pixel", type=int, nargs=2, metavar=("X", "Y"), required=True, help="column and row, from 0")
+    parser.add_argument(
+        "--bands",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="the image's bands that the model knows, from 1; all if left out",
+    )
     parser.add_argument("--to", type=Path, default=Path("attention.npz"), help="the file to write (%(default)s)")
     given = parser.parse_args(arguments)
     x, y = given.pixel
-    shapes = write_attention(given.checkpoint, given.image, x, y, given.to)
+    shapes = write_attention(given.checkpoint, given.image, x, y, given.to, given.bands)
     words = ", ".join(f"{heads} × {rows}×{columns}" for heads, rows, columns in shapes)
     sys.stdout.write(
         f"{given.to}: heads × keys per stage: {words}; draw it with python -m analysis.attention {given.to}\n"

@@ -161,7 +161,21 @@ def test_images_with_other_bands_are_refused(checkpoint, tmp_path, refusal):
     path = tmp_path / "grey.png"
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
     assert refusal(lambda: write_attention(checkpoint, path, 0, 0, tmp_path / "a.npz")) == (
-        f"{path} has 1 bands, but {checkpoint} was trained on 3 (red, green, blue): pass an image with these"
+        f"{path} has 1 band, but {checkpoint} was trained on 3 (red, green, blue): name these by --bands, or pass an "
+        "image with these"
+    )
+
+
+def test_bands_are_chosen_by_number(checkpoint, image_file, tmp_path, refusal):
+    pixels = np.asarray(Image.open(image_file))
+    four = tmp_path / "four.png"
+    Image.fromarray(np.concatenate([pixels, pixels[..., :1]], axis=2)).save(four)
+    write_attention(checkpoint, image_file, 7, 9, tmp_path / "a.npz")
+    write_attention(checkpoint, four, 7, 9, tmp_path / "b.npz", bands=(4, 2, 3))
+    with np.load(tmp_path / "a.npz") as one, np.load(tmp_path / "b.npz") as other:
+        assert all(np.array_equal(one[name], other[name]) for name in one.files)
+    assert refusal(lambda: write_attention(checkpoint, four, 7, 9, tmp_path / "c.npz", bands=(1, 2, 5))) == (
+        f"--bands names 5, but {four} has bands 1 to 4: name some of these"
     )
 
 
