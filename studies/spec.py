@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,8 @@ from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
 Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]
+
+Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers without quotes
 
 WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
 """Fields that say where a study runs and logs: they may change when it goes on."""
@@ -54,12 +56,12 @@ class Chosen(BaseModel):
 class StudySpec(BaseModel):
     """What a person asks for; the fields are flags and YAML keys of the same names, and so are those of `Recipe`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
-    bands: tuple[str, ...] | None = Field(
+    bands: tuple[Band, ...] | None = Field(
         default=None,
         min_length=1,
         description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
