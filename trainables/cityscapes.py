@@ -172,5 +172,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 ADAPTER = Adapter(
-    about="Cityscapes: 19 classes, halved to 1024×512 px, val by whole cities", add_flags=_add_flags, plan=plan_cityscapes
+    about="Cityscapes: 19 classes, halved to 1024×512 px, val by whole cities",
+    add_flags=_add_flags,
+    plan=plan_cityscapes,
 )

@@ -81,8 +81,8 @@ def plan_deepglobe(
             bands=RGB,
             metres_per_pixel=METRES_PER_PIXEL,
             source=(
-                f"DeepGlobe Road Extraction (Demir et al. 2018), train/: {num_train} train, {num_val} val and {num_test} "
-                f"test tiles of {len(masked)} with masks, seed {seed}"
+                f"DeepGlobe Road Extraction (Demir et al. 2018), train/: {num_train} train, {num_val} val and "
+                f"{num_test} test tiles of {len(masked)} with masks, seed {seed}"
             ),
         ),
         notes=tuple(notes),
@@ -109,6 +109,4 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add_draw_flags(parser, NUM_TRAIN, NUM_VAL, NUM_TEST)
 
 
-ADAPTER = Adapter(
-    about="DeepGlobe Road Extraction: 1024×1024 px, 0.5 m/px", add_flags=_add_flags, plan=plan_deepglobe
-)
+ADAPTER = Adapter(about="DeepGlobe Road Extraction: 1024×1024 px, 0.5 m/px", add_flags=_add_flags, plan=plan_deepglobe)

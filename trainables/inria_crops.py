@@ -20,7 +20,8 @@ from rich.table import Table
 from trainables.errors import UserError
 from trainables.inria import INFO, MIN_PERCENT, SPLITS, Crop, find_sources, place_crop
 from trainables.overview import GREY, RED, Cell, draw_sheet
-from trainables.whole_files import Track, no_track, part_path, write_whole
+from trainables.progress_bar import Track, no_track, progress_bar
+from trainables.whole_files import part_path, write_whole
 
 ABOUT = "Inria Aerial Image Labeling, Austin: 36 crops of 1024×1024 px"
 SIDE_PX = 1024
@@ -38,14 +39,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nudge", nargs="+", action="extend", default=[], metavar="TILE=DX,DY", help=nudge)
 
 
-def run(flags: argparse.Namespace, console: Console, track: Track) -> None:
+def run(flags: argparse.Namespace, console: Console) -> None:
     """Makes the folder that the flags name and says what to look at.
 
     Raises:
         UserError: As `prepare_inria`, or a nudge is none.
     """
     nudges = _read_nudges(flags.nudge)
-    crops = prepare_inria(flags.src, flags.dst, nudges=nudges, side_px=SIDE_PX, track=track)
+    with progress_bar(console) as track:
+        crops = prepare_inria(flags.src, flags.dst, nudges=nudges, side_px=SIDE_PX, track=track)
     _show(crops, flags.dst, nudges, console)
 
 

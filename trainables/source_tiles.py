@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from trainables.dataset import _read_header, _read_pixels
 from trainables.errors import UserError
@@ -230,6 +231,21 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         raise UserError(f"{path} is coloured, but a mask must be grey: check that it belongs to this data set")
     grey: NDArray[np.uint8] = bands[0]
     return grey
+
+
+def read_colors(path: Path) -> NDArray[np.uint32]:
+    """(H, W) uint32 of a colour mask, red · 65536 + green · 256 + blue; palettes are looked up, opacity is left out.
+
+    Raises:
+        UserError: The file is damaged or truncated.
+    """
+    try:
+        with Image.open(path) as image:
+            rgb: NDArray[np.uint32] = np.asarray(image.convert("RGB")).astype(np.uint32)
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path} is damaged or truncated: replace it") from error
+    colors: NDArray[np.uint32] = rgb @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return colors
 
 
 def _check_count(split: Split, count: int) -> None:

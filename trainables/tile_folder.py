@@ -20,9 +20,10 @@ from rasterio.io import MemoryFile
 from trainables.errors import UserError
 from trainables.overview import Cell, draw_sheet
 from trainables.pictures import class_colors, class_map, to_rgb
+from trainables.progress_bar import Track, no_track
 from trainables.source_tiles import SPLITS, Plan, SourceTile, read_image
 from trainables.tiles import IGNORE, DatasetInfo
-from trainables.whole_files import Track, no_track, part_path, write_whole
+from trainables.whole_files import part_path, write_whole
 
 MAX_SHOWN = 24
 """Tiles per split in the overview."""
@@ -75,7 +76,7 @@ def write_tiles(name: str, plan: Plan, dst: Path, *, track: Track = no_track) ->
         for id_ in track(list(tiles), "counting"):
             counts[tiles[id_].split] += _count(_read_mask(_files(dst, tiles[id_])[1], info), info)
         write_whole(dst / "overview.png", _encode(".png", np.asarray(_overview(dst, tiles, info))))
-        write_whole(dst / "dataset.json", _as_json(info.model_dump(mode="json", exclude_none=True)))
+        write_whole(dst / "dataset.json", _as_json(prepared["dataset.json"]))
     except OSError as error:
         raise UserError(
             f"--dst {dst} cannot be written ({error.strerror}): name a folder on a disk with room"
@@ -105,7 +106,8 @@ def _check_ids(plan: Plan) -> None:
 def _describe(name: str, plan: Plan, info: DatasetInfo) -> dict[str, Any]:
     """What `prepared.json` says: two plans with one description make the same folder."""
     tiles = {tile.id: [tile.split, tile.suffix] for tile in sorted(plan.tiles, key=lambda tile: tile.id)}
-    return {"data_set": name, "dataset.json": info.model_dump(mode="json", exclude_none=True), "tiles": tiles}
+    said = {key: value for key, value in info.model_dump(mode="json").items() if value not in (None, [], {})}
+    return {"data_set": name, "dataset.json": said, "tiles": tiles}
 
 
 def _check_dst(dst: Path, prepared: Mapping[str, Any], tiles: Iterable[SourceTile]) -> None:
@@ -146,7 +148,9 @@ def _check_tile(tile: SourceTile, info: DatasetInfo) -> tuple[NDArray[np.uint8],
     num_bands, dtype = image.shape[2], str(image.dtype)
     if image.shape[:2] != mask.shape:
         sizes = "×".join(map(str, mask.shape[::-1])), "×".join(map(str, image.shape[1::-1]))
-        raise UserError(f"the mask of {tile.id} is {sizes[0]} px, but its image is {sizes[1]} px: they must be one size")
+        raise UserError(
+            f"the mask of {tile.id} is {sizes[0]} px, but its image is {sizes[1]} px: they must be one size"
+        )
     if dtype not in _TYPES:
         raise UserError(f"the image of {tile.id} is of {dtype}, but may be of {', '.join(_TYPES)}: convert it")
     if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():

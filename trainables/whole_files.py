@@ -1,16 +1,6 @@
-"""Files that are whole or not there, and the steps over tiles that a progress bar can follow."""
+"""Files that are whole or not there."""
 
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
-
-Track: TypeAlias = Callable[[Sequence[str], str], Iterable[str]]
-"""Is given the tile ids of a step and its name, and yields the ids; for a progress bar."""
-
-
-def no_track(tiles: Sequence[str], step: str) -> Iterable[str]:
-    """The ids as they are."""
-    return tiles
 
 
 def part_path(path: Path) -> Path:
