@@ -29,6 +29,8 @@ from trainables.source_tiles import (
 from trainables.tiles import IGNORE, DatasetInfo, Level
 
 VAL_SHARE = 0.25
+MIN_TRAIN_SHARE, MIN_VAL_SHARE = 0.5, 0.05
+"""Of each class's pixels train and val should have as much: with less there is little to learn from or to score."""
 UNLABELLED = "unlabelled"
 """The class that becomes ignored pixels."""
 
@@ -47,9 +49,9 @@ class _Mapping(RootModel[dict[str, _Entry]]):
 
 @dataclass(slots=True)
 class _Seen:
-    """What the masks hold: classes by scene, and pixels in colours of no class by tile and by packed colour."""
+    """Pixels by scene and class (train and val only); those in colours of no class by tile, by packed colour; all."""
 
-    classes: dict[str, set[int]] = field(default_factory=dict)
+    classes: dict[str, Counter[int]] = field(default_factory=dict)
     strays: dict[str, int] = field(default_factory=dict)
     stray_colors: Counter[int] = field(default_factory=Counter)
     num_px: int = 0
@@ -59,12 +61,12 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
     """Maps colours to classes and takes val from the train images by whole scenes.
 
     A scene is what stands before the first underscore of an image's name. Masks are decoded here, as the choice of
-    scenes looks at their classes.
+    scenes looks at their classes; those of the test set only for colours of no class.
 
     Args:
         src: Folder with `TRAIN_VAL_SET/{IMAGES,MASKS}/`, `TEST_SET/{IMAGES,MASKS}/` and `label_mapping.json`.
-        val_scenes: The scenes of val; None draws them, until they have about a quarter of the images, so that as many
-            classes as can be are both in train and in val.
+        val_scenes: The scenes of val; None draws them, until they have about a quarter of the images, so that for as
+            many classes as can be train has at least half of the pixels and val 5 %.
         seed: Decides what is drawn.
 
     Raises:
@@ -79,7 +81,7 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
     seen = _look(pairs, to_classes, set(colors.values()))
     sizes = Counter(_scene(image) for image, _ in pairs["TRAIN_VAL_SET"])
     if val_scenes is None:
-        chosen = draw_groups(sizes, VAL_SHARE, seed, lambda val: len(_one_sided(seen.classes, sizes, val)))
+        chosen = draw_groups(sizes, VAL_SHARE, seed, lambda val: len(_scarce(seen.classes, val)))
         how = f"drawn with seed {seed}"
     else:
         chosen, how = _check_scenes(val_scenes, sizes), "as named"
@@ -100,7 +102,7 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
         ),
         notes=(
             f"Val is {sum(sizes[scene] for scene in chosen)} of {sum(sizes.values())} images, whole scenes: {scenes}.",
-            *_tell_one_sided(_one_sided(seen.classes, sizes, chosen), classes),
+            *_tell_scarce(_scarce(seen.classes, chosen), classes),
             *_tell_strays(seen),
         ),
     )
@@ -188,7 +190,10 @@ def _look(
                     f"name, most of them {_shown(most)}: correct the mapping or the mask"
                 )
             if folder != "TEST_SET":
-                seen.classes.setdefault(_scene(image), set()).update(set(to_classes(values).tolist()) - {IGNORE})
+                by_class = zip(to_classes(values).tolist(), counts.tolist(), strict=True)
+                seen.classes.setdefault(_scene(image), Counter()).update(
+                    {index: number for index, number in by_class if index != IGNORE}
+                )
             if num_stray:
                 seen.strays[image.stem] = num_stray
             seen.stray_colors.update(strays)
@@ -196,11 +201,18 @@ def _look(
     return seen
 
 
-def _one_sided(classes: Mapping[str, set[int]], scenes: Mapping[str, int], val: set[str]) -> set[int]:
-    """The classes that only one of train and val has."""
-    of_val = set().union(*(classes[scene] for scene in scenes if scene in val))
-    of_train = set().union(*(classes[scene] for scene in scenes if scene not in val))
-    return of_val ^ of_train
+def _scarce(classes: Mapping[str, Counter[int]], val: set[str]) -> dict[int, tuple[str, float]]:
+    """Class to (split, share) where train or val has less of the class's pixels than it should."""
+    total: Counter[int] = sum(classes.values(), Counter())
+    of_val: Counter[int] = sum((count for scene, count in classes.items() if scene in val), Counter())
+    scarce: dict[int, tuple[str, float]] = {}
+    for index, count in sorted(total.items()):
+        share = of_val[index] / count
+        if share < MIN_VAL_SHARE:
+            scarce[index] = "val", share
+        elif 1 - share < MIN_TRAIN_SHARE:
+            scarce[index] = "train", 1 - share
+    return scarce
 
 
 def _check_scenes(named: Sequence[str], scenes: Mapping[str, int]) -> set[str]:
@@ -228,9 +240,9 @@ def _tile(
     )
 
 
-def _tell_one_sided(one_sided: set[int], classes: Sequence[str]) -> list[str]:
-    names = ", ".join(classes[index] for index in sorted(one_sided))
-    return [f"Only one of train and val has {names}."] if one_sided else []
+def _tell_scarce(scarce: Mapping[int, tuple[str, float]], classes: Sequence[str]) -> list[str]:
+    told = [f"{split} has {share:.1%} of {classes[index]}" for index, (split, share) in scarce.items()]
+    return [f"Of the pixels of train and val, {', '.join(told)}."] if told else []
 
 
 def _tell_strays(seen: _Seen) -> list[str]:

@@ -229,12 +229,12 @@ def _overview(dst: Path, tiles: Mapping[str, SourceTile], info: DatasetInfo) -> 
             image_path, mask_path = _files(dst, tile)
             mask = _read_mask(mask_path, info)
             shares = _count(mask, info) / mask.size
-            most = sorted(zip(shares, (*info.classes, "ignored"), strict=True), key=lambda pair: -pair[0])[:2]
+            most = sorted(zip(shares, (*info.classes, "ignored"), strict=True), key=lambda pair: -pair[0])
             cells.append(
                 Cell(
                     title=tile.id if len(tile.id) <= 34 else f"…{tile.id[-33:]}",
                     split=split if num_shown == len(members) else f"{split}, {i + 1} of {len(members)}",
-                    note=", ".join(f"{name} {share:.0%}" for share, name in most),
+                    note=", ".join(f"{name} {share:.0%}" for share, name in most[:2] if share > 0),
                     remark=tile.group or "",
                     picture=_picture(_read_own(image_path), mask, info),
                 )

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import hashlib
 import json
 import shutil
 import subprocess
@@ -21,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trainables import prepare
+from tests.trainables.killing import Killed, digests, kill_after
+from trainables import inria_crops
 from trainables.dataset import decode_train_val, read_dataset
 from trainables.errors import UserError
 from trainables.inria import SPLITS, Crop, find_sources
-from trainables.prepare import main, prepare_inria
+from trainables.inria_crops import prepare_inria
+from trainables.prepare import main
 
 SIDE, SIZE = 32, 100
 CENTER = (SIZE - SIDE) // 2
@@ -54,11 +55,6 @@ def small_image(number: int) -> np.ndarray:
     return cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def digests(root: Path) -> dict[str, str]:
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def rows(dst: Path) -> dict[str, dict[str, str]]:
     with (dst / "crops.csv").open(newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
@@ -68,7 +64,7 @@ def rows(dst: Path) -> dict[str, dict[str, str]]:
 def small_overview() -> Iterator[None]:
     """An overview that is drawn quickly."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_CELL_PX", 16)
+        patch.setattr(inria_crops, "_CELL_PX", 16)
         yield
 
 
@@ -172,7 +168,7 @@ def test_prepare_finds_the_unpacked_archive(tmp_path, write_sources, prepared):
 
 
 def test_overview_outlines_the_buildings_of_every_crop(dst, monkeypatch):
-    monkeypatch.setattr(prepare, "_CELL_PX", 256)
+    monkeypatch.setattr(inria_crops, "_CELL_PX", 256)
     Image.fromarray(np.zeros((SIDE, SIDE), np.uint8)).save(dst / "val/masks/austin1.png")
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[8:24, 8:24] = 255
@@ -201,7 +197,7 @@ def test_note_says_how_a_crop_moved(placed, moved, nudge, note):
     names = ("moved_right_px", "moved_down_px", "nudge_right_px", "nudge_down_px")
     numbers = dict(zip(names, moved + nudge, strict=True))
     crop = Crop(id="a", split="val", left_px=0, top_px=0, coverage_center=0, coverage=0, placed=placed, **numbers)
-    assert prepare._note(crop) == note
+    assert inria_crops._note(crop) == note
 
 
 # Again, and after a kill
@@ -219,39 +215,6 @@ def test_prepare_makes_only_what_is_missing(dst, src, prepared):
             path.unlink()
     prepare_small(src, dst)
     assert digests(dst) == digests(prepared)
-
-
-class Killed(BaseException):
-    """Comes where a SIGKILL may: between any two changes of the disk."""
-
-
-def kill_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """The change of the disk after `count` more does not happen; a write in it leaves half of its bytes."""
-    left = count
-    writes, others = Path.write_bytes, {name: getattr(Path, name) for name in ("replace", "unlink", "mkdir")}
-
-    def count_down() -> bool:
-        nonlocal left
-        left -= 1
-        return left < 0
-
-    def write_bytes(self: Path, content: bytes) -> int:
-        if count_down():
-            writes(self, content[: len(content) // 2])
-            raise Killed
-        return writes(self, content)
-
-    def other(name: str) -> Any:
-        def change(self: Path, *args: Any, **kwargs: Any) -> Any:
-            if count_down():
-                raise Killed
-            return others[name](self, *args, **kwargs)
-
-        return change
-
-    monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    for name in others:
-        monkeypatch.setattr(Path, name, other(name))
 
 
 @given(count=st.integers(0, 400))
@@ -333,7 +296,7 @@ def test_nudge_past_the_edge_is_refused_before_anything_is_written(src, tmp_path
 @pytest.fixture
 def command(monkeypatch, capsys) -> Callable[..., str]:
     """Runs the command with small crops; what it printed, spaces pressed together."""
-    monkeypatch.setattr(prepare, "SIDE_PX", SIDE)
+    monkeypatch.setattr(inria_crops, "SIDE_PX", SIDE)
 
     def run(*arguments: Any) -> str:
         assert main(["inria", *map(str, arguments)]) == 0
