@@ -154,7 +154,8 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 _STAND_INS = {("numpy", "ndarray"): _NDARRAY, ("numpy", "dtype"): _StandIn(_DType)}
-_STAND_INS["_codecs", "encode"] = _StandIn(_encode)  # how protocols 0 to 2 keep bytes
+_STAND_INS["_codecs", "encode"] = _StandIn(_encode)  # how protocols 0 to 2 keep bytes, and below those without any
+_STAND_INS["builtins", "bytes"] = _STAND_INS["__builtin__", "bytes"] = _StandIn(lambda: b"")
 for _core in ("numpy.core", "numpy._core"):  # NumPy 1, NumPy 2
     _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _StandIn(_reconstruct)
     _STAND_INS[f"{_core}.multiarray", "scalar"] = _StandIn(_scalar)
