@@ -1,0 +1,161 @@
+"""The command line of all adapters: flags to folders, what is printed, a new data set by one row."""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainables.killing import digests
+from tests.trainables.made_up_sources import photo, save, write_cityscapes, write_deepglobe, write_massachusetts
+from trainables.adapters import ADAPTERS
+from trainables.dataset import read_dataset
+from trainables.prepare import main
+from trainables.source_tiles import Adapter, Plan, SourceTile, add_src_flag, read_image
+from trainables.tiles import DatasetInfo
+
+
+@pytest.fixture
+def command(capsys) -> Callable[..., str]:
+    """Runs the command; what it printed, spaces pressed together."""
+
+    def run(*arguments: Any) -> str:
+        assert main([str(argument) for argument in arguments]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    return run
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """The data sets of one size take small images."""
+    for name, size in (
+        ("deepglobe", {"side_px": 16}),
+        ("massachusetts", {"side_px": 16}),
+        ("cityscapes", {"size_px": (32, 64)}),
+    ):
+        row = ADAPTERS[name]
+        monkeypatch.setitem(ADAPTERS, name, replace(row, plan=partial(row.plan, **size)))
+
+
+def test_command_prepares_deepglobe_and_says_what_came_of_it(command, small, tmp_path):
+    src, dst = write_deepglobe(tmp_path / "src"), tmp_path / "dst"
+    flags = ("deepglobe", "--src", src, "--dst", dst, "--num-train", 4, "--num-val", 2, "--num-test", 2, "--seed", 7)
+    printed = command(*flags)
+    assert "class train (4 tiles) val (2 tiles) test (2 tiles)" in printed
+    assert "background 960 93.8% 480 93.8% 480 93.8%" in printed
+    assert "road 64 6.2% 32 6.2% 32 6.2%" in printed
+    assert "ignored" not in printed
+    assert "DeepGlobe's own valid/ and test/ have no masks" in printed
+    assert f"overview {dst / 'overview.png'}" in printed
+    assert read_dataset(dst).info.source.endswith("4 train, 2 val and 2 test tiles of 10 with masks, seed 7")
+    before = digests(dst)
+    assert command(*flags) == printed
+    assert digests(dst) == before
+
+
+def test_command_prepares_massachusetts(command, small, tmp_path):
+    src = write_massachusetts(tmp_path / "src")
+    printed = command("massachusetts", "--src", src, "--dst", tmp_path / "dst", "--num-train", 3)
+    assert "class train (3 tiles) val (2 tiles) test (2 tiles)" in printed
+
+
+def test_command_prepares_cityscapes(command, small, tmp_path):
+    printed = command("cityscapes", "--src", write_cityscapes(tmp_path / "src"), "--dst", tmp_path / "dst")
+    assert "test (2 tiles)" in printed
+    assert "ignored" in printed
+    assert "The published test split has no labels: the published val split is the test split here." in printed
+
+
+def test_command_prepares_pickled_arrays(command, tmp_path):
+    images, masks = tmp_path / "images.pkl", tmp_path / "masks.pkl"
+    images.write_bytes(pickle.dumps(np.arange(5 * 8 * 8 * 2, dtype=np.uint16).reshape(5, 8, 8, 2)))
+    masks.write_bytes(pickle.dumps(np.broadcast_to(np.arange(8, dtype=np.uint8) % 3, (5, 8, 8)).copy()))
+    flags = ["--images", images, "--masks", masks, "--dst", tmp_path / "dst", "--scale", "1e-4"]
+    flags += ["--classes", "clear", "cloud", "shadow", "--bands", "red", "nir", "--ignore", 2]
+    printed = command("pickled", *flags, "--num-train", 3, "--num-val", 1, "--num-test", 1)
+    assert "clear 72 37.5% 24 37.5% 24 37.5%" in printed
+    assert "ignored 48 25.0%" in printed
+    info = json.loads((tmp_path / "dst/dataset.json").read_text())
+    assert (info["classes"], info["bands"], info["scale"]) == (["clear", "cloud", "shadow"], ["red", "nir"], 1e-4)
+
+
+def test_new_data_set_is_a_file_and_a_row(command, monkeypatch, tmp_path):
+    def plan_stripes(src: Path, *, width: int) -> Plan:
+        tiles = [
+            SourceTile(
+                id=path.stem,
+                split=split,
+                suffix=".png",
+                copy_of=path,
+                load_image=partial(read_image, path),
+                load_mask=lambda: (np.arange(16)[None] % (2 * width) < width).repeat(16, axis=0).astype(np.uint8),
+            )
+            for path, split in zip(sorted(src.iterdir()), ("train", "val", "test"), strict=True)
+        ]
+        info = DatasetInfo(classes=("dark", "bright"), source=f"stripes of {width} px")
+        return Plan(tiles=tuple(tiles), info=info, notes=("Stripes are not real.",))
+
+    def add_flags(parser):
+        add_src_flag(parser, "folder of three PNGs")
+        parser.add_argument("--width", type=int, default=4)
+
+    monkeypatch.setitem(ADAPTERS, "stripes", Adapter(about="stripes", add_flags=add_flags, plan=plan_stripes))
+    for number in range(3):
+        save(tmp_path / "src" / f"{number}.png", photo(number))
+    printed = command("stripes", "--src", tmp_path / "src", "--dst", tmp_path / "dst", "--width", 2)
+    assert "dark 128 50.0% 128 50.0% 128 50.0%" in printed
+    assert "Stripes are not real." in printed
+    dataset = read_dataset(tmp_path / "dst")
+    assert [tile.id for tile in dataset.test.tiles] == ["2"]
+    assert dataset.info.source == "stripes of 2 px"
+
+
+@pytest.mark.parametrize("is_terminal", ["1", ""])
+def test_command_shows_progress_in_a_terminal_only(command, small, tmp_path, is_terminal, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", is_terminal)
+    src = write_massachusetts(tmp_path / "src")
+    printed = command("massachusetts", "--src", src, "--dst", tmp_path / "dst")
+    assert all((step in printed) == bool(is_terminal) for step in ("checking", "writing", "counting"))
+
+
+def test_help_lists_every_data_set_and_its_flags(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("inria", *ADAPTERS))
+    for name in ADAPTERS:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        assert "--dst DIR" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mars", "--src", "a", "--dst", "b"], "argument DATASET: invalid choice: 'mars'"),
+        (["deepglobe", "--dst", "b"], "the following arguments are required: --src: see --help"),
+        (["deepglobe", "--src", "a", "--dst", "b", "--num-train", "x"], "argument --num-train: invalid int value: 'x'"),
+        (["inria", "--src", "a", "--dst", "b", "--seed", "1"], "unrecognized arguments: --seed 1: see --help"),
+    ],
+)
+def test_command_refuses_wrong_flags(arguments, words, refusal):
+    assert refusal(lambda: main(arguments)).startswith(words)
+
+
+@pytest.mark.parametrize("name", [name for name in ADAPTERS if name != "pickled"])
+def test_command_ends_with_one_line_and_exit_code_2(tmp_path, name):
+    command = [sys.executable, "-m", "trainables.prepare", name, "--src", "nowhere", "--dst", "dst"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: --src nowhere is no folder, but must hold ")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "dst").exists()
