@@ -9,7 +9,7 @@ import pandas as pd
 from analysis import results, search_results
 from analysis.logs import Logs
 from analysis.ranks import clear_winner, ranks
-from analysis.results import compared, replicates
+from analysis.results import compared
 from analysis.scores import final_split, read_scores
 from analysis.stats import MIN_GROUPS, count_scored, interval
 
@@ -56,7 +56,7 @@ def indistinguishable(logs: Logs) -> list[str]:
     scores = compared(logs, list(frame["arm"]))
     if scores is None or leader not in scores.arms:
         return [leader]
-    means = replicates(scores)
+    means = scores.replicates()
     first = scores.arms.index(leader)
     close = {
         arm for place, arm in enumerate(scores.arms) if interval(means[:, first] - means[:, place])[0] <= 0
@@ -83,7 +83,7 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
             f"{among}{leader['label']} has the highest {metric} with {tiles}, {_with_interval(leader)}, but nobody can "
             f"say how sure that is: {_why_unsure(logs, leader)}."
         )
-    means = replicates(scores)
+    means = scores.replicates()
     place = scores.arms.index(str(leader["arm"]))
     share = _percent(ranks(means)[place].best)
     levels = scores.num_levels

@@ -31,6 +31,20 @@ EXPECTED = (
 )
 TRIALS = "A dot per trial at its best judged score: filled where it ran its course, hollow where ASHA stopped it."
 LEVELS = "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds."
+OVERALL = (
+    "All of it is from confusion matrices pooled over the split's tiles, one per final model, averaged over models. "
+    "Macro is the mean over the classes that occur in truth or prediction, micro is over all pixels together; pixel "
+    "accuracy is reported and never optimised. The last row is the predictor that says the train tiles' most frequent "
+    "class everywhere: a model that is not above it has learnt nothing."
+)
+BY_CLASS = (
+    "From confusion matrices pooled over tiles, averaged over the final models of the architectures with most tiles. A "
+    "class that is in neither truth nor prediction has no score and is in no mean; one that is only predicted scores 0."
+)
+DISTRIBUTION = (
+    "Shares of the pixels that count, from the masks; those of the test tiles are known once they were opened. Ignored "
+    "pixels count nowhere."
+)
 VARIANCE = (
     "Standard deviations of IoU: between tile subsets (draws from this pool of tiles), between seeds, what neither "
     "explains; and, on the val pixels that trials are judged on, between the configurations that the search tried to "

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from analysis import (
     captions,
+    class_figures,
+    classes,
     curve_figures,
     drawing,
     figures,
@@ -48,9 +50,9 @@ class Composed:
     figures: dict[str, Figure] = field(default_factory=dict)
 
 
-def compose(studies: Sequence[Logs]) -> Composed:
-    """Returns the report of some studies, at least one, each by another name."""
-    return _Composer(studies).compose()
+def compose(studies: Sequence[Logs], links: tuple[tuple[str, str], ...] = ()) -> Composed:
+    """Returns the report of some studies, at least one, each by another name; `links` are to pages beside it."""
+    return _Composer(studies).compose(links)
 
 
 class _Composer:
@@ -61,10 +63,11 @@ class _Composer:
         self._frames: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, Figure] = {}
 
-    def compose(self) -> Composed:
+    def compose(self, links: tuple[tuple[str, str], ...]) -> Composed:
         sections = [
             *(self._comparison(logs) for logs in self._studies if logs.study["phase"] != "phase3_data_budget"),
             self._budgets(),
+            *(self._classes(logs) for logs in self._studies),
             self._cost(),
             *(self._tuning(logs) for logs in self._studies if (logs.runs["stage"] == "search").any()),
             self._spread(),
@@ -81,6 +84,7 @@ class _Composer:
             warnings=tuple(joint_warnings(self._studies)),
             sections=tuple(section for section in sections if section.blocks),
             footer=("Made by Fewtile from W&B logs alone.",),
+            links=links,
         )
         return Composed(document=document, frames=self._frames, figures=self._figures)
 
@@ -171,6 +175,42 @@ class _Composer:
                 blocks.append(self._contrasts(logs, "contrasts", planned.contrasts(logs), "Planned contrasts by tiles"))
                 blocks.append(self._cells(logs))
         return Section("How few tiles are enough", _known(blocks))
+
+    def _classes(self, logs: Logs) -> Section:
+        shares, split = classes.distribution(logs), final_split(logs)
+        colors = dict(zip(logs.study.get("classes", ()), logs.study.get("class_colors", ()), strict=True))
+        scores = classes.by_class(logs, "iou")
+        blocks: list[Block | None] = [
+            self._table("overall", logs, "Beside the trivial predictor", classes.overall(logs), captions.OVERALL),
+            self._by_class("class_iou", logs, f"{split.capitalize()} IoU by class", scores),
+            self._figure(
+                "class_iou_marks",
+                logs,
+                f"{split.capitalize()} IoU by class",
+                None
+                if scores.empty
+                else class_figures.by_class(
+                    scores, metric=f"{split} IoU, pooled over tiles", title=captions.title(logs), labels=self._labels()
+                ),
+                captions.BY_CLASS,
+                "The numbers are in the table above.",
+            ),
+            self._by_class("class_f1", logs, f"{split.capitalize()} F1 by class", classes.by_class(logs, "f1")),
+            self._table("distribution", logs, "How often each class occurs", shares, captions.DISTRIBUTION),
+            self._figure(
+                "distribution_bars",
+                logs,
+                "How often each class occurs",
+                None if shares.empty else class_figures.distribution(shares, colors, title=captions.title(logs)),
+                captions.DISTRIBUTION,
+                "The numbers are in the table above.",
+            ),
+        ]
+        return Section(f"Class by class: {logs.study['study']}", _known(blocks))
+
+    def _by_class(self, name: str, logs: Logs, title: str, frame: pd.DataFrame) -> TableBlock | None:
+        named = frame.rename(columns={label: f"{tables.OF}{label}" for label in frame.columns[2:]})
+        return self._table(name, logs, title, named, f"{captions.study_words(logs)} {captions.BY_CLASS}")
 
     def _spread(self) -> Section:
         blocks = [

@@ -76,12 +76,14 @@ class SliderBlock:
         title: A few words without a full stop.
         caption: How the pairs were chosen and what they show, in sentences.
         pairs: The pairs in reading order.
+        legend: What the tints of both pictures mean: (class, colour as `#rrggbb`).
     """
 
     name: str
     title: str
     caption: str
     pairs: tuple[SliderPair, ...]
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Document:
         warnings: What limits the whole report, a sentence or two each; empty where nothing does.
         sections: The sections in reading order.
         footer: How the report was made, in lines.
+        links: Other pages beside it: (text, address).
 
     Raises:
         ValueError: If a block's name cannot be a file stem and an id, or two blocks have the same name.
@@ -125,6 +128,7 @@ class Document:
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
     footer: tuple[str, ...]
+    links: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         names = [block.name for _, block in self.labelled() if not isinstance(block, TextBlock)]

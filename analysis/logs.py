@@ -3,11 +3,12 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.epochs import Epochs, epochs_of, history_frame, joined
@@ -46,6 +47,7 @@ _ROW_KEYS = {  # what a row of the study's run must say, or it is left out
 }
 
 TrialKey = tuple[str, int]  # arm under which it was logged, and number
+ModelKey = tuple[str, int, str]  # arm, number in it, and split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,9 @@ class Logs:
         study: The configuration of the study's run, as logged: `study`, `phase`, `profile`, `seed`, `judged_metric`,
             `arms` (each with `arm`, `architecture`, `architecture_label`, `is_stand_in`, `track`, `weights`, `tiles`,
             `trials`, `num_trainable`, `num_frozen`, `space`, `ranges` and, in phase 3, `chosen`), `trivial`,
-            `val_tiles`, `test_tiles`, `num_train_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`.
+            `val_tiles`, `test_tiles`, `num_train_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`; and
+            of the classes `classes` (names), `class_colors` (as `#rrggbb`), `class_pixels` and `ignored_pixels` (of
+            the splits "train" and "val").
         runs: One row per trial, in the order of the study's arms: `arm`, `run_arm` (the arm under which it was logged:
             a final model that confirms a search is logged apart from it), `number`, `stage` ("search" or "final"),
             `architecture`, `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged",
@@ -82,6 +86,8 @@ class Logs:
             `num_studies` (that ever opened these tiles, up to then).
         images: One row per picture of predictions: `arm`, `split` ("val": the selected trial's; "test": a final
             model's), `caption` (the tile), `path` (of a PNG that exists).
+        confusions: By (arm, number, split) of a final model, (T, K, K) pixel counts of the split's tiles in the order
+            of `scores`, rows truth and columns prediction.
         notes: What the reader should know about the files, each a sentence.
     """
 
@@ -93,6 +99,7 @@ class Logs:
     scores: pd.DataFrame
     openings: pd.DataFrame
     images: pd.DataFrame
+    confusions: dict[ModelKey, npt.NDArray[np.int64]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -191,6 +198,7 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
             ],
             _IMAGE_COLUMNS,
         ),
+        confusions={key: matrices for row in models for key, matrices in _confusions(row)},
         notes=tuple(notes),
     )
 
@@ -246,6 +254,17 @@ def _scores(row: dict[str, Any], groups: dict[str, str]) -> list[dict[str, Any]]
         for split in ("val", "test")
         for tile, iou in zip(row.get(f"{split}_tiles", ()), row.get(f"{split}_tile_iou", ()), strict=True)
     ]
+
+
+def _confusions(row: dict[str, Any]) -> list[tuple[ModelKey, npt.NDArray[np.int64]]]:
+    """The model's confusion matrices of each split that has them."""
+    found = []
+    for split in ("val", "test"):
+        flat = np.array(row.get(f"{split}_tile_confusion", []), dtype=np.int64)
+        if flat.size:
+            num_classes = math.isqrt(flat.shape[1])
+            found.append(((row["arm"], row["number"], split), flat.reshape(-1, num_classes, num_classes)))
+    return found
 
 
 def _rows_by_kind(run: LoggedRun, notes: list[str]) -> dict[str, list[dict[str, Any]]]:

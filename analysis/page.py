@@ -152,7 +152,8 @@ def _view(label: str, block: Block) -> dict[str, Any]:
         return view | {"kind": "table", "notes": block.notes} | _table_view(block.frame)
     if isinstance(block, FigureBlock):
         return view | {"kind": "figure", "svg": Markup(inline_svg(block.svg, block.name, block.alt))}
-    return view | {"kind": "slider", "pairs": [_pair_view(block.name, pair) for pair in block.pairs]}
+    pairs = [_pair_view(block.name, pair) for pair in block.pairs]
+    return view | {"kind": "slider", "pairs": pairs, "legend": block.legend}
 
 
 def _table_view(frame: pd.DataFrame) -> dict[str, Any]:

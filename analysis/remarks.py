@@ -1,5 +1,6 @@
 """Says what a reader must know to trust a study: what is missing, reopened, failed or small, and what was lost."""
 
+from analysis.classes import of_one_class
 from analysis.logs import Logs
 from analysis.scores import final_split, read_scores
 from analysis.search_results import FAILED
@@ -27,7 +28,14 @@ def warnings(logs: Logs) -> list[str]:
 
 def remarks(logs: Logs) -> list[str]:
     """Returns what belongs below a study's tables, a sentence or two each."""
-    return [*_openings(logs), *_pooled(logs), *_micro_batches(logs), *_losses(logs), *_budgets(logs)]
+    return [
+        *_openings(logs),
+        *_of_one_class(logs),
+        *_pooled(logs),
+        *_micro_batches(logs),
+        *_losses(logs),
+        *_budgets(logs),
+    ]
 
 
 def _incomplete(logs: Logs) -> list[str]:
@@ -171,13 +179,20 @@ def _openings(logs: Logs) -> list[str]:
     return sentences
 
 
+def _of_one_class(logs: Logs) -> list[str]:
+    return _named("All that these models predict is one class", of_one_class(logs))
+
+
 def _pooled(logs: Logs) -> list[str]:
     """Says so where a model's IoU is not the mean over tiles, which all intervals are about (more than two classes)."""
     split = final_split(logs)
+    scores = read_scores(logs, split)
     by_model = logs.scores[logs.scores["split"] == split].groupby(["arm", "number"])["iou"].mean()
     of_tiles = logs.models.set_index(["arm", "number"])[f"{split}_iou"] - by_model
     if not (of_tiles.abs() > _ROUNDING).any():
         return []
+    if scores is not None and scores.confusions is not None:
+        return ["A model's IoU is of the pixels of all tiles together, but contrasts are of its mean over tiles."]
     return [
         "A model's IoU is of the pixels of all tiles together, but intervals, P(best) and contrasts are of its mean "
         "over tiles, so an IoU may lie outside its interval."

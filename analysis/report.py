@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, latex, page, tables
+from analysis import browse, figures, latex, page, tables
 from analysis.compose import Composed, compose
 from analysis.document import TableBlock
 from analysis.logs import Logs
@@ -55,7 +55,7 @@ def write_report(folders: Sequence[Path], to: Path) -> Report:
     Raises:
         LogsError: A folder holds no study that can be read, or two the same; nothing is written then.
     """
-    return _write([read_logs(folder) for folder in folders], to)
+    return _write([read_logs(folder) for folder in folders], to, folders)
 
 
 def show(report: Report, console: Console) -> None:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             studies = [read_logs(folder) for folder in folders]
             if given.wandb is not None:
                 studies += _read_project(given.wandb, Path(cache))
-            report = _write(studies, to)
+            report = _write(studies, to, folders)
     except LogsError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -119,14 +119,17 @@ def _read_project(project: str, cache: Path) -> list[Logs]:
     return studies
 
 
-def _write(studies: Sequence[Logs], to: Path) -> Report:
+def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report:
+    """Writes the report of some studies, the first of which were read from `folders`."""
     names = [logs.study["study"] for logs in studies]
     if twice := [name for name in names if names.count(name) > 1]:
         raise LogsError(
             f"two studies are called {twice[0]}, but a report tells them apart by name: give each once, or rename a "
             "folder before the study in it runs"
         )
-    composed = compose(studies)
+    tiles = browse.tiles_page(list(zip(folders, studies, strict=False)), to)
+    links = () if tiles is None else (("Image, truth and prediction of every tile and trial", browse.NAME),)
+    composed = compose(studies, links)
     document = composed.document
     contents: dict[Path, bytes] = {}
     for name, frame in composed.frames.items():
@@ -143,6 +146,8 @@ def _write(studies: Sequence[Logs], to: Path) -> Report:
             contents[to / "figures" / f"{name}.{kind}"] = figures.render(figure, kind)
     contents |= {to / path: content for path, content in page.pictures(document).items()}
     contents[to / "report.md"] = page.markdown(document).encode()
+    if tiles is not None:
+        contents[to / browse.NAME] = tiles.encode()
     contents[to / "report.html"] = page.html(document).encode()
     for path, content in contents.items():
         _replace(path, content)

@@ -9,15 +9,7 @@ import pandas as pd
 from analysis.logs import Logs
 from analysis.ranks import ranks
 from analysis.scores import Scores, final_split, read_scores
-from analysis.stats import (
-    FloatArray,
-    bootstrap_means,
-    count_scored,
-    has_interval,
-    interval,
-    mean_interval,
-    summarise,
-)
+from analysis.stats import FloatArray, count_scored, has_interval, interval, summarise
 from analysis.variance import crossed_variance, nested_variance
 
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
@@ -209,11 +201,6 @@ def gaps(logs: Logs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def replicates(scores: Scores) -> FloatArray:
-    """Returns (B, A) bootstrap means of the arms, paired."""
-    return bootstrap_means(scores.iou, scores.factors, scores.groups)
-
-
 def compared(logs: Logs, arms: list[str]) -> Scores | None:
     """Returns the scores of those of some arms whose uncertainty can be told: two models, on tiles of two places.
 
@@ -236,9 +223,9 @@ def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]
     """How arms stand to each other, by arm; nothing where there is nothing to compare them by."""
     if scores is None:
         return {}
-    means = replicates(scores)
+    means = scores.replicates()
     found = {}
-    average = dict(zip(scores.arms, np.nanmean(scores.iou, axis=(1, 2)), strict=True))
+    average = dict(zip(scores.arms, scores.means(), strict=True))
     for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
         found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
         if leader in scores.arms and arm != leader:
@@ -248,9 +235,7 @@ def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]
 
 
 def _interval(scores: Scores | None, arm: str) -> tuple[float, float]:
-    if scores is None or arm not in scores.arms:
-        return math.nan, math.nan
-    return mean_interval(scores.of(arm), scores.factors, scores.groups) or (math.nan, math.nan)
+    return (None if scores is None else scores.interval(arm)) or (math.nan, math.nan)
 
 
 def _settings(logs: Logs, arm: str) -> dict[str, Any]:

@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 
 from analysis.logs import Logs
-from analysis.stats import FloatArray, IntArray
+from analysis.stats import (
+    FloatArray,
+    IntArray,
+    bootstrap_means,
+    bootstrap_pooled_iou,
+    count_scored,
+    has_interval,
+    interval,
+    mean_class_iou,
+    mean_interval,
+)
 
 Split = Literal["val", "test"]
 
@@ -25,6 +35,8 @@ class Scores:
         seeds: (M,) the seed of each row, from 0.
         tiles: (T) ids.
         groups: (T,) the place of each tile, as a number.
+        confusions: (A, M, T, K, K) pixel counts, where a model's IoU is of the pixels of all tiles together (more than
+            two classes) and they were logged for all; NaN as in `iou`. None where it is the mean over tiles.
     """
 
     split: Split
@@ -34,6 +46,7 @@ class Scores:
     seeds: IntArray
     tiles: tuple[str, ...]
     groups: IntArray
+    confusions: FloatArray | None = None
 
     @property
     def factors(self) -> tuple[IntArray, ...]:
@@ -55,7 +68,13 @@ class Scores:
     def paired(self) -> "Scores":
         """The same of those models only that every arm has: what an arm lacks would count for it, or against it."""
         shared = np.isfinite(self.iou).any(axis=2).all(axis=0)
-        return replace(self, iou=self.iou[:, shared], subsets=self.subsets[shared], seeds=self.seeds[shared])
+        return replace(
+            self,
+            iou=self.iou[:, shared],
+            subsets=self.subsets[shared],
+            seeds=self.seeds[shared],
+            confusions=None if self.confusions is None else self.confusions[:, shared],
+        )
 
     def of(self, arm: str) -> FloatArray:
         """(M, T) scores of an arm; all NaN where it has none."""
@@ -68,15 +87,30 @@ class Scores:
         """The same of some arms only, in that order; those without scores are left out."""
         known = [arm for arm in arms if arm in self.arms]
         places = [self.arms.index(arm) for arm in known]
-        return Scores(
-            split=self.split,
-            arms=tuple(known),
-            iou=self.iou[places],
-            subsets=self.subsets,
-            seeds=self.seeds,
-            tiles=self.tiles,
-            groups=self.groups,
-        )
+        confusions = None if self.confusions is None else self.confusions[places]
+        return replace(self, arms=tuple(known), iou=self.iou[places], confusions=confusions)
+
+    def replicates(self) -> FloatArray:
+        """(B, A) bootstrap replicates of the arms' IoU, paired; see `stats`."""
+        if self.confusions is None:
+            return bootstrap_means(self.iou, self.factors, self.groups)
+        return bootstrap_pooled_iou(self.confusions, self.factors, self.groups)
+
+    def interval(self, arm: str) -> tuple[float, float] | None:
+        """The bootstrap interval of an arm's IoU; None with fewer than two models or two places."""
+        if arm not in self.arms:
+            return None
+        if self.confusions is None:
+            return mean_interval(self.of(arm), self.factors, self.groups)
+        num_models, _, num_groups = count_scored(self.of(arm), self.groups)
+        return interval(self.select([arm]).replicates()[:, 0]) if has_interval(num_models, num_groups) else None
+
+    def means(self) -> FloatArray:
+        """(A,) the arms' IoU: the mean over their models."""
+        if self.confusions is None:
+            return np.asarray(np.nanmean(self.iou, axis=(1, 2)))
+        known = np.where(np.isfinite(self.confusions), self.confusions, 0.0)
+        return np.asarray(np.nanmean(mean_class_iou(known.sum(axis=2)), axis=1))
 
 
 def final_split(logs: Logs) -> Split:
@@ -100,6 +134,7 @@ def read_scores(logs: Logs, split: Split) -> Scores | None:
         _places(joined["tile"], tiles),
     ] = joined["iou"]
     group_of = dict(zip(joined["tile"], joined["group"], strict=True))
+    confusions = _pooled(logs, split, joined, arms, rows, tiles)
     return Scores(
         split=split,
         arms=arms,
@@ -108,7 +143,24 @@ def read_scores(logs: Logs, split: Split) -> Scores | None:
         seeds=rows.get_level_values(1).to_numpy(dtype=np.int64),
         tiles=tiles,
         groups=pd.factorize(np.array([group_of[tile] for tile in tiles]), sort=True)[0],
+        confusions=confusions,
     )
+
+
+def _pooled(
+    logs: Logs, split: Split, joined: pd.DataFrame, arms: tuple[str, ...], rows: pd.MultiIndex, tiles: tuple[str, ...]
+) -> FloatArray | None:
+    """The confusion matrices as in `Scores`."""
+    num_classes = len(logs.study.get("classes", ()))
+    models = joined[["arm", "number", "subset", "seed"]].drop_duplicates().to_dict("records")
+    if num_classes <= 2 or any((model["arm"], model["number"], split) not in logs.confusions for model in models):
+        return None
+    confusions = np.full((len(arms), len(rows), len(tiles), num_classes, num_classes), np.nan)
+    for model in models:
+        its = joined[(joined["arm"] == model["arm"]) & (joined["number"] == model["number"])]
+        row, places = rows.get_loc((model["subset"], model["seed"])), [tiles.index(tile) for tile in its["tile"]]
+        confusions[arms.index(model["arm"]), row, places] = logs.confusions[model["arm"], model["number"], split]
+    return confusions
 
 
 def _places(values: pd.Series, order: tuple[str, ...]) -> IntArray:

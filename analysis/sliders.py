@@ -5,11 +5,12 @@ import io
 import numpy as np
 from PIL import Image
 
+from analysis.browse import GAP_PX
+from analysis.classes import tints
 from analysis.document import SliderBlock, SliderPair
 from analysis.logs import Logs
 from analysis.scores import read_scores
 
-_GAP_PX = 8  # between the three panels of a logged picture: image, truth over it, prediction over it
 _WIDTH_PX = 640
 _QUALITY = 82
 
@@ -62,7 +63,8 @@ def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
             pairs.append(SliderPair(label, truth, prediction, before_label="truth", after_label="prediction"))
         caption = f"{tile} of {logs.study['study']}: mean IoU {means[tile]:.2f} over all models."
         caption += f" The picture of {', '.join(unreadable)} cannot be read." if unreadable else ""
-        blocks.append(SliderBlock(f"predictions_{which}", f"The {which} test tile", caption, tuple(pairs)))
+        title = f"The {which} test tile"
+        blocks.append(SliderBlock(f"predictions_{which}", title, caption, tuple(pairs), tuple(tints(logs))))
     return tuple(blocks)
 
 
@@ -70,10 +72,10 @@ def _panels(path: str) -> tuple[bytes, bytes]:
     """The truth and the prediction of a logged picture as JPEG files."""
     with Image.open(path) as file:
         picture = file.convert("RGB")
-    width = (picture.width - 2 * _GAP_PX) // 3
+    width = (picture.width - 2 * GAP_PX) // 3
     panels = []
     for place in (1, 2):
-        left = place * (width + _GAP_PX)
+        left = place * (width + GAP_PX)
         panel = picture.crop((left, 0, left + width, picture.height))
         panel.thumbnail((_WIDTH_PX, _WIDTH_PX))
         buffer = io.BytesIO()

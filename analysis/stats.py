@@ -1,7 +1,8 @@
 """Sums up scores over models and tiles: what is typical, how it spreads, and how sure the mean is (bootstrap)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,38 +104,126 @@ def bootstrap_means(
     too narrow with few.
     """
     scores = np.asarray(scores, dtype=np.float64)
+    is_there = np.isfinite(scores)
+    filled = np.where(is_there, scores, 0.0)
+
+    def means(model_weights: FloatArray, tile_weights: FloatArray) -> FloatArray:
+        weight = _weighted_sums(is_there.astype(np.float64), model_weights, tile_weights)
+        total = _weighted_sums(filled, model_weights, tile_weights)
+        return _ratio(total, weight)
+
+    return _replicates(is_there, model_factors, tile_groups, means, num_replicates, seed, scores[0].size)
+
+
+def bootstrap_pooled_iou(
+    confusions: FloatArray,
+    model_factors: Sequence[IntArray],
+    tile_groups: IntArray,
+    *,
+    num_replicates: int = NUM_REPLICATES,
+    seed: int = 0,
+) -> FloatArray:
+    """Returns bootstrap replicates of every arm's mean over models of the mean IoU over classes, pooled over tiles.
+
+    As `bootstrap_means` for scores that are no means over tiles: a replicate adds up the confusion matrices of the
+    tiles that it drew, and averages the IoU over the classes that occur in them.
+
+    Args:
+        confusions: (A, M, T, K, K) pixel counts, rows truth; NaN where a model was not scored on a tile.
+        model_factors: Each (M,), as there, like all else.
+        tile_groups: (T,).
+        num_replicates: B.
+        seed: The same draws as there for the same seed, factors and groups.
+
+    Returns:
+        (B, A) in [0, 1], without NaN.
+
+    Raises:
+        ValueError: As there.
+    """
+    is_there: npt.NDArray[np.bool_] = np.isfinite(confusions.sum(axis=(3, 4)))
+    filled = np.where(is_there[..., None, None], confusions, 0.0)
+    num_arms, num_models, num_tiles, num_classes, _ = confusions.shape
+    flat = filled.reshape(num_arms, num_models, num_tiles, num_classes**2)
+
+    def pooled(model_weights: FloatArray, tile_weights: FloatArray) -> FloatArray:
+        matrices = np.einsum("bt,amtk->bamk", tile_weights, flat, optimize=True)
+        iou = mean_class_iou(matrices.reshape(*matrices.shape[:3], num_classes, num_classes))
+        weight = model_weights[:, None] * np.isfinite(iou)
+        total = (weight * np.nan_to_num(iou)).sum(axis=2)
+        return _ratio(total, weight.sum(axis=2))
+
+    return _replicates(is_there, model_factors, tile_groups, pooled, num_replicates, seed, flat[0, :, 0].size)
+
+
+def class_iou(confusions: FloatArray) -> FloatArray:
+    """Returns the IoU of every class, (..., K) in [0, 1], of (..., K, K) pixel counts with rows truth.
+
+    NaN for a class in neither truth nor prediction.
+    """
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    either = confusions.sum(axis=-1) + confusions.sum(axis=-2) - hits
+    return _ratio(hits, either)
+
+
+def mean_class_iou(confusions: FloatArray) -> FloatArray:
+    """Returns the mean IoU over the classes that occur in truth or prediction, (...), of (..., K, K) pixel counts.
+
+    NaN where there is no pixel at all.
+    """
+    iou = class_iou(confusions)
+    occurs = np.isfinite(iou)
+    total = np.nan_to_num(iou).sum(axis=-1)
+    return _ratio(total, occurs.sum(axis=-1))
+
+
+def _replicates(
+    is_there: npt.NDArray[np.bool_],
+    model_factors: Sequence[IntArray],
+    tile_groups: IntArray,
+    statistic: Callable[[FloatArray, FloatArray], FloatArray],
+    num_replicates: int,
+    seed: int,
+    num_cells: int,
+) -> FloatArray:
+    """(B, A) a statistic of models and tiles drawn with replacement, each as often as its weights (B, M), (B, T) say.
+
+    `is_there` is (A, M, T), `num_cells` the size of what the statistic holds per arm and replicate.
+    """
     lengths = {len(levels) for levels in model_factors}
-    if scores.ndim != 3 or lengths != {scores.shape[1]} or len(tile_groups) != scores.shape[2]:
+    if is_there.ndim != 3 or lengths != {is_there.shape[1]} or len(tile_groups) != is_there.shape[2]:
         raise ValueError(
-            f"scores have the shape {scores.shape}, but must be (arms, models, tiles), with a level for every model "
+            f"scores have the shape {is_there.shape}, but must be (arms, models, tiles), with a level for every model "
             f"in every factor (here {sorted(lengths)}) and a group for every tile (here {len(tile_groups)})"
         )
-    is_there = np.isfinite(scores)
     if not is_there.any(axis=(1, 2)).all():
         raise ValueError(f"arms {np.flatnonzero(~is_there.any(axis=(1, 2))).tolist()} have no score: leave them out")
     models, tiles = is_there.any(axis=(0, 2)), is_there.any(axis=(0, 1))
-    is_there = is_there[:, models][:, :, tiles]
-    filled = np.where(is_there, scores[:, models][:, :, tiles], 0.0)
     factors = [np.asarray(levels)[models] for levels in model_factors]
     groups = np.asarray(tile_groups)[tiles]
-
     rng = np.random.default_rng(seed)
-    means = np.full((num_replicates, len(scores)), np.nan)
+    found = np.full((num_replicates, len(is_there)), np.nan)
     pending = np.arange(num_replicates)
     for _ in range(_MAX_ROUNDS):
-        model_weights = np.prod([_draw_counts(rng, levels, pending.size) for levels in factors], axis=0)
-        tile_weights = _draw_counts(rng, groups, pending.size)
-        for part in _chunks(pending.size, _CHUNK_CELLS // (len(scores) * groups.size)):
-            weight = _weighted_sums(is_there.astype(np.float64), model_weights[part], tile_weights[part])
-            total = _weighted_sums(filled, model_weights[part], tile_weights[part])
-            means[pending[part]] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
-        pending = pending[np.isnan(means[pending]).any(axis=1)]
+        model_weights = np.zeros((pending.size, models.size))
+        model_weights[:, models] = np.prod([_draw_counts(rng, levels, pending.size) for levels in factors], axis=0)
+        tile_weights = np.zeros((pending.size, tiles.size))
+        tile_weights[:, tiles] = _draw_counts(rng, groups, pending.size)
+        for part in _chunks(pending.size, _CHUNK_CELLS // (len(is_there) * num_cells)):
+            found[pending[part]] = statistic(model_weights[part], tile_weights[part])
+        pending = pending[np.isnan(found[pending]).any(axis=1)]
         if pending.size == 0:
-            return means
+            return found
     raise ValueError(
-        f"{_MAX_ROUNDS} draws of models and tiles never held a score of each of the {len(scores)} arms: they have too "
-        "few models in common, so compare fewer arms at a time"
+        f"{_MAX_ROUNDS} draws of models and tiles never held a score of each of the {len(is_there)} arms: they have "
+        "too few models in common, so compare fewer arms at a time"
     )
+
+
+def _ratio(part: FloatArray, whole: npt.NDArray[Any]) -> FloatArray:
+    """part / whole, NaN where the whole is 0."""
+    ratio: FloatArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio
 
 
 def _draw_counts(rng: np.random.Generator, labels: IntArray, num_replicates: int) -> FloatArray:

@@ -31,6 +31,11 @@ _HEADINGS = {
     "frozen": "frozen (M)",
     "sd_hyperparameters": "sd configurations",
     "at_bound": "at a bound",
+    "mean_iou": "mean IoU (macro)",
+    "mean_f1": "mean F1 (macro)",
+    "micro_iou": "micro IoU",
+    "accuracy": "pixel accuracy (micro F1)",
+    "one_class": "models of one class only",
     "#": "#",
 }
 _DIGITS = {
@@ -41,9 +46,12 @@ _DIGITS = {
         *("val_iou", "val_f1", "test_iou", "test_f1", "trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
         "behind",
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
+        *("mean_iou", "mean_f1", "micro_iou", "accuracy", "share", "train", "val", "test"),
         *("published val IoU", "published val F1", "published test IoU", "published test F1"),
     ),
 }
+OF = "score of "
+"""Begins the name of a column that is headed by an architecture's label."""
 _P_VALUES = ("p", "p_holm", "p_places", "smallest_p")
 
 
@@ -74,6 +82,8 @@ def heading(column: str) -> str:
     """Returns a column's name as a person reads it: `epochs_spent` is "epochs spent", `12` is "12 tiles"."""
     if column.isdigit():
         return f"{column} tiles"
+    if column.startswith(OF):
+        return column.removeprefix(OF)
     return _HEADINGS.get(column, column if "/" in column else column.replace("_", " "))
 
 
@@ -120,7 +130,7 @@ def _rounded(column: str, value: float) -> str:
     if column in _P_VALUES:
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
     digits = next((digits for digits, names in _DIGITS.items() if column in names), None)
-    if digits is None and (column.isdigit() or "/" in column):
+    if digits is None and (column.isdigit() or "/" in column or column.startswith(OF)):
         digits = 3
     text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
     if not text.strip("-0."):  # what rounds to zero has no sign

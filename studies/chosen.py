@@ -10,7 +10,7 @@ from studies.spec import Chosen, StudySpec
 from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
 
-CARRIED = ("data", "weights", "seed", "profile", *Recipe.model_fields)
+CARRIED = ("data", "bands", "weights", "seed", "profile", *Recipe.model_fields)
 """Settings of the study that its configurations were chosen under."""
 
 
@@ -60,7 +60,7 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             val_iou=confirmed.get(arm, row.get("val_iou") or 0.0),
         )
     is_own_profile = wanted.get("profile", spec.profile) == spec.profile
-    carried = [key for key in CARRIED if is_own_profile or key in ("data", "seed")]
+    carried = [key for key in CARRIED if is_own_profile or key in ("data", "bands", "seed")]
     if "seed" in wanted:  # seeds that followed from the study's own
         carried = [key for key in carried if key not in ("subset_seed", "draw_seed")]
     asked = wanted.get("architectures")

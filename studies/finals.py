@@ -29,6 +29,9 @@ from trainables.tiles import TrainVal
 
 FILE = "models.json"
 
+RECORDED = ("error", "iou", "f1", "tile_iou", "tile_confusion")
+"""What is put on record of a model's scores on the test tiles."""
+
 MAX_PICTURES = 24
 """Test tiles whose pictures are logged per arm; of larger test sets every so many-th, by name."""
 
@@ -128,7 +131,7 @@ def _score_test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: 
     test = seal.open(attempt, reopen=work.reopen)
     results = evaluate_all({arm: numbers}, test, work.tiles.info, work.out, work.slots)
     seeds = {  # by signature: another study may number them otherwise
-        signature: {key: found[key] for key in ("error", "iou", "f1", "tile_iou") if key in found}
+        signature: {key: found[key] for key in RECORDED if key in found}
         for signature, found in zip(attempt.signatures, (results[arm, n] for n in numbers), strict=True)
     }
     scored = [number for number in numbers if "error" not in results[arm, number]]
@@ -138,6 +141,8 @@ def _score_test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: 
         folder, found = _predictions(work, arm, number), results[arm, number]
         _save(folder, dict(zip(test.ids, found["predictions"], strict=True)), ".png")
         _save(folder, dict(zip(test.ids, found["pictures"], strict=True)), "_beside.jpg")
+        if found["probabilities"]:
+            _save(folder, dict(zip(test.ids, found["probabilities"], strict=True)), "_probability.png")
     return {"seeds": seeds}
 
 
@@ -218,9 +223,11 @@ def _row(
         "val_iou": on_val.get("iou"),
         "val_f1": on_val.get("f1"),
         "val_tile_iou": on_val.get("tile_iou"),
+        "val_tile_confusion": on_val.get("tile_confusion"),
         "test_iou": test.get("iou"),
         "test_f1": test.get("f1"),
         "test_tile_iou": test.get("tile_iou"),
+        "test_tile_confusion": test.get("tile_confusion"),
     }
 
 

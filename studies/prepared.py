@@ -19,7 +19,8 @@ from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
 from trainables.fit import check
-from trainables.metrics import constant_scores
+from trainables.metrics import class_pixels, constant_scores
+from trainables.pictures import class_color
 from trainables.tiles import TrainVal
 from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights, weights_for
 
@@ -65,7 +66,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
-    dataset = read_dataset(root)
+    dataset = read_dataset(root, spec.bands)
     if spec.data is not None:  # a study goes on from wherever it is resumed
         spec = spec.model_copy(update={"data": str(root.absolute())})
     if spec.tiles is None:
@@ -172,6 +173,8 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
     num_classes, center = len(info.classes), spec.recipe.val_center_px
     label, trivial = constant_scores(tiles.val.masks, num_classes)
     judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
+    splits = {"train": tiles.train, "val": tiles.val}
+    pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
     test_ids = [tile.id for tile in prepared.dataset.test.tiles]
     return {
         "study": name,
@@ -184,6 +187,10 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "val_tiles": list(tiles.val.ids),
         "test_tiles": test_ids,
+        "classes": list(info.classes),
+        "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
+        "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
+        "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
         "groups": {tile: info.groups[tile] for tile in (*tiles.val.ids, *test_ids) if tile in (info.groups or {})},
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         **prepared.facts,

@@ -54,11 +54,16 @@ class Chosen(BaseModel):
 class StudySpec(BaseModel):
     """What a person asks for; the fields are flags and YAML keys of the same names, and so are those of `Recipe`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
+    bands: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
+    )
     architectures: tuple[ArchitectureName, ...] = Field(
         default=REFERENCE, min_length=1, description="which architectures to compare"
     )
@@ -94,7 +99,8 @@ class StudySpec(BaseModel):
     weights: tuple[str, ...] = Field(
         default=("none",),
         min_length=1,
-        description="encoder weights: imagenet, none or the path of a state dict; for one encoder only: ENCODER=PATH",
+        description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict; for one encoder "
+        "only: ENCODER=PATH",
     )
     seed: int = Field(default=42, ge=0, description="everything random follows from it")
     grace_epochs: int = Field(default=8, ge=1, description="ASHA's first rung: epochs that every trial gets")
@@ -218,7 +224,7 @@ class Arm:
         if row.encoder is None:
             return "none"
         choices = spec.weights
-        if row.is_frozen and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
+        if row.small and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
             choices = tuple(choice for choice in choices if encoder_of(choice) == row.encoder)
         return weights_for(choices, row.encoder)
 

@@ -108,7 +108,11 @@ class Run:
     def log_pictures(self, key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
         """Adds (H, W, 3) uint8 RGB pictures under one key."""
         pairs = list(zip(pictures, captions, strict=True))
-        self._try(lambda run: run.log({key: [wandb.Image(picture, caption=caption) for picture, caption in pairs]}))
+        self._try(
+            lambda run: run.log(
+                {key: [wandb.Image(picture, caption=caption, file_type="jpg") for picture, caption in pairs]}
+            )
+        )
 
     def finish(self) -> None:
         """Completes the run's files, soon: see `complete_files`."""
@@ -214,14 +218,15 @@ def log_model(run: Run, row: dict[str, Any]) -> None:
             signature of the selected configuration, where there was a search), `subset` and `seed`
             (which of the tile subsets and seeds it has, from 0), `state`, `init_seed`, `draw_seed`, `subset_seed`,
             `signature`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size` (0 for none), `val_iou`,
-            `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `val_tile_iou` and `test_tile_iou` (by tile
-            id) and `attempt`; what is None is left out. A later row of the same arm and number stands for it.
+            `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `val_tile_iou`, `test_tile_iou`,
+            `val_tile_confusion` and `test_tile_confusion` (each by tile id; see `worker.evaluate_best`) and `attempt`;
+            what is None is left out. A later row of the same arm and number stands for it.
     """
-    tiles = {key: row[key] for key in ("val_tile_iou", "test_tile_iou") if row.get(key) is not None}
-    as_lists = {  # W&B would split a dictionary by the dots in tile ids
-        name: values for key, by_tile in tiles.items() for name, values in _two_lists(key, by_tile).items()
-    }
-    _log_under("model", run, {key: value for key, value in row.items() if key not in tiles} | as_lists)
+    by_tile = {key: value for key, value in row.items() if isinstance(value, dict)}
+    as_lists: dict[str, list[Any]] = {}  # W&B would split a dictionary by the dots in tile ids
+    for key, values in by_tile.items():
+        as_lists |= {key: list(values.values()), f"{key.partition('_')[0]}_tiles": list(values)}
+    _log_under("model", run, {key: value for key, value in row.items() if key not in by_tile} | as_lists)
 
 
 def log_opening(run: Run, row: dict[str, Any]) -> None:
@@ -238,10 +243,6 @@ def log_opening(run: Run, row: dict[str, Any]) -> None:
 
 _offline_until = 0.0  # on the monotonic clock: a process waits once for a server that does not answer, not per trial
 _finished: list[tuple[Run, Path]] = []  # whose files may not be whole yet
-
-
-def _two_lists(key: str, by_tile: dict[str, float]) -> dict[str, list[Any]]:
-    return {key: list(by_tile.values()), key.replace("_iou", "s"): list(by_tile)}
 
 
 def _log_under(prefix: str, run: Run, row: dict[str, Any]) -> None:

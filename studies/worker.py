@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import platform
 import time
@@ -28,8 +29,8 @@ from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.training import autocast
 
-MAX_PICTURES = 4
-"""Val tiles in a trial's pictures, so that a study's logs stay small; the selected models show all of them."""
+MAX_PICTURES = 24
+"""Val tiles in a trial's pictures; of more, every so many-th, so that a study's logs stay small."""
 
 BEAT_SECONDS = 5.0
 """Least time between two signs of life."""
@@ -231,7 +232,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _show(self, record: EpochRecord) -> None:
         assert self._run is not None, "a trial that failed to open has no records"
-        shown = range(min(MAX_PICTURES, len(record.predictions)))
+        shown = range(0, len(record.predictions), math.ceil(len(record.predictions) / MAX_PICTURES) or 1)
         pictures = [
             side_by_side(self._val.images[i], self._val.masks[i], record.predictions[i], self._tiles.info)
             for i in shown
@@ -244,8 +245,10 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id), `epoch` (that the checkpoint is from), `predictions` ((H, W) uint8 class
-        indices) and `pictures` ((H, W', 3) uint8), one per tile.
+        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
+        `epoch` (that the checkpoint is from), and one per tile of `predictions` ((H, W) uint8 class indices),
+        `probabilities` ((H, W) uint8, 255 for certain foreground; none for more than two classes) and `pictures`
+        ((H, W', 3) uint8).
     """
     use_threads(num_threads)
     trained = load_model(folder / BEST)
@@ -258,14 +261,19 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
             stride=trained.stride,
             loss=trained.config.loss_function,
             device=target,
+            keeps_probabilities=True,
         )
     predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
     return {
         "iou": result.scores.iou,
         "f1": result.scores.f1,
         "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
+        "tile_confusion": {
+            tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
+        },
         "epoch": trained.epoch,
         "predictions": result.predictions,
+        "probabilities": result.probabilities,
         "pictures": [side_by_side(image, mask, prediction, info) for image, mask, prediction in predicted],
     }
 

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from trainables.errors import UserError
+from trainables.lavit import lavit
 from trainables.model_spec import ModelSpec
 from trainables.sam import SIDE_PX, SamEncoder, sam_conv, sam_unet
-from trainables.smp_models import deeplabv3plus_resnet34, unet_resnet34
+from trainables.smp_models import deeplabv3plus_resnet34, segformer_mit_b3, unet_resnet34
+from trainables.torchvision_models import deeplabv3
 from trainables.unet import UNet
+from trainables.vit_gat import vit_gat
 
 Track = Literal["cnn", "frozen_encoder", "transformer"]
 Optimizer = Literal["adamw", "adam"]
@@ -27,6 +30,9 @@ class Normalisation:
 
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """Source: torchvision's reference weights."""
+
+HALVES = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+"""Source: timm's configuration of its ViT-S/16."""
 
 SAM = IMAGENET
 """Source: `pixel_mean` and `pixel_std` of segment-anything, which are ImageNet's times 255."""
@@ -152,6 +158,63 @@ ARCHITECTURES: dict[str, Architecture] = {
             only_px=SIDE_PX,
             gpu_gib=8.0,
             source="arXiv:2304.02643 with skips as in UNETR, Hatamizadeh et al. 2022, arXiv:2103.10504",
+        ),
+        Architecture(
+            name="lavit",
+            track="transformer",
+            build=lavit,
+            stride=16,  # 4 px a patch, and up to 4 tokens a side are reduced to one
+            encoder=None,
+            small="width 64",
+            recipe={"augmentation": "NONE", "loss": "focal_dice"},
+            settings={
+                "depth": Setting(default=6, choices=(4, 6, 8), what="transformer blocks"),
+                "token_reduction": Setting(
+                    default=2, choices=(1, 2, 4), what="tokens a side that become one before attention"
+                ),
+                "attention_window": Setting(
+                    default=8, choices=(4, 8, 16), what="reduced tokens a side that attend to each other"
+                ),
+            },
+            gpu_gib=20.0,
+            source="the LAViT roads system, after Less-Attention ViT, arXiv:2406.00427, with Swin's windows, "
+            "arXiv:2103.14030",
+        ),
+        Architecture(
+            name="segformer_mit_b3",
+            track="transformer",
+            build=segformer_mit_b3,
+            stride=32,
+            encoder="mit_b3",
+            normalisation=IMAGENET,
+            small="MiT-B0",
+            recipe={"augmentation": "NONE", "loss": "cross_entropy"},
+            gpu_gib=30.0,
+            source="Xie et al. 2021, arXiv:2105.15203; segmentation-models-pytorch",
+        ),
+        Architecture(
+            name="vit_gat",
+            track="transformer",
+            build=vit_gat,
+            stride=16,
+            encoder="vit_small_patch16_224",
+            normalisation=HALVES,
+            small="width 96",
+            gpu_gib=12.0,
+            source="Dosovitskiy et al. 2021, arXiv:2010.11929, under Velickovic et al. 2018, arXiv:1710.10903; timm",
+        ),
+        Architecture(
+            name="deeplabv3_resnet50",
+            track="cnn",
+            build=deeplabv3,
+            stride=16,  # of the small variant's features; the full one's are at 1/8
+            encoder="deeplabv3_resnet50",
+            normalisation=IMAGENET,
+            optimizer="adam",
+            recipe={"loss": "dice"},
+            small="MobileNetV3",
+            gpu_gib=18.0,
+            source="Chen et al. 2017, arXiv:1706.05587; torchvision",
         ),
     )
 }

@@ -81,7 +81,9 @@ class TrialConfig(BaseModel):
     focal_weight: float = Field(default=0.5, ge=0, le=1, description="v in v·Focal + (1−v)·Dice")
     cldice_weight: float = Field(default=0.3, ge=0, le=1, description="c in (1−c)·(w·BCE + (1−w)·Dice) + c·clDice")
     settings: dict[str, int] = Field(default={}, description="the architecture's own; its defaults if left out")
-    weights: str = Field(default="none", description="encoder weights: imagenet, none or the path of a state dict")
+    weights: str = Field(
+        default="none", description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict"
+    )
     weights_digest: str | None = None
     init_seed: int = Field(default=42, ge=0, description="of the initialisation and dropout")
     recipe: Recipe = Recipe()

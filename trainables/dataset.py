@@ -8,6 +8,7 @@ The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,ti
 import itertools
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,18 +56,33 @@ class SealedFiles:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A checked folder of tiles, nothing decoded yet."""
+    """A checked folder of tiles, nothing decoded yet.
+
+    Attributes:
+        root: The folder.
+        info: What is known of it; `bands` are those that were chosen.
+        dtype: Of the images.
+        places: Which bands of the files these are, from 0.
+        train: Tiles that tuning learns from.
+        val: Tiles that tuning judges by.
+        test: Tiles that stay sealed.
+    """
 
     root: Path
     info: DatasetInfo
     dtype: str
+    places: tuple[int, ...]
     train: OpenFiles
     val: OpenFiles
     test: SealedFiles
 
 
-def read_dataset(root: Path) -> Dataset:
+def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
     """Checks a folder of tiles by names and headers, decoding nothing.
+
+    Args:
+        root: The folder.
+        bands: Which bands to take, in this order, by name or by number (from 1, as GDAL counts); all if None.
 
     Raises:
         UserError: The folder, a split, a mask or an image is missing; sizes, bands or dtypes differ; a file has no
@@ -95,10 +111,13 @@ def read_dataset(root: Path) -> Dataset:
         if tile.id in seen:
             raise UserError(f"{tile.image} and {seen[tile.id].image} share the id {tile.id}: rename one of them")
         seen[tile.id] = tile
+    info = _complete(_read_info(root), num_bands, dtype, root)
+    places = _places(bands, info.bands)
     return Dataset(
         root=root,
-        info=_complete(_read_info(root), num_bands, dtype, root),
+        info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places)}),
         dtype=dtype,
+        places=places,
         train=OpenFiles("train", tuple(tiles[: len(train)])),
         val=OpenFiles("val", tuple(tiles[len(train) : len(train) + len(val)])),
         test=SealedFiles(tuple(tiles[len(train) + len(val) :])),
@@ -111,11 +130,11 @@ def decode_train_val(dataset: Dataset) -> TrainVal:
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class.
     """
-    return TrainVal(dataset.info, decode(dataset.train, dataset.info), decode(dataset.val, dataset.info))
+    return TrainVal(dataset.info, decode(dataset.train, dataset), decode(dataset.val, dataset))
 
 
-def decode(files: OpenFiles, info: DatasetInfo) -> Tiles:
-    """Decodes the tiles of an open split.
+def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
+    """Decodes the tiles of an open split of a data set.
 
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class.
@@ -123,13 +142,42 @@ def decode(files: OpenFiles, info: DatasetInfo) -> Tiles:
     """
     if not isinstance(files, OpenFiles):
         raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
-    return _decode_files(files.tiles, info)
+    return _decode_files(files.tiles, dataset)
 
 
-def _decode_files(files: tuple[TileFile, ...], info: DatasetInfo) -> Tiles:
-    images = tuple(_finite(_read_pixels(tile.image), tile.image) for tile in files)
-    masks = tuple(_class_indices(_read_pixels(tile.mask)[0], info, tile.mask) for tile in files)
+def _decode_files(files: tuple[TileFile, ...], dataset: Dataset) -> Tiles:
+    places = list(dataset.places)
+    images = tuple(_finite(_read_pixels(tile.image)[places], tile.image) for tile in files)
+    masks = tuple(_class_indices(_read_pixels(tile.mask)[0], dataset.info, tile.mask) for tile in files)
     return Tiles(tuple(tile.id for tile in files), images, masks)
+
+
+def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
+    """Where the chosen bands are among those of the files, from 0."""
+    if bands is None:
+        return tuple(range(len(known)))
+    numbers = {str(number): place for place, number in enumerate(range(1, len(known) + 1))}
+    by_name = numbers | {band.lower(): place for place, band in enumerate(known)}
+    for band in bands:
+        if band.lower() not in by_name:
+            raise UserError(
+                f"--bands names {band}, but the images have {', '.join(known)} (1 to {len(known)}): name some of these"
+            )
+    places = tuple(by_name[band.lower()] for band in bands)
+    if twice := [band for band, place in zip(bands, places, strict=True) if places.count(place) > 1]:
+        raise UserError(f"--bands names {' and '.join(twice)}, which are one band: name each once")
+    return places
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """The pixels of one image, (H, W, bands) in its own type.
+
+    Raises:
+        UserError: It is missing, damaged or truncated, or holds what is no number.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file, but must be an image ({', '.join(SUFFIXES)}): check the path")
+    return _finite(_read_pixels(path), path)
 
 
 def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:

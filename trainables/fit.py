@@ -69,15 +69,14 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
 def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
     """Refuses weights that the small variant cannot take, and sides that the full one cannot."""
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
+    is_small = recipe.small and bool(architecture.small)
+    if is_small and config.is_pretrained:
+        raise UserError(
+            f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
+            f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
+        )
     side = architecture.only_px
-    if side is None:
-        return
-    if recipe.small:
-        if config.weights != "none":
-            raise UserError(
-                f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
-                f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
-            )
+    if side is None or is_small:
         return
     for name, value in (("window", recipe.window_px), ("val-center", recipe.val_center_px)):
         if value not in (None, side):
@@ -210,8 +209,12 @@ def fit(
                 "val/loss": result.loss,
                 f"val/iou{suffix}": result.scores.iou,
                 f"val/f1{suffix}": result.scores.f1,
+                f"val/accuracy{suffix}": result.scores.accuracy,
                 "val/collapsed": float(result.only_class is not None),
             }
+            if len(tiles.info.classes) > 2:
+                by_class = zip(tiles.info.classes, result.scores.class_iou, strict=True)
+                metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
             metrics |= {f"val/iou{suffix}/{i}": v for i, v in zip(val.ids, result.scores.tile_iou, strict=True)}
             judged = result.scores.iou
             is_best = not trial.records or judged > trial.records[-1].best

@@ -6,7 +6,7 @@ gives. More than two classes: scores come from the confusion matrix pooled over 
 occur in truth or prediction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,21 @@ from trainables.tiles import IGNORE
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """IoU and F1 over a split, and the IoU of each tile, all in 0..1."""
+    """IoU and F1 over a split, the IoU of each tile, and what is pooled over the split, all in 0..1.
+
+    Attributes:
+        iou: By the rules above.
+        f1: As well.
+        tile_iou: The same of each tile alone.
+        class_iou: Per class, from the pooled confusion matrix; NaN where it occurs in neither truth nor prediction.
+        accuracy: Share of the pixels that count that are right: micro F1.
+    """
 
     iou: float
     f1: float
     tile_iou: tuple[float, ...]
+    class_iou: tuple[float, ...] = ()
+    accuracy: float = 1.0
 
 
 def confusion(prediction: NDArray[Any], truth: NDArray[np.uint8], num_classes: int) -> NDArray[np.int64]:
@@ -42,10 +52,29 @@ def scores(confusions: Sequence[NDArray[np.int64]]) -> Scores:
     """Scores of a split from one (K, K) confusion matrix per tile, by the rules at the top of this file."""
     tile_scores = [_iou_f1(matrix) for matrix in confusions]
     tile_iou = tuple(iou for iou, _ in tile_scores)
-    if confusions[0].shape[0] == 2:
-        return Scores(float(np.mean(tile_iou)), float(np.mean([f1 for _, f1 in tile_scores])), tile_iou)
-    iou, f1 = _iou_f1(np.sum(confusions, axis=0))
-    return Scores(iou, f1, tile_iou)
+    pooled = np.sum(confusions, axis=0)
+    accuracy = float(np.trace(pooled) / pooled.sum()) if pooled.any() else 1.0
+    if pooled.shape[0] == 2:
+        iou, f1 = float(np.mean(tile_iou)), float(np.mean([f1 for _, f1 in tile_scores]))
+    else:
+        iou, f1 = _iou_f1(pooled)
+    return Scores(iou, f1, tile_iou, tuple(class_iou(pooled).tolist()), accuracy)
+
+
+def class_iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(K,) IoU per class of a (K, K) confusion matrix; NaN for a class in neither truth nor prediction."""
+    hits = np.diag(matrix).astype(np.float64)
+    either = matrix.sum(axis=0) + matrix.sum(axis=1) - np.diag(matrix)
+    iou: NDArray[np.float64] = np.divide(hits, either, out=np.full(len(hits), np.nan), where=either > 0)
+    return iou
+
+
+def class_pixels(masks: Iterable[NDArray[np.uint8]], num_classes: int) -> tuple[list[int], int]:
+    """Pixels per class over some (H, W) masks, and how many are ignored."""
+    counts = np.zeros(IGNORE + 1, np.int64)
+    for mask in masks:
+        counts += np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    return counts[:num_classes].tolist(), int(counts[IGNORE])
 
 
 def constant_scores(masks: Sequence[NDArray[np.uint8]], num_classes: int) -> tuple[int, Scores]:

@@ -12,7 +12,8 @@ class ModelSpec:
         num_bands: Channels of the input.
         num_outputs: Channels of the logits: 1 for a binary task, else one per class.
         decoder_dropout: Probability of Dropout2d between decoder stages, 0..1; encoders take none.
-        weights: `none`, `imagenet` or the path of an encoder's state dict; ignored where there is no such encoder.
+        weights: `none`, `imagenet`, `coco` (of DeepLabV3) or the path of a state dict; ignored where there is no such
+            encoder. A small variant takes none.
         small: Build the smaller variant that `smoke` and `quick` use, where the architecture has one.
         settings: The architecture's own, by name, as its row names them; every one of them is there.
     """

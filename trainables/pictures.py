@@ -8,22 +8,7 @@ from numpy.typing import NDArray
 from trainables.tiles import IGNORE, DatasetInfo
 
 PALETTE = ((0, 0, 0), (230, 57, 70), (69, 123, 157), (244, 162, 97), (42, 157, 143), (131, 56, 236), (255, 190, 11))
-"""Overlay colours of classes where the data set names none; class 0 is never drawn."""
-
-
-def class_colors(info: DatasetInfo) -> tuple[tuple[int, int, int], ...]:
-    """A colour (red, green, blue from 0 to 255) per class: the data set's own, else those of `PALETTE` in turn."""
-    if info.colors_rgb:
-        return info.colors_rgb
-    return PALETTE[:1] + tuple(PALETTE[1 + i % (len(PALETTE) - 1)] for i in range(len(info.classes) - 1))
-
-
-def class_map(classes: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
-    """(H, W) class indices to (H, W, 3) uint8 RGB in the classes' colours; ignored pixels are white."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(info.classes)] = class_colors(info)
-    table[IGNORE] = 255
-    return table[classes]
+"""Overlay colours of classes where the data set names none."""
 
 
 def side_by_side(
@@ -50,11 +35,27 @@ def to_rgb(image: NDArray[Any], info: DatasetInfo) -> NDArray[np.uint8]:
     return stretched
 
 
+def class_color(info: DatasetInfo, index: int) -> tuple[int, int, int]:
+    """The RGB colour (0..255) of a class in overlays and legends."""
+    if info.colors_rgb is not None:
+        return info.colors_rgb[index]
+    return PALETTE[1 + (index - 1) % (len(PALETTE) - 1)] if index else PALETTE[0]
+
+
 def overlay(rgb: NDArray[np.uint8], classes: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB with every class but the first tinted in its colour; ignored pixels are left alone."""
-    result, colors = rgb.astype(np.float32), class_colors(info)
-    for index in range(1, len(info.classes)):
+    """(H, W, 3) RGB with classes tinted in their colours; ignored pixels and the background of two are left alone."""
+    result = rgb.astype(np.float32)
+    for index in range(1 if len(info.classes) == 2 else 0, len(info.classes)):
         where = classes == index
-        result[where] = 0.5 * result[where] + 0.5 * np.array(colors[index], np.float32)
+        result[where] = 0.5 * result[where] + 0.5 * np.array(class_color(info, index), np.float32)
     tinted: NDArray[np.uint8] = result.astype(np.uint8)
     return tinted
+
+
+def class_map(classes: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
+    """(H, W) class indices to (H, W, 3) uint8 RGB in the classes' colours; ignored pixels are white."""
+    table = np.zeros((IGNORE + 1, 3), np.uint8)
+    for index in range(len(info.classes)):
+        table[index] = class_color(info, index)
+    table[IGNORE] = 255
+    return table[classes]

@@ -17,15 +17,23 @@ from trainables.tiles import DatasetInfo, Tiles
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A split's loss and scores, the predicted (H, W) uint8 class indices of each tile, and the only class if one is.
+    """What a model came to on a split.
 
-    `only_class` is the one that all pixels that count were predicted as; None where there were several.
+    Attributes:
+        loss: Mean over tiles.
+        scores: Of the split.
+        predictions: (H, W) uint8 class indices of each tile.
+        only_class: The one that all pixels that count were predicted as; None where there were several.
+        confusions: (K, K) pixel counts of each tile, rows truth and columns prediction.
+        probabilities: (H, W) uint8 of each tile, the foreground's probability times 255, where asked for.
     """
 
     loss: float
     scores: Scores
     predictions: tuple[NDArray[np.uint8], ...]
     only_class: int | None = None
+    confusions: tuple[NDArray[np.int64], ...] = ()
+    probabilities: tuple[NDArray[np.uint8], ...] = ()
 
 
 def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
@@ -65,13 +73,15 @@ def evaluate(
     loss: Loss,
     device: torch.device,
     before_tile: Callable[[], None] = lambda: None,
+    keeps_probabilities: bool = False,
 ) -> Evaluation:
     """Loss and scores of a model over tiles, in inference mode; the model's own mode is put back.
 
-    `before_tile` is called before each tile; what it raises ends the evaluation.
+    `before_tile` is called before each tile; what it raises ends the evaluation. `keeps_probabilities` asks for those
+    of the foreground of two classes.
     """
     assert info.scale is not None, "read_dataset fills the scale in"
-    losses, confusions, predictions = [], [], []
+    losses, confusions, predictions, probabilities = [], [], [], []
     with _inference(model):
         for image, mask in zip(tiles.images, tiles.masks, strict=True):
             before_tile()
@@ -80,9 +90,18 @@ def evaluate(
             losses.append(loss(logits[None], truth[None]).item())
             predictions.append(to_classes(logits))
             confusions.append(confusion(predictions[-1], mask, len(info.classes)))
+            if keeps_probabilities and len(logits) == 1:
+                probabilities.append((255 * logits[0].sigmoid()).round().to(torch.uint8).cpu().numpy())
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
     only_class = int(predicted[0]) if len(predicted) == 1 else None
-    return Evaluation(float(np.mean(losses)), scores(confusions), tuple(predictions), only_class)
+    return Evaluation(
+        float(np.mean(losses)),
+        scores(confusions),
+        tuple(predictions),
+        only_class,
+        tuple(confusions),
+        tuple(probabilities),
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
 from trainables.unet import conv_block
-from trainables.weights import fetch_weights, read_state
+from trainables.weights import fetch_weights, read_state, take_bands
 
 ENCODER = "sam_vit_b"
 
@@ -192,21 +192,8 @@ def _encoder(spec: ModelSpec) -> SamEncoder:
             vit.load_state_dict(state)
         except RuntimeError as error:
             raise UserError(f"{path} does not fit SAM's ViT-B: pass sam_vit_b_01ec64.pth") from error
-        _take_bands(vit, spec.num_bands)
+        take_bands(vit.patch_embed.proj, spec.num_bands)
     return SamEncoder(vit, dim=dim, neck_dim=neck_dim)
-
-
-def _take_bands(vit: Any, num_bands: int) -> None:
-    """Adapts the first layer from three bands: they are repeated in turn and scaled by 3/num_bands; one is their sum.
-
-    Source: the rule of segmentation-models-pytorch's encoders, so that all architectures treat further bands alike.
-    """
-    proj, weight = vit.patch_embed.proj, vit.patch_embed.proj.weight.data
-    if num_bands == 1:
-        weight = weight.sum(dim=1, keepdim=True)
-    elif num_bands != 3:
-        weight = weight[:, torch.arange(num_bands) % 3] * (3.0 / num_bands)
-    proj.in_channels, proj.weight = num_bands, nn.Parameter(weight)
 
 
 def _leave_out(encoder: Any, state: dict[str, Any], prefix: str, _: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ def decode_sealed(dataset: Dataset) -> Tiles:
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class.
     """
-    return _decode_files(dataset.test.tiles, dataset.info)
+    return _decode_files(dataset.test.tiles, dataset)
 
 
 def file_digests(dataset: Dataset) -> dict[str, str]:

@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 
 from trainables.errors import UserError
 from trainables.overview import Cell, draw_sheet
-from trainables.pictures import class_colors, class_map, to_rgb
+from trainables.pictures import class_color, class_map, to_rgb
 from trainables.progress_bar import Track, no_track
 from trainables.source_tiles import SPLITS, Plan, SourceTile, read_image
 from trainables.tiles import IGNORE, DatasetInfo
@@ -239,7 +239,7 @@ def _overview(dst: Path, tiles: Mapping[str, SourceTile], info: DatasetInfo) -> 
                     picture=_picture(_read_own(image_path), mask, info),
                 )
             )
-    legend = dict(zip(info.classes, class_colors(info), strict=True)) | {"ignored": (255, 255, 255)}
+    legend = {name: class_color(info, index) for index, name in enumerate(info.classes)} | {"ignored": (255, 255, 255)}
     return draw_sheet(cells, per_row=_PER_ROW, legend=legend)
 
 

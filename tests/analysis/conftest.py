@@ -18,6 +18,18 @@ TEST_TILES = ["e1", "e2", "e3.a"]
 GROUPS = {"t1": "north", "t2": "north", "t3": "south", "e1": "north", "e2": "west"}  # of one tile none is known
 
 
+PANELS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+
+
+def panels(number: int, tile: int) -> np.ndarray:
+    """(40, 3·40 + 16, 3) image, truth and prediction as trials log them: red, green, blue, the darker the later."""
+    strip = np.full((40, 136, 3), 255, np.uint8)
+    for place, colour in enumerate(PANELS):
+        strip[:, 48 * place : 48 * place + 40] = np.maximum(0, np.array(colour) - 20 * number)
+    strip[0, 0] = tile  # W&B keeps equal pictures once
+    return strip
+
+
 class FakeStudy:
     """Logs a study under `out`: first its trials, then `end`, which logs the study's own run."""
 
@@ -109,7 +121,9 @@ class FakeStudy:
                     "epochs_spent": epoch,
                 }
             )
-        run.log({"overlays": [wandb.Image(np.full((4, 12, 3), 90, np.uint8), caption="t1")]})
+        run.log(
+            {"overlays": [wandb.Image(panels(number, place), caption=tile) for place, tile in enumerate(("t1", "t.2"))]}
+        )
         run.finish()
         return Path(run.settings.sync_file)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from studies import finals, tracking
@@ -86,7 +87,9 @@ class Study:
                     "iou": statistics.fmean(by_tile.values()),
                     "f1": 0.5,
                     "tile_iou": by_tile,
+                    "tile_confusion": {tile: [3, 1, number, 2] for tile in tiles.ids},
                     "predictions": [np.full((128, 128), number, np.uint8)] * len(tiles),
+                    "probabilities": [np.full((128, 128), 50 * number, np.uint8)] * len(tiles),
                     "pictures": [np.full((128, 400, 3), 40 * number, np.uint8)] * len(tiles),
                 }
                 if tiles.ids[0] in self.fails_for:
@@ -144,7 +147,11 @@ def test_every_arm_opens_the_tiles_once_and_keeps_its_predictions(study: Study) 
     assert row["opening"]["event"] == "opened"
     folder = study.out / "predictions" / "test" / study.plan.arms[0].name / "model-1"  # by the configuration too
     names = {path.name for path in folder.iterdir()}
-    assert names == {f"{tile}{ending}" for tile in study.ids("test") for ending in (".png", "_beside.jpg")}
+    endings = (".png", "_beside.jpg", "_probability.png")
+    assert names == {f"{tile}{ending}" for tile in study.ids("test") for ending in endings}
+    with Image.open(folder / f"{study.ids('test')[0]}_probability.png") as picture:
+        assert np.array_equal(np.asarray(picture), np.full((128, 128), 50))
+    assert row["models"][1]["test_tile_confusion"] == {tile: [3, 1, 1, 2] for tile in study.ids("test")}
 
 
 def test_models_tell_what_they_are_and_what_they_came_to(study: Study) -> None:

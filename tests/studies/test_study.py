@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from analysis.report import write_report
 from analysis.wandb_logs import read_logs, read_run
 from studies.folder import PROVENANCE
+from studies.profiles import REFERENCE
 from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import load_model
 from trainables.command import EXIT_INTERRUPTED
@@ -204,22 +205,24 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
     assert len(values[0]) == 3
 
 
-def test_smoke_takes_every_architecture_through_every_step(dataset_root: Path, tiles: TrainVal, tmp_path: Path) -> None:
+def test_smoke_takes_the_reference_studys_architectures_through_every_step(
+    dataset_root: Path, tiles: TrainVal, tmp_path: Path
+) -> None:
     """As it comes, but with one trial of each arm: it also trains a final model of each, and opens no test tile."""
     process = start(tmp_path, "--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--out", "smoke")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
     out = tmp_path / "smoke"
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
-    assert list(selection) == [f"{name}-4" for name in ARCHITECTURES]
-    for name, row in ARCHITECTURES.items():
+    assert list(selection) == [f"{name}-4" for name in REFERENCE]
+    for name in REFERENCE:
         (trial,) = trials_of(out, f"{name}-4")
         assert (trial.user_attrs["outcome"], trial.user_attrs["epochs"]) == ("finished", 2)
         selected = selection[f"{name}-4"]
         assert set(selected["tile_iou"]) == set(tiles.val.ids)
         trained = load_model(out / selected["checkpoint"])
         assert (trained.config.architecture, trained.config.weights) == (name, "none")
-        assert bool(trained.model.frozen_digest) == row.is_frozen
+        assert bool(trained.model.frozen_digest) == ARCHITECTURES[name].is_frozen
         (model,) = json.loads((out / "models.json").read_text(encoding="utf-8"))[f"{name}-4"]["models"]
         assert model["run_arm"] == f"{name}-4-confirmation-{selected['signature'][:8]}"
         assert (model["state"], model["epochs"], model["test_iou"]) == ("finished", 2, None)

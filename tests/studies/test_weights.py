@@ -136,6 +136,15 @@ def test_small_sam_stays_random_whatever_is_meant_for_all() -> None:
     assert taken(read("--weights", "sam_vit_b=sam.pth"), "sam_unet") == ["sam.pth"]
 
 
+def test_small_variants_take_nothing_that_is_meant_for_all() -> None:
+    names = ("lavit", "segformer_mit_b3", "vit_gat", "deeplabv3_resnet50")
+    assert taken(read("--profile", "quick", "--weights", "imagenet"), *names) == ["none"] * 4
+    assert taken(read("--profile", "full"), *names) == ["none", "imagenet", "imagenet", "imagenet"]
+    assert taken(read("--weights", "mit_b3=b3.pth", "deeplabv3_resnet50=coco"), *names) == [
+        *("none", "b3.pth", "none", "coco"),
+    ]
+
+
 def test_label_of_a_full_sam_tells_a_random_encoder() -> None:
     arm = Arm("sam_unet", 5)
     assert arm.label(read("--profile", "full", "--weights", "sam_vit_b=sam.pth")) == "sam_unet"
@@ -197,7 +206,8 @@ FULL = ["--profile", "full", "--weights"]
 REFUSED: dict[str, tuple[list[str], str]] = {
     "unknown encoder": (
         ["--weights", "none", "sam=sam.pth"],
-        "--weights sam=sam.pth is for 'sam', but must be for one of resnet34, sam_vit_b",
+        "--weights sam=sam.pth is for 'sam', but must be for one of deeplabv3_resnet50, mit_b3, resnet34, "
+        "sam_vit_b, vit_small_patch16_224",
     ),
     "one file for two encoders": (
         [*FULL, "sam.pth"],
@@ -232,10 +242,20 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "--weights resnet34.pth has SHA-256 {other}…, but sam_vit_b_01ec64.pth has {published}…: "
         f"fetch {URL} again",
     ),
+    "COCO for all": (
+        ["--architectures", "unet_resnet34", "deeplabv3_resnet50", "--no-small", "--weights", "coco"],
+        "--weights coco is for deeplabv3_resnet50 only, but resnet34 would take it too: write deeplabv3_resnet50=coco, "
+        "and imagenet, none or a path for the others",
+    ),
     "small with weights": (
         ["--architectures", "sam_conv", "--weights", "sam_vit_b=sam.pth"],
         "--weights {path} is for the full sam_vit_b, but the small sam_conv has a random encoder: drop these weights, "
         "or take the full one with --no-small",
+    ),
+    "small with weights, not frozen": (
+        ["--architectures", "segformer_mit_b3", "--weights", "mit_b3=sam.pth"],
+        "--weights {path} is for the full mit_b3, but the small segformer_mit_b3 has a random encoder: drop these "
+        "weights, or take the full one with --no-small",
     ),
     "tiles for the full SAM": (
         [*FULL, "none", "--architectures", "sam_conv"],

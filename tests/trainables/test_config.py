@@ -104,7 +104,10 @@ def test_config_is_frozen(model):
 
 
 def test_config_refuses_unknown_architecture():
-    names = "unet, unet_resnet34, deeplabv3plus_resnet34, sam_conv, sam_unet"
+    names = (
+        "unet, unet_resnet34, deeplabv3plus_resnet34, sam_conv, sam_unet, lavit, segformer_mit_b3, vit_gat, "
+        "deeplabv3_resnet50"
+    )
     with pytest.raises(ValidationError, match=f"must be one of {names}"):
         TrialConfig(**BASE | {"architecture": "unet++"})
 

@@ -203,4 +203,35 @@ def test_decode_refuses_sealed_files(rgb_folder):
     dataset = read_dataset(rgb_folder)
     assert isinstance(dataset.test, SealedFiles)
     with pytest.raises(TypeError, match=r"SealedFiles cannot be decoded: only train and val tiles are open"):
-        decode(dataset.test, dataset.info)
+        decode(dataset.test, dataset)
+
+
+# Chosen bands
+
+
+@pytest.mark.parametrize("bands", [("nir", "red"), ("4", "1"), ("NIR", "1")])
+def test_bands_are_chosen_by_name_or_number_in_their_order(band_folder, bands):
+    whole, chosen = read_all(band_folder), decode_train_val(read_dataset(band_folder, bands))
+    assert chosen.info.bands == ("nir", "red")
+    for image, all_bands in zip(chosen.train.images, whole.train.images, strict=True):
+        assert np.array_equal(image, all_bands[..., [3, 0]])
+    assert chosen.digest() != whole.digest()
+
+
+def test_no_chosen_bands_are_all_bands(band_folder):
+    dataset = read_dataset(band_folder)
+    assert (dataset.places, dataset.info.bands) == ((0, 1, 2, 3), ("red", "green", "blue", "nir"))
+
+
+@pytest.mark.parametrize(
+    ("bands", "words"),
+    [
+        (("swir",), "--bands names swir, but the images have red, green, blue, nir (1 to 4): name some of these"),
+        (("0",), "--bands names 0, but the images have red, green, blue, nir (1 to 4): name some of these"),
+        (("red", "1"), "--bands names red and 1, which are one band: name each once"),
+    ],
+)
+def test_bands_that_are_not_there_are_refused(band_folder, bands, words):
+    with pytest.raises(UserError) as caught:
+        read_dataset(band_folder, bands)
+    assert str(caught.value) == words

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trainables.metrics import confusion, constant_scores, scores
+from trainables.metrics import class_iou, class_pixels, confusion, constant_scores, scores
 from trainables.tiles import IGNORE
 
 TRUTH = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], np.uint8)
@@ -155,3 +156,31 @@ def test_constant_scores_take_the_best_class():
     label, result = constant_scores([truth], 3)
     assert label == 2
     assert result.iou == pytest.approx((0 + 5 / 8) / 2)  # classes 0 and 2 occur
+
+
+# Per class, by hand: truth 3 of class 0, 2 of class 1, none of class 2; class 3 in neither
+
+MATRIX = np.array([[2, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+
+
+def test_class_iou_by_hand_leaves_out_what_is_nowhere():
+    assert class_iou(MATRIX).tolist()[:3] == pytest.approx([2 / 4, 1 / 2, 0.0])
+    assert np.isnan(class_iou(MATRIX)[3])
+    found = scores([MATRIX])
+    assert found.iou == pytest.approx((2 / 4 + 1 / 2 + 0) / 3)
+    assert found.accuracy == 3 / 5
+    assert found.class_iou[:3] == pytest.approx((0.5, 0.5, 0.0))
+
+
+def test_scores_of_classes_are_pooled_over_tiles_and_not_averaged():
+    one = np.array([[9, 0, 0], [0, 0, 1], [0, 0, 0]])
+    other = np.array([[0, 0, 0], [0, 8, 0], [0, 2, 0]])
+    found = scores([one, other])
+    assert found.class_iou == pytest.approx((1.0, 8 / 11, 0.0))
+    assert found.accuracy == 17 / 20
+    assert scores([other, one]) == replace(found, tile_iou=found.tile_iou[::-1])
+
+
+def test_class_pixels_count_every_class_and_what_is_ignored():
+    masks = [np.array([[0, 1], [1, IGNORE]], np.uint8), np.array([[2, 2, IGNORE]], np.uint8)]
+    assert class_pixels(masks, 4) == ([1, 2, 2, 0], 2)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.pictures import PALETTE, class_colors, class_map, overlay, side_by_side, to_rgb
+from trainables.pictures import PALETTE, class_map, overlay, side_by_side, to_rgb
 from trainables.tiles import IGNORE, DatasetInfo
 
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
@@ -17,23 +17,27 @@ def test_class_map_has_a_colour_for_each_class_and_white_for_ignored():
     assert class_map(classes, THREE)[0].tolist() == [[0, 0, 0], [230, 57, 70], [69, 123, 157], [255, 255, 255]]
     info = THREE.model_copy(update={"colors_rgb": ((9, 9, 9), (255, 0, 0), (0, 0, 255))})
     assert class_map(classes, info)[0].tolist() == [[9, 9, 9], [255, 0, 0], [0, 0, 255], [255, 255, 255]]
-    assert len(class_colors(DatasetInfo(classes=tuple(f"class {i}" for i in range(15))))) == 15
 
 
-def test_overlay_tints_half_and_leaves_background_and_ignored_alone():
+def test_overlay_tints_half_and_leaves_ignored_pixels_alone():
     rgb = np.full((1, 4, 3), 100, np.uint8)
     classes = np.array([[0, 1, 2, IGNORE]], np.uint8)
     tinted = overlay(rgb, classes, THREE)
-    # PALETTE: class 1 (230, 57, 70), class 2 (69, 123, 157)
-    assert tinted[0].tolist() == [[100, 100, 100], [165, 78, 85], [84, 111, 128], [100, 100, 100]]
+    # PALETTE: class 0 (0, 0, 0), class 1 (230, 57, 70), class 2 (69, 123, 157)
+    assert tinted[0].tolist() == [[50, 50, 50], [165, 78, 85], [84, 111, 128], [100, 100, 100]]
     assert tinted.dtype == np.uint8
     assert (rgb == 100).all()
+
+
+def test_overlay_leaves_the_background_of_two_classes_alone():
+    tinted = overlay(np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8), DatasetInfo())
+    assert tinted[0].tolist() == [[100, 100, 100], [165, 78, 85]]
 
 
 def test_overlay_takes_the_datasets_colours():
     info = THREE.model_copy(update={"colors_rgb": ((9, 9, 9), (255, 0, 0), (0, 0, 255))})
     tinted = overlay(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 2]], np.uint8), info)
-    assert tinted[0].tolist() == [[0, 0, 0], [127, 0, 0], [0, 0, 127]]
+    assert tinted[0].tolist() == [[4, 4, 4], [127, 0, 0], [0, 0, 127]]
 
 
 def test_overlay_has_a_colour_for_any_number_of_classes():

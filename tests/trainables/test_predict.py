@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,3 +174,18 @@ def test_evaluate_puts_the_mode_back_after_an_error(tiles):
     with pytest.raises(RuntimeError, match="broken"):
         evaluate(model, tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
     assert model.training
+
+
+def test_evaluate_keeps_probabilities_of_the_foreground_where_asked_for(tiles, band_tiles):
+    args: dict[str, Any] = {"stride": 16, "loss": Loss(), "device": CPU}
+    result = evaluate(Constant(1.0), tiles.val, tiles.info, **args, keeps_probabilities=True)
+    # The logit 1 is the probability 0.7311, times 255
+    assert [np.unique(its).tolist() for its in result.probabilities] == [[186]] * len(tiles.val)
+    assert [its.shape for its in result.probabilities] == [mask.shape for mask in tiles.val.masks]
+    assert evaluate(Constant(1.0), tiles.val, tiles.info, **args).probabilities == ()
+
+
+def test_evaluate_has_a_confusion_matrix_of_every_tile(tiles):
+    result = evaluate(Constant(1.0), tiles.val, tiles.info, stride=16, loss=Loss(), device=CPU)
+    for matrix, mask in zip(result.confusions, tiles.val.masks, strict=True):
+        assert matrix.tolist() == [[0, int((mask == 0).sum())], [0, int((mask == 1).sum())]]

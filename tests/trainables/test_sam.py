@@ -18,7 +18,7 @@ from trainables.architectures import ARCHITECTURES, SAM, Segmenter
 from trainables.checkpoints import BEST, build_model, load_model, save
 from trainables.fit import fit
 from trainables.model_spec import ModelSpec
-from trainables.weights import PUBLISHED, digest
+from trainables.weights import PUBLISHED, digest, take_bands
 
 SMALL = ModelSpec(num_bands=3, num_outputs=1, decoder_dropout=0.3, small=True)
 BUILDS = {"sam_conv": sam.sam_conv, "sam_unet": sam.sam_unet}
@@ -193,7 +193,7 @@ def test_weights_of_another_model_are_refused(tmp_path, monkeypatch, refusal):
 def test_six_bands_that_repeat_three_are_embedded_alike(encoder):
     pixels = torch.rand(2, 3, 32, 48)
     expected = encoder.vit.patch_embed(pixels)
-    sam._take_bands(encoder.vit, 6)
+    take_bands(encoder.vit.patch_embed.proj, 6)
     assert first_weight(encoder).shape == (encoder.dim, 6, 16, 16)
     embedded = encoder.vit.patch_embed(torch.cat([pixels, pixels], dim=1))
     assert torch.allclose(embedded, expected, atol=1e-5)
@@ -201,13 +201,13 @@ def test_six_bands_that_repeat_three_are_embedded_alike(encoder):
 
 def test_four_bands_take_the_first_again(encoder):
     red, green, blue = first_weight(encoder).detach().clone().unbind(dim=1)
-    sam._take_bands(encoder.vit, 4)
+    take_bands(encoder.vit.patch_embed.proj, 4)
     assert torch.equal(first_weight(encoder), torch.stack([red, green, blue, red], dim=1) * 0.75)
 
 
 def test_one_band_takes_the_sum_of_the_three(encoder):
     weight = first_weight(encoder).detach().clone()
-    sam._take_bands(encoder.vit, 1)
+    take_bands(encoder.vit.patch_embed.proj, 1)
     assert torch.equal(first_weight(encoder), weight.sum(dim=1, keepdim=True))
     assert encoder.vit.patch_embed(torch.rand(2, 1, 32, 48)).shape == (2, 2, 3, encoder.dim)
 

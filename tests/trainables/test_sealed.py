@@ -191,4 +191,4 @@ def test_decode_has_no_way_around_for_test_files(folder):
     with pytest.raises(
         TypeError, match=r"^SealedFiles cannot be decoded: only train and val tiles are open to tuning$"
     ):
-        decode(dataset.test, dataset.info)
+        decode(dataset.test, dataset)

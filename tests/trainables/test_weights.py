@@ -1,6 +1,9 @@
+import http.server
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from trainables.architectures import ARCHITECTURES
 from trainables.model_spec import ModelSpec
 from trainables.weights import (
     PUBLISHED,
+    TORCHVISION,
     PublishedFile,
     digest,
     encoder_of,
@@ -202,6 +206,27 @@ def test_fetch_weights_takes_a_cached_file_without_a_network(no_hub, tmp_path):
     assert path.read_bytes() == b"cached"
 
 
+def test_fetch_weights_takes_timms_newest_file_from_the_hub(monkeypatch, tmp_path):
+    asked: list[tuple[str, str, str | None]] = []
+
+    def cached(repo: str, filename: str, *, revision: str | None, local_files_only: bool = False) -> str:
+        asked.append((repo, filename, revision))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(weights_module.huggingface_hub, "hf_hub_download", cached)
+    assert fetch_weights("imagenet", "vit_small_patch16_224") == tmp_path / "model.safetensors"
+    assert asked == [("timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", None)]
+
+
+def test_fetch_weights_says_which_file_of_timms_to_fetch(no_hub, refusal):
+    assert refusal(lambda: fetch_weights("imagenet", "vit_small_patch16_224")) == (
+        "--weights imagenet needs timm/vit_small_patch16_224.augreg_in21k_ft_in1k of the Hugging Face hub, which is "
+        "not in the cache and cannot be fetched: run `hf download timm/vit_small_patch16_224.augreg_in21k_ft_in1k "
+        "model.safetensors` where there is a network and pass the file as --weights vit_small_patch16_224=PATH, or use "
+        "--weights none"
+    )
+
+
 def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_path):
     asked: list[bool] = []
 
@@ -217,6 +242,117 @@ def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_p
         monkeypatch.setattr(weights_module.hub_constants, "ENDPOINT", endpoint)
         assert fetch_weights("imagenet", "resnet34") == tmp_path / "model.safetensors"
     assert asked == [True, False]
+
+
+# Torchvision's
+
+
+@pytest.fixture
+def hub_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of torch.hub's files, which is not there yet."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in torchvision's enums."""
+
+    url: str
+
+
+@pytest.fixture
+def abc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+    """Takes a file of the letters `abc`, at a loopback port where nobody listens, for the published COCO weights."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        entry = Entry(f"http://127.0.0.1:{closed.getsockname()[1]}/models/deeplab_coco-{ABC[:8]}.pth")
+        monkeypatch.setitem(TORCHVISION, "deeplabv3_resnet50", {"coco": entry})
+        yield entry
+
+
+def test_torchvisions_files_are_those_that_its_models_take():
+    names = {keyword: entry.url.rsplit("/", 1)[1] for keyword, entry in TORCHVISION["deeplabv3_resnet50"].items()}
+    assert names == {"imagenet": "resnet50-0676ba61.pth", "coco": "deeplabv3_resnet50_coco-cd0a2569.pth"}
+
+
+def test_fetch_weights_takes_torchvisions_cached_file(abc, hub_folder):
+    hub_folder.mkdir(parents=True)
+    path = hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
+    path.write_bytes(b"abc")
+    assert fetch_weights("coco", "deeplabv3_resnet50") == path
+
+
+def test_fetch_weights_refuses_a_cached_file_that_is_not_what_its_name_says(abc, hub_folder, refusal):
+    hub_folder.mkdir(parents=True)
+    path = hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
+    path.write_bytes(b"ab")
+    assert refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50")) == (
+        f"--weights coco: {path} has SHA-256 {digest(path)[:12]}…, but its name says {ABC[:8]}…: remove it, and fetch "
+        f"{abc.url} again"
+    )
+
+
+def test_fetch_weights_says_which_file_of_torchvisions_to_fetch(abc, hub_folder, refusal):
+    started = time.monotonic()
+    assert refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50")) == (
+        f"--weights coco needs deeplab_coco-{ABC[:8]}.pth, which is not in {hub_folder} and cannot be fetched: fetch "
+        f"{abc.url} where there is a network and pass the file as --weights deeplabv3_resnet50=PATH, or use "
+        "--weights none"
+    )
+    assert time.monotonic() - started < 5
+    assert list(hub_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"abc", b"ab"])
+def test_fetch_weights_downloads_and_verifies_torchvisions_file(content, abc, hub_folder, monkeypatch, refusal):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/models/deeplab_coco-{ABC[:8]}.pth"
+        monkeypatch.setitem(TORCHVISION, "deeplabv3_resnet50", {"coco": Entry(url)})
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            if content == b"abc":
+                path = fetch_weights("coco", "deeplabv3_resnet50")
+                assert path == hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
+                assert path.read_bytes() == content
+            else:
+                message = refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50"))
+                assert "which is not in" in message
+                assert list(hub_folder.iterdir()) == []
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("encoder", sorted({row.encoder for row in ARCHITECTURES.values() if row.encoder}))
+def test_fetch_weights_has_coco_for_one_encoder_only(encoder, hub_folder, refusal, monkeypatch):
+    if encoder == "deeplabv3_resnet50":
+        monkeypatch.setattr(weights_module, "_from_torchvision", lambda *_: Path("found"))
+        assert fetch_weights("coco", encoder) == Path("found")
+        return
+    assert refusal(lambda: fetch_weights("coco", encoder)) == (
+        f"--weights coco is for deeplabv3_resnet50 only, but {encoder} would take it too: write "
+        "deeplabv3_resnet50=coco, and imagenet, none or a path for the others"
+    )
+
+
+def test_fetch_weights_names_coco_where_there_is_such_a_thing(refusal):
+    assert refusal(lambda: fetch_weights("nowhere.pth", "deeplabv3_resnet50")) == (
+        "--weights nowhere.pth is no file, but must be coco, imagenet, none or a state dict: check the path"
+    )
 
 
 # What is in a file

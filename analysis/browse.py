@@ -1,0 +1,125 @@
+"""Writes a page that shows image, truth and prediction of any tile of any trial: `tiles.html` beside the report.
+
+The pictures are those that the trials logged to W&B; the page refers to them where they lie, so it is small, and needs
+the studies' folders.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from PIL import Image
+
+from analysis.classes import tints
+from analysis.logs import Logs
+from analysis.scores import read_scores
+from analysis.wandb_logs import read_run
+
+NAME = "tiles.html"
+GAP_PX = 8
+"""Between the three panels of a logged picture: image, truth over it, prediction over it."""
+
+_WEB = Path(__file__).parent / "web"
+
+
+def tiles_page(studies: Sequence[tuple[Path, Logs]], to: Path) -> str | None:
+    """Returns the page, or None where no trial logged a picture.
+
+    Args:
+        studies: The folder of each study and what was read of it.
+        to: The folder that the page will lie in; pictures are named relative to it.
+    """
+    data = {
+        "legend": [list(pair) for pair in dict.fromkeys(pair for _, logs in studies for pair in tints(logs))],
+        "trials": [trial for folder, logs in studies for trial in _trials(folder, logs, to)],
+    }
+    if not data["trials"]:
+        return None
+    script, style = ((_WEB / name).read_text("utf-8") for name in ("tiles.js", "style.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_WEB),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    content = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # nothing in it can end the script
+    return environment.get_template("tiles.html.j2").render(
+        policy=policy, style=Markup(style), script=Markup(script), data=Markup(content)
+    )
+
+
+def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
+    """Every trial with pictures, as the page takes it: the arms in their order, of each the best trials first."""
+    names = {arm["arm"]: f"{arm['architecture_label']}, {arm['tiles']} tiles" for arm in logs.study["arms"]}
+    for arm, title in names.items():
+        about = {"study": logs.study["study"], "arm": title}
+        if tested := _tested(logs, arm, to):
+            yield about | {"trial": "final model (median of the seeds), test tiles", "tiles": tested}
+        its = logs.runs[(logs.runs["arm"] == arm) & logs.runs["run"].notna()]
+        for row in its.sort_values(["stage", "judged"], ascending=False, kind="stable").to_dict("records"):
+            if pictures := _pictures(folder, str(row["run"]), logs.study["judged_metric"], to):
+                kind = "final model" if row["stage"] == "final" and (its["stage"] == "search").any() else "trial"
+                best = "" if row["judged"] != row["judged"] else f", best val IoU {row['judged']:.3f}"
+                yield about | {"trial": f"{kind} {row['number']}: {row['state']}{best}", "tiles": pictures}
+
+
+def _tested(logs: Logs, arm: str, to: Path) -> list[dict[str, Any]]:
+    images = logs.images[(logs.images["arm"] == arm) & (logs.images["split"] == "test")]
+    scores = read_scores(logs, "test")
+    found = []
+    for caption, path in zip(images["caption"], images["path"], strict=True):
+        words = "" if scores is None or caption not in scores.tiles else _median(scores.of(arm), scores.tiles, caption)
+        found.append(_tile(Path(path), caption, words, to))
+    return [tile for tile in found if tile is not None]
+
+
+def _median(iou: Any, tiles: tuple[str, ...], tile: str) -> str:
+    known = sorted(value for value in iou[:, tiles.index(tile)] if value == value)
+    return f"test IoU {known[(len(known) - 1) // 2]:.3f}" if known else ""
+
+
+def _pictures(folder: Path, run: str, metric: str, to: Path) -> list[dict[str, Any]]:
+    """The last pictures that a run logged, each with the IoU of its tile in that epoch."""
+    path = next(folder.glob(f"wandb/*/{run}.wandb"), None)
+    if path is None or not (path.parent / "files" / "media").is_dir():
+        return []
+    logged = read_run(path, [])
+    shown: dict[str, Any] = {}
+    epoch: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+    for row in logged.rows if logged is not None else ():
+        if "epoch" in row:
+            last = row
+        if "overlays" in row:
+            shown, epoch = row["overlays"], last
+    names = shown.get("filenames") or ([shown["path"]] if shown else [])
+    captions = shown.get("captions") or [shown.get("caption", "")] * len(names)
+    found = []
+    for name, caption in zip(names, captions, strict=True):
+        words = f"epoch {epoch['epoch']:.0f}" if epoch else ""
+        words += f", val IoU {epoch[key]:.3f}" if (key := f"{metric}/{caption}") in epoch else ""
+        found.append(_tile(path.parent / "files" / name, caption, words, to))
+    return [tile for tile in found if tile is not None]
+
+
+def _tile(path: Path, caption: str, words: str, to: Path) -> dict[str, Any] | None:
+    """A picture as the page takes it; None where it is gone or torn."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except OSError:
+        return None
+    relative = Path(os.path.relpath(path.resolve(), to.resolve())).as_posix()
+    return {"tile": caption, "words": words, "path": relative, "width": width, "height": height}

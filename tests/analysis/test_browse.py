@@ -1,0 +1,134 @@
+"""Opens the page of tiles in headless Chromium, from disk, and looks through trials and tiles as a person would."""
+
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from analysis.browse import NAME, tiles_page
+from analysis.report import write_report
+from analysis.wandb_logs import read_logs
+from tests.analysis.made_up import MadeUp
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+def content(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="Data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def report(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report elsewhere than the study that it is of."""
+    return write_report([demo], tmp_path_factory.mktemp("elsewhere") / "report").folder
+
+
+def test_every_trial_with_pictures_is_there_with_every_tile(report: Path):
+    trials = content((report / NAME).read_text("utf-8"))["trials"]
+    of_unet = [trial for trial in trials if trial["arm"] == "U-Net, 24 tiles" or trial["arm"].startswith("unet")]
+    assert of_unet
+    assert all([tile["tile"] for tile in trial["tiles"]] == ["t1", "t.2"] for trial in trials)
+    first = of_unet[0]  # the best of its arm comes first, at the epoch that the pictures are of
+    assert first["trial"] == "trial 2: finished, best val IoU 0.610"
+    assert first["tiles"][0]["words"] == "epoch 3, val IoU 0.590"
+    for trial in trials:
+        for tile in trial["tiles"]:
+            assert (report / tile["path"]).is_file()
+            assert (tile["width"], tile["height"]) == (136, 40)
+
+
+def test_the_report_links_to_the_page(report: Path):
+    assert f'<a href="{NAME}">' in (report / "report.html").read_text("utf-8")
+
+
+def test_no_pictures_make_no_page(tmp_path: Path):
+    assert tiles_page([(tmp_path, MadeUp("unet").logs())], tmp_path) is None
+
+
+def test_pictures_that_are_gone_or_torn_are_left_out(fake_study, tmp_path: Path):
+    study = fake_study()
+    study.trial("unet-24", 0, [0.3])
+    study.trial("unet-24", 1, [0.4])
+    study.end({"unet-24": (1, 0.4, 0.5)})
+    gone, torn, *_ = sorted(study.out.glob("wandb/*/files/media/images/overlays*"))
+    gone.unlink()
+    torn.write_bytes(torn.read_bytes()[:10])
+    page = tiles_page([(study.out, read_logs(study.out))], tmp_path)
+    assert sum(len(trial["tiles"]) for trial in content(page)["trials"]) == 2
+
+
+def test_nothing_in_a_name_ends_the_script(fake_study, tmp_path: Path):
+    study = fake_study(name="</script><b>")
+    study.trial("unet-24", 0, [0.3])
+    study.end({"unet-24": (0, 0.3, 0.4)})
+    page = tiles_page([(study.out, read_logs(study.out))], tmp_path)
+    assert page.count("</script>") == 2
+    assert content(page)["trials"][0]["study"] == "</script><b>"
+
+
+@pytest.fixture(scope="module")
+def opened(report: Path):
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((report / NAME).as_uri())
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def colours(page: Page) -> list[tuple[int, ...]]:
+    """What the middle of each pane shows."""
+    page.wait_for_function("[...document.querySelectorAll('.pane img')].every(i => i.complete && i.naturalWidth > 0)")
+    found = []
+    for pane in page.locator(".pane").all():
+        shot = Image.open(io.BytesIO(pane.screenshot())).convert("RGB")
+        found.append(shot.getpixel((shot.width // 2, shot.height // 2)))
+    return found
+
+
+@needs_browser
+def test_panes_show_image_truth_and_prediction_of_the_chosen_trial(opened: Page):
+    for text, number in (("trial 2", 2), ("trial 0", 0)):
+        options = opened.locator("#Trial option").all_inner_texts()
+        opened.locator("#Trial").select_option(index=next(i for i, o in enumerate(options) if o.startswith(text)))
+        red, green, blue = colours(opened)
+        light, dark = 200 - 20 * number, 40 - 20 * number
+        assert [red, green, blue] == [(light, dark, dark), (dark, light, dark), (dark, dark, light)]
+
+
+@needs_browser
+def test_arrows_and_buttons_step_through_the_tiles_and_a_tile_stays_while_trials_change(opened: Page):
+    words, tile = opened.locator("#Words"), opened.locator("#Tile")
+    opened.locator("#Tile").select_option(label="t1")
+    opened.get_by_role("button", name="Next tile").click()
+    assert words.inner_text().startswith("t.2: epoch")
+    opened.locator("#Trial").select_option(index=1)
+    assert words.inner_text().startswith("t.2")
+    opened.locator("h1").click()
+    opened.locator("#Trial").evaluate("element => element.blur()")
+    opened.keyboard.press("ArrowRight")
+    assert tile.evaluate("element => element.selectedOptions[0].text") == "t1"
+    opened.keyboard.press("ArrowLeft")
+    assert tile.evaluate("element => element.selectedOptions[0].text") == "t.2"
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_no_wider_than_the_window(opened: Page, width: int):
+    opened.set_viewport_size({"width": width, "height": 900})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width

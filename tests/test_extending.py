@@ -1,0 +1,98 @@
+"""Adds an architecture and a data set to a copy of the project, each by one file and one row, and runs a study."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("trainables", "searchspace", "studies", "analysis")
+
+ARCHITECTURE = '''
+"""Two convolutions, to see that an architecture is a file and a row."""
+
+from torch import nn
+
+from trainables.model_spec import ModelSpec
+
+
+class Plain(nn.Module):
+    """An encoder and a decoder of a layer each, as wide as its setting says."""
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        width = spec.settings["width"]
+        self.encoder = nn.Sequential(nn.Conv2d(spec.num_bands, width, 3, padding=1), nn.ReLU())
+        self.decoder = nn.Sequential(nn.Dropout2d(spec.decoder_dropout), nn.Conv2d(width, spec.num_outputs, 1))
+
+    def forward(self, x):
+        """(N, C, H, W) to logits (N, K, H, W)."""
+        return self.decoder(self.encoder(x))
+'''
+
+ROW = """
+        Architecture(
+            name="plain", track="cnn", build=Plain, stride=1, encoder=None, optimizer="adam",
+            recipe={"loss": "dice", "augmentation": "NONE"},
+            settings={"width": Setting(default=8, choices=(4, 8), what="channels")}, gpu_gib=0.1, source="arXiv:0",
+        ),
+"""
+
+
+def insert(path: Path, *pairs: tuple[str, str]) -> None:
+    """Puts a text before the first place of another one."""
+    content = path.read_text(encoding="utf-8")
+    for before, text in pairs:
+        assert before in content, (path.name, before)
+        content = content.replace(before, text + before, 1)
+    path.write_text(content, encoding="utf-8")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project's rooms elsewhere, with nothing added yet."""
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / "project" / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "project"
+
+
+def run(project: Path, *command: str) -> str:
+    """Runs Python on the copy, which must win over the installed project; what it printed."""
+    environment = os.environ | {"PYTHONPATH": str(project), "XDG_DATA_HOME": str(project / "user")}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_architecture_is_one_file_and_one_row(copy: Path, rgb_folder: Path):
+    (copy / "trainables" / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
+    table = copy / "trainables" / "architectures.py"
+    insert(
+        table,
+        ("from trainables.sam import", "from trainables.plain import Plain\n"),
+        ('        Architecture(\n            name="unet",', ROW.lstrip("\n")),
+    )
+    flags = ["--data", str(rgb_folder), "--profile", "smoke", "--window-px", "32", "--seeds", "1"]
+    run(copy, "studies/phase2_tuning.py", *flags, "--architectures", "plain", "unet", "--out", "runs/two")
+    headline = pd.read_csv(copy / "runs" / "two" / "report" / "tables" / "headline.csv").set_index("architecture")
+    assert headline.loc["plain", "val_iou"] >= 0
+    trials = pd.read_csv(copy / "runs" / "two" / "report" / "tables" / "trials.csv")
+    its = trials[(trials["architecture"] == "plain") & (trials["stage"] == "search")].sort_values("number")
+    # The search starts from the row's recipe, and takes the row's settings among the others
+    first = its.iloc[0]
+    assert (first["hyperparameters/augmentation"], first["hyperparameters/loss"]) == ("NONE", "dice")
+    assert set(its["hyperparameters/width"]) <= {4, 8}
+    assert first["hyperparameters/width"] == 8
+    changed = {path.relative_to(copy).as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
+    assert changed == {"trainables/plain.py", "trainables/architectures.py"}
+
+
+def differs(path: Path, copy: Path) -> bool:
+    original = ROOT / path.relative_to(copy)
+    return not original.exists() or original.read_bytes() != path.read_bytes()

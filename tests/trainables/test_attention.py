@@ -1,0 +1,207 @@
+"""SegFormer's attention from a pixel: against its own forward, where it looks from, the file, and refusals."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainables import attention
+from trainables.attention import attention_of, main, stage_attentions, write_attention
+from trainables.checkpoints import BEST, TrainedModel, build_model, load_model, save
+from trainables.tiles import DatasetInfo
+
+INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
+STAGES = range(1, 5)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_config, tmp_path_factory) -> Path:
+    return saved(make_config(architecture="segformer_mit_b3"), tmp_path_factory.mktemp("segformer") / BEST)
+
+
+def saved(config: Any, path: Path, info: DatasetInfo = INFO) -> Path:
+    torch.manual_seed(0)
+    num_bands = len(info.bands)
+    model = build_model(config, info, [0.4] * num_bands, [0.2] * num_bands)
+    for name, parameter in model.encoder.named_parameters():
+        if ".attn." in name:  # a fresh one looks everywhere alike
+            torch.nn.init.normal_(parameter, std=0.3)
+    content = {
+        "config": config.model_dump_json(),
+        "info": info.model_dump_json(),
+        "epoch": 1,
+        "metrics": {},
+        "frozen_digest": model.frozen_digest,
+        "model": model.state_dict(),
+    }
+    save(path, content)
+    return path
+
+
+@pytest.fixture
+def trained(checkpoint: Path) -> TrainedModel:
+    return load_model(checkpoint)
+
+
+@pytest.fixture
+def image_file(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (70, 100, 3), np.uint8)).save(path)
+    return path
+
+
+# The arrays
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_attention_gives_the_blocks_own_output(stage, trained):
+    block = getattr(trained.model.encoder, f"block{stage}")[-1]
+    seen: dict[str, Any] = {}
+    block.register_forward_hook(lambda _, inputs, output: seen.update(before=inputs[0], after=output))
+    block.attn.register_forward_hook(lambda _, inputs, output: seen.update(inputs=inputs, output=output))
+    with torch.no_grad():
+        trained.model(torch.rand(2, 3, 64, 96))
+        tokens, height, width = seen["inputs"]
+        found = attention_of(block.attn, tokens, height, width, torch.arange(height * width))
+        attended = block.attn.proj((found.weights @ found.values).transpose(1, 2).flatten(2))
+        assert torch.allclose(attended, seen["output"], atol=1e-5)
+        between = seen["before"].flatten(2).transpose(1, 2) + attended
+        after = between + block.mlp(block.norm2(between), height, width)
+        assert torch.allclose(after, seen["after"].flatten(2).transpose(1, 2), atol=1e-5)
+    assert found.key_grid == (2, 3)  # of 64×96 px, at 1/32 in every stage
+    assert torch.allclose(found.weights.sum(-1), torch.ones(()), atol=1e-5)
+    assert found.weights.std() > 0
+
+
+def test_stage_attentions_are_of_the_pixels_token(trained):
+    image = np.random.default_rng(1).integers(0, 255, (64, 96, 3), np.uint8)
+    inputs: list[Any] = []
+    for stage in STAGES:
+        block = getattr(trained.model.encoder, f"block{stage}")[-1]
+        block.attn.register_forward_pre_hook(lambda module, given: inputs.append((module, *given)))
+    x, y = 50, 40
+    found = stage_attentions(trained, image, x, y)
+    for stage, (module, tokens, height, width) in zip(STAGES, inputs, strict=True):
+        side = 2 ** (stage + 1)  # px of a token: 4, 8, 16, 32
+        assert (height, width) == (64 // side, 96 // side)
+        with torch.inference_mode():
+            everywhere = attention_of(module, tokens, height, width, torch.arange(height * width))
+        own = everywhere.weights[0, :, (y // side) * width + x // side].numpy()
+        assert np.allclose(found[stage - 1].reshape(len(own), -1), own, atol=1e-6)
+
+
+def test_stage_attentions_sum_to_one_over_the_padded_image(trained):
+    image = np.random.default_rng(1).integers(0, 255, (70, 100, 3), np.uint8)
+    found = stage_attentions(trained, image, 99, 69)
+    assert [array.shape for array in found] == [(heads, 3, 4) for heads in (1, 2, 5, 8)]
+    assert {array.dtype for array in found} == {np.dtype(np.float32)}
+    assert all(np.allclose(array.sum(axis=(1, 2)), 1.0, atol=1e-5) for array in found)
+
+
+def test_stage_attentions_differ_between_pixels_and_leave_no_hook(trained):
+    image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+    one, other = stage_attentions(trained, image, 0, 0), stage_attentions(trained, image, 63, 63)
+    assert all(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not any(module._forward_pre_hooks for module in trained.model.modules())
+
+
+# The file
+
+
+def test_write_attention_writes_image_pixel_and_arrays(checkpoint, image_file, tmp_path, trained):
+    to = tmp_path / "deep" / "attention.npz"
+    shapes = write_attention(checkpoint, image_file, 7, 9, to)
+    with np.load(to, allow_pickle=False) as file:
+        content = {name: file[name] for name in file.files}
+    pixels = np.asarray(Image.open(image_file))
+    assert np.array_equal(content["image"], pixels)
+    assert (content["pixel"].tolist(), content["padded_px"].tolist()) == ([7, 9], [96, 128])
+    assert str(content["model"]) == "segformer_mit_b3 (MiT-B0)"
+    expected = stage_attentions(trained, pixels, 7, 9)
+    assert shapes == [array.shape for array in expected]
+    assert all(np.array_equal(content[f"stage{n}"], array) for n, array in zip(STAGES, expected, strict=True))
+    assert [path.name for path in to.parent.iterdir()] == ["attention.npz"]
+
+
+def test_main_says_what_it_wrote_and_what_draws_it(checkpoint, image_file, tmp_path, capsys):
+    to = tmp_path / "a.npz"
+    assert main([str(checkpoint), str(image_file), "--pixel", "3", "4", "--to", str(to)]) == 0
+    assert capsys.readouterr().out == (
+        f"{to}: heads × keys per stage: 1 × 3×4, 2 × 3×4, 5 × 3×4, 8 × 3×4; draw it with python -m analysis.attention "
+        f"{to}\n"
+    )
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_resnet34", "vit_gat"])
+def test_other_architectures_are_refused(name, make_config, image_file, tmp_path, refusal):
+    path = saved(make_config(architecture=name), tmp_path / BEST)
+    assert refusal(lambda: write_attention(path, image_file, 0, 0, tmp_path / "a.npz")) == (
+        f"{path} is of {name}, but attention can be shown of segformer_mit_b3 only: pass a checkpoint of that"
+    )
+    assert not (tmp_path / "a.npz").exists()
+
+
+@pytest.mark.parametrize(("x", "y"), [(100, 0), (0, 70), (-1, 0)])
+def test_pixels_outside_the_image_are_refused(x, y, checkpoint, image_file, tmp_path, refusal):
+    assert refusal(lambda: main([str(checkpoint), str(image_file), "--pixel", str(x), str(y)])) == (
+        f"--pixel is {x} {y}, but {image_file} has columns 0 to 99 and rows 0 to 69: choose one of these"
+    )
+
+
+def test_images_with_other_bands_are_refused(checkpoint, tmp_path, refusal):
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
+    assert refusal(lambda: write_attention(checkpoint, path, 0, 0, tmp_path / "a.npz")) == (
+        f"{path} has 1 band, but {checkpoint} was trained on 3 (red, green, blue): name these by --bands, or pass an "
+        "image with these"
+    )
+
+
+def test_bands_are_chosen_by_number(checkpoint, image_file, tmp_path, refusal):
+    pixels = np.asarray(Image.open(image_file))
+    four = tmp_path / "four.png"
+    Image.fromarray(np.concatenate([pixels, pixels[..., :1]], axis=2)).save(four)
+    write_attention(checkpoint, image_file, 7, 9, tmp_path / "a.npz")
+    write_attention(checkpoint, four, 7, 9, tmp_path / "b.npz", bands=(4, 2, 3))
+    with np.load(tmp_path / "a.npz") as one, np.load(tmp_path / "b.npz") as other:
+        assert all(np.array_equal(one[name], other[name]) for name in one.files)
+    assert refusal(lambda: write_attention(checkpoint, four, 7, 9, tmp_path / "c.npz", bands=(1, 2, 5))) == (
+        f"--bands names 5, but {four} has bands 1 to 4: name some of these"
+    )
+
+
+def test_missing_files_are_refused(checkpoint, image_file, tmp_path, refusal):
+    nowhere = tmp_path / "nowhere"
+    assert refusal(lambda: write_attention(nowhere, image_file, 0, 0, tmp_path / "a.npz")).startswith(str(nowhere))
+    assert refusal(lambda: write_attention(checkpoint, nowhere, 0, 0, tmp_path / "a.npz")) == (
+        f"{nowhere} is no file, but must be an image (.jpg, .jpeg, .png, .tif, .tiff): check the path"
+    )
+
+
+def test_folder_that_cannot_be_written_is_refused(checkpoint, image_file, refusal):
+    to = image_file / "a.npz"
+    message = refusal(lambda: write_attention(checkpoint, image_file, 0, 0, to))
+    assert message.startswith(f"{to} cannot be written (")
+
+
+def test_command_line_ends_with_one_line_and_code_2(image_file, tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", attention.__name__, str(tmp_path / "best.pt"), str(image_file), "--pixel", "0", "0"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(attention.__file__).parents[1])},
+    )
+    assert process.returncode == 2
+    assert process.stderr == f"error: {tmp_path / 'best.pt'} does not exist, but must be a checkpoint: check the path\n"
+    assert list(tmp_path.glob("*.npz")) == []
