@@ -20,7 +20,7 @@ from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
 from trainables.fit import check
 from trainables.metrics import class_pixels, constant_scores
-from trainables.predict import class_color
+from trainables.pictures import class_color
 from trainables.tiles import TrainVal
 from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights, weights_for
 

@@ -23,7 +23,8 @@ from trainables.checkpoints import BEST, NEWEST, load, load_model, newest_valid
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.fit import fit
-from trainables.predict import evaluate, side_by_side
+from trainables.pictures import side_by_side
+from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.training import autocast

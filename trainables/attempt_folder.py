@@ -19,7 +19,8 @@ from trainables.attempts import Attempt, published_config
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.metrics import constant_scores
-from trainables.predict import evaluate, overlay, to_rgb
+from trainables.pictures import overlay, to_rgb
+from trainables.predict import evaluate
 from trainables.records import EpochRecord
 from trainables.tiles import TrainVal
 from trainables.training import autocast, takes_encoder_statistics

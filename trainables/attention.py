@@ -20,7 +20,8 @@ from trainables.checkpoints import TrainedModel, load_model
 from trainables.command import Parser, run
 from trainables.dataset import read_image
 from trainables.errors import UserError
-from trainables.predict import predict_logits, to_rgb
+from trainables.pictures import to_rgb
+from trainables.predict import predict_logits
 
 NUM_STAGES = 4
 

@@ -1,264 +1,78 @@
-"""Makes a folder of tiles from a published data set: one crop per source image, in the layout of record.
+"""Makes a folder of tiles, in the layout of record, from a published data set: the command line of all adapters."""
 
-`crops.csv` in the folder says where each crop lies and remembers the nudges; `overview.png` shows all crops.
-"""
-
-import csv
-import io
-import json
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+import numpy as np
+from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trainables import inria_crops
+from trainables.adapters import ADAPTERS
 from trainables.command import Parser, run
-from trainables.errors import UserError
-from trainables.inria import INFO, MIN_PERCENT, SPLITS, Crop, find_sources, place_crop
+from trainables.progress_bar import progress_bar
+from trainables.source_tiles import Plan
+from trainables.tile_folder import write_tiles
 
-SIDE_PX = 1024
-JPEG_QUALITY = 90
-
-_CELL_PX, _CAPTION_PX, _GAP_PX, _PER_ROW = 256, 42, 14, 6
-_INK, _GREY, _BLUE, _RED, _YELLOW = (25, 25, 25), (110, 110, 110), (0, 90, 180), (190, 30, 30), (255, 225, 0)
-
-
-def prepare_inria(
-    src: Path,
-    dst: Path,
-    *,
-    nudges: Mapping[str, tuple[int, int]] | None = None,
-    side_px: int = SIDE_PX,
-    track: Callable[[Sequence[str], str], Iterable[str]] = lambda tiles, step: tiles,
-) -> tuple[Crop, ...]:
-    """Cuts one crop from each of the 36 tiles of Austin and writes the folder of tiles.
-
-    What is finished is kept without a look at its source, so a run that was killed is simply started again.
-
-    Args:
-        src: Folder with `imgs/` and `msks/` or with `images/` and `gt/`, or the unpacked archive.
-        dst: Folder to make or to finish.
-        nudges: Tile id to (right, down) in pixels from the automatic place; the others keep theirs from `crops.csv`.
-        side_px: Side of the crops in pixels.
-        track: Is given the tile ids of a step and its name, and yields the ids; for a progress bar.
-
-    Returns:
-        The crops of all tiles, in the order of their numbers.
-
-    Raises:
-        UserError: `dst` holds something else or cannot be written; a source is missing, unreadable, too small or of
-            another kind; or a nudge leaves its source.
-    """
-    crops = _read_crops(dst)
-    wanted = dict.fromkeys(SPLITS, (0, 0)) | {tile: crop.nudge for tile, crop in crops.items()} | dict(nudges or {})
-    to_make = [tile for tile in SPLITS if not _is_made(dst, crops.get(tile), wanted[tile])]
-    sources = find_sources(src, to_make, side_px) if to_make else {}
-    # All places come before the first crop: a wrong mask or nudge is told while nothing is written.
-    placed = {tile: place_crop(tile, sources[tile], wanted[tile], side_px) for tile in track(to_make, "placing")}
-    try:
-        for tile in track(to_make, "cutting"):
-            window = (placed[tile].top_px, placed[tile].left_px, side_px, side_px)
-            pixels = sources[tile].read_image(*window), sources[tile].read_mask(*window)
-            # Old files go before the row changes, and new ones come after it: a run killed in between leaves a tile
-            # that lacks a file and is made again, never the pixels of one place under the row of another.
-            for path in _files(dst, tile):
-                path.unlink(missing_ok=True)
-            crops[tile] = placed[tile]
-            _write_crops(dst, crops)
-            for path, array in zip(_files(dst, tile), pixels, strict=True):
-                _write_image(path, Image.fromarray(array))
-        ordered = tuple(crops[tile] for tile in SPLITS)
-        _write_crops(dst, crops)
-        _write(dst / "dataset.json", (json.dumps(INFO, indent=1) + "\n").encode())
-        _write_image(dst / "overview.png", _overview(dst, ordered))
-    except OSError as error:
-        raise UserError(
-            f"--dst {dst} cannot be written ({error.strerror}): name a folder on a disk with room"
-        ) from error
-    return ordered
-
-
-def _files(dst: Path, tile: str) -> tuple[Path, Path]:
-    """Where a tile's image and mask go."""
-    return dst / SPLITS[tile] / "images" / f"{tile}.jpg", dst / SPLITS[tile] / "masks" / f"{tile}.png"
-
-
-def _is_made(dst: Path, crop: Crop | None, nudge: tuple[int, int]) -> bool:
-    return crop is not None and crop.nudge == nudge and all(path.is_file() for path in _files(dst, crop.id))
-
-
-def _part(path: Path) -> Path:
-    """Where a file is written before it is whole; always the same, so that nothing is left when a run is repeated."""
-    return path.with_name(f".{path.name}.part")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _part(path).write_bytes(content)
-    _part(path).replace(path)
-
-
-def _write_image(path: Path, image: Image.Image) -> None:
-    content = io.BytesIO()
-    image.save(content, Image.registered_extensions()[path.suffix], quality=JPEG_QUALITY)  # PNG knows no quality
-    _write(path, content.getvalue())
-
-
-def _write_crops(dst: Path, crops: Mapping[str, Crop]) -> None:
-    lines = [",".join(Crop.model_fields)]
-    for tile in SPLITS:
-        if tile in crops:
-            values = crops[tile].model_dump().values()
-            lines.append(",".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in values))
-    _write(dst / "crops.csv", ("\n".join(lines) + "\n").encode())
-
-
-def _read_crops(dst: Path) -> dict[str, Crop]:
-    """The rows of `crops.csv`; none where the folder is new.
-
-    Raises:
-        UserError: The folder holds something else.
-    """
-    path = dst / "crops.csv"
-    if not path.is_file():
-        if dst.exists() and not (dst.is_dir() and set(dst.iterdir()) <= {_part(path)}):
-            raise UserError(f"--dst {dst} exists and was not made by this command (no crops.csv): name another folder")
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = csv.reader(file)
-        found = [Crop.model_validate(dict(zip(header, line, strict=True))) for line in lines if line]
-        crops = {crop.id: crop for crop in found}
-        if header != list(Crop.model_fields) or not crops.keys() <= SPLITS.keys():
-            raise ValueError("another table")
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not as this command writes it: mend it or name another --dst") from error
-    tiles = {path for tile in SPLITS for path in _files(dst, tile)}
-    others = {path for folder in {path.parent for path in tiles} for path in folder.glob("[!.]*")} - tiles
-    if others:
-        raise UserError(f"{min(others)} is no tile of this command's: move it away or name another --dst")
-    return crops
-
-
-def _overview(dst: Path, crops: Sequence[Crop]) -> Image.Image:
-    """All crops in a grid, buildings outlined, each with what `crops.csv` says of it."""
-    num_rows = -(-len(crops) // _PER_ROW)
-    width, height = _CELL_PX + _GAP_PX, _CELL_PX + _CAPTION_PX + _GAP_PX
-    sheet = Image.new("RGB", (_PER_ROW * width + _GAP_PX, num_rows * height + _GAP_PX), "white")
-    draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(size=16), ImageFont.load_default(size=13)
-    for index, crop in enumerate(crops):
-        left, top = index % _PER_ROW * width + _GAP_PX, index // _PER_ROW * height + _GAP_PX
-        right, below = left + _CELL_PX, top + _CAPTION_PX
-        draw.text((left, top + 15), crop.id, _INK, large, anchor="ls")
-        draw.text((right, top + 15), crop.split, _GREY, small, anchor="rs")
-        color = _RED if _is_low(crop) else _GREY
-        draw.text((left, top + 34), f"{crop.coverage:.1%} building", color, small, anchor="ls")
-        draw.text((right, top + 34), _note(crop), _BLUE, small, anchor="rs")
-        sheet.paste(_thumbnail(*_files(dst, crop.id)), (left, below))
-    return sheet
-
-
-def _thumbnail(image_path: Path, mask_path: Path) -> Image.Image:
-    size, twice = (_CELL_PX, _CELL_PX), (2 * _CELL_PX, 2 * _CELL_PX)
-    try:
-        photo = Image.open(image_path).resize(size, Image.Resampling.LANCZOS)
-        share = Image.open(mask_path).resize(twice, Image.Resampling.BOX)
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"{image_path} or its mask is damaged: remove both and run again") from error
-    building = share.point([0] * 128 + [255] * 128)
-    # Two pixels just outside, at twice the size: a smooth line of one pixel that hides nothing of a roof.
-    line = ImageChops.subtract(building.filter(ImageFilter.MaxFilter(5)), building)
-    tint = building.point([0] * 255 + [45])
-    photo.paste(_YELLOW, mask=ImageChops.lighter(line, tint).resize(size, Image.Resampling.BOX))
-    return photo
-
-
-def _note(crop: Crop) -> str:
-    """How a crop came to lie where it lies, in few words; empty in the centre."""
-    if crop.placed == "nudged":
-        return f"nudged {crop.nudge_right_px:+d},{crop.nudge_down_px:+d}"
-    distance_px = math.hypot(crop.moved_right_px, crop.moved_down_px)
-    slid = f"slid {distance_px:.0f} px" if distance_px else "not moved"
-    return {"center": "", "slid": slid, "best": f"best, {slid}"}[crop.placed]
-
-
-def _is_low(crop: Crop) -> bool:
-    return crop.placed == "best" or 100 * crop.coverage < MIN_PERCENT
-
-
-def _show(crops: Sequence[Crop], dst: Path, nudges: Mapping[str, tuple[int, int]], console: Console) -> None:
-    """Says what moved, what to look at, and where everything lies."""
-    table = Table(box=SIMPLE_HEAD, title="building in the crops that moved", title_justify="left")
-    for name in ("tile", "split", "centre", "now", "right", "down", "why"):
-        table.add_column(name, justify="left" if name in ("tile", "split", "why") else "right")
-    for crop in (crop for crop in crops if crop.placed != "center"):
-        moved = f"{crop.moved_right_px:+d}", f"{crop.moved_down_px:+d}"
-        shares = f"{crop.coverage_center:.1%}", f"{crop.coverage:.1%}"
-        table.add_row(crop.id, crop.split, *shares, *moved, _note(crop) + (" (low)" if _is_low(crop) else ""))
-    console.print(table if table.row_count else "none moved: every crop lies in the centre of its source")
-    for crop in crops:
-        if crop.nudge != (0, 0) and crop.id not in nudges:
-            console.print(f"{crop.id} keeps its nudge from crops.csv; --nudge {crop.id}=0,0 undoes it")
-        if _is_low(crop):
-            why = "no place has enough" if crop.placed == "best" else "nudge it elsewhere"
-            console.print(f"warning: {crop.id} has {crop.coverage:.1%} building, less than {MIN_PERCENT} %: {why}")
-    least = min(crops, key=lambda crop: crop.coverage)
-    console.print(f"least building: {least.coverage:.1%}, in {least.id}\n")
-    for name, path in (("tiles", dst), ("places", dst / "crops.csv"), ("overview", dst / "overview.png")):
-        console.print(f"{name:8} {path}", soft_wrap=True)
-    console.print("Look at it; --nudge austin17=+120,-40 moves a crop 120 px right and 40 px up.")
-
-
-def _read_nudges(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
-    nudges: dict[str, tuple[int, int]] = {}
-    for text in texts:
-        match = re.fullmatch("([^=]+)=([+-]?[0-9]{1,6}),([+-]?[0-9]{1,6})", text)
-        if match is None:
-            raise UserError(f"--nudge {text} is no nudge: write TILE=DX,DY in pixels, such as austin17=+120,-40")
-        tile, right, down = match.groups()
-        if tile not in SPLITS:
-            raise UserError(f"--nudge {text} names no tile: use austin1 to austin{len(SPLITS)}")
-        if tile in nudges:
-            raise UserError(f"--nudge {text} is the second for {tile}: give one")
-        nudges[tile] = int(right), int(down)
-    return nudges
+INRIA = "inria"
+"""Has a command of its own: its tiles are crops that a person may nudge."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit code is 0.
 
     Raises:
-        UserError: As `prepare_inria`, or a flag is wrong.
+        UserError: A flag is wrong, or the source or the folder to make is not as the data set's adapter needs it.
     """
+    flags = _parser().parse_args(argv)
+    console = Console(highlight=False, markup=False)
+    if flags.DATASET == INRIA:
+        inria_crops.run(flags, console)
+        return 0
+    settings = {name: value for name, value in vars(flags).items() if name not in ("DATASET", "dst")}
+    plan = ADAPTERS[flags.DATASET].plan(**settings)
+    with progress_bar(console) as track:
+        counts = write_tiles(flags.DATASET, plan, flags.dst, track=track)
+    _show(plan, counts, flags.dst, console)
+    return 0
+
+
+def _parser() -> Parser:
     about = "Makes a folder of tiles from a published data set."
     parser = Parser(prog="python -m trainables.prepare", description=about, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, dest="DATASET", metavar="DATASET")
-    about = "Inria Aerial Image Labeling, Austin: 36 crops of 1024×1024 px"
-    inria = commands.add_parser("inria", help=about, description=f"{about}.", allow_abbrev=False)
-    source = "folder with imgs/ and msks/ or images/ and gt/, or the unpacked archive"
-    inria.add_argument("--src", type=Path, required=True, metavar="DIR", help=source)
-    inria.add_argument("--dst", type=Path, required=True, metavar="DIR", help="folder to make, to finish or to change")
-    nudge = "moves a crop DX px right and DY px down from its automatic place; remembered, and undone by 0,0"
-    inria.add_argument("--nudge", nargs="+", action="extend", default=[], metavar="TILE=DX,DY", help=nudge)
-    flags = parser.parse_args(argv)
+    rows: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {INRIA: (inria_crops.ABOUT, inria_crops.add_flags)}
+    rows |= {name: (adapter.about, adapter.add_flags) for name, adapter in ADAPTERS.items()}
+    for name, (about, add_flags) in rows.items():
+        command = commands.add_parser(name, help=about, description=f"{about}.", allow_abbrev=False)
+        add_flags(command)
+        to_make = "folder to make, to finish or to change" if name == INRIA else "folder to make or to finish"
+        command.add_argument("--dst", type=Path, required=True, metavar="DIR", help=to_make)
+    return parser
 
-    nudges = _read_nudges(flags.nudge)
-    console = Console(highlight=False, markup=False)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 
-        def track(tiles: Sequence[str], step: str) -> Iterable[str]:
-            return progress.track(tiles, description=step) if tiles else ()
-
-        crops = prepare_inria(flags.src, flags.dst, nudges=nudges, side_px=SIDE_PX, track=track)
-    _show(crops, flags.dst, nudges, console)
-    return 0
+def _show(plan: Plan, counts: Mapping[str, NDArray[np.int64]], dst: Path, console: Console) -> None:
+    """Says what was made: pixels per class and split, notes, and where everything lies."""
+    table = Table(box=SIMPLE_HEAD, title="pixels per class", title_justify="left")
+    table.add_column("class")
+    for split in counts:
+        num_tiles = sum(tile.split == split for tile in plan.tiles)
+        table.add_column(f"{split} ({num_tiles} tiles)", justify="right")
+    totals = {split: int(count.sum()) for split, count in counts.items()}
+    names = [*plan.info.classes, *(["ignored"] if plan.info.ignore_index is not None else [])]
+    for index, name in enumerate(names):
+        cells = [f"{int(count[index]):,} {count[index] / totals[split]:6.1%}" for split, count in counts.items()]
+        table.add_row(name, *cells)
+    console.print(table)
+    for note in plan.notes:
+        console.print(note, soft_wrap=True)
+    console.print()
+    for name, path in (("tiles", dst), ("about", dst / "dataset.json"), ("overview", dst / "overview.png")):
+        console.print(f"{name:8} {path}", soft_wrap=True)
+    console.print("Look at the overview: does each mask belong to its image?")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""DeepGlobe Road Extraction as a source of tiles: only its `train/` has masks, so all three splits come from there."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import UserError
+from trainables.source_tiles import (
+    RGB,
+    SEED,
+    Adapter,
+    Plan,
+    SourceTile,
+    Split,
+    add_draw_flags,
+    add_src_flag,
+    check_folder,
+    check_pair,
+    draw_splits,
+    read_grey,
+    read_image,
+)
+from trainables.tiles import DatasetInfo
+
+SIDE_PX = 1024
+THRESHOLD = 128
+"""Mask values from here on are road: some masks are not pure 0 and 255. Source: the challenge's data description."""
+METRES_PER_PIXEL = 0.5
+NUM_TRAIN, NUM_VAL, NUM_TEST = 24, 6, 6
+
+
+def plan_deepglobe(
+    src: Path,
+    *,
+    num_train: int = NUM_TRAIN,
+    num_val: int = NUM_VAL,
+    num_test: int = NUM_TEST,
+    seed: int = SEED,
+    side_px: int = SIDE_PX,
+) -> Plan:
+    """Draws train, val and test tiles from those that are published with masks.
+
+    Args:
+        src: Folder with `train/<id>_sat.jpg` and `train/<id>_mask.png`.
+        num_train: Train tiles.
+        num_val: Val tiles.
+        num_test: Test tiles.
+        seed: Decides what is drawn.
+        side_px: Side of the published images in pixels.
+
+    Raises:
+        UserError: The folder or its tiles are missing, a drawn one has another kind or size, or a number is wrong.
+
+    Source: Demir et al. 2018, DeepGlobe 2018: A Challenge to Parse the Earth through Satellite Images.
+    """
+    folder = src / "train"
+    check_folder(src, "DeepGlobe's train/")
+    images = {path.name.removesuffix("_sat.jpg"): path for path in sorted(folder.glob("*_sat.jpg"))}
+    pairs = {id_: (path, folder / f"{id_}_mask.png") for id_, path in images.items()}
+    masked = {id_: pair for id_, pair in pairs.items() if pair[1].is_file()}
+    if not masked:
+        raise UserError(
+            f"{folder} has no <id>_sat.jpg with its <id>_mask.png: name the folder that has DeepGlobe's train/"
+        )
+    counts: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
+    splits = draw_splits(masked, counts, seed)
+    for id_ in splits:
+        check_pair(*masked[id_], size_px=(side_px, side_px))
+    notes = [
+        "DeepGlobe's own valid/ and test/ have no masks: all tiles were drawn from its train/.",
+        "Where its tiles lie is not published, so tiles of one place may be in several splits.",
+    ]
+    if len(masked) < len(images):
+        notes.append(f"{len(images) - len(masked)} of {len(images)} images in {folder} have no mask and were left out.")
+    return Plan(
+        tiles=tuple(_tile(id_, split, *masked[id_]) for id_, split in splits.items()),
+        info=DatasetInfo(
+            classes=("background", "road"),
+            bands=RGB,
+            metres_per_pixel=METRES_PER_PIXEL,
+            source=(
+                f"DeepGlobe Road Extraction (Demir et al. 2018), train/: {num_train} train, {num_val} val and "
+                f"{num_test} test tiles of {len(masked)} with masks, seed {seed}"
+            ),
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _tile(id_: str, split: Split, image: Path, mask: Path) -> SourceTile:
+    return SourceTile(
+        id=id_,
+        split=split,
+        suffix=".jpg",
+        copy_of=image,
+        load_image=lambda: read_image(image),
+        load_mask=lambda: _read_mask(mask),
+    )
+
+
+def _read_mask(path: Path) -> NDArray[np.uint8]:
+    return (read_grey(path) >= THRESHOLD).astype(np.uint8)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add_src_flag(parser, "folder with train/<id>_sat.jpg and train/<id>_mask.png")
+    add_draw_flags(parser, NUM_TRAIN, NUM_VAL, NUM_TEST)
+
+
+ADAPTER = Adapter(about="DeepGlobe Road Extraction: 1024×1024 px, 0.5 m/px", add_flags=_add_flags, plan=plan_deepglobe)

@@ -1,0 +1,15 @@
+"""Files that are whole or not there."""
+
+from pathlib import Path
+
+
+def part_path(path: Path) -> Path:
+    """Where a file is written before it is whole; always the same, so that nothing is left when a run is repeated."""
+    return path.with_name(f".{path.name}.part")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file under another name and renames it, so that a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part_path(path).write_bytes(content)
+    part_path(path).replace(path)
