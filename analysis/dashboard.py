@@ -25,7 +25,7 @@ NAME = "Fewtile"
 MAX_RUNS = 1000
 """In one plot; W&B shows ten unless told."""
 
-_HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")
+_HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "loss", "bce_weight")
 _ARM = "Group"  # W&B's group of a trial's run is <study>/<arm>, so arms of several studies are not mixed
 
 

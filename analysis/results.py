@@ -12,7 +12,13 @@ from analysis.scores import Scores, final_split, read_scores
 from analysis.stats import FloatArray, count_scored, has_interval, interval, summarise
 from analysis.variance import crossed_variance, nested_variance
 
-HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "bce_weight")  # shown even where no arm searches over them
+HYPERPARAMETERS = (
+    "lr",
+    "augmentation",
+    "decoder_dropout",
+    "loss",
+    "bce_weight",
+)  # shown even where no arm searches over them
 
 
 def headline(logs: Logs) -> pd.DataFrame:

@@ -170,7 +170,10 @@ def levels(
             aside = step * (number - (len(shown) - 1) / 2)
             x = its["x"] * 10.0**aside if is_log else its["x"] + aside
             axes.vlines(x, its["low"], its["high"], color=colour, linewidth=1.8, zorder=3)
-            axes.plot(x, its["mean"], color=colour, marker=marker, markersize=7.5, mec=INK, linewidth=1.5, zorder=4)
+            line = "-" if is_number or words[0] in _PRESETS else ""  # what has no order is not joined
+            axes.plot(
+                x, its["mean"], line, color=colour, marker=marker, markersize=7.5, mec=INK, linewidth=1.5, zorder=4
+            )
         if trivial is not None:
             axes.axhline(trivial, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
         if not is_number:

@@ -42,6 +42,39 @@ ROW = """
         ),
 """
 
+DATA_SET = '''
+"""Bright squares, to see that a data set is a file and a row."""
+
+import numpy as np
+
+from trainables.source_tiles import Adapter, Plan, SourceTile
+from trainables.tiles import DatasetInfo
+
+
+def plan_squares(*, side: int) -> Plan:
+    """Six tiles with a square of that side (px) each."""
+
+    def mask(number):
+        found = np.zeros((64, 64), np.uint8)
+        found[8 * number : 8 * number + side, 8 : 8 + side] = 1
+        return found
+
+    tiles = [
+        SourceTile(
+            id=f"square-{number}", split=split, suffix=".png", group=f"place-{number % 2}",
+            load_image=lambda n=number: np.repeat(60 + 150 * mask(n)[..., None], 3, axis=2),
+            load_mask=lambda n=number: mask(n),
+        )
+        for number, split in enumerate(("train", "train", "val", "val", "test", "test"))
+    ]
+    return Plan(tiles=tuple(tiles), info=DatasetInfo(classes=("background", "square"), source=f"squares of {side} px"))
+
+
+ADAPTER = Adapter(
+    about="squares", add_flags=lambda parser: parser.add_argument("--side", type=int, default=16), plan=plan_squares
+)
+'''
+
 
 def insert(path: Path, *pairs: tuple[str, str]) -> None:
     """Puts a text before the first place of another one."""
@@ -70,27 +103,38 @@ def run(project: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_an_architecture_is_one_file_and_one_row(copy: Path, rgb_folder: Path):
-    (copy / "trainables" / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
-    table = copy / "trainables" / "architectures.py"
+def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
+    rooms = copy / "trainables"
+    (rooms / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
+    (rooms / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
     insert(
-        table,
+        rooms / "architectures.py",
         ("from trainables.sam import", "from trainables.plain import Plain\n"),
         ('        Architecture(\n            name="unet",', ROW.lstrip("\n")),
     )
-    flags = ["--data", str(rgb_folder), "--profile", "smoke", "--window-px", "32", "--seeds", "1"]
+    insert(
+        rooms / "adapters.py",
+        ("from trainables.source_tiles import", "from trainables import squares\n"),
+        ('    "deepglobe": ', '    "squares": squares.ADAPTER,\n'),
+    )
+    changed = {path.relative_to(copy).as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
+    assert changed == {f"trainables/{name}.py" for name in ("plain", "architectures", "squares", "adapters")}
+
+    told = run(copy, "-m", "trainables.prepare", "squares", "--side", "24", "--dst", "tiles")
+    assert "square" in told
+    flags = ["--data", "tiles", "--profile", "smoke", "--window-px", "32", "--seeds", "1"]
     run(copy, "studies/phase2_tuning.py", *flags, "--architectures", "plain", "unet", "--out", "runs/two")
-    headline = pd.read_csv(copy / "runs" / "two" / "report" / "tables" / "headline.csv").set_index("architecture")
+    tables = copy / "runs" / "two" / "report" / "tables"
+    headline = pd.read_csv(tables / "headline.csv").set_index("architecture")
     assert headline.loc["plain", "val_iou"] >= 0
-    trials = pd.read_csv(copy / "runs" / "two" / "report" / "tables" / "trials.csv")
+    assert "square" in list(pd.read_csv(tables / "class_iou.csv")["class"])
+    trials = pd.read_csv(tables / "trials.csv")
     its = trials[(trials["architecture"] == "plain") & (trials["stage"] == "search")].sort_values("number")
     # The search starts from the row's recipe, and takes the row's settings among the others
     first = its.iloc[0]
     assert (first["hyperparameters/augmentation"], first["hyperparameters/loss"]) == ("NONE", "dice")
-    assert set(its["hyperparameters/width"]) <= {4, 8}
     assert first["hyperparameters/width"] == 8
-    changed = {path.relative_to(copy).as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
-    assert changed == {"trainables/plain.py", "trainables/architectures.py"}
+    assert set(its["hyperparameters/width"]) <= {4, 8}
 
 
 def differs(path: Path, copy: Path) -> bool:

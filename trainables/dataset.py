@@ -95,7 +95,8 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         if not files:
             raise UserError(
                 f"{root / split / 'images'} holds no tiles, but a study needs train and val tiles: "
-                f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks"
+                f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks, or make a folder of a "
+                "published data set by python -m trainables.prepare"
             )
     headers = [_check_pair(*pair) for pair in itertools.chain(train, val, test)]
     first, (num_bands, dtype) = headers[0]
