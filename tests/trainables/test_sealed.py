@@ -118,6 +118,7 @@ ALLOWED = {
     ("trainables/source_tiles.py", "Image.open"): "reads published colour masks",
     ("trainables/tile_folder.py", "rasterio"): "writes TIFFs",
     ("analysis/attempts.py", "Image.open"): "shows pictures that an attempt saved",
+    ("analysis/browse.py", "Image.open"): "looks at the size of pictures that a page shows",
     ("analysis/page.py", "Image.open"): "looks at the size of the report's own pictures",
     ("analysis/sliders.py", "Image.open"): "cuts panels out of pictures that W&B logged",
     ("studies/finals.py", "Image.open"): "logs pictures of predictions that were saved while the tiles were open",
