@@ -73,6 +73,7 @@ def test_fit_records_name_their_metrics(make_config, tiles):
             "val/collapsed",
             "val/iou",
             "val/f1",
+            "val/accuracy",
             "val/iou/val_0",
             "val/iou/val_1",
         }
@@ -95,6 +96,7 @@ def test_fit_on_centre_windows_says_so(make_config, tiles):
         "val/collapsed",
         "val/iou_center32",
         "val/f1_center32",
+        "val/accuracy_center32",
         "val/iou_center32/val_0",
         "val/iou_center32/val_1",
     }
@@ -319,3 +321,10 @@ def test_fit_trains_on_cuda_with_autocast(make_config, tiles, tmp_path):
         device=torch.device("cuda"),
     )
     assert result.scores.iou == pytest.approx(records[-1].best, abs=0.02)  # fp32 against mixed precision
+
+
+def test_fit_records_have_the_iou_of_every_class_that_occurs(make_config, band_tiles):
+    (record,) = fit(make_config(epochs=1), band_tiles)
+    found = {key: value for key, value in record.metrics.items() if key.startswith("val/class_iou/")}
+    assert {key.removeprefix("val/class_iou/") for key in found} == set(band_tiles.info.classes)
+    assert record.metrics["val/iou"] == pytest.approx(np.mean(list(found.values())))
