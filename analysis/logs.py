@@ -85,7 +85,7 @@ class Logs:
             "result", or "recorded" where an earlier result was used), `at`, `why`, `tiles_digest`, `num_attempts` and
             `num_studies` (that ever opened these tiles, up to then).
         images: One row per picture of predictions: `arm`, `split` ("val": the selected trial's; "test": a final
-            model's), `caption` (the tile), `path` (of a PNG that exists).
+            model's), `caption` (the tile), `path` (of a picture that exists).
         confusions: By (arm, number, split) of a final model, (T, K, K) pixel counts of the split's tiles in the order
             of `scores`, rows truth and columns prediction.
         notes: What the reader should know about the files, each a sentence.

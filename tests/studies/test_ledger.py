@@ -8,11 +8,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from searchspace.spaces import RECIPE_POINT, space_for
+from searchspace.spaces import recipe_point, space_for
 from studies.ledger import WORST, Ledger
 from trainables.errors import UserError
 
-POINT = RECIPE_POINT | {"lr": 1e-3}
+POINT = {name: recipe_point("unet")[name] for name in space_for("unet")}
 ARMS = {"unet-5": "unet (base width 16)", "unet-24": "unet"}
 
 

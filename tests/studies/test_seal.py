@@ -166,7 +166,7 @@ def test_a_dataset_without_test_tiles_is_refused(root):
     shutil.rmtree(root / "test")
     assert refusal(make, root) == (
         f"{root / 'test' / 'images'} holds no tiles, but test scores need some: put images there and their masks in "
-        "test/masks"
+        "test/masks, or do without by --no-test"
     )
 
 

@@ -94,7 +94,7 @@ def assert_same(run: LoggedRun, on_disk: LoggedRun) -> None:
     assert logged["captions"] == ["t1", "t2"]
     for name in logged["filenames"]:
         files = [kept.path.parent / "files" / name for kept in (run, on_disk)]
-        assert files[1].read_bytes().startswith(b"\x89PNG")
+        assert files[1].read_bytes().startswith(b"\xff\xd8\xff")  # a JPEG file
         assert files[0].is_file() == (run.job_type == "study")
         assert run.job_type != "study" or files[0].read_bytes() == files[1].read_bytes()
 
@@ -107,7 +107,7 @@ def test_online_runs_arrive_whole(logged: Logged) -> None:
     rows = [{key: value for key, value in json.loads(row).items() if key[0] != "_"} for row in run.rows]
     assert json.dumps(rows[:3], sort_keys=True) == json.dumps(ROWS, sort_keys=True)
     assert len(rows) == 4
-    assert {Path(name).parent.as_posix() for name in run.files if name.endswith(".png")} == {"media/images/selected"}
+    assert {Path(name).parent.as_posix() for name in run.files if name.endswith(".jpg")} == {"media/images/selected"}
     assert run.summary["val/iou"] == 0.375
 
 

@@ -176,7 +176,7 @@ def test_wandb_files_are_whole_and_hold_every_metric(open_trial: Any, tiles: Tra
     assert expected <= set(rows[0])
     assert run.config["hyperparameters"]["lr"] == 1e-3
     assert any("overlays" in row for row in run.rows)
-    assert list((tmp_path / "wandb").rglob("media/images/*.png"))
+    assert list((tmp_path / "wandb").rglob("media/images/*.jpg"))
 
 
 def test_run_says_which_stage_and_which_arm_of_the_tables_it_is_of(open_trial: Any, tmp_path: Path) -> None:
