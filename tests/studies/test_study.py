@@ -188,6 +188,7 @@ def test_output_shows_progress_tables_and_paths(study: tuple[Path, str]) -> None
     assert f"study     {out}" in words
 
 
+@pytest.mark.faults
 def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) -> None:
     """One worker and the same spec give the same suggestions, values and selection, however often."""
     out, _ = study
@@ -205,6 +206,7 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
     assert len(values[0]) == 3
 
 
+@pytest.mark.faults
 def test_smoke_takes_the_reference_studys_architectures_through_every_step(
     dataset_root: Path, tiles: TrainVal, tmp_path: Path
 ) -> None:
