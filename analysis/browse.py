@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -18,7 +19,6 @@ from PIL import Image
 
 from analysis.classes import tints
 from analysis.logs import Logs
-from analysis.scores import read_scores
 from analysis.wandb_logs import read_run
 
 NAME = "tiles.html"
@@ -76,18 +76,21 @@ def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
 
 
 def _tested(logs: Logs, arm: str, to: Path) -> list[dict[str, Any]]:
+    """Pictures of the test tiles, which are of the arm's median model, each with what that model scored there."""
     images = logs.images[(logs.images["arm"] == arm) & (logs.images["split"] == "test")]
-    scores = read_scores(logs, "test")
+    models = logs.models[(logs.models["arm"] == arm) & logs.models["test_iou"].notna()].sort_values(
+        "test_iou", kind="stable"
+    )
+    if images.empty or models.empty:
+        return []
+    shown = models["number"].iloc[(len(models) - 1) // 2]
+    of_shown = (logs.scores["arm"] == arm) & (logs.scores["number"] == shown) & (logs.scores["split"] == "test")
+    iou = logs.scores[of_shown].set_index("tile")["iou"].to_dict()
     found = []
     for caption, path in zip(images["caption"], images["path"], strict=True):
-        words = "" if scores is None or caption not in scores.tiles else _median(scores.of(arm), scores.tiles, caption)
+        words = f"test IoU {iou[caption]:.3f}" if caption in iou else ""
         found.append(_tile(Path(path), caption, words, to))
     return [tile for tile in found if tile is not None]
-
-
-def _median(iou: Any, tiles: tuple[str, ...], tile: str) -> str:
-    known = sorted(value for value in iou[:, tiles.index(tile)] if value == value)
-    return f"test IoU {known[(len(known) - 1) // 2]:.3f}" if known else ""
 
 
 def _pictures(folder: Path, run: str, metric: str, to: Path) -> list[dict[str, Any]]:
@@ -122,4 +125,5 @@ def _tile(path: Path, caption: str, words: str, to: Path) -> dict[str, Any] | No
     except OSError:
         return None
     relative = Path(os.path.relpath(path.resolve(), to.resolve())).as_posix()
-    return {"tile": caption, "words": words, "path": relative, "width": width, "height": height}
+    address = f"./{quote(relative)}"  # ./, or a colon in it would look like a scheme
+    return {"tile": caption, "words": words, "path": address, "width": width, "height": height}

@@ -30,7 +30,10 @@ EXPECTED = (
     "something since this search drew points at random and stopped none early; failed trials count as 0."
 )
 TRIALS = "A dot per trial at its best judged score: filled where it ran its course, hollow where ASHA stopped it."
-LEVELS = "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds."
+LEVELS = (
+    "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds where an IoU is "
+    "a mean over tiles."
+)
 OVERALL = (
     "All of it is from confusion matrices pooled over the split's tiles, one per final model, averaged over models. "
     "Macro is the mean over the classes that occur in truth or prediction, micro is over all pixels together; pixel "

@@ -34,6 +34,7 @@ STYLE: dict[RcKeyType, Any] = {
     "grid.color": GRID,
     "legend.frameon": False,
     "text.color": INK,
+    "text.parse_math": False,  # names of classes and tiles are no formulas
     "xtick.color": GREY,
     "xtick.labelcolor": INK,
     "ytick.color": GREY,

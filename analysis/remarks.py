@@ -93,7 +93,9 @@ def _stand_ins(logs: Logs) -> list[str]:
         dict.fromkeys(
             arm["architecture_label"]
             for arm in arms
-            if arm["architecture"] != "unet" and arm["weights"] == "none" and not arm["is_stand_in"]
+            if arm.get("has_encoder", arm["architecture"] != "unet")
+            and arm["weights"] == "none"
+            and not arm["is_stand_in"]
         )
     )
     if scratch:

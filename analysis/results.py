@@ -86,8 +86,12 @@ def standing(logs: Logs) -> pd.DataFrame:
 
 def hyperparameters(logs: Logs) -> list[str]:
     """Returns the names of what is shown of each arm's settings."""
-    searched = {name for arm in logs.study["arms"] for name in arm["ranges"]}
-    return [*HYPERPARAMETERS, *sorted(searched - set(HYPERPARAMETERS))]
+    prefix = "hyperparameters/"
+    columns = [str(name) for name in logs.runs.columns]
+    logged = [name for name in columns if name.startswith(prefix) and logs.runs[name].notna().any()]
+    others = {name for arm in logs.study["arms"] for name in arm["ranges"]}
+    others |= {name.removeprefix(prefix) for name in logged}
+    return [*HYPERPARAMETERS, *sorted(others - set(HYPERPARAMETERS))]
 
 
 def cells(logs: Logs, *, split: str | None = None) -> pd.DataFrame:

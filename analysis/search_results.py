@@ -145,9 +145,15 @@ def levels(logs: Logs) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for arm in logs.study["arms"] if name else ():
         for level, (iou, seeds, groups) in _level_scores(logs, arm["arm"], name).items():
-            low, high = mean_interval(iou, (seeds,), groups) or (math.nan, math.nan)
             row = {"architecture": arm["architecture"], "label": arm["architecture_label"], "tiles": arm["tiles"]}
-            row |= {"level": level, "mean": float(np.nanmean(iou)), "low": low, "high": high, "models": len(iou)}
+            mean, (low, high) = float(np.nanmean(iou)), mean_interval(iou, (seeds,), groups) or (math.nan, math.nan)
+            if (
+                len(logs.study.get("classes", ())) > 2
+            ):  # judged by what is pooled over tiles, which has no interval here
+                its = (logs.runs["arm"] == arm["arm"]) & (logs.runs["stage"] == "search")
+                its &= (logs.runs["state"] == "finished") & (logs.runs[f"hyperparameters/{name}"] == level)
+                mean, low, high = float(logs.runs.loc[its, "judged"].mean()), math.nan, math.nan
+            row |= {"level": level, "mean": mean, "low": low, "high": high, "models": len(iou)}
             rows.append(row)
     return pd.DataFrame(rows)
 

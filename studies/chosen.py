@@ -63,9 +63,9 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     carried = [key for key in CARRIED if is_own_profile or key in ("data", "bands", "seed")]
     if "seed" in wanted:  # seeds that followed from the study's own
         carried = [key for key in carried if key not in ("subset_seed", "draw_seed")]
-    asked = wanted.get("architectures")
+    asked, flat = wanted.get("architectures"), spec.flat()
     return (
-        {key: settings[key] for key in carried}
+        {key: flat[key] for key in carried}
         | {
             "chosen": {name: chosen[name].model_dump(mode="json") for name in chosen},
             "architectures": list(asked or chosen),

@@ -28,7 +28,7 @@ _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
 NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
     "phase1_comparison": ("phase", "chosen", "subsets", "best", *_SEARCHES),
     "phase2_tuning": ("phase", "chosen", "subsets", "best"),
-    "phase3_data_budget": ("phase", "chosen", *_SEARCHES),
+    "phase3_data_budget": ("phase", "chosen", "fix", *_SEARCHES),
 }
 """Settings that say nothing in a phase."""
 
@@ -93,6 +93,8 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
 
 def _check_phase(spec: StudySpec) -> None:
     if spec.phase == "phase3_data_budget":
+        if spec.fix:
+            raise UserError(f"--fix is {spec.fix[0]}, but phase 3 trains what phase 2 chose: leave it out")
         if not spec.chosen:
             raise UserError("phase 3 needs the study whose configurations it retrains: add --from runs/phase2")
         if missing := [name for name in spec.architectures if name not in spec.chosen]:
@@ -119,7 +121,7 @@ def _check_fixed(spec: StudySpec) -> None:
         known += [key for key in RECIPE_WEIGHTS if key not in known]
         if name not in known:
             raise UserError(f"--fix names {name}, but must name one of {', '.join(known)}, as NAME=VALUE")
-        if all(name not in recipe_point(row, spec.fixed) for row in spec.architectures):
+        if spec.vary != "loss" and all(name not in recipe_point(row, spec.fixed) for row in spec.architectures):
             raise UserError(f"--fix names {name}, but the loss of {names} has no such weight: fix that loss, too")
         if name == spec.vary:
             raise UserError(f"--fix and --vary both name {name}: leave one of them out")

@@ -86,6 +86,7 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
     num_models = sum(map(len, finished.values()))
     work.console.print(f"scoring {num_models} final models on {len(work.tiles.val)} whole val tiles", highlight=False)
     val = evaluate_all(finished, work.tiles.val, work.tiles.info, work.out, work.slots)
+    tiles = f"{work.tiles.digest()} {work.tiles.scale}"
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
     refused: UserError | None = None
@@ -98,7 +99,7 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
         if errors := [val[arm, number]["error"] for number in numbers if "error" in val[arm, number]]:
             unscored[arm.parent] = f"a model could not be scored on val: {errors[0]}"
         signatures = tuple(work.coordinator.trials[arm, n].assignment.config.signature() for n in numbers)
-        attempt = Attempt(arm=arm.parent, signatures=signatures)
+        attempt = Attempt(arm=arm.parent, signatures=signatures, tiles=tiles)
         result: dict[str, Any] | None = None
         if seal is not None:
             try:

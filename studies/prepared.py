@@ -83,7 +83,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
             console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
         if chosen.profile != spec.profile:
             console.print(f"Note: {name} was tuned by {chosen.study} in profile {chosen.profile}", highlight=False)
-    if len(tiles.info.bands) != 3 or dataset.dtype != "uint8":
+    if not tiles.is_photograph:
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
     facts = {
@@ -208,6 +208,7 @@ def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
         "architecture_label": arm.label(spec),
         "is_stand_in": arm.label(spec) != arm.architecture,
         "track": row.track,
+        "has_encoder": row.encoder is not None,
         "weights": arm.weights(spec).rpartition("/")[2],
         "tiles": arm.tiles,
         "trials": spec.trials,

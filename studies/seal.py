@@ -21,15 +21,18 @@ class Attempt:
     Attributes:
         arm: The arm that it was chosen in.
         signatures: `TrialConfig.signature()` of each seed's trial.
+        tiles: What tells the train and val tiles that it saw from others: `TrainVal.digest()`, which the chosen bands
+            are part of, and the scale of their pixels.
     """
 
     arm: str
     signatures: tuple[str, ...]
+    tiles: str = ""
 
     @property
     def id(self) -> str:
-        """16 hex digits that follow from the signatures alone: the same attempt in whatever study and order."""
-        return hashlib.sha256(" ".join(sorted(self.signatures)).encode()).hexdigest()[:16]
+        """16 hex digits that follow from signatures and tiles alone: the same attempt in whatever study and order."""
+        return hashlib.sha256(" ".join([*sorted(self.signatures), self.tiles]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.architectures import ARCHITECTURES
 from trainables.command import validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
+from trainables.losses import WEIGHTS
 from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
@@ -249,9 +250,12 @@ class Arm:
             draw_seed: Of the draws; the study's if None.
         """
         weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
+        whole = self.recipe(spec) | point
+        idle_before = [name for name in WEIGHTS[whole["loss"]] if name not in whole]  # where the point has another loss
+        whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
         return trial_config(
             self.architecture,
-            self.recipe(spec) | point,
+            whole,
             tiles=self.tiles,
             weights=weights,
             weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
@@ -262,6 +266,8 @@ class Arm:
 
 def _value(name: str, text: str) -> Any:
     """A value as YAML reads it, and a number as what the hyperparameter takes."""
-    value = yaml.safe_load(text)
     is_float = name in TrialConfig.model_fields and TrialConfig.model_fields[name].annotation is float
-    return float(value) if is_float and isinstance(value, int | str) else value
+    try:
+        return float(text) if is_float else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text  # refused with its flag

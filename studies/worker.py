@@ -296,7 +296,7 @@ def _wandb_config(
         "profile": settings.profile,
         "judged_metric": config.judged_metric,
         "signature": config.signature(),
-        "hyperparameters": config.hyperparameters,
+        "hyperparameters": config.hyperparameters | {"optimizer": config.optimizer},
         "device": settings.device,
         "worker": f"{platform.node()}/{os.getpid()}",
         "trial_config": config.model_dump(mode="json"),

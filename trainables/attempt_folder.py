@@ -131,7 +131,8 @@ def write_history(out: Path, records: Sequence[EpochRecord]) -> None:
         metrics = values.pop("metrics")
         rows.append({"epoch": values.pop("epoch"), "lr": values.pop("lr")} | metrics | values)
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    names = dict.fromkeys(key for row in rows for key in row)  # a class may occur in later epochs only
+    writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     _write(out / HISTORY, text.getvalue().encode())

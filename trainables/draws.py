@@ -63,9 +63,8 @@ class DrawSource:
         self._tiles = tiles
         self._window_px = window_px
         self._seeds = (subset_seed, draw_seed)
-        first = tiles.train.images[0]
         self._preset = preset
-        self._rgb_uint8 = first.dtype == np.uint8 and first.shape[2] == 3
+        self._rgb_uint8 = tiles.is_photograph
         self._low, self._span = _band_ranges(tiles)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(num_threads) if num_threads else None

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -193,8 +192,7 @@ def _weights(attempt: Attempt, choice: str | None) -> tuple[str, Path | None]:
 def _heading(run: Run, num_done: int) -> str:
     config, values = run.config, settings(run.config)
     own = "as its weights expect" if takes_encoder_statistics(config, run.tiles) else "by the train tiles' statistics"
-    is_rgb_uint8 = len(run.tiles.info.bands) == 3 and run.tiles.train.images[0].dtype == np.uint8
-    missing = [] if is_rgb_uint8 else left_out(config.augmentation)
+    missing = [] if run.tiles.is_photograph else left_out(config.augmentation)
     return "\n".join(
         [
             f"attempt {run.name}: {run.attempt.title}",

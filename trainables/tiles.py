@@ -103,6 +103,12 @@ class TrainVal:
         assert self.info.scale is not None, "read_dataset fills the scale in"
         return self.info.scale
 
+    @property
+    def is_photograph(self) -> bool:
+        """Whether the bands are red, green and blue in 8 bits, which some transforms and pretrained weights expect."""
+        bands = tuple(band.lower() for band in self.info.bands)
+        return bands in (("red", "green", "blue"), ("r", "g", "b")) and self.train.images[0].dtype == np.uint8
+
     def budget(self, num_tiles: int, subset_seed: int) -> "TrainVal":
         """The same val tiles with `num_tiles` of the train tiles, nested: 5 ⊂ 12 ⊂ 24 for one `subset_seed`.
 

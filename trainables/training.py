@@ -180,9 +180,7 @@ def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManage
 
 def takes_encoder_statistics(config: TrialConfig, tiles: TrainVal) -> bool:
     """Whether pixels are normalised as pretrained weights expect: those of 8-bit red, green and blue are."""
-    bands = tuple(band.lower() for band in tiles.info.bands)
-    is_photograph = bands in (("red", "green", "blue"), ("r", "g", "b")) and tiles.train.images[0].dtype == np.uint8
-    return config.is_pretrained and is_photograph and ARCHITECTURES[config.architecture].normalisation is not None
+    return config.is_pretrained and tiles.is_photograph and ARCHITECTURES[config.architecture].normalisation is not None
 
 
 def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:

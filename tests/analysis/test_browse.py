@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -41,7 +42,7 @@ def test_every_trial_with_pictures_is_there_with_every_tile(report: Path):
     assert first["tiles"][0]["words"] == "epoch 3, val IoU 0.590"
     for trial in trials:
         for tile in trial["tiles"]:
-            assert (report / tile["path"]).is_file()
+            assert (report / unquote(tile["path"])).is_file()
             assert (tile["width"], tile["height"]) == (136, 40)
 
 
@@ -63,6 +64,29 @@ def test_pictures_that_are_gone_or_torn_are_left_out(fake_study, tmp_path: Path)
     torn.write_bytes(torn.read_bytes()[:10])
     page = tiles_page([(study.out, read_logs(study.out))], tmp_path)
     assert sum(len(trial["tiles"]) for trial in content(page)["trials"]) == 2
+
+
+def test_pictures_in_folders_of_odd_names_have_addresses(fake_study, tmp_path: Path):
+    study = fake_study()
+    study.trial("unet-24", 0, [0.3])
+    study.end({"unet-24": (0, 0.3, 0.4)})
+    odd = study.out.rename(tmp_path / "lr#2 50%?")
+    tile = content(tiles_page([(odd, read_logs(odd))], tmp_path))["trials"][0]["tiles"][0]
+    assert tile["path"].startswith("./lr%232%2050%25%3F/")
+    assert (tmp_path / unquote(tile["path"])).is_file()
+
+
+def test_test_pictures_have_the_score_of_the_model_that_they_are_of(tmp_path: Path):
+    study = MadeUp("unet")
+    tiles = ["north-1", "north-2"]
+    for seed, iou in enumerate(([0.7, 0.1, 0.4, 0.4], [0.1, 0.9, 0.6, 0.4], [0.8, 0.4, 0.6, 0.6])):
+        study.model("unet-24", seed, test=iou)  # means .4, .5 and .6: the second is the median model
+    (tmp_path / "files").mkdir()
+    for tile in tiles:
+        Image.new("RGB", (136, 40)).save(tmp_path / "files" / f"unet-24-{tile}.png")
+    study.picture("unet-24", tmp_path, tiles)
+    page = tiles_page([(tmp_path, study.logs())], tmp_path)
+    assert [tile["words"] for tile in content(page)["trials"][0]["tiles"]] == ["test IoU 0.100", "test IoU 0.900"]
 
 
 def test_nothing_in_a_name_ends_the_script(fake_study, tmp_path: Path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis import class_figures, classes, results
+from analysis import class_figures, classes, results, search_results
 from analysis.drawing import render
 from analysis.scores import read_scores
 from analysis.stats import bootstrap_pooled_iou, class_iou, mean_class_iou
@@ -131,3 +131,20 @@ def test_figures_of_classes_name_every_class_and_architecture(study: MadeUp):
 
 def test_test_tiles_have_one_matrix_each(study: MadeUp):
     assert {its.shape for its in study.logs().confusions.values()} == {(len(TEST_TILES), 3, 3)}
+
+
+def test_names_of_classes_are_no_formulas(study: MadeUp):
+    study.config["classes"] = ["x$_$y", "a$b_c$d", "thin"]
+    logs = study.logs()
+    marks = render(class_figures.by_class(classes.by_class(logs, "iou"), metric="test IoU"), "svg").decode()
+    assert "<!-- x$_$y (66.7 %) -->" in marks
+
+
+def test_levels_of_more_classes_are_means_of_what_was_judged():
+    """Judged by the pooled IoU, 0.6 and 0.8; the means over tiles are others, and have no say."""
+    made = MadeUp("unet", phase="phase2_tuning", spec={"vary": "loss", "seeds": 2}, **CLASSES)
+    for number, value in enumerate((0.6, 0.8)):
+        made.trial("unet-24", number, [value], by_tile=[0.1, 0.2], loss="dice")
+    (row,) = search_results.levels(made.logs()).to_dict("records")
+    assert (row["level"], row["mean"]) == ("dice", pytest.approx(0.7))
+    assert np.isnan(row["low"])

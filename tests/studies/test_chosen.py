@@ -147,3 +147,12 @@ def test_nothing_is_asked_for_in_vain(tuned: Path) -> None:
     assert read_chosen(tuned, {"epochs": 99})["epochs"] == 9
     with pytest.raises(UserError, match="holds no study"):
         read_chosen(tuned / "nowhere", {})
+
+
+def test_a_study_of_before_a_setting_was_there_hands_on_its_default(tuned: Path) -> None:
+    path = tuned / "study.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(("bands:", "optimizer:", "fix:"))))
+    assert "optimizer" not in path.read_text(encoding="utf-8")
+    spec = read("--from", str(tuned))
+    assert (spec.bands, spec.recipe.optimizer) == (None, None)

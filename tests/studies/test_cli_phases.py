@@ -13,6 +13,7 @@ from studies import cli
 from studies.profiles import PROFILES, REFERENCE, PhaseName, ProfileName
 from studies.spec import StudySpec
 from trainables.config import Recipe
+from trainables.losses import LOSSES, WEIGHTS
 
 PHASES: tuple[PhaseName, ...] = ("phase1_comparison", "phase2_tuning", "phase3_data_budget")
 PHASE_1, PHASE_2, PHASE_3 = PHASES
@@ -44,7 +45,7 @@ def test_every_phase_has_the_flags_that_say_something_in_it(capsys: pytest.Captu
     everything |= {"--from", "--out", "--config", "--dry-run", "--resume", "--max-hours", "--hang-minutes", "--reopen"}
     everything -= {"--recipe", "--phase", "--chosen"}
     missing = {phase: everything - flags_of(phase, capsys) for phase in PHASES}
-    assert missing == {PHASE_1: SEARCHES | BUDGETS, PHASE_2: BUDGETS, PHASE_3: SEARCHES}
+    assert missing == {PHASE_1: SEARCHES | BUDGETS, PHASE_2: BUDGETS, PHASE_3: SEARCHES | {"--fix"}}
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,8 @@ def test_fixed_values_are_read_as_their_hyperparameter_takes_them() -> None:
     [
         (["--fix", "depht=4"], "--fix names depht, but must name one of lr, augmentation"),
         (["--fix", "loss=hinge"], "--loss is 'hinge', but must be"),
+        (["--fix", "loss=["], "--loss is '[', but must be"),
+        (["--fix", "lr=fast"], "--lr is 'fast', but must be"),
         (["--fix", "decoder_dropout=2"], "--decoder-dropout is 2.0, but must be less than 1"),
         (["--fix", "loss"], "--fix is loss, but must be NAME=VALUE"),
         (["--fix", "lr=1e-3", "lr=1e-4"], "--fix has lr twice"),
@@ -202,3 +205,19 @@ def test_fixed_values_are_read_as_their_hyperparameter_takes_them() -> None:
 )
 def test_what_cannot_be_fixed_is_refused(flags: list[str], words: str, refusal: Refusal) -> None:
     assert refusal(PHASE_2, *flags).startswith(words)
+
+
+def test_a_fixed_weight_counts_wherever_the_varied_loss_has_it() -> None:
+    flags = ["--vary", "loss", "--fix", "bce_weight=0.3", "--architectures", "unet", "lavit", "--tiles", "5"]
+    spec = read(PHASE_2, *flags)
+    for arm in spec.arms():
+        weights = {loss: arm.config(spec, {"loss": loss}, {}, init_seed=0).bce_weight for loss in LOSSES}
+        assert {weights[loss] for loss in LOSSES if "bce_weight" in WEIGHTS[loss]} == {0.3}
+
+
+def test_what_phase_2_chose_is_not_fixed_otherwise(tmp_path: Path, write_tuned: Any, refusal: Refusal) -> None:
+    write_tuned(tmp_path / "phase2", {"unet-5": 1e-3})
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("fix: [loss=dice]")
+    flags = ["--from", str(tmp_path / "phase2"), "--config", str(settings)]
+    assert refusal("phase3_data_budget", *flags).startswith("--fix is loss=dice, but phase 3 trains what phase 2 chose")

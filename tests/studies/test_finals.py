@@ -254,8 +254,9 @@ def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(s
 def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study) -> None:
     first = study.plan.arms[0]
     signatures = tuple(study.coordinator.trials[first, n].assignment.config.signature() for n in (0, 1))
+    tiles = decode_train_val(study.dataset)
     Seal(study.dataset, out=study.out, study="study", study_id="one").open(
-        Attempt(arm="unet-1", signatures=signatures)
+        Attempt(arm="unet-1", signatures=signatures, tiles=f"{tiles.digest()} {tiles.scale}")
     )  # by a driver that was killed then
     with pytest.raises(UserError, match=r"unet-1 opened the test tiles .* and left no result"):
         study.score()

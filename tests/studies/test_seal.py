@@ -63,6 +63,7 @@ def time_of(root: Path, number: int = 0) -> str:
 def test_attempt_is_its_signatures_in_any_order_and_arm():
     assert Attempt(arm="x", signatures=("bb", "aa")).id == UNET.id
     assert Attempt(arm="unet 5", signatures=("aa",)).id != UNET.id
+    assert Attempt(arm="unet 5", signatures=("aa", "bb"), tiles="other bands").id != UNET.id
     assert len(UNET.id) == 16
     assert int(UNET.id, 16) >= 0
 

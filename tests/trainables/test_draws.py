@@ -242,3 +242,11 @@ def test_samples_of_other_types_are_the_scaled_pixels_without_augmentation(band_
     tile = draw(0, 0, 1, 0, len(band_tiles.train)).tile
     expected = band_tiles.train.images[tile] * band_tiles.scale
     assert np.allclose(image, expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
+
+
+@pytest.mark.parametrize(("bands", "expected"), [(("red", "green", "blue"), True), (("nir", "red", "green"), False)])
+def test_false_colour_is_no_photograph(tiles, bands, expected):
+    named = replace(tiles, info=tiles.info.model_copy(update={"bands": bands}))
+    assert bool(named.is_photograph) is expected
+    source = DrawSource(named, preset="EXTREME", window_px=None, subset_seed=0, draw_seed=0)
+    assert bool(source._rgb_uint8) is expected

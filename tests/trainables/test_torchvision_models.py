@@ -174,3 +174,11 @@ def test_last_layer_is_where_the_module_says():
         "classifier.4.weight",
         "classifier.4.bias",
     ]
+
+
+def test_small_variants_statistics_follow_within_a_short_trial():
+    model = deeplabv3(ModelSpec(num_bands=3, num_outputs=1, small=True))
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    # After the 80 steps of a quick trial, less than a thousandth of the initial statistics is left
+    assert max((1 - norm.momentum) ** 80 for norm in norms) < 1e-3
