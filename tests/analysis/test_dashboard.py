@@ -76,7 +76,10 @@ def test_workspace_arrives_with_a_section_for_each_part(server: Any, capsys: pyt
     assert (scatter["xAxis"], scatter["yAxis"]) == ("config:tiles.value", f"summary:{METRIC}")
     assert [column["accessor"] for column in parallel["columns"]] == [
         "config:architecture.value",
-        *(f"config:hyperparameters.value.{name}" for name in ("lr", "augmentation", "decoder_dropout", "bce_weight")),
+        *(
+            f"config:hyperparameters.value.{name}"
+            for name in ("lr", "augmentation", "decoder_dropout", "loss", "bce_weight")
+        ),
         f"summary:{METRIC}",
     ]
     assert importance["targetKey"] == METRIC
