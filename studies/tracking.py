@@ -108,11 +108,15 @@ class Run:
     def log_pictures(self, key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
         """Adds (H, W, 3) uint8 RGB pictures under one key."""
         pairs = list(zip(pictures, captions, strict=True))
-        self._try(
-            lambda run: run.log(
-                {key: [wandb.Image(picture, caption=caption, file_type="jpg") for picture, caption in pairs]}
-            )
-        )
+
+        def log(run: wandb.Run) -> None:
+            logging.disable(logging.WARNING)  # W&B minds pictures of several sizes, and says so on the root logger
+            try:
+                run.log({key: [wandb.Image(picture, caption=text, file_type="jpg") for picture, text in pairs]})
+            finally:
+                logging.disable(logging.NOTSET)
+
+        self._try(log)
 
     def finish(self) -> None:
         """Completes the run's files, soon: see `complete_files`."""

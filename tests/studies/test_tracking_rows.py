@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.wandb_logs import read_run
@@ -121,3 +122,14 @@ def test_log_opening_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) 
     assert finished_rows(tmp_path, run) == [
         {"opening/arm": "unet-24", "opening/event": "reopened", "opening/why": "a bug", "opening/num_attempts": 2}
     ]
+
+
+def test_pictures_of_several_sizes_are_logged_without_a_word(
+    tmp_path: Path, run: tracking.Run, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)]
+    run.log_pictures("overlays", pictures, ["a", "b"])
+    (row,) = finished_rows(tmp_path, run)
+    assert row["overlays"]["captions"] == ["a", "b"]
+    assert "WARNING" not in caplog.text
+    assert capfd.readouterr().err == ""
