@@ -21,6 +21,7 @@ from analysis import figures, tables
 from analysis.attempts import Attempt, AttemptError, read_attempts
 from analysis.grids import Panel, grid
 from analysis.terminal import fitting
+from analysis.whole_files import write_all
 
 _TYPES = {
     "lr": "float64",
@@ -81,7 +82,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Comparison:
         out / "curves.png": figures.render(curves(attempts), "png"),
     }
     contents |= {out / "grids" / f"{tile}.jpg": tile_grid(attempts, tile) for tile in attempts[0].about.val_tiles}
-    _write(contents)
+    write_all(contents)
     return Comparison(paths=tuple(contents), caption=caption, frame=shown)
 
 
@@ -250,21 +251,6 @@ def _row(attempt: Attempt) -> dict[str, Any]:
 def _changed(attempt: Attempt, name: str) -> str:
     settings = attempt.about.settings.model_dump()
     return f"{name} {'none' if settings[name] is None else settings[name]}" if name in settings else name
-
-
-def _write(contents: dict[Path, bytes]) -> None:
-    """Writes all files under other names before the first one gets its own, so that a full disk leaves the old ones."""
-    temporary: dict[Path, Path] = {}
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary[path] = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary[path].write_bytes(content)
-        for path, written in temporary.items():
-            written.replace(path)
-    finally:
-        for leftover in temporary.values():
-            leftover.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ from analysis.logs import Logs
 from analysis.terminal import fitting
 from analysis.wandb_api import read_project_runs
 from analysis.wandb_logs import LogsError, logs_of, read_logs, study_identity, thinned
+from analysis.whole_files import write_all
 
 _INDEX = ".files.json"
 _PRINTED = (
@@ -149,8 +149,7 @@ def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report
     if tiles is not None:
         contents[to / browse.NAME] = tiles.encode()
     contents[to / "report.html"] = page.html(document).encode()
-    for path, content in contents.items():
-        _replace(path, content)
+    write_all(contents)
     _forget(to, [path.relative_to(to).as_posix() for path in contents])
     return Report(folder=to, composed=composed, paths=tuple(contents))
 
@@ -166,17 +165,7 @@ def _forget(to: Path, written: list[str]) -> None:
         path = to / name
         if path.is_file() and path.resolve().is_relative_to(to.resolve()):  # whatever the index says
             path.unlink()
-    _replace(index, json.dumps(sorted(written)).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_all({index: json.dumps(sorted(written)).encode()})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The search spaces: a range per hyperparameter, centred per track; what an architecture's row departs in comes first.
+"""The search spaces: a range per hyperparameter, around the track's or the architecture's own learning rate.
 
 Every function takes what is fixed for all trials: it leaves the ranges and stands in the recipe.
 """
@@ -22,10 +22,11 @@ Point = dict[str, Any]
 NOTHING: Mapping[str, Any] = {}
 
 LR_CENTER: dict[Track, float] = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}
-"""Learning rate that a track's range is centred on. Source: the reference recipe; ours for transformers."""
+"""Learning rate of a track's recipe, unless an architecture's row has its own. Source: the reference recipe; ours for
+transformers."""
 
 LR_DECADES = 1.0
-"""The range reaches this many powers of ten to either side of the centre."""
+"""The range reaches this many powers of ten to either side of the recipe's learning rate."""
 
 SEARCHED_PRESETS = ("LIGHT", "MEDIUM", "HEAVY", "EXTREME")
 
@@ -58,13 +59,13 @@ LEVELS: dict[str, tuple[Any, ...]] = {
 """What `--vary` tries of each hyperparameter; of lr, see `levels`."""
 
 LR_LEVELS = (0.1, 1 / 3, 1.0, 3.0, 10.0)
-"""Factors on the centre of a track's learning rates."""
+"""Factors on the recipe's learning rate."""
 
 
 def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
     """The ranges of an architecture's hyperparameters, in a fixed order; the preset of its recipe is among them."""
     row, recipe = ARCHITECTURES[architecture], recipe_point(architecture, fixed)
-    center = LR_CENTER[row.track]
+    center = recipe["lr"]
     ranges: Space = {"lr": FloatDistribution(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True), **COMMON}
     if recipe["augmentation"] == "NONE":
         ranges["augmentation"] = CategoricalDistribution(("NONE", *SEARCHED_PRESETS))
@@ -89,7 +90,7 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
 def levels(architecture: str, name: str) -> tuple[Any, ...]:
     """The values that `--vary` tries of an architecture's hyperparameter, in their order."""
     if name == "lr":
-        return tuple(LR_CENTER[ARCHITECTURES[architecture].track] * factor for factor in LR_LEVELS)
+        return tuple(recipe_point(architecture)["lr"] * factor for factor in LR_LEVELS)
     return LEVELS[name]
 
 

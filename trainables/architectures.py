@@ -166,7 +166,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             stride=16,  # 4 px a patch, and up to 4 tokens a side are reduced to one
             encoder=None,
             small="width 64",
-            recipe={"augmentation": "NONE", "loss": "focal_dice"},
+            # Its source names no lr; never pretrained, it needs more than the fine-tuning 1e-4 of its track (ours)
+            recipe={"lr": 1e-3, "augmentation": "NONE", "loss": "focal_dice"},
             settings={
                 "depth": Setting(default=6, choices=(4, 6, 8), what="transformer blocks"),
                 "token_reduction": Setting(

@@ -25,6 +25,7 @@ from trainables.records import EpochRecord
 from trainables.tiles import TrainVal
 from trainables.training import autocast, takes_encoder_statistics
 from trainables.weights import KEYWORDS, PUBLISHED
+from trainables.whole_files import write_whole
 
 ABOUT, HISTORY, SUMMARY = "attempt.json", "history.csv", "summary.json"
 JPEG_QUALITY = 90
@@ -216,11 +217,8 @@ def _encoded(pixels: Any, kind: str, **options: int) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """`write_whole`, whose errors are for people."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): make room, or choose another --out") from error

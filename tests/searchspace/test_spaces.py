@@ -46,9 +46,11 @@ def in_unit_cube(space, point) -> list[float | str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_space_centres_lr_on_its_track(name):
+def test_space_centres_lr_on_its_track_or_its_own(name):
     lr = space_for(name)["lr"]
-    center = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}[ARCHITECTURES[name].track]
+    track = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}[ARCHITECTURES[name].track]
+    center = {"lavit": 1e-3}.get(name, track)
+    assert recipe_point(name)["lr"] == center
     assert lr.log
     assert math.sqrt(lr.low * lr.high) == pytest.approx(center)
     assert lr.high / lr.low == pytest.approx(100)
@@ -98,7 +100,6 @@ def test_starting_points_lie_inside_overridden_ranges(override, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_starting_points_begin_with_the_recipe(name):
     first = starting_points(space_for(name), recipe_point(name), 5, seed=3)[0]
-    assert first["lr"] == pytest.approx(LR_CENTER[ARCHITECTURES[name].track])
     assert first == pytest.approx({key: recipe_point(name)[key] for key in first})
     assert recipe_point(name).keys() - first.keys() == {"loss"}  # which is no range of a search
 
@@ -195,6 +196,7 @@ def test_levels_are_valid_rising_and_hold_the_recipe(name, varied):
 def test_lr_levels_span_the_range():
     assert levels("unet", "lr") == pytest.approx((1e-4, 1e-3 / 3, 1e-3, 3e-3, 1e-2))
     assert levels("sam_unet", "lr") == pytest.approx((1e-5, 1e-4 / 3, 1e-4, 3e-4, 1e-3))
+    assert levels("lavit", "lr") == levels("unet", "lr")
 
 
 @given(name=st.sampled_from(NAMES), seed=SEEDS)
