@@ -77,7 +77,7 @@ PROFILES: dict[ProfileName, Profile] = {
         varying={"architectures": ("unet", "unet_resnet34"), "seeds": 2},
         recipe={
             "epochs": 8,
-            "draws_per_epoch": 80,
+            "draws_per_epoch": 56,
             "batch_size": 8,
             "window_px": 128,
             "val_center_px": 384,
