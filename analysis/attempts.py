@@ -28,6 +28,7 @@ class Settings(_Content):
     lr: float
     augmentation: str
     decoder_dropout: float
+    loss: str = "bce_dice"
     bce_weight: float
     tiles: int
     weights: str = "none"

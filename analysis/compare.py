@@ -100,7 +100,7 @@ def headline(attempts: Sequence[Attempt]) -> pd.DataFrame:
     Returns:
         A frame with the columns `attempt` (its number as text), `model` (its title, or its label where it was not
         trained as the title says), `lr`, `augmentation`, `decoder_dropout`, `bce_dice` (the two weights of the loss, as
-        "0.5/0.5"), `best_epoch` (from 1), `val_iou` and `val_f1` (in [0, 1]), `minutes` (wall clock),
+        "0.5/0.5", or the name of another loss), `best_epoch` (from 1), `val_iou` and `val_f1` (in [0, 1]), `minutes` (wall clock),
         `trainable_millions` (of parameters), what the reference study published for the attempt on Inria Austin as
         `published_trainable` (text), `published_val_iou`, `published_val_f1`, `published_test_iou`,
         `published_test_f1`, `published_best_epoch` and `published_t4_minutes`, and `changed_settings` (those that
@@ -231,7 +231,9 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "lr": settings.lr,
         "augmentation": settings.augmentation,
         "decoder_dropout": settings.decoder_dropout,
-        "bce_dice": f"{settings.bce_weight:g}/{1 - settings.bce_weight:g}",
+        "bce_dice": f"{settings.bce_weight:g}/{1 - settings.bce_weight:g}"
+        if settings.loss == "bce_dice"
+        else settings.loss,
         "best_epoch": summary.best_epoch,
         "val_iou": summary.val_iou,
         "val_f1": summary.val_f1,

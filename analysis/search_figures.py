@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis import tables
 from analysis.drawing import (
@@ -180,6 +180,8 @@ def levels(
             axes.set_xticks(range(len(words)), words)
         elif not is_log:
             axes.set_xticks(np.unique(places))
+        if is_log:  # decades in plain digits; matplotlib's own labels are formulas
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel(wrap(metric))
         axes.grid(axis="y")
@@ -219,8 +221,9 @@ def _draw_coordinates(
     spread = _SPREAD * (trials["number"].to_numpy() * GOLDEN % 1 - 0.5)
     heights = []
     for place, (name, key) in enumerate({**columns, "judged": "judged"}.items()):
-        at, ticks = _axis(trials[key], judged if name == "judged" else ranges.get(name, {}), log=name == "lr")
-        heights.append(at + spread if not pd.api.types.is_numeric_dtype(trials[key]) else at)
+        bounds = judged if name == "judged" else ranges.get(name, {})
+        at, ticks = _axis(trials[key], bounds, log=name == "lr")
+        heights.append(at + spread if _has_choices(trials[key], bounds) else at)
         axes.axvline(place, color=GREY, linewidth=1.0, zorder=4)
         for height, words in ticks.items():
             axes.text(
@@ -252,12 +255,16 @@ def _draw_coordinates(
 
 def _axis(values: "pd.Series[Any]", bounds: Mapping[str, Any], *, log: bool) -> tuple[FloatArray, dict[float, str]]:
     """Returns where values lie on an axis from 0 to 1, and what is written where; one value alone is in its middle."""
-    if not pd.api.types.is_numeric_dtype(values):
+    if _has_choices(values, bounds):
         there = {*values.dropna(), *bounds.get("choices", ())}
-        choices = [choice for choice in dict.fromkeys([*_PRESETS, *sorted(there, key=str)]) if choice in there]
+        known = sorted(there) if pd.api.types.is_numeric_dtype(values) else [*_PRESETS, *sorted(there, key=str)]
+        choices = [choice for choice in dict.fromkeys(known) if choice in there]
         places = np.linspace(0, 1, len(choices)) if len(choices) > 1 else np.array([0.5])
         at = values.map(dict(zip(choices, places, strict=True))).to_numpy(dtype=np.float64)
-        return at, dict(zip(places.tolist(), map(str, choices), strict=True))
+        return at, {
+            place: choice if isinstance(choice, str) else f"{choice:g}"
+            for place, choice in zip(places.tolist(), choices, strict=True)
+        }
     numbers = values.to_numpy(dtype=np.float64)
     low = float(np.nanmin([*numbers, bounds.get("low", math.nan)]))  # a recipe may lie outside its range
     high = float(np.nanmax([*numbers, bounds.get("high", math.nan)]))
@@ -270,3 +277,8 @@ def _axis(values: "pd.Series[Any]", bounds: Mapping[str, Any], *, log: bool) -> 
         return at, {math.log(value / low) / math.log(high / low): f"{value:.3g}" for value in shown}
     at = (numbers - low) / (high - low)
     return at, {share: f"{low + share * (high - low):.3g}" for share in (0.0, 0.5, 1.0)}
+
+
+def _has_choices(values: "pd.Series[Any]", bounds: Mapping[str, Any]) -> bool:
+    """Whether only some values can be taken: words, or the numbers that a range lists."""
+    return "choices" in bounds or not pd.api.types.is_numeric_dtype(values)

@@ -133,8 +133,10 @@ def _check_fixed(spec: StudySpec) -> None:
                 "--fix loss=NAME"
             )
         own = ARCHITECTURES[row].settings
-        point: dict[str, Any] = {name: value for name, value in recipe.items() if name not in own}
-        validate(TrialConfig, point | {"architecture": row, "tiles": 1, "settings": {n: recipe[n] for n in own}})
+        of_any_loss = {name: value for name, value in spec.fixed.items() if name in RECIPE_WEIGHTS}
+        point = {name: value for name, value in recipe.items() if name not in own} | of_any_loss
+        point |= {"architecture": row, "tiles": 1, "settings": {name: recipe[name] for name in own}}
+        validate(TrialConfig, point, flag=lambda name: f"--fix {name}")
 
 
 def _positive(flag: str, text: str | None) -> float | None:

@@ -268,6 +268,7 @@ def _value(name: str, text: str) -> Any:
     """A value as YAML reads it, and a number as what the hyperparameter takes."""
     is_float = name in TrialConfig.model_fields and TrialConfig.model_fields[name].annotation is float
     try:
-        return float(text) if is_float else yaml.safe_load(text)
+        value = float(text) if is_float else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
         return text  # refused with its flag
+    return value if isinstance(value, str | int | float) else text

@@ -46,7 +46,7 @@ def run(main: Callable[[], int]) -> NoReturn:
 def add_flags(parser: argparse._ActionsContainer, fields: Mapping[str, FieldInfo]) -> None:
     """Adds a flag per field, named like it; values stay text until `validate`."""
     for name, field in fields.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = flag_of(name)
         help_text = (field.description or "").replace("%", "%%")
         if field.annotation is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_text)
@@ -62,8 +62,18 @@ def is_list(field: FieldInfo) -> bool:
     return any(get_origin(kind) is tuple for kind in (field.annotation, *kinds))
 
 
-def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
+def flag_of(name: str) -> str:
+    """The flag of a field."""
+    return f"--{name.replace('_', '-')}"
+
+
+def validate(model: type[Model], values: Mapping[str, Any], *, flag: Callable[[str], str] = flag_of) -> Model:
     """The model of texts and values, where the word none leaves an option unset.
+
+    Args:
+        model: What to make.
+        values: Of its fields, by name.
+        flag: How a person gave the value of a field of that name.
 
     Raises:
         UserError: A value is not allowed; names its flag.
@@ -76,6 +86,6 @@ def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
         first = error.errors()[0]
         if not first["loc"]:  # of several fields together
             raise UserError(first["msg"].removeprefix("Value error, ")) from error
-        flag = str(first["loc"][0]).replace("_", "-")
+        name = [part for part in first["loc"] if isinstance(part, str)][-1]
         rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise UserError(f"--{flag} is {first['input']!r}, but {rule[0].lower()}{rule[1:]}") from error
+        raise UserError(f"{flag(name)} is {first['input']!r}, but {rule[0].lower()}{rule[1:]}") from error

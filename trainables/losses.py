@@ -51,6 +51,13 @@ class Loss:
     focal_weight: float = 0.5
     cldice_weight: float = 0.3
 
+    @property
+    def words(self) -> str:
+        """For people: its name and the weights that it has."""
+        if self.name == "bce_dice":
+            return f"BCE/Dice {self.bce_weight:g}/{1 - self.bce_weight:g}"
+        return ", ".join([self.name, *(f"{weight} {getattr(self, weight):g}" for weight in WEIGHTS[self.name])])
+
     def __call__(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Mean loss over the pixels that count, a scalar float32 tensor ≥ 0.
 

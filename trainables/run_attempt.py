@@ -198,8 +198,8 @@ def _heading(run: Run, num_done: int) -> str:
             f"attempt {run.name}: {run.attempt.title}",
             f"  {run.num_trainable:,} trainable parameters (published: {run.attempt.published.trainable}), "
             f"{run.num_frozen:,} frozen; weights: {values['weights']}",
-            f"  lr {config.lr:g}, {config.augmentation}, dropout {config.decoder_dropout:g}, BCE/Dice "
-            f"{config.bce_weight:g}/{1 - config.bce_weight:g}, batch {config.batch_size}, {config.tiles} train and "
+            f"  lr {config.lr:g}, {config.augmentation}, dropout {config.decoder_dropout:g}, "
+            f"{config.loss_function.words}, batch {config.batch_size}, {config.tiles} train and "
             f"{len(run.tiles.val)} val tiles, {config.recipe.epochs} epochs of {config.recipe.draws_per_epoch} draws",
             f"  pixels are normalised {own}"
             + (f"; {config.augmentation} does without {', '.join(missing)} on these bands" if missing else ""),

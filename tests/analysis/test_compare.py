@@ -77,6 +77,8 @@ def test_headline_has_a_row_per_attempt_by_number_and_the_trivial_predictor(make
         "changed_settings": "epochs 40",
     }
     assert table.loc[1, ["bce_dice", "trainable_millions"]].to_list() == ["0.7/0.3", 0.5]
+    other = compare.headline(read_attempts([make("11", settings={"loss": "dice", "bce_weight": 0.5})]))
+    assert other.loc[0, "bce_dice"] == "dice"
     sources = ["published_trainable", "published_val_iou", "published_best_epoch", "published_t4_minutes"]
     assert table.loc[1, [*sources, "changed_settings"]].isna().all()
     trivial = table.iloc[2].dropna().to_dict()

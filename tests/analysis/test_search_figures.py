@@ -161,6 +161,20 @@ def test_parallel_coordinates_order_presets_by_strength_and_name_the_ends_of_ran
     }.items() <= words.items()
 
 
+def test_parallel_coordinates_name_the_numbers_that_can_be_chosen():
+    logs = make_logs(TRIALS)
+    runs = logs.runs.assign(**{"hyperparameters/attention_window": [8.0, 16.0, 8.0, 8.0, 8.0, 8.0]})
+    for arm in logs.study["arms"]:
+        arm["ranges"] = {**RANGES, "attention_window": {"choices": [4, 8, 16]}}
+    axes, _ = parallel_coordinates(dataclasses.replace(logs, runs=runs)).axes
+    (place,) = (p for p, label in enumerate(axes.get_xticklabels()) if label.get_text() == "attention window")
+    words = {t.get_text(): t.get_position()[1] for t in axes.texts if round(t.get_position()[0] + 0.03, 6) == place}
+    assert words == {"4": 0, "8": 0.5, "16": 1}
+    heights = [segment[place, 1] for drawn in axes.collections for segment in drawn.get_segments()]
+    assert sorted(heights) == pytest.approx([0.5, 0.5, 1], abs=0.04)
+    assert len(set(heights)) == 3  # lines of one choice lie side by side
+
+
 def test_parallel_coordinates_colour_by_value_over_all_arms():
     unet, sam = parallel_coordinates(make_logs(TRIALS)).axes
     low, middle = (to_hex(colour) for colour in unet.collections[1].get_edgecolor())
@@ -226,6 +240,10 @@ def test_levels_of_numbers_stand_at_their_value(name, scale):
         for (x, _), level in zip(points(axes, label), values, strict=True)
     ]
     assert max(distance) < step
+    FigureCanvasAgg(axes.get_figure()).draw()
+    labels = [label.get_text() for label in axes.get_xticklabels() if label.get_text()]
+    assert {"0.001", "0.1"} <= {*labels}
+    assert all(float(label) > 0 for label in labels)  # and no formula among them
 
 
 def test_levels_have_a_panel_per_number_of_tiles():

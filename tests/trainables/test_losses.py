@@ -279,3 +279,15 @@ def test_cldice_forgets_ignored_pixels():
     stray = truth.clone()
     stray[..., 25:28, :] = 1.0
     assert cldice_loss(stray, truth, counts).item() == cldice_loss(truth, truth, counts).item()
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (Loss(bce_weight=0.7), "BCE/Dice 0.7/0.3"),
+        (Loss(name="dice"), "dice"),
+        (Loss(name="bce_dice_cldice", cldice_weight=0.2), "bce_dice_cldice, bce_weight 0.5, cldice_weight 0.2"),
+    ],
+)
+def test_words_name_the_weights_that_count(loss, words):
+    assert loss.words == words
