@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from analysis import results, search_results
+from analysis.classes import constant_iou
 from analysis.logs import Logs
-from analysis.ranks import clear_winner, ranks
-from analysis.results import compared
+from analysis.ranks import clear_winner, ranks, told_apart
+from analysis.results import below_trivial, compared
 from analysis.scores import final_split, read_scores
-from analysis.stats import MIN_GROUPS, count_scored, interval
+from analysis.stats import MIN_GROUPS, count_scored
 
 _LEVEL = "95 % interval "
 _PREFERRED = ("phase2_tuning", "phase1_comparison", "phase3_data_budget")
@@ -47,7 +48,7 @@ def indistinguishable(logs: Logs) -> list[str]:
     """Returns the arms with most tiles that cannot be told from the leader, the leader first, in order of their mean.
 
     Empty without final models; the leader alone where nothing is known of the others' uncertainty but that they are
-    behind, or where it wins clearly.
+    behind, or where all of them can be told apart from it (`ranks.told_apart`).
     """
     frame = _largest_budget(logs)
     if frame.empty:
@@ -56,11 +57,8 @@ def indistinguishable(logs: Logs) -> list[str]:
     scores = compared(logs, list(frame["arm"]))
     if scores is None or leader not in scores.arms:
         return [leader]
-    means = scores.replicates()
-    first = scores.arms.index(leader)
-    close = {
-        arm for place, arm in enumerate(scores.arms) if interval(means[:, first] - means[:, place])[0] <= 0
-    }  # the leader's difference to itself is zero
+    is_below = told_apart(scores.replicates(), scores.arms.index(leader), least=min(scores.num_levels.values()))
+    close = {arm for arm, is_apart in zip(scores.arms, is_below, strict=True) if not is_apart}
     return [arm for arm in frame["arm"] if arm in close]
 
 
@@ -85,32 +83,29 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
         )
     means = scores.replicates()
     place = scores.arms.index(str(leader["arm"]))
-    share = _percent(ranks(means)[place].best)
+    chance = f"{_percent(ranks(means)[place].best)} of bootstrap replicates"
     levels = scores.num_levels
     single = [row["label"] for _, row in frame.iterrows() if row["arm"] not in scores.arms]
     study = f"{logs.study['study']}: " if is_one_of_several else ""
     tested = _count(len(scores.tiles), f"{scores.split} tile")
     tested += "" if scores.num_groups == len(scores.tiles) else f" in {_count(scores.num_groups, 'place')}"
-    basis = f"({study}{tested}, {_models(frame)})"
+    basis = f"({study}{tested}, {_models(frame)}{_beside_trivial(logs)})"
     basis += f"; {_listed(single)} could not be compared" if single else ""
     if clear_winner(means, least=min(levels.values())) == place:
         few = "; with tiles of so few places that is less sure than it looks" * (scores.num_groups < MIN_GROUPS)
         return (
             f"{among}{_verdict(logs, leader)} with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in "
-            f"{share} of bootstrap replicates {basis}{few}."
+            f"{chance} {basis}{few}."
         )
     close = indistinguishable(logs)
-    if close == [leader["arm"]]:
-        few = _listed([_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS])
-        return (
-            f"{among}{leader['label']} leads with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in "
-            f"{share} of bootstrap replicates, but {few} are too few to call it a clear winner {basis}."
-        )
     rivals = [f"{row['label']} ({row['mean']:.3f})" for _, row in frame.iterrows() if row["arm"] in close[1:]]
+    lead = f"{leader['label']} leads with {metric} {_with_interval(leader, _LEVEL)}"
+    if not rivals:
+        return f"{among}there is no clear winner with {tiles}: {lead}, but is the best in only {chance} {basis}."
+    few = [_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
     return (
-        f"{among}there is no clear winner with {tiles}: {leader['label']} leads with {metric} "
-        f"{_with_interval(leader, _LEVEL)} but is the best in only {share} of bootstrap replicates"
-        f"{f', and {_listed(rivals)} cannot be told apart from it' if rivals else ''} {basis}."
+        f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but "
+        f"{f'with {_listed(few)} ' if few else ''}{_listed(rivals)} cannot be told apart from it {basis}."
     )
 
 
@@ -122,6 +117,13 @@ def _architectures(logs: Logs, names: set[str]) -> str:
     if not stand_ins:
         return count
     return f"{count}, of which {len(stand_ins)} {'is a stand-in' if len(stand_ins) == 1 else 'are stand-ins'}"
+
+
+def _beside_trivial(logs: Logs) -> str:
+    trivial = constant_iou(logs, final_split(logs))
+    return (
+        "" if trivial is None else f"; calling every pixel {logs.study['trivial']['class']} would score {trivial:.3f}"
+    )
 
 
 def _verdict(logs: Logs, leader: pd.Series) -> str:
@@ -211,7 +213,7 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
     mean_seconds = deciding.models.groupby("arm")["seconds"].mean()
     minutes = {str(arm): float(seconds) / 60 for arm, seconds in mean_seconds.items()}
-    known = [arm for arm in close if not math.isnan(minutes[arm])]
+    known = [arm for arm in close if not math.isnan(minutes[arm]) and (arm == close[0] or _is_worth_it(deciding, arm))]
     leader, cheapest = close[0], min(known, key=lambda arm: (minutes[arm], arm != close[0]), default=close[0])
     told = f"{total}; one model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"
     if cheapest == leader:
@@ -221,6 +223,12 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
         f"{told}; the cheapest that cannot be told apart from it, {other['architecture_label']}, "
         f"{_price(other, minutes)}."
     )
+
+
+def _is_worth_it(logs: Logs, arm: str) -> bool:
+    """Whether an arm is no stand-in, whose cost is another's, and better than the trivial predictor."""
+    about = next(about for about in logs.study["arms"] if about["arm"] == arm)
+    return not about["is_stand_in"] and arm not in below_trivial(logs)
 
 
 def _price(arm: dict[str, Any], minutes: dict[str, float]) -> str:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.drawing import GREY, STYLE, head, render
+from analysis.whole_files import write_all
 
 KINDS = ("png", "svg")
 
@@ -155,9 +156,7 @@ def write_picture(path: Path, to: Path, head_number: int | None = None) -> None:
     kind = to.suffix.lower().removeprefix(".")
     if kind not in KINDS:
         raise AttentionError(f"--to is {to}, but must end in .{' or .'.join(KINDS)}: name it so")
-    picture = render(draw(read_attention(path), head_number), kind)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_bytes(picture)
+    write_all({to: render(draw(read_attention(path), head_number), kind)})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

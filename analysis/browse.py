@@ -78,19 +78,26 @@ def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
 def _tested(logs: Logs, arm: str, to: Path) -> list[dict[str, Any]]:
     """Pictures of the test tiles, which are of the arm's median model, each with what that model scored there."""
     images = logs.images[(logs.images["arm"] == arm) & (logs.images["split"] == "test")]
-    models = logs.models[(logs.models["arm"] == arm) & logs.models["test_iou"].notna()].sort_values(
-        "test_iou", kind="stable"
-    )
-    if images.empty or models.empty:
+    if images.empty or logs.models.loc[logs.models["arm"] == arm, "test_iou"].isna().all():
         return []
-    shown = models["number"].iloc[(len(models) - 1) // 2]
-    of_shown = (logs.scores["arm"] == arm) & (logs.scores["number"] == shown) & (logs.scores["split"] == "test")
-    iou = logs.scores[of_shown].set_index("tile")["iou"].to_dict()
+    iou = pictured_iou(logs, arm)
     found = []
     for caption, path in zip(images["caption"], images["path"], strict=True):
         words = f"test IoU {iou[caption]:.3f}" if caption in iou else ""
         found.append(_tile(Path(path), caption, words, to))
     return [tile for tile in found if tile is not None]
+
+
+def pictured_iou(logs: Logs, arm: str) -> dict[str, float]:
+    """The IoU by test tile of the model that an arm's pictures are of: its median on test, the lower of two."""
+    models = logs.models[(logs.models["arm"] == arm) & logs.models["test_iou"].notna()]
+    if models.empty:
+        return {}
+    number = models.sort_values("test_iou", kind="stable")["number"].iloc[(len(models) - 1) // 2]
+    its = logs.scores[
+        (logs.scores["arm"] == arm) & (logs.scores["number"] == number) & (logs.scores["split"] == "test")
+    ]
+    return its.dropna(subset="iou").set_index("tile")["iou"].to_dict()
 
 
 def _pictures(folder: Path, run: str, metric: str, to: Path) -> list[dict[str, Any]]:

@@ -4,14 +4,15 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from analysis.classes import constant_iou
 from analysis.logs import Logs
 
 STANDING = (
     "Means over the final models, on whole tiles, with 95 % intervals over places (or tiles) and models. P(best) is "
     "the share of bootstrap replicates in which an architecture has the highest mean of those with as many tiles; "
-    "ranks are over the same replicates. Behind the best is the paired difference to the first with as many tiles: "
-    "where its interval holds 0, the two cannot be told apart. A single model cannot be compared, so it has none of "
-    "these."
+    "ranks are over the same replicates. Behind the best is the paired difference to the first with as many tiles. "
+    "Told apart are the two where that is above 0 by Student's t for as few seeds, subsets or places as there are, for "
+    "which the interval alone is too narrow. A single model cannot be compared, so it has none of these."
 )
 INTERVALS = "Behind each IoU stands its 95 % interval, over places (or tiles) and models; n = 1 where one model is all."
 PLANNED = (
@@ -95,6 +96,13 @@ def study_words(logs: Logs) -> str:
         f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
         f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}."
     )
+
+
+def trivial_words(logs: Logs) -> str:
+    """Returns what the best constant of val would score, on val and, once they were opened, on the test tiles."""
+    known = {split: constant_iou(logs, split) for split in ("val", "test")}
+    told = " and ".join(f"{split} IoU {iou:.3f}" for split, iou in known.items() if iou is not None)
+    return f"Calling every pixel {logs.study['trivial']['class']} would score {told}."
 
 
 def _weights_words(choice: str) -> str:

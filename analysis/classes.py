@@ -118,6 +118,28 @@ def trivial_confusion(logs: Logs, truth: FloatArray) -> FloatArray:
     return matrix
 
 
+def constant_iou(logs: Logs, split: str) -> float | None:
+    """Returns the IoU on a split of saying everywhere the class that does best so on val; None where nothing tells.
+
+    It is computed as every IoU is: of two classes the foreground's, averaged over tiles, where a tile without
+    foreground counts 1 if none is predicted, else 0; of more the mean over classes, pooled over tiles.
+    """
+    constant: str = logs.study["trivial"]["class"]
+    classes: list[str] = logs.study.get("classes", [])
+    matrices = next((found for (*_, its), found in logs.confusions.items() if its == split), None)
+    if matrices is None or constant not in classes:
+        return float(logs.study["trivial"]["iou"]) if split == "val" else None
+    counts, label = matrices.sum(axis=2).astype(np.float64), classes.index(constant)  # (T, K) truth
+    if len(classes) == 2:
+        foreground = counts[:, 1]
+        if label == 0:
+            return float((foreground == 0).mean())
+        return float((foreground / np.maximum(counts.sum(axis=1), 1)).mean())
+    matrix = np.zeros((len(classes), len(classes)))
+    matrix[:, label] = counts.sum(axis=0)
+    return float(mean_class_iou(matrix[None])[0])
+
+
 def _most_frequent(logs: Logs) -> int:
     return int(np.argmax(logs.study["class_pixels"]["train"]))
 

@@ -100,9 +100,9 @@ def headline(attempts: Sequence[Attempt]) -> pd.DataFrame:
     Returns:
         A frame with the columns `attempt` (its number as text), `model` (its title, or its label where it was not
         trained as the title says), `lr`, `augmentation`, `decoder_dropout`, `bce_dice` (the two weights of the loss, as
-        "0.5/0.5", or the name of another loss), `best_epoch` (from 1), `val_iou` and `val_f1` (in [0, 1]), `minutes` (wall clock),
-        `trainable_millions` (of parameters), what the reference study published for the attempt on Inria Austin as
-        `published_trainable` (text), `published_val_iou`, `published_val_f1`, `published_test_iou`,
+        "0.5/0.5", or the name of another loss), `best_epoch` (from 1), `val_iou` and `val_f1` (in [0, 1]), `minutes`
+        (wall clock), `trainable_millions` (of parameters), what the reference study published for the attempt on Inria
+        Austin as `published_trainable` (text), `published_val_iou`, `published_val_f1`, `published_test_iou`,
         `published_test_f1`, `published_best_epoch` and `published_t4_minutes`, and `changed_settings` (those that
         differ from the attempt's own, with their values). What is not known is missing.
     """

@@ -29,7 +29,7 @@ from analysis.scores import final_split
 from analysis.stats import NUM_REPLICATES
 
 PHASES = {
-    "phase1_comparison": "Phase 1, one recipe for all",
+    "phase1_comparison": "Phase 1, nothing searched",
     "phase2_tuning": "Phase 2, tuned and confirmed",
     "phase3_data_budget": "Phase 3, fewer tiles",
 }
@@ -90,7 +90,7 @@ class _Composer:
 
     def _comparison(self, logs: Logs) -> Section:
         split = final_split(logs)
-        cells, trivial = results.cells(logs), logs.study["trivial"]["iou"]
+        cells, trivial = results.cells(logs), classes.constant_iou(logs, split)
         blocks: list[Block | None] = [
             self._table(
                 "standing", logs, "Which is best, and how sure that is", results.standing(logs), captions.STANDING
@@ -102,8 +102,7 @@ class _Composer:
                 results.headline(logs),
                 f"{captions.study_words(logs)} Scores are means over the final models of an arm, on whole tiles. "
                 f"{captions.INTERVALS} "
-                "Val chose the epoch of each model, so val scores are optimistic. Calling every pixel "
-                f"{logs.study['trivial']['class']} would score val IoU {trivial:.3f}. "
+                f"Val chose the epoch of each model, so val scores are optimistic. {captions.trivial_words(logs)} "
                 f"{captions.NO_FINALS if logs.models.empty else ''}".strip(),
                 tuple(remarks(logs)),
             ),
@@ -117,7 +116,7 @@ class _Composer:
                     cells,
                     results.points(logs),
                     metric=f"{split} IoU",
-                    trivial=trivial if split == "val" else None,
+                    trivial=trivial,
                     title=captions.title(logs),
                     labels=self._labels(),
                 ),
@@ -138,16 +137,22 @@ class _Composer:
     def _contrasts(self, logs: Logs, name: str, frame: pd.DataFrame, title: str) -> TableBlock | None:
         caption = (
             f"{captions.HYPOTHESES if name == 'presets' else captions.PLANNED} "
-            "Differences are paired on tiles and seeds; the effect is Cohen's d over tiles. p is of a sign-flip "
-            "test over tiles and speaks of these models on tiles like these (the interval also of newly trained "
-            "ones); p (places) flips the tiles of a place together; p (Holm) is corrected for all rows. The "
-            "smallest p is the least that Holm's could be with so few tiles: where it is above 0.05, no "
+            "Differences are paired on tiles and seeds; the effect is Cohen's d over tiles, of these models' means. p "
+            "is of a sign-flip test over tiles and speaks of these models on tiles like these (the interval also of "
+            "newly trained ones); p (places) flips the tiles of a place together; p (Holm) is corrected for all rows. "
+            "The smallest p is the least that Holm's could be with so few tiles: where it is above 0.05, no "
             "difference, however large, could be called significant. P(better) is how often a model of the first "
             "beats one of the second on the same tile."
         )
+        stand_ins = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"])
+        if stand_ins and name != "presets":
+            caption += f" Of these are stand-ins here: {', '.join(stand_ins)}."
         weights = {arm["weights"] for arm in logs.study["arms"] if arm["architecture"] == "unet_resnet34"}
         if weights == {"none"} and (frame["what"] == "encoder").any():
-            caption += " Without pretrained weights, 02 \N{MINUS SIGN} 01 compares encoders, not pretraining."
+            caption += (
+                " Without pretrained weights, 02 \N{MINUS SIGN} 01 compares the two networks as they are (encoder, "
+                "decoder, width, dropout), not pretraining."
+            )
         return self._table(name, logs, title, frame, caption)
 
     def _budgets(self) -> Section:
@@ -160,7 +165,7 @@ class _Composer:
                     results.cells(logs),
                     results.points(logs),
                     metric=f"{split} IoU",
-                    trivial=None,
+                    trivial=classes.constant_iou(logs, split),
                     title=captions.title(logs),
                     labels=self._labels(),
                 )

@@ -1,7 +1,8 @@
 """Says what a reader must know to trust a study: what is missing, reopened, failed or small, and what was lost."""
 
-from analysis.classes import of_one_class
+from analysis.classes import constant_iou, of_one_class
 from analysis.logs import Logs
+from analysis.results import below_trivial
 from analysis.scores import final_split, read_scores
 from analysis.search_results import FAILED
 from analysis.stats import MIN_GROUPS
@@ -17,6 +18,7 @@ def warnings(logs: Logs) -> list[str]:
         *_reopened(logs),
         *_small(logs),
         *_stand_ins(logs),
+        *_below_trivial(logs),
         *_failed(logs),
         *_without_result(logs),
         *_fewer_models(logs),
@@ -101,6 +103,19 @@ def _stand_ins(logs: Logs) -> list[str]:
     if scratch:
         found.append(f"Trained from scratch, without the pretrained weights that are usual: {', '.join(scratch)}.")
     return found
+
+
+def _below_trivial(logs: Logs) -> list[str]:
+    arms = {arm["arm"]: arm for arm in logs.study["arms"]}
+    names = [
+        f"{arms[arm]['architecture_label']} with {arms[arm]['tiles']} tiles ({iou:.3f})"
+        for arm, iou in below_trivial(logs).items()
+    ]
+    split, constant = final_split(logs), logs.study["trivial"]["class"]
+    trivial = constant_iou(logs, split)
+    if trivial is None:
+        return []
+    return _named(f"No better than calling every pixel {constant} ({split} IoU {trivial:.3f})", names)
 
 
 def _failed(logs: Logs) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.classes import constant_iou
 from analysis.logs import Logs
-from analysis.ranks import ranks
+from analysis.ranks import ranks, told_apart
 from analysis.scores import Scores, final_split, read_scores
 from analysis.stats import FloatArray, count_scored, has_interval, interval, summarise
 from analysis.variance import crossed_variance, nested_variance
@@ -60,7 +61,8 @@ def standing(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame with `architecture`, `tiles`, `<split>_iou` with `_low` and `_high` (bootstrap interval), `behind` (the
-        best mean with as many tiles minus this one, over the models that both have) with its interval, `best`
+        best mean with as many tiles minus this one, over the models that both have) with its interval,
+        `told_apart` (from the best, by `ranks.told_apart`: yes or no), `best`
         (probability of being the best of those with as many tiles, in [0, 1]), `rank` (mean over the replicates) with
         its interval, `minutes` (mean per model), `trainable` (parameters, millions) and `models`. What is not known is
         missing (see `compared`).
@@ -80,7 +82,7 @@ def standing(logs: Logs) -> pd.DataFrame:
             row |= {"minutes": minutes[cell["arm"]], "trainable": about[cell["arm"]]["num_trainable"] / 1e6}
             rows.append(row | {"models": cell["num_models"]})
     columns = ["architecture", "tiles", name, f"{name}_low", f"{name}_high", "behind", "behind_low", "behind_high"]
-    columns += ["best", "rank", "rank_low", "rank_high", "minutes", "trainable", "models"]
+    columns += ["told_apart", "best", "rank", "rank_low", "rank_high", "minutes", "trainable", "models"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -229,6 +231,13 @@ def compared(logs: Logs, arms: list[str]) -> Scores | None:
     return chosen if chosen is not None and chosen.iou.shape[1] > 1 else None
 
 
+def below_trivial(logs: Logs) -> dict[str, float]:
+    """Returns the mean IoU of the arms whose final models are on average no better than one class everywhere."""
+    frame, trivial = cells(logs), constant_iou(logs, final_split(logs))
+    worse = frame[frame["mean"] <= trivial] if trivial is not None else frame[:0]
+    return dict(zip(worse["arm"], worse["mean"], strict=True))
+
+
 def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]:
     """How arms stand to each other, by arm; nothing where there is nothing to compare them by."""
     if scores is None:
@@ -241,6 +250,8 @@ def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]
         if leader in scores.arms and arm != leader:
             low, high = interval(means[:, scores.arms.index(leader)] - means[:, place])
             found[arm] |= {"behind": average[leader] - average[arm], "behind_low": low, "behind_high": high}
+            is_below = told_apart(means, scores.arms.index(leader), least=min(scores.num_levels.values()))[place]
+            found[arm]["told_apart"] = "yes" if is_below else "no"
     return found
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from analysis.browse import GAP_PX
+from analysis.browse import GAP_PX, pictured_iou
 from analysis.classes import tints
 from analysis.document import SliderBlock, SliderPair
 from analysis.logs import Logs
@@ -17,8 +17,8 @@ _QUALITY = 82
 
 RULE = (
     "The tiles are chosen by a rule, not by eye: the worst, the median and the best by their mean IoU over all final "
-    "models of the architectures with most tiles. Each picture is of the architecture's median model on test; the IoU "
-    "is the median over its models."
+    "models of the architectures with most tiles. Each picture is of the architecture's median model on test (the "
+    "lower of two), and so is the IoU beside it."
 )
 
 
@@ -51,9 +51,8 @@ def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
         pairs, unreadable = [], []
         for arm in arms:
             row = images[(images["arm"] == arm["arm"]) & (images["caption"] == tile)].iloc[-1]
-            known = chosen.of(arm["arm"])[:, chosen.tiles.index(tile)]
-            known = known[np.isfinite(known)]
-            score = f"IoU {np.median(known):.2f}" if known.size else "IoU unknown"
+            iou = pictured_iou(logs, arm["arm"])
+            score = f"IoU {iou[tile]:.2f}" if tile in iou else "IoU unknown"
             try:
                 truth, prediction = _panels(str(row["path"]))
             except OSError:  # torn, as a killed process leaves it

@@ -92,7 +92,13 @@ def run_trials(
 
 
 def evaluate_all(
-    trials: Mapping[Arm, Sequence[int]], tiles: Tiles, info: DatasetInfo, out: Path, slots: Slots
+    trials: Mapping[Arm, Sequence[int]],
+    tiles: Tiles,
+    info: DatasetInfo,
+    out: Path,
+    slots: Slots,
+    *,
+    keeps_pixels: bool,
 ) -> dict[tuple[Arm, int], dict[str, Any]]:
     """Scores trials' best checkpoints on whole tiles, side by side; see `evaluate_best`.
 
@@ -100,8 +106,9 @@ def evaluate_all(
     """
     task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(evaluate_best)
     stored = ray.put(tiles)
+    how = (stored, info, slots.cpus, slots.device)
     running = {
-        (arm, number): task.remote(trial_folder(out, arm.name, number), stored, info, slots.cpus, slots.device)
+        (arm, number): task.remote(trial_folder(out, arm.name, number), *how, keeps_pixels=keeps_pixels)
         for arm, numbers in trials.items()
         for number in numbers
     }

@@ -85,7 +85,7 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
     }
     num_models = sum(map(len, finished.values()))
     work.console.print(f"scoring {num_models} final models on {len(work.tiles.val)} whole val tiles", highlight=False)
-    val = evaluate_all(finished, work.tiles.val, work.tiles.info, work.out, work.slots)
+    val = evaluate_all(finished, work.tiles.val, work.tiles.info, work.out, work.slots, keeps_pixels=False)
     tiles = f"{work.tiles.digest()} {work.tiles.scale}"
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
@@ -130,7 +130,7 @@ def _test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequen
 
 def _score_test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequence[int]) -> dict[str, Any]:
     test = seal.open(attempt, reopen=work.reopen)
-    results = evaluate_all({arm: numbers}, test, work.tiles.info, work.out, work.slots)
+    results = evaluate_all({arm: numbers}, test, work.tiles.info, work.out, work.slots, keeps_pixels=True)
     seeds = {  # by signature: another study may number them otherwise
         signature: {key: found[key] for key in RECORDED if key in found}
         for signature, found in zip(attempt.signatures, (results[arm, n] for n in numbers), strict=True)

@@ -311,7 +311,7 @@ def _finish_selection(selected: dict[Arm, Progress], session: _Session) -> dict[
     """Validates the selected checkpoints on whole tiles, logs them and writes selection.json; arms that failed."""
     prepared, out = session.prepared, session.out
     numbers = {arm: [progress.assignment.number] for arm, progress in selected.items()}
-    results = evaluate_all(numbers, prepared.tiles.val, prepared.tiles.info, out, session.slots)
+    results = evaluate_all(numbers, prepared.tiles.val, prepared.tiles.info, out, session.slots, keeps_pixels=True)
     content = {}
     for arm, progress in selected.items():
         number, config = progress.assignment.number, progress.assignment.config

@@ -241,14 +241,16 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._unshown = None
 
 
-def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: int, device: str) -> dict[str, Any]:
+def evaluate_best(
+    folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: int, device: str, *, keeps_pixels: bool
+) -> dict[str, Any]:
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
-        `epoch` (that the checkpoint is from), and one per tile of `predictions` ((H, W) uint8 class indices),
-        `probabilities` ((H, W) uint8, 255 for certain foreground; none for more than two classes) and `pictures`
-        ((H, W', 3) uint8).
+        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row)
+        and `epoch` (that the checkpoint is from); with `keeps_pixels` also one per tile of `predictions` ((H, W) uint8
+        class indices), `probabilities` ((H, W) uint8, 255 for certain foreground; none for more than two classes) and
+        `pictures` ((H, W', 3) uint8).
     """
     use_threads(num_threads)
     trained = load_model(folder / BEST)
@@ -261,10 +263,9 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
             stride=trained.stride,
             loss=trained.config.loss_function,
             device=target,
-            keeps_probabilities=True,
+            keeps_probabilities=keeps_pixels,
         )
-    predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
-    return {
+    scores = {
         "iou": result.scores.iou,
         "f1": result.scores.f1,
         "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
@@ -272,6 +273,11 @@ def evaluate_best(folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: in
             tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
         },
         "epoch": trained.epoch,
+    }
+    if not keeps_pixels:
+        return scores
+    predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
+    return scores | {
         "predictions": result.predictions,
         "probabilities": result.probabilities,
         "pictures": [side_by_side(image, mask, prediction, info) for image, mask, prediction in predicted],

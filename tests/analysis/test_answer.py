@@ -45,7 +45,7 @@ def test_clear_winner_on_few_places_is_hedged():
 
 def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
     """The same lead of about .05 with a spread of .01 between seeds: sure with eight of them, not with two."""
-    for models, words in ((2, "leads with 24 tiles"), (8, "trust unet_resnet34 with 24 tiles")):
+    for models, words in ((2, "there is no clear winner with 24 tiles"), (8, "trust unet_resnet34 with 24 tiles")):
         study = MadeUp("unet", "unet_resnet34")
         for seed in range(models):
             study.model("unet-24", seed, test=[0.3] * 4)
@@ -54,8 +54,8 @@ def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
         assert words in first, models
         if models == 2:
             assert first.endswith(
-                "and the best in 100 % of bootstrap replicates, but 2 seeds and 3 places are too few to call it a "
-                "clear winner (4 test tiles in 3 places, 2 models each)."
+                " and is the best in 100 % of bootstrap replicates, but with 2 seeds and 3 places unet (0.300) cannot "
+                "be told apart from it (4 test tiles in 3 places, 2 models each)."
             )
 
 
@@ -79,34 +79,50 @@ def test_smoke_run_says_first_that_it_means_nothing():
 
 def test_no_clear_winner_is_said_plainly_with_those_that_come_close():
     scores = {"unet-24": MIDDLE, "unet_resnet34-24": UNSURE_BY_TILE, "deeplabv3plus_resnet34-24": [0.1] * 4}
-    logs = study_of(scores).logs()
+    logs = study_of(scores, models=8).logs()
     first, _, third = answer([logs])
     assert first.startswith(
         "Among 3 architectures, there is no clear winner with 24 tiles: unet_resnet34 leads with test IoU 0.575 (95 % "
-        "interval 0.450 … 0.650) but is the best in only "
+        "interval 0.450 … 0.650) and is the best in "
     )
     assert first.endswith(
-        " % of bootstrap replicates, and unet (0.500) cannot be told apart from it (4 test tiles in 3 places, 2 models "
-        "each)."
+        " % of bootstrap replicates, but with 3 places unet (0.500) cannot be told apart from it (4 test tiles in 3 "
+        "places, 8 models each)."
     )
     assert indistinguishable(logs) == ["unet_resnet34-24", "unet-24"]
     assert third == (
-        "In all, 6 trials and 12 epochs took 0.4 core-hours; one model of unet_resnet34 takes 2.0 min to train (2.0 M "
+        "In all, 24 trials and 48 epochs took 1.6 core-hours; one model of unet_resnet34 takes 2.0 min to train (2.0 M "
         "trainable parameters), and none that comes close is cheaper."
     )
 
 
 def test_cheapest_that_comes_close_is_named_with_its_price():
     study = MadeUp(*THREE)
-    for seed in range(2):
+    for seed in range(8):
         study.model("unet-24", seed, test=MIDDLE, epochs=1)
         study.model("unet_resnet34-24", seed, test=UNSURE_BY_TILE, epochs=3)
         study.model("deeplabv3plus_resnet34-24", seed, test=[0.1] * 4, epochs=1, seconds=0.6)
     study.arms["unet-24"]["num_trainable"] = 500_000
     assert answer([study.logs()])[2] == (
-        "In all, 6 trials and 10 epochs took 0.33 core-hours; one model of unet_resnet34 takes 3.0 min to train (2.0 M "
+        "In all, 24 trials and 40 epochs took 1.3 core-hours; one model of unet_resnet34 takes 3.0 min to train (2.0 M "
         "trainable parameters); the cheapest that cannot be told apart from it, unet, takes 1.0 min to train (0.5 M "
         "trainable parameters)."
+    )
+
+
+@pytest.mark.parametrize("reason", ["a stand-in", "no better than the trivial predictor"])
+def test_cheapest_is_never_one_that_is_worth_nothing(reason):
+    study = MadeUp("unet", "unet_resnet34")
+    for seed in range(2):
+        study.model("unet-24", seed, val=[0.4, 0.5], epochs=1)
+        study.model("unet_resnet34-24", seed, val=[0.5, 0.5], epochs=3)
+    assert "the cheapest that cannot be told apart from it, unet, takes" in answer([study.logs()])[2]
+    if reason == "a stand-in":
+        study.arms["unet-24"]["is_stand_in"] = True
+    else:
+        study.config["trivial"]["iou"] = 0.45
+    assert answer([study.logs()])[2].endswith(
+        "one model of unet_resnet34 takes 3.0 min to train (2.0 M trainable parameters)."
     )
 
 

@@ -69,6 +69,25 @@ def test_overall_scores_stand_beside_the_trivial_predictors(study: MadeUp):
     assert trivial["accuracy"] == pytest.approx(accuracy)
 
 
+def test_constant_is_scored_on_test_as_every_model_is(study: MadeUp):
+    assert classes.constant_iou(study.logs(), "test") is None  # roof is no class of theirs
+    study.config["trivial"] = {"class": "clear", "iou": 0.3, "f1": 0.4}
+    assert classes.constant_iou(study.logs(), "val") == 0.3
+    assert classes.constant_iou(study.logs(), "test") == pytest.approx((16 / 24 + 0 / 8) / 2)
+
+
+@pytest.mark.parametrize(
+    ("constant", "iou"),
+    # Tiles of 6 roof pixels of 8, and of none: all roof scores 6/8 and 0, no roof 0 and 1
+    [("roof", (6 / 8 + 0) / 2), ("background", (0 + 1) / 2)],
+)
+def test_constant_of_two_classes_is_scored_by_tile(constant, iou):
+    study = MadeUp("unet", classes=["background", "roof"], trivial={"class": constant, "iou": 0.3, "f1": 0.4})
+    with_roof, without = [[1, 1], [2, 4]], [[7, 1], [0, 0]]
+    study.model("unet-24", test=[0.5, 0.5, 0.0, 0.0], **matrices(with_roof, with_roof, without, without))
+    assert classes.constant_iou(study.logs(), "test") == pytest.approx(iou)
+
+
 def test_models_of_one_class_are_named(study: MadeUp):
     assert classes.of_one_class(study.logs()) == ["sam_conv-24 #0 (clear)", "sam_conv-24 #1 (clear)"]
 

@@ -241,9 +241,8 @@ def test_levels_of_numbers_stand_at_their_value(name, scale):
     ]
     assert max(distance) < step
     FigureCanvasAgg(axes.get_figure()).draw()
-    labels = [label.get_text() for label in axes.get_xticklabels() if label.get_text()]
-    assert {"0.001", "0.1"} <= {*labels}
-    assert all(float(label) > 0 for label in labels)  # and no formula among them
+    values = [float(label.get_text()) for label in axes.get_xticklabels() if label.get_text()]  # no formula among them
+    assert {0.001, 0.1} <= {*values}
 
 
 def test_levels_have_a_panel_per_number_of_tiles():

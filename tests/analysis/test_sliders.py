@@ -53,6 +53,17 @@ def test_overlays_are_of_the_worst_median_and_best_tile_over_all_architectures(s
     assert [pair.label for pair in blocks[0].pairs] == ["unet, IoU 0.30", "sam_conv, IoU 0.10"]
 
 
+def test_overlays_name_the_iou_of_the_model_that_they_picture(tmp_path: Path):
+    """The median model of three by its mean, which is not the median on the tile."""
+    study = MadeUp("unet")
+    for seed, scores in enumerate(([0.2, 0.2, 0.2, 0.9], [0.4, 0.4, 0.4, 0.2], [0.1] * 4)):
+        study.model("unet-24", seed, test=scores)
+    study.picture("unet-24", tmp_path, TEST_TILES[:1])
+    picture(tmp_path / "files" / f"unet-24-{TEST_TILES[0]}.png")
+    (block,) = overlays(study.logs())
+    assert block.pairs[0].label == "unet, IoU 0.40"
+
+
 def test_overlays_put_the_prediction_over_the_truth(study: MadeUp):
     pair = overlays(study.logs())[0].pairs[0]
     assert (pair.before_label, pair.after_label) == ("truth", "prediction")

@@ -76,7 +76,9 @@ class Study:
         self.seen: list[tuple[str, tuple[str, ...]]] = []
         monkeypatch.setattr(finals, "evaluate_all", self.evaluate_all)
 
-    def evaluate_all(self, trials: Mapping[Arm, Sequence[int]], tiles: Tiles, *_: Any) -> dict[tuple[Arm, int], Any]:
+    def evaluate_all(
+        self, trials: Mapping[Arm, Sequence[int]], tiles: Tiles, *_: Any, keeps_pixels: bool
+    ) -> dict[tuple[Arm, int], Any]:
         """Made up: model n scores 0.4 + n / 10 - i / 100 on tile i, and predicts n everywhere."""
         results: dict[tuple[Arm, int], Any] = {}
         for arm, numbers in trials.items():
@@ -88,10 +90,13 @@ class Study:
                     "f1": 0.5,
                     "tile_iou": by_tile,
                     "tile_confusion": {tile: [3, 1, number, 2] for tile in tiles.ids},
+                }
+                pixels = {
                     "predictions": [np.full((128, 128), number, np.uint8)] * len(tiles),
                     "probabilities": [np.full((128, 128), 50 * number, np.uint8)] * len(tiles),
                     "pictures": [np.full((128, 400, 3), 40 * number, np.uint8)] * len(tiles),
                 }
+                results[arm, number] |= pixels if keeps_pixels else {}
                 if tiles.ids[0] in self.fails_for:
                     results[arm, number] = {"error": "CUDA error: no luck"}
         return results

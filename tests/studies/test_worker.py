@@ -223,7 +223,10 @@ def test_evaluate_best_scores_whole_tiles(open_trial: Any, tiles: TrainVal, sett
     trial.step()
     folder = trial_folder(settings.out, "unet-2", 0)
     assert (folder / BEST).exists()
-    result = evaluate_best(folder, tiles.val, tiles.info, 1, "cpu")
+    scores = evaluate_best(folder, tiles.val, tiles.info, 1, "cpu", keeps_pixels=False)
+    result = evaluate_best(folder, tiles.val, tiles.info, 1, "cpu", keeps_pixels=True)
+    assert result.keys() - scores.keys() == {"predictions", "probabilities", "pictures"}
+    assert scores == {name: result[name] for name in scores}
     assert set(result["tile_iou"]) == set(tiles.val.ids)
     assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["iou"])
     for picture, image in zip(result["pictures"], tiles.val.images, strict=True):
