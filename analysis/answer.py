@@ -217,7 +217,8 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     leader, cheapest = close[0], min(known, key=lambda arm: (minutes[arm], arm != close[0]), default=close[0])
     told = f"{total}; one model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"
     if cheapest == leader:
-        return f"{told}{', and none that comes close is cheaper' if len(known) > 1 else ''}."
+        but = "" if len(known) == len(close) else ", is no stand-in and beats the trivial predictor"
+        return f"{told}{f', and none that comes close{but} is cheaper' if len(known) > 1 else ''}."
     other = arms[cheapest]
     return (
         f"{told}; the cheapest that cannot be told apart from it, {other['architecture_label']}, "
