@@ -69,7 +69,7 @@ PROFILES: dict[ProfileName, Profile] = {
     ),
     "quick": Profile(
         purpose="an honest small study from scratch on a CPU: a phase takes about half an hour on two cores",
-        study={"architectures": FROM_SCRATCH, "trials": 5, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
+        study={"architectures": FROM_SCRATCH, "trials": 4, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
         phases={
             "phase1_comparison": {"architectures": REFERENCE},
             "phase3_data_budget": {"seeds": 2, "subsets": 2, "best": 2},
