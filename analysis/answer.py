@@ -102,10 +102,10 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     lead = f"{leader['label']} leads with {metric} {_with_interval(leader, _LEVEL)}"
     if not rivals:
         return f"{among}there is no clear winner with {tiles}: {lead}, but is the best in only {chance} {basis}."
-    few = [_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
+    scarce = [_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
     return (
         f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but "
-        f"{f'with {_listed(few)} ' if few else ''}{_listed(rivals)} cannot be told apart from it {basis}."
+        f"{f'with {_listed(scarce)} ' if scarce else ''}{_listed(rivals)} cannot be told apart from it {basis}."
     )
 
 

@@ -94,10 +94,9 @@ def pictured_iou(logs: Logs, arm: str) -> dict[str, float]:
     if models.empty:
         return {}
     number = models.sort_values("test_iou", kind="stable")["number"].iloc[(len(models) - 1) // 2]
-    its = logs.scores[
-        (logs.scores["arm"] == arm) & (logs.scores["number"] == number) & (logs.scores["split"] == "test")
-    ]
-    return its.dropna(subset="iou").set_index("tile")["iou"].to_dict()
+    of_it = (logs.scores["arm"] == arm) & (logs.scores["number"] == number) & (logs.scores["split"] == "test")
+    known = logs.scores[of_it].dropna(subset="iou")
+    return dict(zip(known["tile"], known["iou"], strict=True))
 
 
 def _pictures(folder: Path, run: str, metric: str, to: Path) -> list[dict[str, Any]]:

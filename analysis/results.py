@@ -238,12 +238,12 @@ def below_trivial(logs: Logs) -> dict[str, float]:
     return dict(zip(worse["arm"], worse["mean"], strict=True))
 
 
-def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, float]]:
+def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, Any]]:
     """How arms stand to each other, by arm; nothing where there is nothing to compare them by."""
     if scores is None:
         return {}
     means = scores.replicates()
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     average = dict(zip(scores.arms, scores.means(), strict=True))
     for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
         found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}

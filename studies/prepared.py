@@ -22,7 +22,8 @@ from trainables.fit import check
 from trainables.metrics import class_pixels, constant_scores
 from trainables.pictures import class_color
 from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS, digest, encoder_of, fetch_weights, weights_for
+from trainables.weights import KEYWORDS, encoder_of, fetch_weights, weights_for
+from trainables.whole_files import digest
 
 DEMO_TILES = Path("runs/demo-tiles")
 

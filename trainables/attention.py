@@ -3,9 +3,8 @@
 `python -m trainables.attention CHECKPOINT IMAGE --pixel X Y` writes them; `python -m analysis.attention` draws them.
 """
 
-import contextlib
+import io
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from trainables.dataset import read_image
 from trainables.errors import UserError
 from trainables.pictures import to_rgb
 from trainables.predict import predict_logits
+from trainables.whole_files import write_whole
 
 NUM_STAGES = 4
 
@@ -149,17 +149,12 @@ def write_attention(
     padded = [side + -side % trained.stride for side in (height, width)]
     content: dict[str, Any] = {f"stage{number}": stage for number, stage in enumerate(stages, start=1)}
     content |= {"image": to_rgb(image, trained.info), "pixel": np.array([x, y]), "padded_px": np.array(padded)}
-    partial = to.with_name(f".{to.name}.{uuid.uuid4().hex}.partial")
+    packed = io.BytesIO()
+    np.savez_compressed(packed, model=np.array(trained.config.label), **content)
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, model=np.array(trained.config.label), **content)
-        partial.replace(to)
+        write_whole(to, packed.getvalue())
     except OSError as error:
         raise UserError(f"{to} cannot be written ({error}): make room, or choose another place by --to") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return [stage.shape for stage in stages]
 
 

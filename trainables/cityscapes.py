@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.dataset import read_image
 from trainables.errors import UserError
 from trainables.source_tiles import (
     RGB,
@@ -23,7 +24,6 @@ from trainables.source_tiles import (
     check_pair,
     draw_groups,
     read_grey,
-    read_image,
     take_some,
 )
 from trainables.tiles import IGNORE, DatasetInfo

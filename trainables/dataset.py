@@ -181,6 +181,23 @@ def read_image(path: Path) -> NDArray[Any]:
     return _finite(_read_pixels(path), path)
 
 
+def read_header(path: Path) -> tuple[int, int, int, str]:
+    """(height, width, bands, dtype) of one image or mask, without decoding a pixel.
+
+    Raises:
+        UserError: It has no readable header, or its bands are of several types.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as source:
+                if len(set(source.dtypes)) > 1:
+                    raise UserError(f"{path} mixes {', '.join(sorted(set(source.dtypes)))}: store one type per file")
+                return source.height, source.width, source.count, source.dtypes[0]
+    except RasterioError as error:
+        raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
+
+
 def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:
     """(id, image, mask) of each tile of a split, sorted by id; empty where there is no such folder."""
     images = _files_by_id(root / split / "images")
@@ -209,8 +226,8 @@ def _files_by_id(folder: Path) -> dict[str, Path]:
 
 def _check_pair(tile_id: str, image: Path, mask: Path) -> tuple[TileFile, tuple[int, str]]:
     """The tile and its image's (bands, dtype), from the two headers."""
-    height, width, num_bands, dtype = _read_header(image)
-    mask_height, mask_width, mask_bands, mask_dtype = _read_header(mask)
+    height, width, num_bands, dtype = read_header(image)
+    mask_height, mask_width, mask_bands, mask_dtype = read_header(mask)
     if (height, width) != (mask_height, mask_width):
         raise UserError(
             f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
@@ -222,19 +239,6 @@ def _check_pair(tile_id: str, image: Path, mask: Path) -> tuple[TileFile, tuple[
             "convert it"
         )
     return TileFile(tile_id, image, mask, height, width), (num_bands, dtype)
-
-
-def _read_header(path: Path) -> tuple[int, int, int, str]:
-    """(height, width, bands, dtype) without decoding a pixel."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                if len(set(source.dtypes)) > 1:
-                    raise UserError(f"{path} mixes {', '.join(sorted(set(source.dtypes)))}: store one type per file")
-                return source.height, source.width, source.count, source.dtypes[0]
-    except RasterioError as error:
-        raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
 def _read_pixels(path: Path) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.dataset import read_image
 from trainables.errors import UserError
 from trainables.source_tiles import (
     RGB,
@@ -20,7 +21,6 @@ from trainables.source_tiles import (
     check_pair,
     draw_splits,
     read_grey,
-    read_image,
 )
 from trainables.tiles import DatasetInfo
 

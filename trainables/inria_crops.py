@@ -21,6 +21,7 @@ from trainables.errors import UserError
 from trainables.inria import INFO, MIN_PERCENT, SPLITS, Crop, find_sources, place_crop
 from trainables.overview import GREY, RED, Cell, draw_sheet
 from trainables.progress_bar import Track, no_track, progress_bar
+from trainables.source_tiles import add_src_flag
 from trainables.whole_files import part_path, write_whole
 
 ABOUT = "Inria Aerial Image Labeling, Austin: 36 crops of 1024×1024 px"
@@ -33,8 +34,7 @@ _YELLOW = (255, 225, 0)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this data set; `--dst` is every data set's."""
-    source = "folder with imgs/ and msks/ or images/ and gt/, or the unpacked archive"
-    parser.add_argument("--src", type=Path, required=True, metavar="DIR", help=source)
+    add_src_flag(parser, "folder with imgs/ and msks/ or images/ and gt/, or the unpacked archive")
     nudge = "moves a crop DX px right and DY px down from its automatic place; remembered, and undone by 0,0"
     parser.add_argument("--nudge", nargs="+", action="extend", default=[], metavar="TILE=DX,DY", help=nudge)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
+from trainables.dataset import read_image
 from trainables.errors import UserError
 from trainables.source_tiles import (
     RGB,
@@ -19,12 +20,12 @@ from trainables.source_tiles import (
     Plan,
     SourceTile,
     Split,
+    add_draw_flags,
     add_src_flag,
     check_folder,
     check_pair,
     draw_groups,
     read_colors,
-    read_image,
 )
 from trainables.tiles import IGNORE, DatasetInfo, Level
 
@@ -266,7 +267,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add_src_flag(parser, "folder with TRAIN_VAL_SET/, TEST_SET/ and label_mapping.json")
     about = "scenes of val, such as tile3 tile5 (drawn: about a quarter of the images)"
     parser.add_argument("--val-scenes", nargs="+", metavar="SCENE", help=about)
-    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"decides what is drawn ({SEED})")
+    add_draw_flags(parser)
 
 
 ADAPTER = Adapter(

@@ -83,10 +83,12 @@ def constant_scores(masks: Sequence[NDArray[np.uint8]], num_classes: int) -> tup
     For a binary task that is calling everything foreground, unless so many tiles are empty that calling nothing
     foreground scores more.
     """
-    results = [
-        (label, scores([confusion(np.full(mask.shape, label), mask, num_classes) for mask in masks]))
-        for label in range(num_classes)
-    ]
+    counts = [class_pixels([mask], num_classes)[0] for mask in masks]
+    results = []
+    for label in range(num_classes):
+        confusions = np.zeros((len(masks), num_classes, num_classes), np.int64)
+        confusions[:, :, label] = counts
+        results.append((label, scores(list(confusions))))
     return max(results, key=lambda result: result[1].iou)
 
 

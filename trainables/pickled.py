@@ -1,7 +1,6 @@
 """Arrays in pickle files, as a cloud notebook has them, as a source of tiles: any number of bands, any plain type."""
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from trainables.errors import UserError
 from trainables.safe_pickle import load_arrays
 from trainables.source_tiles import SEED, Adapter, Plan, SourceTile, Split, add_draw_flags, draw_splits
 from trainables.tiles import IGNORE, DatasetInfo
+from trainables.whole_files import digest
 
 NUM_TRAIN, NUM_VAL, NUM_TEST = 24, 6, 6
 
@@ -79,7 +79,7 @@ def plan_pickled(
             scale=scale,
             ignore_index=None if ignore is None else IGNORE,
             source=(
-                f"{images.name} (SHA-256 {_sha256(images)[:16]}…) and {masks.name} ({_sha256(masks)[:16]}…): "
+                f"{images.name} (SHA-256 {digest(images)[:16]}…) and {masks.name} ({digest(masks)[:16]}…): "
                 f"{num_train} train, {num_val} val and {num_test} test tiles of {len(by_id)}, seed {seed}"
                 f"{'' if ignore is None else f', mask value {ignore} ignored'}"
             ),
@@ -144,11 +144,6 @@ def _tile(id_: str, split: Split, image: NDArray[Any], mask: NDArray[np.uint8]) 
         load_image=lambda: image.astype(image.dtype.newbyteorder("="), copy=False),
         load_mask=lambda: mask,
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

@@ -33,7 +33,8 @@ from trainables.errors import UserError
 from trainables.fit import check, fit
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.training import takes_encoder_statistics
-from trainables.weights import KEYWORDS, PUBLISHED, digest, encoder_of, fetch_weights, weights_for
+from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, weights_for
+from trainables.whole_files import digest
 
 SMOKE_TILES = 2
 SMOKE_RECIPE = {"epochs": 2, "draws_per_epoch": 8, "window_px": 128, "small": True}

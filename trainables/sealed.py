@@ -7,6 +7,7 @@ from pathlib import Path
 from trainables.dataset import Dataset, _decode_files
 from trainables.errors import UserError
 from trainables.tiles import Tiles
+from trainables.whole_files import digest
 
 
 def decode_sealed(dataset: Dataset) -> Tiles:
@@ -24,7 +25,7 @@ def file_digests(dataset: Dataset) -> dict[str, str]:
     Raises:
         UserError: A file cannot be read.
     """
-    return {tile.id: _sha256(_file_sha256(tile.image) + _file_sha256(tile.mask)) for tile in dataset.test.tiles}
+    return {tile.id: _sha256(_file_digest(tile.image) + _file_digest(tile.mask)) for tile in dataset.test.tiles}
 
 
 def tiles_digest(digests: dict[str, str]) -> str:
@@ -36,9 +37,8 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _file_sha256(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): put it back or make it readable") from error

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.dataset import _read_header, _read_pixels
+from trainables.dataset import read_header, read_image
 from trainables.errors import UserError
 from trainables.tiles import DatasetInfo
 
@@ -85,7 +85,7 @@ def add_src_flag(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def add_draw_flags(parser: argparse.ArgumentParser, *counts: int | None) -> None:
-    """Adds `--num-train`, `--num-val`, `--num-test` with these defaults (None: all there are) and `--seed`."""
+    """Adds `--seed` and, where defaults are given (None: all there are), `--num-train`, `--num-val`, `--num-test`."""
     for split, default in zip(SPLITS, counts, strict=False):
         about = f"{split} tiles ({'all' if default is None else default})"
         parser.add_argument(f"--num-{split}", type=int, default=default, metavar="N", help=about)
@@ -194,14 +194,14 @@ def check_pair(image: Path, mask: Path, *, size_px: tuple[int, int] | None = Non
     Raises:
         UserError: They are not, or a file has no readable header.
     """
-    height, width, num_bands, dtype = _read_header(image)
+    height, width, num_bands, dtype = read_header(image)
     if (num_bands, dtype) != (3, "uint8"):
         raise UserError(f"{image} has {num_bands} bands of {dtype}, but must have 3 of uint8: replace it")
     if size_px is not None and (height, width) != size_px:
         raise UserError(
             f"{image} is {width}×{height} px, but is published with {size_px[1]}×{size_px[0]} px: replace it"
         )
-    mask_height, mask_width, _, mask_dtype = _read_header(mask)
+    mask_height, mask_width, _, mask_dtype = read_header(mask)
     if (mask_height, mask_width) != (height, width):
         raise UserError(
             f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
@@ -211,25 +211,16 @@ def check_pair(image: Path, mask: Path, *, size_px: tuple[int, int] | None = Non
         raise UserError(f"{mask} is of {mask_dtype}, but must be of uint8: replace it")
 
 
-def read_image(path: Path) -> NDArray[Any]:
-    """(H, W, C) pixels of a file in their own dtype.
-
-    Raises:
-        UserError: The file is damaged or truncated.
-    """
-    return np.ascontiguousarray(_read_pixels(path).transpose(1, 2, 0))
-
-
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """(H, W) uint8 of a mask that is grey, whether it is stored in one band or in three that are the same.
 
     Raises:
-        UserError: The file is damaged or truncated, or is coloured.
+        UserError: The file is missing, damaged or truncated, or is coloured.
     """
-    bands = _read_pixels(path)[:3]
-    if (bands != bands[0]).any():
+    bands = read_image(path)[..., :3]
+    if (bands != bands[..., :1]).any():
         raise UserError(f"{path} is coloured, but a mask must be grey: check that it belongs to this data set")
-    grey: NDArray[np.uint8] = bands[0]
+    grey: NDArray[np.uint8] = bands[..., 0]
     return grey
 
 

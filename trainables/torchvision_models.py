@@ -81,8 +81,8 @@ def deeplabv3(spec: ModelSpec) -> nn.Module:
 def _follow_faster(network: nn.Module) -> None:
     """Lets batch norms take a tenth of each batch's statistics, as everywhere else.
 
-    Torchvision's MobileNetV3 takes a hundredth, for training that takes months: after the 80 steps of a `quick` trial
-    its running statistics would still be half their initial values, and evaluation would see noise.
+    Torchvision's MobileNetV3 takes a hundredth, for training that takes months: after a whole `quick` trial its running
+    statistics would still be about half their initial values, and evaluation would see noise.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,6 +1,5 @@
 """Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
 
-import hashlib
 import socket
 import urllib.request
 import warnings
@@ -22,6 +21,7 @@ from torchvision.models import ResNet50_Weights
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from trainables.errors import UserError
+from trainables.whole_files import digest
 
 KEYWORDS = ("none", "imagenet", "coco")
 """Choices of `--weights` that are no paths; `coco` is for the encoders that `TORCHVISION` has it for."""
@@ -224,12 +224,6 @@ def take_bands(conv: nn.Conv2d, num_bands: int) -> None:
     elif num_bands != 3:
         weight = weight[:, torch.arange(num_bands) % 3] * (3.0 / num_bands)
     conv.in_channels, conv.weight = num_bands, nn.Parameter(weight)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _probe(endpoint: str) -> None:

@@ -1,5 +1,6 @@
-"""Files that are whole or not there."""
+"""Files as wholes: there or not, never in part, and known by the digest of all their bytes."""
 
+import hashlib
 from pathlib import Path
 
 
@@ -13,3 +14,13 @@ def write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part_path(path).write_bytes(content)
     part_path(path).replace(path)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,8 @@ from studies.spec import Arm, StudySpec
 from studies.study import run_study
 from trainables import weights as weights_module
 from trainables.errors import UserError
-from trainables.weights import PUBLISHED, digest
+from trainables.weights import PUBLISHED
+from trainables.whole_files import digest
 
 URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"
 

@@ -125,7 +125,7 @@ def test_prepared_folder_is_a_dataset(prepared):
     assert {(tile.height_px, tile.width_px) for tile in dataset.test.tiles} == {(SIDE, SIDE)}
     assert dataset.info.classes == ("background", "building")
     assert dataset.info.metres_per_pixel == 0.3
-    assert dataset.info.groups == dict.fromkeys(SPLITS, "Austin")
+    assert dataset.info.groups == {}  # every tile is a place of its own
     assert set(decode_train_val(dataset).val.masks[0].ravel()) == {0, 1}
 
 
@@ -592,4 +592,4 @@ def test_command_at_true_size_survives_a_kill(tmp_path):
     table = rows(tmp_path / "whole")
     assert {tile for tile, row in table.items() if row["placed"] == "slid"} == {f"austin{n}" for n in range(4, 37, 4)}
     assert all(float(row["coverage"]) >= 0.05 for row in table.values())
-    assert json.loads((tmp_path / "whole/dataset.json").read_text())["groups"]["austin36"] == "Austin"
+    assert json.loads((tmp_path / "whole/dataset.json").read_text())["bands"] == ["red", "green", "blue"]

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 
 import numpy as np
@@ -143,6 +143,19 @@ def test_constant_scores_of_binary_masks_are_the_mean_positive_share_or_the_shar
     assert result.iou == pytest.approx(max(foreground, nothing))
     if foreground != nothing:
         assert label == int(foreground > nothing)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+@given(data=st.data())
+def test_constant_scores_are_those_of_a_constant_prediction(num_classes, data):
+    truth = data.draw(st.lists(truths(num_classes), min_size=1, max_size=4))
+    label, result = constant_scores(truth, num_classes)
+    every = [
+        scores([confusion(np.full(mask.shape, constant), mask, num_classes) for mask in truth])
+        for constant in range(num_classes)
+    ]
+    assert label == int(np.argmax([found.iou for found in every]))
+    np.testing.assert_equal(asdict(result), asdict(every[label]))  # NaN where a class is nowhere
 
 
 def test_constant_scores_leave_out_ignored_pixels():

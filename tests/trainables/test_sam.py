@@ -18,7 +18,8 @@ from trainables.architectures import ARCHITECTURES, SAM, Segmenter
 from trainables.checkpoints import BEST, build_model, load_model, save
 from trainables.fit import fit
 from trainables.model_spec import ModelSpec
-from trainables.weights import PUBLISHED, digest, take_bands
+from trainables.weights import PUBLISHED, take_bands
+from trainables.whole_files import digest
 
 SMALL = ModelSpec(num_bands=3, num_outputs=1, decoder_dropout=0.3, small=True)
 BUILDS = {"sam_conv": sam.sam_conv, "sam_unet": sam.sam_unet}

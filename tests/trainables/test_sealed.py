@@ -114,7 +114,6 @@ ALLOWED = {
     ("trainables/dataset.py", "Image.open"): "looks for truncation in files that are about to be decoded",
     ("trainables/inria.py", "rasterio"): "reads source images while a data set is made, before there is a test set",
     ("trainables/inria_crops.py", "Image.open"): "draws the overview of a data set that is being made",
-    ("trainables/source_tiles.py", "_read_pixels"): "reads published files, and what was just made of them",
     ("trainables/source_tiles.py", "Image.open"): "reads published colour masks",
     ("trainables/tile_folder.py", "rasterio"): "writes TIFFs",
     ("analysis/attempts.py", "Image.open"): "shows pictures that an attempt saved",

@@ -17,12 +17,12 @@ from trainables.weights import (
     PUBLISHED,
     TORCHVISION,
     PublishedFile,
-    digest,
     encoder_of,
     fetch_weights,
     read_state,
     weights_for,
 )
+from trainables.whole_files import digest
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """SHA-256 of `abc`: FIPS 180-2, example B.1."""
@@ -412,8 +412,3 @@ def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
         torch.save(state, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
-
-
-def test_digest_is_sha256_of_the_bytes(tmp_path):
-    (tmp_path / "w").write_bytes(b"abc")
-    assert digest(tmp_path / "w") == ABC
