@@ -68,7 +68,7 @@ PROFILES: dict[ProfileName, Profile] = {
         },
     ),
     "quick": Profile(
-        purpose="an honest small study from scratch on a CPU: a phase takes about half an hour on two cores",
+        purpose="an honest small study from scratch on a CPU: a phase takes about 20 minutes on two cores",
         study={"architectures": FROM_SCRATCH, "trials": 4, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
         phases={
             "phase1_comparison": {"architectures": REFERENCE},
