@@ -103,10 +103,11 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     if not rivals:
         return f"{among}there is no clear winner with {tiles}: {lead}, but is the best in only {chance} {basis}."
     scarce = [_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
-    return (
-        f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but "
-        f"{f'with {_listed(scarce)} ' if scarce else ''}{_listed(rivals)} cannot be told apart from it {basis}."
+    others = _listed(rivals)
+    doubt = (
+        f"{_listed(scarce)} are too few to tell {others} apart from it" if scarce else f"{others} cannot be told apart"
     )
+    return f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but {doubt} {basis}."
 
 
 def _architectures(logs: Logs, names: set[str]) -> str:

@@ -54,8 +54,8 @@ def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
         assert words in first, models
         if models == 2:
             assert first.endswith(
-                " and is the best in 100 % of bootstrap replicates, but with 2 seeds and 3 places unet (0.300) cannot "
-                "be told apart from it (4 test tiles in 3 places, 2 models each)."
+                " and is the best in 100 % of bootstrap replicates, but 2 seeds and 3 places are too few to tell unet "
+                "(0.300) apart from it (4 test tiles in 3 places, 2 models each)."
             )
 
 
@@ -86,7 +86,7 @@ def test_no_clear_winner_is_said_plainly_with_those_that_come_close():
         "interval 0.450 … 0.650) and is the best in "
     )
     assert first.endswith(
-        " % of bootstrap replicates, but with 3 places unet (0.500) cannot be told apart from it (4 test tiles in 3 "
+        " % of bootstrap replicates, but 3 places are too few to tell unet (0.500) apart from it (4 test tiles in 3 "
         "places, 8 models each)."
     )
     assert indistinguishable(logs) == ["unet_resnet34-24", "unet-24"]
