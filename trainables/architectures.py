@@ -213,7 +213,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             normalisation=IMAGENET,
             optimizer="adam",
             recipe={"loss": "dice"},
-            small="MobileNetV3",
+            small="ResNet18",
             gpu_gib=18.0,
             source="Chen et al. 2017, arXiv:1706.05587; torchvision",
         ),

@@ -4,7 +4,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
+from torchvision.models import resnet18
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.segmentation import DeepLabV3 as TorchvisionDeepLabV3
+from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
@@ -50,19 +54,16 @@ class DeepLabV3(nn.Module):
 
 
 def deeplabv3(spec: ModelSpec) -> nn.Module:
-    """DeepLabV3 over ResNet50, or over MobileNetV3-Large as the small variant.
+    """DeepLabV3 over ResNet50, or over a short ResNet18 as the small variant.
 
     Raises:
         UserError: The weights do not fit.
     """
     path = fetch_weights(spec.weights, ENCODER)
     assert not (spec.small and path), "`fit.check` refuses weights for the small variant"
-    build = deeplabv3_mobilenet_v3_large if spec.small else deeplabv3_resnet50
-    model = build(weights=None, weights_backbone=None, aux_loss=False)
+    model = _small() if spec.small else deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=False)
     network = DeepLabV3(model, spec.num_outputs, decoder_dropout=spec.decoder_dropout)
-    if spec.small:
-        _follow_faster(network)
-    first = model.backbone["0"][0] if spec.small else model.backbone["conv1"]
+    first = model.backbone["conv1"]
     if path is not None:
         try:
             _load(model, read_state(path))
@@ -78,15 +79,10 @@ def deeplabv3(spec: ModelSpec) -> nn.Module:
     return network
 
 
-def _follow_faster(network: nn.Module) -> None:
-    """Lets batch norms take a tenth of each batch's statistics, as everywhere else.
-
-    Torchvision's MobileNetV3 takes a hundredth, for training that takes months: after a whole `quick` trial its running
-    statistics would still be about half their initial values, and evaluation would see noise.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1
+def _small() -> TorchvisionDeepLabV3:
+    """The same head over three of ResNet18's four stages, whose features are at 1/16."""
+    backbone = IntermediateLayerGetter(resnet18(weights=None), {"layer3": "out"})
+    return TorchvisionDeepLabV3(backbone, DeepLabHead(256, num_classes=1), None)
 
 
 def _load(model: nn.Module, state: dict[str, torch.Tensor]) -> None:

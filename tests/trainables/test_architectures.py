@@ -35,7 +35,7 @@ LABELS = {
     "lavit": ("lavit (width 64)", "lavit", "lavit"),
     "segformer_mit_b3": ("segformer_mit_b3 (MiT-B0)", "segformer_mit_b3", "segformer_mit_b3"),
     "vit_gat": ("vit_gat (width 96)", "vit_gat", "vit_gat"),
-    "deeplabv3_resnet50": ("deeplabv3_resnet50 (MobileNetV3)", "deeplabv3_resnet50", "deeplabv3_resnet50"),
+    "deeplabv3_resnet50": ("deeplabv3_resnet50 (ResNet18)", "deeplabv3_resnet50", "deeplabv3_resnet50"),
 }
 
 SLOW = ("unet", "sam_conv", "sam_unet", "lavit", "segformer_mit_b3", "vit_gat", "deeplabv3_resnet50")
