@@ -63,13 +63,15 @@ def tiles_page(studies: Sequence[tuple[Path, Logs]], to: Path) -> str | None:
 def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
     """Every trial with pictures, as the page takes it: the arms in their order, of each the best trials first."""
     names = {arm["arm"]: f"{arm['architecture_label']}, {arm['tiles']} tiles" for arm in logs.study["arms"]}
+    paths = {path.stem: path for path in folder.glob("wandb/*/*.wandb")}
     for arm, title in names.items():
         about = {"study": logs.study["study"], "arm": title}
         if tested := _tested(logs, arm, to):
             yield about | {"trial": "final model (median of the seeds), test tiles", "tiles": tested}
         its = logs.runs[(logs.runs["arm"] == arm) & logs.runs["run"].notna()]
         for row in its.sort_values(["stage", "judged"], ascending=False, kind="stable").to_dict("records"):
-            if pictures := _pictures(folder, str(row["run"]), logs.study["judged_metric"], to):
+            path = paths.get(str(row["run"]))
+            if path is not None and (pictures := _pictures(path, logs.study["judged_metric"], to)):
                 kind = "final model" if row["stage"] == "final" and (its["stage"] == "search").any() else "trial"
                 best = "" if row["judged"] != row["judged"] else f", best val IoU {row['judged']:.3f}"
                 yield about | {"trial": f"{kind} {row['number']}: {row['state']}{best}", "tiles": pictures}
@@ -99,10 +101,9 @@ def pictured_iou(logs: Logs, arm: str) -> dict[str, float]:
     return dict(zip(known["tile"], known["iou"], strict=True))
 
 
-def _pictures(folder: Path, run: str, metric: str, to: Path) -> list[dict[str, Any]]:
-    """The last pictures that a run logged, each with the IoU of its tile in that epoch."""
-    path = next(folder.glob(f"wandb/*/{run}.wandb"), None)
-    if path is None or not (path.parent / "files" / "media").is_dir():
+def _pictures(path: Path, metric: str, to: Path) -> list[dict[str, Any]]:
+    """The last pictures that the run of a W&B file logged, each with the IoU of its tile in that epoch."""
+    if not (path.parent / "files" / "media").is_dir():
         return []
     logged = read_run(path, [])
     shown: dict[str, Any] = {}
