@@ -21,7 +21,7 @@ from trainables.demo import write_demo_tiles
 from trainables.tiles import TrainVal
 
 STUDIES = Path(__file__).parents[2] / "studies"
-DEADLINE_SECONDS = 300
+DEADLINE_SECONDS = 600
 
 
 # What a phase tells at its end

@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "phase2_tuning.py"
 ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-4"]
 FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--trials", "3", "--seed", "3"]
+DEADLINE_SECONDS = 600
+"""Ends a test that hangs; a study of four arms takes about 2 minutes on two quiet cores."""
 FLAGS += ["--seeds", "0"]
 
 
@@ -51,7 +53,7 @@ def study(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """The folder and the output of a study of two architectures and two budgets, started from another folder."""
     cwd = tmp_path_factory.mktemp("elsewhere")
     process = start(cwd, "--data", str(dataset_root), "--tiles", "2", "4", *FLAGS, "--out", "runs/one")
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, errors
     assert errors == ""
     return cwd / "runs" / "one", output
@@ -199,7 +201,7 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
     values = []
     for name in ("a", "b"):
         process = start(tmp_path, "--config", path, *one_arm, "--out", name)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 0, errors
         values.append([(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")])
     assert values[0] == values[1]
@@ -212,7 +214,7 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
 ) -> None:
     """As it comes, but with one trial of each arm: it also trains a final model of each, and opens no test tile."""
     process = start(tmp_path, "--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--out", "smoke")
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, output + errors
     out = tmp_path / "smoke"
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
@@ -247,7 +249,7 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(datase
     )
     flags = ["--data", str(dataset_root), *FLAGS, "--out", "study"]
     process = start(tmp_path, *flags, before=before)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 1, errors
     assert "unet-4: no trial ran its course; the last one: the training loss is nan" in output
     for trial in trials_of(tmp_path / "study", "unet-4"):
