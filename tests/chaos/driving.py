@@ -17,7 +17,7 @@ RECORDED = Path(__file__).with_name("recorded.py")
 PATIENCE_SECONDS = 120.0
 """Without a word or a write of the study: a worker takes 10 s to start on two quiet cores, and they may be busy."""
 
-TOTAL_SECONDS = 800.0
+TOTAL_SECONDS = 1500.0
 """For everything; whatever runs then is ended, and the check has failed."""
 
 INJECTING_SECONDS = 600.0
