@@ -104,9 +104,9 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
         return f"{among}there is no clear winner with {tiles}: {lead}, but is the best in only {chance} {basis}."
     scarce = [_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
     others = _listed(rivals)
-    doubt = (
-        f"{_listed(scarce)} are too few to tell {others} apart from it" if scarce else f"{others} cannot be told apart"
-    )
+    doubt = f"{others} cannot be told apart from it"
+    if scarce:
+        doubt = f"{_listed(scarce)} are too few to tell {others} apart from it"
     return f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but {doubt} {basis}."
 
 
@@ -214,7 +214,9 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
     mean_seconds = deciding.models.groupby("arm")["seconds"].mean()
     minutes = {str(arm): float(seconds) / 60 for arm, seconds in mean_seconds.items()}
-    known = [arm for arm in close if not math.isnan(minutes[arm]) and (arm == close[0] or _is_worth_it(deciding, arm))]
+    stand_ins = {arm["arm"] for arm in deciding.study["arms"] if arm["is_stand_in"]}  # whose cost is another's
+    worthless = (stand_ins | below_trivial(deciding).keys()) - {close[0]}
+    known = [arm for arm in close if not math.isnan(minutes[arm]) and arm not in worthless]
     leader, cheapest = close[0], min(known, key=lambda arm: (minutes[arm], arm != close[0]), default=close[0])
     told = f"{total}; one model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"
     if cheapest == leader:
@@ -225,12 +227,6 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
         f"{told}; the cheapest that cannot be told apart from it, {other['architecture_label']}, "
         f"{_price(other, minutes)}."
     )
-
-
-def _is_worth_it(logs: Logs, arm: str) -> bool:
-    """Whether an arm is no stand-in, whose cost is another's, and better than the trivial predictor."""
-    about = next(about for about in logs.study["arms"] if about["arm"] == arm)
-    return not about["is_stand_in"] and arm not in below_trivial(logs)
 
 
 def _price(arm: dict[str, Any], minutes: dict[str, float]) -> str:

@@ -124,11 +124,13 @@ def constant_iou(logs: Logs, split: str) -> float | None:
     It is computed as every IoU is: of two classes the foreground's, averaged over tiles, where a tile without
     foreground counts 1 if none is predicted, else 0; of more the mean over classes, pooled over tiles.
     """
+    if split == "val":
+        return float(logs.study["trivial"]["iou"])
     constant: str = logs.study["trivial"]["class"]
     classes: list[str] = logs.study.get("classes", [])
     matrices = next((found for (*_, its), found in logs.confusions.items() if its == split), None)
     if matrices is None or constant not in classes:
-        return float(logs.study["trivial"]["iou"]) if split == "val" else None
+        return None
     counts, label = matrices.sum(axis=2).astype(np.float64), classes.index(constant)  # (T, K) truth
     if len(classes) == 2:
         foreground = counts[:, 1]

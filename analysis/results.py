@@ -245,13 +245,14 @@ def _compared(scores: Scores | None, leader: str) -> dict[str, dict[str, Any]]:
     means = scores.replicates()
     found: dict[str, dict[str, Any]] = {}
     average = dict(zip(scores.arms, scores.means(), strict=True))
+    first = scores.arms.index(leader) if leader in scores.arms else None
+    is_below = None if first is None else told_apart(means, first, least=min(scores.num_levels.values()))
     for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
         found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
-        if leader in scores.arms and arm != leader:
-            low, high = interval(means[:, scores.arms.index(leader)] - means[:, place])
+        if is_below is not None and arm != leader:
+            low, high = interval(means[:, first] - means[:, place])
             found[arm] |= {"behind": average[leader] - average[arm], "behind_low": low, "behind_high": high}
-            is_below = told_apart(means, scores.arms.index(leader), least=min(scores.num_levels.values()))[place]
-            found[arm]["told_apart"] = "yes" if is_below else "no"
+            found[arm]["told_apart"] = "yes" if is_below[place] else "no"
     return found
 
 

@@ -110,6 +110,19 @@ def test_cheapest_that_comes_close_is_named_with_its_price():
     )
 
 
+def test_equals_are_not_told_apart_however_many_seeds_and_places_there_are():
+    tiles = [f"e{number}" for number in range(8)]
+    study = MadeUp("unet", "sam_conv", test_tiles=tiles, groups={tile: tile for tile in tiles})
+    for seed in range(8):
+        for arm in ("unet-24", "sam_conv-24"):
+            row = {"test_iou": 0.5, "test_f1": 0.6, "test_tiles": tiles, "test_tile_iou": [0.5] * 8}
+            study.model(arm, seed, **row)
+    assert answer([study.logs()])[0].endswith(
+        "and is the best in 50 % of bootstrap replicates, but sam_conv (0.500) cannot be told apart from it (8 test "
+        "tiles, 8 models each)."
+    )
+
+
 @pytest.mark.parametrize("reason", ["a stand-in", "no better than the trivial predictor"])
 def test_cheapest_is_never_one_that_is_worth_nothing(reason):
     study = MadeUp("unet", "unet_resnet34")
