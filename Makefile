@@ -18,7 +18,7 @@ study: setup
 	$(BIN)/python studies/phase2_tuning.py
 
 test: setup
-	$(BIN)/pytest -m "not slow and not faults" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not slow and not faults" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup
 	$(BIN)/pytest -m faults
