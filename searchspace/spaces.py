@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from scipy.stats import qmc
 
 from trainables.architectures import ARCHITECTURES, Track
 from trainables.augment import PRESETS
@@ -123,6 +122,8 @@ def starting_points(space: Mapping[str, BaseDistribution], recipe: Point, num_po
 
     Source: Sobol' 1967 with Owen's scrambling, as in `scipy.stats.qmc`.
     """
+    from scipy.stats import qmc  # only here: it takes a second or two, which a trial's worker would spend for nothing
+
     num_sequence = num_points - 1
     power = max(0, math.ceil(math.log2(max(1, num_sequence))))  # Sobol sequences are balanced at powers of two
     cube = qmc.Sobol(len(space), rng=seed).random_base2(power)[:num_sequence]

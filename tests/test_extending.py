@@ -36,8 +36,8 @@ class Plain(nn.Module):
 
 ROW = """
         Architecture(
-            name="plain", track="cnn", build=Plain, stride=1, encoder=None, optimizer="adam",
-            recipe={"loss": "dice", "augmentation": "NONE"},
+            name="plain", track="cnn", build=_by_name("trainables.plain:Plain"), stride=1, encoder=None,
+            optimizer="adam", recipe={"loss": "dice", "augmentation": "NONE"},
             settings={"width": Setting(default=8, choices=(4, 8), what="channels")}, gpu_gib=0.1, source="arXiv:0",
         ),
 """
@@ -110,7 +110,6 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     (rooms / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
     insert(
         rooms / "architectures.py",
-        ("from trainables.sam import", "from trainables.plain import Plain\n"),
         ('        Architecture(\n            name="unet",', ROW.lstrip("\n")),
     )
     insert(

@@ -1,20 +1,19 @@
-"""The table of architectures: adding one is a file and a row here."""
+"""The table of architectures: adding one is a file and a row here.
 
-from collections.abc import Callable, Iterable, Mapping
+What builds a network is imported when it is called: torchvision, timm and segment-anything take seconds, which a
+process that builds none does not have to spend.
+"""
+
+import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import UserError
-from trainables.lavit import lavit
 from trainables.model_spec import ModelSpec
-from trainables.sam import SIDE_PX, SamEncoder, sam_conv, sam_unet
-from trainables.smp_models import deeplabv3plus_resnet34, segformer_mit_b3, unet_resnet34
-from trainables.torchvision_models import deeplabv3
-from trainables.unet import UNet
-from trainables.vit_gat import vit_gat
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Track = Literal["cnn", "frozen_encoder", "transformer"]
 Optimizer = Literal["adamw", "adam"]
@@ -71,7 +70,7 @@ class Architecture:
 
     name: str
     track: Track
-    build: Callable[[ModelSpec], nn.Module]
+    build: Callable[[ModelSpec], "nn.Module"]
     stride: int
     encoder: str | None
     normalisation: Normalisation | None = None
@@ -95,8 +94,14 @@ class Architecture:
         return f"{self.name} ({variant})" if variant else self.name
 
 
-def _unet(spec: ModelSpec) -> nn.Module:
-    return UNet(spec.num_bands, spec.num_outputs, width=16 if spec.small else 64, decoder_dropout=spec.decoder_dropout)
+def _by_name(builder: str) -> Callable[[ModelSpec], "nn.Module"]:
+    """The function of that name (`module:function`), imported when it is called."""
+
+    def build(spec: ModelSpec) -> "nn.Module":
+        network: nn.Module = pkgutil.resolve_name(builder)(spec)
+        return network
+
+    return build
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -105,7 +110,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="unet",
             track="cnn",
-            build=_unet,
+            build=_by_name("trainables.unet:unet"),
             stride=16,
             encoder=None,
             small="base width 16",
@@ -116,7 +121,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="unet_resnet34",
             track="cnn",
-            build=unet_resnet34,
+            build=_by_name("trainables.smp_models:unet_resnet34"),
             stride=32,
             encoder="resnet34",
             normalisation=IMAGENET,
@@ -126,7 +131,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="deeplabv3plus_resnet34",
             track="cnn",
-            build=deeplabv3plus_resnet34,
+            build=_by_name("trainables.smp_models:deeplabv3plus_resnet34"),
             stride=16,
             encoder="resnet34",
             normalisation=IMAGENET,
@@ -136,33 +141,33 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="sam_conv",
             track="frozen_encoder",
-            build=sam_conv,
+            build=_by_name("trainables.sam:sam_conv"),
             stride=16,
             encoder="sam_vit_b",
             normalisation=SAM,
             batch_size=2,
             small="small random encoder",
-            only_px=SIDE_PX,
+            only_px=1024,  # the side of its table of position embeddings
             gpu_gib=6.0,
             source="Kirillov et al. 2023, arXiv:2304.02643; segment-anything's ViT-B, frozen",
         ),
         Architecture(
             name="sam_unet",
             track="frozen_encoder",
-            build=sam_unet,
+            build=_by_name("trainables.sam:sam_unet"),
             stride=16,
             encoder="sam_vit_b",
             normalisation=SAM,
             batch_size=2,
             small="small random encoder",
-            only_px=SIDE_PX,
+            only_px=1024,  # the side of its table of position embeddings
             gpu_gib=8.0,
             source="arXiv:2304.02643 with skips as in UNETR, Hatamizadeh et al. 2022, arXiv:2103.10504",
         ),
         Architecture(
             name="lavit",
             track="transformer",
-            build=lavit,
+            build=_by_name("trainables.lavit:lavit"),
             stride=16,  # 4 px a patch, and up to 4 tokens a side are reduced to one
             encoder=None,
             small="width 64",
@@ -184,7 +189,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="segformer_mit_b3",
             track="transformer",
-            build=segformer_mit_b3,
+            build=_by_name("trainables.smp_models:segformer_mit_b3"),
             stride=32,
             encoder="mit_b3",
             normalisation=IMAGENET,
@@ -196,7 +201,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="vit_gat",
             track="transformer",
-            build=vit_gat,
+            build=_by_name("trainables.vit_gat:vit_gat"),
             stride=16,
             encoder="vit_small_patch16_224",
             normalisation=HALVES,
@@ -207,7 +212,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="deeplabv3_resnet50",
             track="cnn",
-            build=deeplabv3,
+            build=_by_name("trainables.torchvision_models:deeplabv3"),
             stride=16,  # of the small variant's features; the full one's are at 1/8
             encoder="deeplabv3_resnet50",
             normalisation=IMAGENET,
@@ -230,36 +235,3 @@ def get_architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise UserError(f"architecture {name!r} is unknown, but must be one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]
-
-
-class Segmenter(nn.Module):
-    """An architecture's network with the normalisation that it expects, so that a saved model is complete.
-
-    Buffers `mean` and `std` (1, C, 1, 1) are in the units of scaled pixels.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, network: nn.Module, mean: Iterable[float], std: Iterable[float]):
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(list(mean)).reshape(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(list(std)).reshape(1, -1, 1, 1))
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Scaled pixels (N, C, H, W) float32 to logits (N, K, H, W)."""
-        logits: torch.Tensor = self.network((pixels - self.mean) / self.std)
-        return logits
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The part that two-stage training freezes first."""
-        encoder = self.network.encoder
-        assert isinstance(encoder, nn.Module)
-        return encoder
-
-    @property
-    def frozen_digest(self) -> str:
-        """SHA-256 of an encoder that is frozen for good, which state dicts leave out; empty where there is none."""
-        return self.encoder.digest if isinstance(self.encoder, SamEncoder) else ""

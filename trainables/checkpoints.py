@@ -13,11 +13,12 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from pydantic import ValidationError
 
-from trainables.architectures import ARCHITECTURES, Segmenter
+from trainables.architectures import ARCHITECTURES
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.memory import out_of_memory_words
 from trainables.model_spec import ModelSpec
+from trainables.segmenter import Segmenter
 from trainables.tiles import DatasetInfo
 
 NEWEST = "newest.pt"

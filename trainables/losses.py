@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 
@@ -92,6 +91,8 @@ def focal_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """
     if not (masks != IGNORE).any():
         return logits.sum() * 0.0
+    import segmentation_models_pytorch as smp  # only here: it takes seconds, and the other losses do without it
+
     mode = "binary" if logits.shape[1] == 1 else "multiclass"
     focal = smp.losses.FocalLoss(mode, gamma=FOCAL_GAMMA, ignore_index=IGNORE)
     loss: torch.Tensor = focal(logits, masks.long())

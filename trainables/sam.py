@@ -10,8 +10,9 @@ from torch import nn
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
+from trainables.state_dicts import read_state, take_bands
 from trainables.unet import conv_block
-from trainables.weights import fetch_weights, read_state, take_bands
+from trainables.weights import fetch_weights
 
 ENCODER = "sam_vit_b"
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
-from trainables.weights import fetch_weights, read_state
+from trainables.state_dicts import read_state
+from trainables.weights import fetch_weights
 
 ENCODER = "resnet34"
 

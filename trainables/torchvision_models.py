@@ -12,7 +12,8 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
-from trainables.weights import fetch_weights, read_state, take_bands
+from trainables.state_dicts import read_state, take_bands
+from trainables.weights import fetch_weights
 
 ENCODER = "deeplabv3_resnet50"
 

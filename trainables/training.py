@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainables.architectures import ARCHITECTURES, Segmenter
+from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import build_model, check_frozen
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.records import EpochRecord
+from trainables.segmenter import Segmenter
 from trainables.tiles import Tiles, TrainVal
 
 
@@ -34,11 +35,13 @@ class TrainingState:
         self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # An encoder that is frozen at first is still to be trained; one that is frozen for good takes no state
         trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer: torch.optim.Optimizer
+        self.optimizer: torch.optim.Optimizer  # fused: half the time of a step over parameters (24 M: 0.09 for 0.20 s)
         if config.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(trainable, lr=config.lr)
+            self.optimizer = torch.optim.Adam(trainable, lr=config.lr, fused=True)
         else:
-            self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.recipe.weight_decay)
+            self.optimizer = torch.optim.AdamW(
+                trainable, lr=config.lr, weight_decay=config.recipe.weight_decay, fused=True
+            )
         self.loss = config.loss_function
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer,

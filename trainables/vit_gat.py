@@ -9,7 +9,8 @@ from torch import nn
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
-from trainables.weights import fetch_weights, read_state, take_bands
+from trainables.state_dicts import read_state, take_bands
+from trainables.weights import fetch_weights
 
 ENCODER = "vit_small_patch16_224"
 

@@ -2,23 +2,14 @@
 
 import socket
 import urllib.request
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
-import segmentation_models_pytorch as smp
-import timm
-import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors.torch import load_file
-from torch import nn
-from torchvision.models import ResNet50_Weights
-from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from trainables.errors import UserError
 from trainables.whole_files import digest
@@ -29,14 +20,14 @@ KEYWORDS = ("none", "imagenet", "coco")
 TIMM = ("vit_small_patch16_224",)
 """Encoders whose ImageNet weights are the default file of timm, on the Hugging Face hub."""
 
-TORCHVISION: dict[str, dict[str, Any]] = {
+TORCHVISION: dict[str, dict[str, str]] = {
     "deeplabv3_resnet50": {
         # V1 and not the better V2, because it is what torchvision's own segmentation models start from
-        "imagenet": ResNet50_Weights.IMAGENET1K_V1,
-        "coco": DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1,
+        "imagenet": "ResNet50_Weights.IMAGENET1K_V1",
+        "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
     }
 }
-"""Encoders whose weights are torchvision's, by keyword: entries of its enums, which know address and file name."""
+"""Encoders whose weights are torchvision's, by keyword: names in its table, which knows address and file name."""
 
 HUB_TIMEOUT_SECONDS = 3.0
 
@@ -131,12 +122,15 @@ def fetch_weights(weights: str, encoder: str) -> Path | None:
             )
         return path
     if weights in torchvision:
-        return _from_torchvision(torchvision[weights].url, weights, encoder)
+        return _from_torchvision(torchvision[weights], weights, encoder)
     return _from_hub(*_hub_file(encoder), encoder)
 
 
 def _hub_file(encoder: str) -> tuple[str, str | None]:
     """Repository and revision of the Hugging Face hub that hold an encoder's ImageNet weights; None for the newest."""
+    import segmentation_models_pytorch as smp  # here, and below: it takes seconds, and most commands fetch nothing
+    import timm
+
     if encoder in TIMM:
         return timm.get_pretrained_cfg(encoder).hf_hub_id, None  # timm pins no revision
     settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
@@ -162,14 +156,18 @@ def _from_hub(repository: str, revision: str | None, encoder: str) -> Path:
         ) from error
 
 
-def _from_torchvision(url: str, weights: str, encoder: str) -> Path:
-    """The file in torch.hub's cache, fetched where it is not there, and verified.
+def _from_torchvision(entry: str, weights: str, encoder: str) -> Path:
+    """The file of an entry of torchvision's table in torch.hub's cache, fetched where it is not there, and verified.
 
     The name of a file of torchvision's ends in the first digits of its SHA-256. Source: `torch.hub`'s `check_hash`.
     """
+    import torch
+    from torchvision.models import get_weight
+
+    url = get_weight(entry).url
     name = url.rsplit("/", 1)[1]
     beginning = name.rpartition("-")[2].partition(".")[0]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,44 +184,6 @@ def _from_torchvision(url: str, weights: str, encoder: str) -> Path:
             f"fetch {url} again"
         )
     return path
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file, on the CPU; nothing but tensors is unpickled.
-
-    Raises:
-        UserError: The file is no such thing.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch warns of odd bytes before it refuses them
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch raises depends on the bytes that it meets
-        raise UserError(f"{path} is damaged or no state dict of tensors: pass a .safetensors or .pth file") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no plain state dict of tensors: save `encoder.state_dict()` and pass that")
-    return state
-
-
-def take_bands(conv: nn.Conv2d, num_bands: int) -> None:
-    """Adapts a pretrained first layer from three bands: they are repeated in turn and scaled by 3/num_bands.
-
-    One band takes their sum.
-
-    Args:
-        conv: Of three input channels; its weight (out, 3, kernel, kernel) becomes (out, num_bands, kernel, kernel).
-        num_bands: At least 1; 3 changes nothing.
-
-    Source: the rule of segmentation-models-pytorch's encoders, so that all architectures treat further bands alike.
-    """
-    weight = conv.weight.data
-    if num_bands == 1:
-        weight = weight.sum(dim=1, keepdim=True)
-    elif num_bands != 3:
-        weight = weight[:, torch.arange(num_bands) % 3] * (3.0 / num_bands)
-    conv.in_channels, conv.weight = num_bands, nn.Parameter(weight)
 
 
 def _probe(endpoint: str) -> None:

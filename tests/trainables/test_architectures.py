@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.architectures import ARCHITECTURES, IMAGENET, Segmenter, get_architecture
+from trainables.architectures import ARCHITECTURES, IMAGENET, get_architecture
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
+from trainables.segmenter import Segmenter
 
 NAMES = list(ARCHITECTURES)
 

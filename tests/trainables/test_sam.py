@@ -14,11 +14,13 @@ from segment_anything import sam_model_registry
 from torch import nn
 
 from trainables import sam
-from trainables.architectures import ARCHITECTURES, SAM, Segmenter
+from trainables.architectures import ARCHITECTURES, SAM
 from trainables.checkpoints import BEST, build_model, load_model, save
 from trainables.fit import fit
 from trainables.model_spec import ModelSpec
-from trainables.weights import PUBLISHED, take_bands
+from trainables.segmenter import Segmenter
+from trainables.state_dicts import take_bands
+from trainables.weights import PUBLISHED
 from trainables.whole_files import digest
 
 SMALL = ModelSpec(num_bands=3, num_outputs=1, decoder_dropout=0.3, small=True)

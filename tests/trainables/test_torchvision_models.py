@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet50
+from torchvision.models import get_weight, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 from trainables import torchvision_models, weights
@@ -61,8 +61,8 @@ def test_coco_by_name_is_the_published_file(published, monkeypatch):
     state, path = published
     asked = []
 
-    def cached(url: str, keyword: str, encoder: str) -> Path:
-        asked.append((url, keyword, encoder))
+    def cached(entry: str, keyword: str, encoder: str) -> Path:
+        asked.append((get_weight(entry).url, keyword, encoder))
         return path
 
     monkeypatch.setattr(weights, "_from_torchvision", cached)
@@ -131,7 +131,7 @@ def test_weights_of_something_else_are_refused(keep, published, resnet, tmp_path
 
 @pytest.mark.parametrize("num_outputs", [1, 5])
 def test_model_has_the_parameters_that_torchvision_publishes(num_outputs):
-    entry = weights.TORCHVISION["deeplabv3_resnet50"]["coco"]
+    entry = get_weight(weights.TORCHVISION["deeplabv3_resnet50"]["coco"])
     # theirs has an auxiliary head (3×3 convolution from 1024 to 256, batch norm, 1×1) and 21 classes
     auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * NUM_VOC_CLASSES + NUM_VOC_CLASSES
     expected = entry.meta["num_params"] - auxiliary - (NUM_VOC_CLASSES - num_outputs) * (256 + 1)

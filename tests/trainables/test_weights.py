@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
+from torchvision.models import get_weight
 
 from trainables import weights as weights_module
 from trainables.architectures import ARCHITECTURES
@@ -19,7 +21,6 @@ from trainables.weights import (
     PublishedFile,
     encoder_of,
     fetch_weights,
-    read_state,
     weights_for,
 )
 from trainables.whole_files import digest
@@ -195,7 +196,7 @@ def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, refusal):
 
 
 def test_fetch_weights_takes_a_cached_file_without_a_network(no_hub, tmp_path):
-    settings = weights_module.smp.encoders.encoders["resnet34"]["pretrained_settings"]["imagenet"]
+    settings = smp.encoders.encoders["resnet34"]["pretrained_settings"]["imagenet"]
     folder = (
         tmp_path / "cache" / f"models--{settings['repo_id'].replace('/', '--')}" / "snapshots" / settings["revision"]
     )
@@ -269,12 +270,13 @@ def abc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         entry = Entry(f"http://127.0.0.1:{closed.getsockname()[1]}/models/deeplab_coco-{ABC[:8]}.pth")
-        monkeypatch.setitem(TORCHVISION, "deeplabv3_resnet50", {"coco": entry})
+        monkeypatch.setattr("torchvision.models.get_weight", {TORCHVISION["deeplabv3_resnet50"]["coco"]: entry}.get)
         yield entry
 
 
 def test_torchvisions_files_are_those_that_its_models_take():
-    names = {keyword: entry.url.rsplit("/", 1)[1] for keyword, entry in TORCHVISION["deeplabv3_resnet50"].items()}
+    entries = TORCHVISION["deeplabv3_resnet50"]
+    names = {keyword: get_weight(entry).url.rsplit("/", 1)[1] for keyword, entry in entries.items()}
     assert names == {"imagenet": "resnet50-0676ba61.pth", "coco": "deeplabv3_resnet50_coco-cd0a2569.pth"}
 
 
@@ -320,7 +322,7 @@ def test_fetch_weights_downloads_and_verifies_torchvisions_file(content, abc, hu
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         url = f"http://127.0.0.1:{server.server_port}/models/deeplab_coco-{ABC[:8]}.pth"
-        monkeypatch.setitem(TORCHVISION, "deeplabv3_resnet50", {"coco": Entry(url)})
+        monkeypatch.setattr("torchvision.models.get_weight", lambda _: Entry(url))
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -353,62 +355,3 @@ def test_fetch_weights_names_coco_where_there_is_such_a_thing(refusal):
     assert refusal(lambda: fetch_weights("nowhere.pth", "deeplabv3_resnet50")) == (
         "--weights nowhere.pth is no file, but must be coco, imagenet, none or a state dict: check the path"
     )
-
-
-# What is in a file
-
-
-def test_read_state_reads_both_formats_alike(tmp_path):
-    state = {"a": torch.arange(4.0), "b.c": torch.ones(2, 2, dtype=torch.int64)}
-    save_file(state, tmp_path / "w.safetensors")
-    for suffix in (".pt", ".pth"):
-        torch.save(state, tmp_path / f"w{suffix}")
-    for path in sorted(tmp_path.iterdir()):
-        read = read_state(path)
-        assert set(read) == set(state)
-        assert all(torch.equal(read[key], state[key]) for key in state)
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(2)], {"model": {"a": torch.zeros(2)}}, {"epoch": 3}, torch.zeros(2)])
-def test_read_state_refuses_other_content(tmp_path, content, refusal):
-    path = tmp_path / "w.pth"
-    torch.save(content, path)
-    assert refusal(lambda: read_state(path)).startswith(f"{path} holds no plain state dict of tensors: save ")
-
-
-def test_read_state_refuses_to_unpickle_code(tmp_path, refusal):
-    path = tmp_path / "w.pth"
-    torch.save({"a": Path("x")}, path)
-    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"hello world",
-        b"this is no checkpoint",
-        b"GIF89a",
-        b"\x89PNG\r\n",
-        b"PK\x03\x04",
-        b"\x80\x04\x88\xff",
-        b"{}",
-    ],
-)
-def test_read_state_refuses_files_of_any_other_kind(tmp_path, suffix, content, refusal):
-    path = tmp_path / f"w{suffix}"
-    path.write_bytes(content)
-    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
-    path, state = tmp_path / f"w{suffix}", {"a": torch.arange(1000.0)}
-    if suffix == ".safetensors":
-        save_file(state, path)
-    else:
-        torch.save(state, path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")

@@ -1,0 +1,39 @@
+"""A network together with the normalisation that it expects."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+class Segmenter(nn.Module):
+    """An architecture's network with the normalisation that it expects, so that a saved model is complete.
+
+    Buffers `mean` and `std` (1, C, 1, 1) are in the units of scaled pixels.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: Iterable[float], std: Iterable[float]):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(list(mean)).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).reshape(1, -1, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Scaled pixels (N, C, H, W) float32 to logits (N, K, H, W)."""
+        logits: torch.Tensor = self.network((pixels - self.mean) / self.std)
+        return logits
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that two-stage training freezes first."""
+        encoder = self.network.encoder
+        assert isinstance(encoder, nn.Module)
+        return encoder
+
+    @property
+    def frozen_digest(self) -> str:
+        """SHA-256 of an encoder that is frozen for good, which state dicts leave out; empty where there is none."""
+        return str(getattr(self.encoder, "digest", ""))
