@@ -77,10 +77,10 @@ PROFILES: dict[ProfileName, Profile] = {
         varying={"architectures": ("unet", "unet_resnet34"), "seeds": 2},
         recipe={
             "epochs": 8,
-            "draws_per_epoch": 36,
-            "batch_size": 4,
+            "draws_per_epoch": 48,
+            "batch_size": 8,
             "window_px": 128,
-            "val_center_px": 256,
+            "val_center_px": 320,
             "small": True,
             "ema_decay": 0.9,
         },
