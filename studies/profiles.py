@@ -68,7 +68,7 @@ PROFILES: dict[ProfileName, Profile] = {
         },
     ),
     "quick": Profile(
-        purpose="an honest small study from scratch on a CPU: a phase takes about 20 minutes on two cores",
+        purpose="an honest small study from scratch on a CPU: a phase takes 12 to 16 minutes on two cores",
         study={"architectures": FROM_SCRATCH, "trials": 4, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
         phases={
             "phase1_comparison": {"architectures": REFERENCE},
@@ -77,10 +77,10 @@ PROFILES: dict[ProfileName, Profile] = {
         varying={"architectures": ("unet", "unet_resnet34"), "seeds": 2},
         recipe={
             "epochs": 8,
-            "draws_per_epoch": 48,
-            "batch_size": 8,
+            "draws_per_epoch": 36,
+            "batch_size": 4,
             "window_px": 128,
-            "val_center_px": 320,
+            "val_center_px": 256,
             "small": True,
             "ema_decay": 0.9,
         },

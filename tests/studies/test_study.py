@@ -242,6 +242,7 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
     }
 
 
+@pytest.mark.faults
 def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(dataset_root: Path, tmp_path: Path) -> None:
     before = (
         "from optuna.distributions import FloatDistribution; from searchspace.spaces import OVERRIDES; "
@@ -263,7 +264,8 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(datase
     assert list(selection) == ["deeplabv3plus_resnet34-4"]
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGTERM])
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
     number: signal.Signals, dataset_root: Path, tmp_path: Path
 ) -> None:
