@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segmentation_models_pytorch.encoders.mix_transformer import MixVisionTransformer
 
 from trainables.checkpoints import TrainedModel, load_model
 from trainables.command import Parser, run
@@ -127,7 +126,7 @@ def write_attention(
             pixel is not in the image.
     """
     trained = load_model(checkpoint)
-    if not isinstance(trained.model.encoder, MixVisionTransformer):
+    if trained.config.architecture not in WITH_ATTENTION:
         raise UserError(
             f"{checkpoint} is of {trained.config.architecture}, but attention can be shown of "
             f"{' and '.join(WITH_ATTENTION)} only: pass a checkpoint of that"

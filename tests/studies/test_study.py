@@ -30,10 +30,11 @@ from trainables.tiles import TrainVal
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "phase2_tuning.py"
 ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-4"]
-FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--trials", "3", "--seed", "3"]
+TRIALS = 2
+FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--seed", "3"]
+FLAGS += ["--trials", str(TRIALS), "--seeds", "0"]
 DEADLINE_SECONDS = 600
-"""Ends a test that hangs; a study of four arms takes about 2 minutes on two quiet cores."""
-FLAGS += ["--seeds", "0"]
+"""Ends a test that hangs; a study of four arms takes a minute or two on two quiet cores."""
 
 
 def start(cwd: Path, *flags: str, before: str = "") -> subprocess.Popen[str]:
@@ -85,7 +86,7 @@ def test_every_arm_has_its_allowance_in_the_ledger(study: tuple[Path, str]) -> N
     out, _ = study
     for arm in ARMS:
         trials = trials_of(out, arm)
-        assert len(trials) == 3
+        assert len(trials) == TRIALS
         for trial in trials:
             attributes = trial.user_attrs
             if attributes["outcome"] == "finished":
@@ -127,11 +128,11 @@ def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
 
 def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path, str]) -> None:
     out, _ = study
-    assert len(list(out.glob("wandb/offline-run-*"))) == len(ARMS) * 3 + 1
+    assert len(list(out.glob("wandb/offline-run-*"))) == len(ARMS) * TRIALS + 1
     logs = read_logs(out)
     assert logs.notes == ()
     assert logs.study["study"] == "one"
-    assert len(logs.runs) == len(ARMS) * 3
+    assert len(logs.runs) == len(ARMS) * TRIALS
     for arm in ARMS:
         by_number = logs.history[logs.history["arm"] == arm].groupby("number")["epoch"].max().to_dict()
         assert by_number == {t.number: t.user_attrs["epochs"] for t in trials_of(out, arm)}
@@ -143,7 +144,7 @@ def test_workers_stay_warm_over_arms(study: tuple[Path, str]) -> None:
     out, _ = study
     paths = out.glob("wandb/offline-run-*/run-*.wandb")
     runs = [run for path in paths if (run := read_run(path, [])) is not None and run.job_type == "trial"]
-    assert len(runs) == len(ARMS) * 3
+    assert len(runs) == len(ARMS) * TRIALS
     assert len({run.config["worker"] for run in runs}) <= (os.cpu_count() or 1)
 
 
@@ -169,7 +170,7 @@ def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str
         trials = trials_of(out, arm)
         outcomes = [trial.user_attrs["outcome"] for trial in trials]
         assert (row["started"], row["finished"], row["stopped"], row["failed"]) == (
-            3,
+            TRIALS,
             outcomes.count("finished"),
             outcomes.count("stopped"),
             0,
@@ -183,7 +184,7 @@ def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str
 
 def test_output_shows_progress_tables_and_paths(study: tuple[Path, str]) -> None:
     out, output = study
-    assert f"[{len(ARMS) * 3}/{len(ARMS) * 3}]" in output
+    assert f"[{len(ARMS) * TRIALS}/{len(ARMS) * TRIALS}]" in output
     assert re.search(r"about \d+ (s|min)", output)
     words = output.replace("\n", "")
     assert f"report    {out / 'report' / 'report.html'}" in words
@@ -205,7 +206,7 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) 
         assert process.returncode == 0, errors
         values.append([(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")])
     assert values[0] == values[1]
-    assert len(values[0]) == 3
+    assert len(values[0]) == TRIALS
 
 
 @pytest.mark.faults
@@ -256,7 +257,7 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(datase
     for trial in trials_of(tmp_path / "study", "unet-4"):
         assert (trial.state, trial.value, trial.user_attrs["outcome"]) == (TrialState.COMPLETE, 0.0, "diverged")
     accounting = table_of(tmp_path / "study", "accounting").set_index("architecture")
-    assert accounting.loc["unet (base width 16)", "failed"] == 3
+    assert accounting.loc["unet (base width 16)", "failed"] == TRIALS
     headline = table_of(tmp_path / "study", "headline").set_index("architecture")
     assert pd.isna(headline.loc["unet (base width 16)", "val_iou"])
     assert headline.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
