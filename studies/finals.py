@@ -17,7 +17,7 @@ from rich.console import Console
 from studies import tracking
 from studies.coordinator import Coordinator
 from studies.engine import evaluate_all
-from studies.folder import write_json
+from studies.folder import MODELS, write_json
 from studies.plans import Finals
 from studies.resources import Slots
 from studies.seal import Attempt, Seal
@@ -26,8 +26,6 @@ from studies.trials import Progress
 from studies.watch import Permit
 from trainables.errors import UserError
 from trainables.tiles import TrainVal
-
-FILE = "models.json"
 
 RECORDED = ("error", "iou", "f1", "tile_iou", "tile_confusion")
 """What is put on record of a model's scores on the test tiles."""
@@ -110,7 +108,7 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
                 unscored[arm.parent] = f"{errors[0]}; the tiles count as opened, look again with --reopen WHY"
                 result = None
         content[arm.parent] = _logged(work, arm, val, result, attempt, seal)
-        write_json(work.out / FILE, content)
+        write_json(work.out / MODELS, content)
     if refused is not None:  # only now: it takes nothing from the other arms
         raise refused
     return unscored

@@ -19,6 +19,7 @@ from trainables.errors import UserError
 
 STUDY = "study.yaml"
 LEDGER = "optuna.db"
+MODELS = "models.json"
 
 PROVENANCE = "provenance"
 """Key of study.yaml that tells where a study came from; skipped when the file is given as `--config`."""

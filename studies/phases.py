@@ -4,9 +4,9 @@ import sys
 
 from rich.console import Console
 
-from analysis.report import show
-from studies import cli, finals
+from studies import cli
 from studies.dry_run import show_plan
+from studies.folder import MODELS
 from studies.profiles import PhaseName
 from studies.study import StudyResult, run_study
 from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
@@ -38,10 +38,12 @@ def _told(result: StudyResult, console: Console) -> int:
         console.print(f"{result.ending}: go on with --out {result.out} --resume", highlight=False, soft_wrap=True)
         return EXIT_OUT_OF_TIME if result.ending == "out of time" else EXIT_INTERRUPTED
     if result.report is not None:
+        from analysis.report import show  # only here: what draws figures takes seconds, which --help has no use for
+
         show(result.report, console)
     console.print(f"study     {result.out}", highlight=False)
-    if result.report is None and (result.out / finals.FILE).exists():
-        console.print(f"scores    {result.out / finals.FILE}", highlight=False)
+    if result.report is None and (result.out / MODELS).exists():
+        console.print(f"scores    {result.out / MODELS}", highlight=False)
     for arm, reason in result.unselected.items():
         console.print(f"{arm}: no trial ran its course; the last one: {reason}", highlight=False)
     for arm, reason in result.untested.items():

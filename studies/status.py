@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 from studies import folder, lock
-from studies.finals import FILE
 from studies.ledger import check_ledger
 from studies.plans import Plan, Search, first_plan
 from studies.register import NAME
@@ -140,7 +139,7 @@ def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[
             return False
         names = {arm: f"{arm}-confirmation-{row['signature'][:8]}" for arm, row in selection.items()}
         finals = {arm: (name, spec.seeds) for arm, name in names.items()} if spec.seeds else {}
-    scored = _read(out / FILE) or {}
+    scored = _read(out / folder.MODELS) or {}
     for arm, (name, allowance) in finals.items():
         trained = trials.get(name, [])
         is_scored = len(scored.get(arm, {"models": ()})["models"]) >= allowance

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
 
-from analysis.report import Report, write_report
 from analysis.wandb_logs import LogsError
 from studies import finals, folder, tracking
 from studies.cluster import plan_slots, probe_storage, ray_session
@@ -30,6 +30,9 @@ from trainables.checkpoints import BEST
 from trainables.diagnostics import duration
 from trainables.errors import UserError
 from trainables.fit import fit
+
+if TYPE_CHECKING:
+    from analysis.report import Report
 
 HANG_MINUTES = 10.0
 
@@ -73,7 +76,7 @@ class StudyResult:
     unselected: dict[str, str] = field(default_factory=dict)
     unvalidated: dict[str, str] = field(default_factory=dict)
     untested: dict[str, str] = field(default_factory=dict)
-    report: Report | None = None
+    report: "Report | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         console.print(f"W&B: {log.trouble}", highlight=False)
     report = None
     if result.ending is None and prepared.spec.wandb != "disabled":
+        from analysis.report import write_report  # only here: what draws figures takes seconds, which --help needs not
+
         try:
             report = write_report([out], out / "report")
         except (LogsError, OSError) as error:  # the logs may be incomplete; what was selected stands
@@ -192,7 +197,7 @@ def _search_and_confirm(session: _Session, coordinator: Coordinator, sealed: Sea
     """The search, the selection, and the selected configurations with new seeds where these are wanted."""
     out, permit, spec = session.out, session.permit, session.prepared.spec
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
-        for name in ("selection.json", finals.FILE):
+        for name in ("selection.json", folder.MODELS):
             (out / name).unlink(missing_ok=True)
     if not _run_stage(session, coordinator):
         return StudyResult(out=out, ending=permit.ending)
