@@ -73,6 +73,9 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if spec.tiles is None:
         spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
     tiles = decode_train_val(dataset)
+    notes = (*dataset.notes, *tiles.notes)
+    for note in notes:
+        console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     parameters: dict[str, tuple[int, int]] = {}
     for arm in spec.arms():
         config = arm.config(spec, {"lr": 1e-3}, digests, init_seed=0)
@@ -91,6 +94,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
         "num_val_tiles": len(tiles.val),
+        "data_notes": list(notes),
         "weights_digests": digests,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from trainables.checkpoints import TrainedModel, load_model
 from trainables.command import Parser, run
-from trainables.dataset import read_image
 from trainables.errors import UserError
 from trainables.pictures import to_rgb
 from trainables.predict import predict_logits
+from trainables.raster import read_image
 from trainables.whole_files import write_whole
 
 NUM_STAGES = 4

@@ -7,25 +7,18 @@ The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,ti
 
 import itertools
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import ValidationError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from trainables.errors import UserError
+from trainables.raster import SUFFIXES, finite, read_header, read_pixels
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
-
-Image.MAX_IMAGE_PIXELS = None  # satellite scenes are no decompression bombs
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +59,7 @@ class Dataset:
         train: Tiles that tuning learns from.
         val: Tiles that tuning judges by.
         test: Tiles that stay sealed.
+        notes: What the reader should know of how the folder was read, a sentence each.
     """
 
     root: Path
@@ -75,6 +69,7 @@ class Dataset:
     train: OpenFiles
     val: OpenFiles
     test: SealedFiles
+    notes: tuple[str, ...] = ()
 
 
 def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
@@ -148,8 +143,8 @@ def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
 
 def _decode_files(files: tuple[TileFile, ...], dataset: Dataset) -> Tiles:
     places = list(dataset.places)
-    images = tuple(_finite(_read_pixels(tile.image)[places], tile.image) for tile in files)
-    masks = tuple(_class_indices(_read_pixels(tile.mask)[0], dataset.info, tile.mask) for tile in files)
+    images = tuple(finite(read_pixels(tile.image)[places], tile.image) for tile in files)
+    masks = tuple(_class_indices(read_pixels(tile.mask)[0], dataset.info, tile.mask) for tile in files)
     return Tiles(tuple(tile.id for tile in files), images, masks)
 
 
@@ -168,34 +163,6 @@ def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, .
     if twice := [band for band, place in zip(bands, places, strict=True) if places.count(place) > 1]:
         raise UserError(f"--bands names {' and '.join(twice)}, which are one band: name each once")
     return places
-
-
-def read_image(path: Path) -> NDArray[Any]:
-    """The pixels of one image, (H, W, bands) in its own type.
-
-    Raises:
-        UserError: It is missing, damaged or truncated, or holds what is no number.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} is no file, but must be an image ({', '.join(SUFFIXES)}): check the path")
-    return _finite(_read_pixels(path), path)
-
-
-def read_header(path: Path) -> tuple[int, int, int, str]:
-    """(height, width, bands, dtype) of one image or mask, without decoding a pixel.
-
-    Raises:
-        UserError: It has no readable header, or its bands are of several types.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                if len(set(source.dtypes)) > 1:
-                    raise UserError(f"{path} mixes {', '.join(sorted(set(source.dtypes)))}: store one type per file")
-                return source.height, source.width, source.count, source.dtypes[0]
-    except RasterioError as error:
-        raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
 def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:
@@ -239,28 +206,6 @@ def _check_pair(tile_id: str, image: Path, mask: Path) -> tuple[TileFile, tuple[
             "convert it"
         )
     return TileFile(tile_id, image, mask, height, width), (num_bands, dtype)
-
-
-def _read_pixels(path: Path) -> NDArray[Any]:
-    """(bands, H, W) pixels of one file."""
-    try:
-        if path.suffix.lower() == ".png":
-            with Image.open(path) as png:
-                png.verify()  # GDAL decodes a truncated PNG to zeros without a word (seen with rasterio 1.4.4)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES"), rasterio.open(path) as source:
-                pixels: NDArray[Any] = source.read()
-                return pixels
-    except (RasterioError, OSError, SyntaxError) as error:
-        raise UserError(f"{path} is damaged or truncated: replace it") from error
-
-
-def _finite(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
-    """(bands, H, W) as read to (H, W, bands), refused where a float is NaN or infinite."""
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        raise UserError(f"{path} holds NaN or infinite pixels, but every pixel must be a number: fill them")
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
 def _class_indices(mask: NDArray[Any], info: DatasetInfo, path: Path) -> NDArray[np.uint8]:

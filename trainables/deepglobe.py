@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.dataset import read_image
 from trainables.errors import UserError
+from trainables.raster import read_image
 from trainables.source_tiles import (
     RGB,
     SEED,

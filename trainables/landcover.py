@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from trainables.dataset import read_image
 from trainables.errors import UserError
+from trainables.raster import read_image
 from trainables.source_tiles import (
     RGB,
     SEED,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.dataset import read_header, read_image
 from trainables.errors import UserError
+from trainables.raster import read_header, read_image
 from trainables.tiles import DatasetInfo
 
 Split: TypeAlias = Literal["train", "val", "test"]

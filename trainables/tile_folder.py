@@ -17,11 +17,11 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from trainables.dataset import read_image
 from trainables.errors import UserError
 from trainables.overview import Cell, draw_sheet
 from trainables.pictures import class_color, class_map, to_rgb
 from trainables.progress_bar import Track, no_track
+from trainables.raster import read_image
 from trainables.source_tiles import SPLITS, Plan, SourceTile
 from trainables.tiles import IGNORE, DatasetInfo
 from trainables.whole_files import part_path, write_whole

@@ -91,11 +91,19 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class TrainVal:
-    """All that a tuning trial may see: train and val tiles, never test tiles."""
+    """All that a tuning trial may see: train and val tiles, never test tiles.
+
+    Attributes:
+        info: Classes, bands and scale.
+        train: Tiles to learn from.
+        val: Tiles to judge by.
+        notes: What the reader should know of their pixels and masks, a sentence each.
+    """
 
     info: DatasetInfo
     train: Tiles
     val: Tiles
+    notes: tuple[str, ...] = ()
 
     @property
     def scale(self) -> float:

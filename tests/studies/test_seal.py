@@ -86,20 +86,20 @@ def test_open_gives_the_test_tiles_and_leaves_a_line(root):
 
 def test_open_is_on_record_before_the_first_pixel_is_read(root, monkeypatch, user_data):
     seen = []
-    original = dataset_module._read_pixels
+    original = dataset_module.read_pixels
 
     def read(path):
         files = [root / "seal.jsonl", *user_data.glob("fewtile/seals/*.jsonl"), root.parent / "runs/one/seal.jsonl"]
         seen.append([[line["attempt"] for line in lines_of(file)] for file in files])
         return original(path)
 
-    monkeypatch.setattr(dataset_module, "_read_pixels", read)
+    monkeypatch.setattr(dataset_module, "read_pixels", read)
     make(root).open(UNET)
     assert seen == [[[UNET.id]] * 3] * 4
 
 
 def test_open_decodes_nothing_where_it_cannot_be_recorded(root, monkeypatch, user_data):
-    monkeypatch.setattr(dataset_module, "_read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     seal = make(root)
     (root / "seal.jsonl").mkdir()
     assert refusal(seal.open, UNET).startswith(f"{root / 'seal.jsonl'} cannot be read (Is a directory)")
@@ -184,7 +184,7 @@ from trainables.errors import UserError
 root, study, is_killed = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "killed"
 seal = Seal(read_dataset(root), out=root.parent / "runs" / study, study=study, study_id=f"id of {study}")
 if is_killed:
-    trainables.dataset._read_pixels = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+    trainables.dataset.read_pixels = lambda path: os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -282,7 +282,7 @@ def test_check_remembers_lines_that_came_with_the_tiles(root, user_data):
 
 
 def test_check_of_unopened_tiles_has_nothing_to_say_and_decodes_nothing(root, monkeypatch):
-    monkeypatch.setattr(dataset_module, "_read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     assert make(root).check() == ()
     flip_last_byte(root / "test/masks/test_0.png")
     assert make(root).check() == ()

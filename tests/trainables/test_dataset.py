@@ -166,7 +166,7 @@ def break_pixels(path: Path) -> None:
     """Cuts a file in half, which leaves its header whole."""
     truncate(path, 0.5)
     with pytest.raises(UserError, match="damaged or truncated"):
-        dataset_module._read_pixels(path)
+        dataset_module.read_pixels(path)
 
 
 @pytest.fixture(params=["png", "jpg", "tif"])
@@ -190,8 +190,8 @@ def test_dataset_never_decodes_test_pixels(sealed_folder):
 
 def test_dataset_reads_pixels_of_train_and_val_only(rgb_folder, monkeypatch):
     read: list[Path] = []
-    original = dataset_module._read_pixels
-    monkeypatch.setattr(dataset_module, "_read_pixels", lambda path: read.append(path) or original(path))
+    original = dataset_module.read_pixels
+    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: read.append(path) or original(path))
     dataset = read_dataset(rgb_folder)
     assert read == []
     decode_train_val(dataset)

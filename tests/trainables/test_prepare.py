@@ -16,8 +16,9 @@ import pytest
 from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, save, write_cityscapes, write_deepglobe, write_massachusetts
 from trainables.adapters import ADAPTERS
-from trainables.dataset import read_dataset, read_image
+from trainables.dataset import read_dataset
 from trainables.prepare import main
+from trainables.raster import read_image
 from trainables.source_tiles import Adapter, Plan, SourceTile, add_src_flag
 from trainables.tiles import DatasetInfo
 

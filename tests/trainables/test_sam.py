@@ -263,3 +263,7 @@ def test_fit_trains_over_the_published_weights(name, sam_file, make_config, tile
     assert trained.model.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert (tmp_path / BEST).stat().st_size < 40e6  # the encoder alone has 359 MB
     (tmp_path / BEST).unlink()
+
+
+def test_table_names_the_side_that_the_encoder_takes():
+    assert {ARCHITECTURES[name].only_px for name in BUILDS} == {sam.SIDE_PX}

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.trainables.killing import Killed, digests, kill_after
 from tests.trainables.made_up_sources import photo, pixels, save
 from trainables import tile_folder
-from trainables.dataset import decode_train_val, read_dataset, read_image
+from trainables.dataset import decode_train_val, read_dataset
+from trainables.raster import read_image
 from trainables.source_tiles import Plan, SourceTile
 from trainables.tile_folder import write_tiles
 from trainables.tiles import IGNORE, DatasetInfo
