@@ -59,14 +59,14 @@ class Prepared:
     @property
     def train_px(self) -> int:
         """Longest side of a train tile."""
-        return max(max(mask.shape) for mask in self.tiles.train.masks)
+        return max(int(side) for mask in self.tiles.train.masks for side in mask.shape)
 
     @property
     def scored_px(self) -> int:
         """Longest side of a tile that whole models are scored on, as far as one is predicted at once."""
         test = self.dataset.test.tiles if self.spec.test else ()
-        sides = [max(mask.shape) for mask in self.tiles.val.masks] + [max(t.height_px, t.width_px) for t in test]
-        return min(max(sides), WHOLE_PX)
+        sides = [int(side) for mask in self.tiles.val.masks for side in mask.shape]
+        return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
 
 
 def prepare(spec: StudySpec, console: Console) -> Prepared:
