@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from trainables.architectures import ARCHITECTURES, Optimizer
 from trainables.augment import PRESETS
 from trainables.losses import WEIGHTS, Loss, LossName
+from trainables.precision import Precision
 
 
 def _known_architecture(name: str) -> str:
@@ -59,8 +60,9 @@ class Recipe(BaseModel):
     ema_decay: float | None = Field(
         default=None, gt=0, lt=1, description="evaluate an exponential moving average of the weights"
     )
-    precision: Literal["auto", "fp32"] = Field(
-        default="auto", description="auto: bf16 or fp16 autocast where a GPU has it"
+    precision: Precision = Field(
+        default="auto",
+        description="auto: bf16 autocast on a GPU that has it, fp16 on others, fp32 on a CPU; or one for every device",
     )
     subset_seed: int = Field(default=0, ge=0, description="which tiles a budget takes")
     draw_seed: int = Field(default=0, ge=0, description="which draws an epoch shows")

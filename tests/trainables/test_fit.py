@@ -1,6 +1,7 @@
 """The loop: equal records, what they say, when it ends, and what it refuses."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -114,6 +115,48 @@ def test_fit_attaches_predictions_where_asked(make_config, tiles, tiny):
     with_predictions = [bool(record.predictions) for record in fit(config, tiles, predictions_every=2)]
     assert with_predictions == [False, True, False, True, True]
     assert not any(record.predictions for record in fit(config, tiles))
+
+
+def test_fit_attaches_predictions_of_the_tiles_that_it_is_told(make_config, tiles, tiny):
+    config = make_config(**tiny, epochs=1)
+    (whole,) = fit(config, tiles, predictions_every=1)
+    for chosen in ([1], range(0, 2, 2), ()):
+        (record,) = fit(config, tiles, predictions_every=1, predictions_of=chosen)
+        expected = [whole.predictions[index] for index in chosen]
+        assert len(record.predictions) == len(expected)
+        assert all(np.array_equal(one, other) for one, other in zip(record.predictions, expected, strict=True))
+        assert record == whole
+    assert next(fit(config, tiles, predictions_of=[1])).predictions == ()
+
+
+def test_state_of_a_trial_has_no_predictions_and_copies_none(make_config, tiles, tiny):
+    # 20 epochs of two predictions of 1 MiB each: a state is far below one of them
+    config = make_config(**tiny)
+    state = TrainingState(config, tiles, CPU)
+    (record,) = fit(make_config(**tiny, epochs=1), tiles, predictions_every=1)
+    sizes = []
+    tracemalloc.start()
+    try:
+        for epoch in range(1, 21):
+            pictures = tuple(np.full((1024, 1024), epoch, np.uint8) for _ in range(2))
+            state.end_epoch(replace(record, epoch=epoch, predictions=pictures))
+            del pictures
+            tracemalloc.reset_peak()
+            content = state.state()
+            held, peak = tracemalloc.get_traced_memory()
+            sizes.append(len(content["records"]))
+            assert max(held, peak) < 2**20
+    finally:
+        tracemalloc.stop()
+    assert all(not kept.predictions for kept in state.records)
+    assert sizes[-1] < 25 * sizes[0]
+
+
+def test_record_as_json_shares_nothing_with_the_record(make_config, tiles, tiny):
+    (record,) = fit(make_config(**tiny, epochs=1), tiles, predictions_every=1)
+    content = record.as_json()
+    content["metrics"]["val/iou"] = -1.0
+    assert record.metrics["val/iou"] != -1.0
 
 
 def test_record_as_json_is_the_record_without_predictions(make_config, tiles, tiny):
