@@ -22,8 +22,7 @@ from trainables.fit import check
 from trainables.metrics import class_pixels, constant_scores
 from trainables.pictures import class_color
 from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS, encoder_of, fetch_weights, weights_for
-from trainables.whole_files import digest
+from trainables.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 
 DEMO_TILES = Path("runs/demo-tiles")
 
@@ -133,7 +132,7 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
     return (
         spec.model_copy(update={"weights": found}),
-        {encoder: digest(path) for encoder, path in files.items() if path is not None},
+        {encoder: known_digest(path) for encoder, path in files.items() if path is not None},
     )
 
 

@@ -33,8 +33,7 @@ from trainables.errors import UserError
 from trainables.fit import check, fit
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.training import takes_encoder_statistics
-from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, weights_for
-from trainables.whole_files import digest
+from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
 
 SMOKE_TILES = 2
 SMOKE_RECIPE = {"epochs": 2, "draws_per_epoch": 8, "window_px": 128, "small": True}
@@ -126,7 +125,7 @@ def _prepare(flags: dict[str, Any]) -> Run:
         "tiles": len(dataset.train.tiles),
         "init_seed": seed,
         "weights": weights,
-        "weights_digest": None if path is None else digest(path),
+        "weights_digest": None if path is None else known_digest(path),
     }
     config = validate(TrialConfig, trial | flags | {"recipe": validate(Recipe, recipe)})
     tiles = decode_train_val(dataset)
