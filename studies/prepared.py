@@ -15,10 +15,10 @@ from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.architectures import ARCHITECTURES
 from trainables.augment import left_out
 from trainables.checkpoints import count_parameters
+from trainables.checks import check
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
-from trainables.fit import check
 from trainables.metrics import class_pixels, constant_scores
 from trainables.pictures import class_color
 from trainables.tiles import TrainVal

@@ -28,6 +28,10 @@ ArchitectureName = Annotated[str, AfterValidator(_known_architecture)]
 Preset = Annotated[str, AfterValidator(_known_preset)]
 
 
+LEAST_WINDOW_PX = 32
+"""Side of the smallest windows (px); every stride divides it."""
+
+
 class Recipe(BaseModel):
     """The settings that all trials of a study share; the defaults are the reference study's.
 
@@ -41,9 +45,13 @@ class Recipe(BaseModel):
     batch_size: int | None = Field(
         default=None, ge=2, description="draws per optimizer step; the reference's (4, and 2 over SAM) if left out"
     )
-    window_px: int | None = Field(default=None, ge=32, description="side of training windows (px); whole tiles if none")
+    window_px: int | None = Field(
+        default=None, ge=LEAST_WINDOW_PX, description="side of training windows (px); whole tiles if none"
+    )
     val_center_px: int | None = Field(
-        default=None, ge=32, description="validate on centre windows of this side (px); whole tiles if none"
+        default=None,
+        ge=LEAST_WINDOW_PX,
+        description="validate on centre windows (px); whole tiles if none",
     )
     small: bool = Field(default=False, description="use the architectures' smaller variants, named so in every table")
     optimizer: Optimizer | None = Field(

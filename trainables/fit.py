@@ -9,6 +9,7 @@ import torch
 
 from trainables import checkpoints as ckpt
 from trainables.architectures import ARCHITECTURES
+from trainables.checks import check
 from trainables.config import TrialConfig
 from trainables.draws import DrawSource
 from trainables.epoch_loss import EpochLoss
@@ -28,77 +29,6 @@ class _StopRequestedError(Exception):
 def never() -> bool:
     """The `should_stop` of a trial that nobody interrupts."""
     return False
-
-
-def check(config: TrialConfig, tiles: TrainVal) -> None:
-    """Refuses what could not be trained, before anything starts.
-
-    Raises:
-        UserError: Too few tiles, or windows or draws that fit neither tiles nor architecture.
-    """
-    recipe, stride = config.recipe, ARCHITECTURES[config.architecture].stride
-    train = tiles.budget(config.tiles, recipe.subset_seed).train
-    _check_variant(config, tiles)
-    if recipe.draws_per_epoch < config.batch_size:
-        raise UserError(
-            f"draws_per_epoch is {recipe.draws_per_epoch}, but must be at least the batch size of {config.batch_size}"
-        )
-    sides = {side for mask in train.masks for side in mask.shape}
-    if recipe.window_px is None:
-        if len(sides) > 1:
-            raise UserError(
-                f"train tiles have sides of {min(sides)} to {max(sides)} px, but training on whole tiles needs equal "
-                "squares: set --window-px to cut windows"
-            )
-        if min(sides) % stride:
-            raise UserError(
-                f"tile side is {min(sides)} px, but {config.architecture} needs a multiple of {stride}: "
-                f"{_advice(min(sides), stride, 'set --window-px {} to cut windows')}"
-            )
-        return
-    if recipe.window_px % stride:
-        raise UserError(
-            f"--window-px is {recipe.window_px}, but {config.architecture} needs a multiple of {stride}: "
-            f"use {max(stride, recipe.window_px // stride * stride)}"
-        )
-    if recipe.window_px > min(sides):
-        raise UserError(
-            f"--window-px is {recipe.window_px}, but the smallest train tile has a side of {min(sides)} px: "
-            f"{_advice(min(sides), stride, 'use {} or less')}"
-        )
-
-
-def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
-    """Refuses weights that the small variant cannot take, and sides that the full one cannot."""
-    recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
-    is_small = recipe.small and bool(architecture.small)
-    if is_small and config.is_pretrained:
-        raise UserError(
-            f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
-            f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
-        )
-    side = architecture.only_px
-    if side is None or is_small:
-        return
-    for name, value in (("window", recipe.window_px), ("val-center", recipe.val_center_px)):
-        if value not in (None, side):
-            raise UserError(
-                f"--{name}-px is {value}, but {config.architecture} takes {side} px only: use --{name}-px none, or "
-                "take the small variant with --small"
-            )
-    for tile_id, mask in zip(tiles.train.ids + tiles.val.ids, tiles.train.masks + tiles.val.masks, strict=True):
-        if mask.shape != (side, side):
-            raise UserError(
-                f"tile {tile_id} is {mask.shape[1]}×{mask.shape[0]} px, but {config.architecture} takes "
-                f"{side}×{side} px only: cut the tiles, or take the small variant with --small"
-            )
-
-
-def _advice(side_px: int, stride: int, words: str) -> str:
-    """What to do about tiles of this side: `words` with the largest window that fits, if one does."""
-    if side_px < stride:
-        return f"use tiles of {stride} px or more"
-    return words.format(side_px // stride * stride)
 
 
 @raises_out_of_memory

@@ -25,12 +25,13 @@ from trainables.attempt_folder import Run, settings
 from trainables.attempts import ATTEMPTS, SEED, Attempt, get_attempt, published_config
 from trainables.augment import left_out
 from trainables.checkpoints import count_parameters, newest_valid
+from trainables.checks import check
 from trainables.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.diagnostics import diagnostics, duration, memory_words
 from trainables.errors import UserError
-from trainables.fit import check, fit
+from trainables.fit import fit
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.training import takes_encoder_statistics
 from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for

@@ -12,7 +12,7 @@ import torch
 
 from trainables import fit as fit_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
-from trainables.fit import check, fit
+from trainables.fit import fit
 from trainables.losses import Loss
 from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
@@ -275,64 +275,6 @@ def test_fit_calls_it_divergence_when_the_weights_are_lost_in_the_last_step(make
 
 
 # What it refuses
-
-
-def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:
-    """The same tiles with train tiles cut to these sizes."""
-    parts = [(slice(height), slice(width)) for height, width in sizes]
-    train = tiles.train.take(range(len(sizes)))
-    train = replace(
-        train,
-        images=tuple(image[part] for image, part in zip(train.images, parts, strict=True)),
-        masks=tuple(mask[part] for mask, part in zip(train.masks, parts, strict=True)),
-    )
-    return replace(tiles, train=train)
-
-
-def test_check_accepts_what_fits(make_config, tiles):
-    check(make_config(), tiles)
-    check(make_config(window_px=48), tiles)
-    check(make_config(window_px=32, tiles=2), sized(tiles, (33, 64), (50, 41)))
-
-
-@pytest.mark.parametrize(("window", "use"), [(33, 32), (40, 32), (63, 48)])
-def test_check_refuses_windows_beside_the_stride(make_config, tiles, window, use, refusal):
-    message = refusal(lambda: check(make_config(window_px=window), tiles))
-    assert message == f"--window-px is {window}, but unet needs a multiple of 16: use {use}"
-
-
-def test_check_refuses_windows_larger_than_a_tile(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(window_px=64), sized(tiles, (64, 64), (64, 64), (64, 50))))
-    assert message == "--window-px is 64, but the smallest train tile has a side of 50 px: use 48 or less"
-
-
-def test_check_refuses_unequal_tiles_without_windows(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(), sized(tiles, (64, 64), (64, 64), (48, 48))))
-    assert message == (
-        "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
-        "set --window-px to cut windows"
-    )
-
-
-def test_check_refuses_tiles_beside_the_stride(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(), sized(tiles, *[(50, 50)] * 3)))
-    assert message == "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"
-
-
-@pytest.mark.parametrize("window", [None, 32])
-def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window, refusal):
-    message = refusal(lambda: check(make_config(window_px=window), sized(tiles, *[(10, 10)] * 3)))
-    assert "--window-px 0" not in message
-    assert "use 0" not in message
-
-
-def test_check_refuses_fewer_draws_than_a_batch(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(draws_per_epoch=3, batch_size=4), tiles))
-    assert message == "draws_per_epoch is 3, but must be at least the batch size of 4"
-
-
-def test_check_refuses_more_tiles_than_there_are(make_config, tiles, refusal):
-    assert refusal(lambda: check(make_config(tiles=4), tiles)).startswith("--tiles 4 asks for 4 train tiles, but")
 
 
 def test_fit_refuses_before_anything_is_written(make_config, tiles, tmp_path, refusal):
