@@ -18,10 +18,11 @@ import torch
 
 from trainables.attempts import ATTEMPTS, get_attempt, published_config
 from trainables.checkpoints import count_parameters
+from trainables.checks import check
 from trainables.command import run, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.dataset import decode_train_val, read_dataset
-from trainables.fit import check, fit
+from trainables.fit import fit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,15 +15,14 @@ from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.architectures import ARCHITECTURES
 from trainables.augment import left_out
 from trainables.checkpoints import count_parameters
+from trainables.checks import check
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
-from trainables.fit import check
 from trainables.metrics import class_pixels, constant_scores
 from trainables.pictures import class_color
 from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS, encoder_of, fetch_weights, weights_for
-from trainables.whole_files import digest
+from trainables.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.windows import WHOLE_PX
 
 DEMO_TILES = Path("runs/demo-tiles")
@@ -151,7 +150,7 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
     return (
         spec.model_copy(update={"weights": found}),
-        {encoder: digest(path) for encoder, path in files.items() if path is not None},
+        {encoder: known_digest(path) for encoder, path in files.items() if path is not None},
     )
 
 

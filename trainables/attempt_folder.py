@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from trainables import checkpoints as ckpt
@@ -151,6 +152,16 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
             "again into another --out"
         )
     val, info = run.tiles.val, run.tiles.info
+    folder = run.out / "predictions" / "val"
+
+    def write(index: int, prediction: NDArray[np.uint8], _: NDArray[np.uint8] | None) -> None:
+        tile, rgb = val.ids[index], to_rgb(val.images[index], info)
+        tinted = {"truth": overlay(rgb, val.masks[index], info), "overlays": overlay(rgb, prediction, info)}
+        for kind, picture in ({"images": rgb} | tinted).items():
+            _write(folder / kind / f"{tile}.jpg", _encoded(picture, "JPEG", quality=JPEG_QUALITY))
+        values = prediction * np.uint8(255) if len(info.classes) == 2 else prediction
+        _write(folder / "masks" / f"{tile}.png", _encoded(values, "PNG"))
+
     with autocast(run.config, run.device):  # as it was judged
         result = evaluate(
             trained.model.to(run.device),
@@ -159,15 +170,9 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
             stride=trained.stride,
             loss=run.config.loss_function,
             device=run.device,
+            on_tile=write,
+            keeps_predictions=False,
         )
-    folder = run.out / "predictions" / "val"
-    for tile, image, truth, prediction in zip(val.ids, val.images, val.masks, result.predictions, strict=True):
-        rgb = to_rgb(image, info)
-        pictures = {"images": rgb, "truth": overlay(rgb, truth, info), "overlays": overlay(rgb, prediction, info)}
-        for kind, picture in pictures.items():
-            _write(folder / kind / f"{tile}.jpg", _encoded(picture, "JPEG", quality=JPEG_QUALITY))
-        values = prediction * np.uint8(255) if len(info.classes) == 2 else prediction
-        _write(folder / "masks" / f"{tile}.png", _encoded(values, "PNG"))
     label, trivial = constant_scores(val.masks, len(info.classes))
     summary = {
         "val_iou": result.scores.iou,

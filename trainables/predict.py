@@ -193,6 +193,7 @@ def evaluate(
             has_probability = info.num_outputs == 1 and (on_tile is not None or _has(keeps_probabilities, index))
             prediction = np.empty(mask.shape, np.uint8)
             probability = np.empty(mask.shape, np.uint8) if has_probability else None
+            matrix = np.zeros((len(info.classes), len(info.classes)), np.int64)
             part_losses: list[float] = []
             weights: list[int] = []
             before_tile()
@@ -206,10 +207,11 @@ def evaluate(
                 part_losses.append(loss(part.logits[None], truth[None]).item())
                 weights.append(int((mask[where] != IGNORE).sum()))
                 prediction[where] = to_classes(part.logits)
+                matrix += confusion(prediction[where], mask[where], len(info.classes))
                 if probability is not None:
                     probability[where] = (255 * part.logits[0].sigmoid()).round().to(torch.uint8).cpu().numpy()
             losses.append(part_losses[0] if len(part_losses) == 1 else _mean(part_losses, weights))
-            confusions.append(confusion(prediction, mask, len(info.classes)))
+            confusions.append(matrix)
             if on_tile is not None:
                 on_tile(index, prediction, probability)
             if _has(keeps_predictions, index):

@@ -25,16 +25,16 @@ from trainables.attempt_folder import Run, settings
 from trainables.attempts import ATTEMPTS, SEED, Attempt, get_attempt, published_config
 from trainables.augment import left_out
 from trainables.checkpoints import count_parameters, newest_valid
+from trainables.checks import check
 from trainables.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.diagnostics import diagnostics, duration, memory_words
 from trainables.errors import UserError
-from trainables.fit import check, fit
+from trainables.fit import fit
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.training import takes_encoder_statistics
-from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, weights_for
-from trainables.whole_files import digest
+from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
 
 SMOKE_TILES = 2
 SMOKE_RECIPE = {"epochs": 2, "draws_per_epoch": 8, "window_px": 128, "small": True}
@@ -126,7 +126,7 @@ def _prepare(flags: dict[str, Any]) -> Run:
         "tiles": len(dataset.train.tiles),
         "init_seed": seed,
         "weights": weights,
-        "weights_digest": None if path is None else digest(path),
+        "weights_digest": None if path is None else known_digest(path),
     }
     config = validate(TrialConfig, trial | flags | {"recipe": validate(Recipe, recipe)})
     tiles = decode_train_val(dataset)

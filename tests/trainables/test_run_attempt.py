@@ -328,8 +328,8 @@ REFUSALS = {
     ),
     "whole tiles": (
         ["--attempt", "05", "--weights", "none"],
-        "tile train_0 is 128×128 px, but sam_unet takes 1024×1024 px only: cut the tiles, or take the small variant "
-        "with --small",
+        "tile train_0 is 128×128 px, but sam_unet takes 1024 px only: use tiles of 1024×1024 px, or take the small "
+        "variant with --small",
     ),
     "setting": (
         ["--attempt", "01", "--lr", "fast"],
