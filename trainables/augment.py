@@ -19,7 +19,7 @@ from trainables.errors import UserError
 
 
 class Augment(Protocol):
-    """(image (H, W, C), mask (H, W), seed) to an augmented pair of the same shapes and types."""
+    """(image (H, W, C), mask (H, W) or (H, W, n), seed) to an augmented pair of the same shapes and types."""
 
     def __call__(
         self, image: NDArray[Any], mask: NDArray[np.uint8], seed: int

@@ -154,7 +154,9 @@ def _decode_files(files: tuple[TileFile, ...], dataset: Dataset) -> Tiles:
     for mask, (_, missing) in zip(masks, read, strict=True):
         if missing is not None:
             mask[missing] = IGNORE
-    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks)
+    nodata = tuple(missing for _, missing in read)
+    some = any(missing is not None for missing in nodata)
+    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks, nodata if some else ())
 
 
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:

@@ -36,24 +36,37 @@ class Evaluation:
     probabilities: tuple[NDArray[np.uint8], ...] = ()
 
 
-def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
-    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`."""
+def to_tensor(
+    image: NDArray[Any], scale: float, device: torch.device, missing: NDArray[np.bool_] | None = None
+) -> torch.Tensor:
+    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`, NaN where (H, W) `missing` is true."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    return (pixels.to(device, torch.float32) * scale)[None]
+    scaled = pixels.to(device, torch.float32) * scale
+    if missing is not None:
+        scaled[:, torch.from_numpy(np.ascontiguousarray(missing)).to(device)] = torch.nan
+    return scaled[None]
 
 
 def predict_logits(
-    model: nn.Module, image: NDArray[Any], *, scale: float, stride: int, device: torch.device
+    model: nn.Module,
+    image: NDArray[Any],
+    *,
+    scale: float,
+    stride: int,
+    device: torch.device,
+    missing: NDArray[np.bool_] | None = None,
 ) -> torch.Tensor:
     """Logits (K, H, W) float32 of one whole tile (H, W, C), whatever its size: nothing is resized.
 
-    The tile is reflect-padded at its bottom and right to a multiple of `stride`, and the logits are cropped back.
+    The tile is reflect-padded at its bottom and right to a multiple of `stride`, and the logits are cropped back. Where
+    (H, W) `missing` is true there is no data, whatever the tile holds.
     """
     height, width = image.shape[:2]
     bottom, right = -height % stride, -width % stride
     if bottom or right:
         image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
-    logits: torch.Tensor = model(to_tensor(image, scale, device))
+        missing = None if missing is None else np.pad(missing, ((0, bottom), (0, right)), mode="reflect")
+    logits: torch.Tensor = model(to_tensor(image, scale, device, missing))
     return logits[0, :, :height, :width].float()
 
 
@@ -83,9 +96,10 @@ def evaluate(
     assert info.scale is not None, "read_dataset fills the scale in"
     losses, confusions, predictions, probabilities = [], [], [], []
     with _inference(model):
-        for image, mask in zip(tiles.images, tiles.masks, strict=True):
+        for index, (image, mask) in enumerate(zip(tiles.images, tiles.masks, strict=True)):
             before_tile()
-            logits = predict_logits(model, image, scale=info.scale, stride=stride, device=device)
+            missing = tiles.missing(index)
+            logits = predict_logits(model, image, scale=info.scale, stride=stride, device=device, missing=missing)
             truth = torch.from_numpy(np.array(mask)).to(device)
             losses.append(loss(logits[None], truth[None]).item())
             predictions.append(to_classes(logits))
