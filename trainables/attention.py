@@ -97,7 +97,12 @@ def stage_attentions(trained: TrainedModel, image: NDArray[Any], x: int, y: int)
     try:
         with torch.inference_mode():
             predict_logits(
-                trained.model, image, scale=trained.info.scale, stride=trained.stride, device=torch.device("cpu")
+                trained.model,
+                image,
+                scale=trained.info.scale,
+                stride=trained.stride,
+                device=torch.device("cpu"),
+                window_px=max(height_px, width_px),  # in one part, however large: attention is all over the image
             )
     finally:
         for hook in hooks:
