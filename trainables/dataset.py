@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from trainables.errors import UserError
 from trainables.raster import SUFFIXES, read_header, read_pixels
+from trainables.settle import SCALED_BY_TYPE, settle
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
 
 OPACITY_NAMES = ("alpha", "a", "opacity")
@@ -124,6 +125,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         train=OpenFiles("train", tuple(tiles[: len(train)])),
         val=OpenFiles("val", tuple(tiles[len(train) : len(train) + len(val)])),
         test=SealedFiles(tuple(tiles[len(train) + len(val) :])),
+        notes=_band_notes(train[0][1], num_bands),
     )
 
 
@@ -131,9 +133,9 @@ def decode_train_val(dataset: Dataset) -> TrainVal:
     """Decodes train and val tiles, once, in their own dtype.
 
     Raises:
-        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+        UserError: A file is damaged or truncated, a mask holds a value that is no class, or no train tile holds data.
     """
-    return TrainVal(dataset.info, decode(dataset.train, dataset), decode(dataset.val, dataset))
+    return settle(TrainVal(dataset.info, decode(dataset.train, dataset), decode(dataset.val, dataset)))
 
 
 def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
@@ -157,6 +159,16 @@ def _decode_files(files: tuple[TileFile, ...], dataset: Dataset) -> Tiles:
     nodata = tuple(missing for _, missing in read)
     some = any(missing is not None for missing in nodata)
     return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks, nodata if some else ())
+
+
+def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
+    """What is said of images that are not taken as they are stored."""
+    stored = read_header(image).stored
+    if stored < num_bands:
+        return ("the images have a palette: they are read as RGB",)
+    if stored > num_bands:
+        return ("the images have opacity (alpha): it is left out, and pixels where it is 0 count as no data",)
+    return ()
 
 
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
@@ -284,6 +296,9 @@ def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> Data
     bands = info.bands or (
         ("red", "green", "blue") if num_bands == 3 else tuple(f"band{i + 1}" for i in range(num_bands))
     )
-    is_integer = np.issubdtype(np.dtype(dtype), np.integer)
-    scale = info.scale or (1.0 / float(np.iinfo(dtype).max) if is_integer else 1.0)
+    scale = info.scale
+    if scale is None and np.issubdtype(np.dtype(dtype), np.integer):
+        scale = 1.0 / float(np.iinfo(dtype).max) if dtype in SCALED_BY_TYPE else None  # `settle` finds it
+    elif scale is None:
+        scale = 1.0
     return info.model_copy(update={"bands": bands, "scale": scale})

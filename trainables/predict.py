@@ -198,7 +198,7 @@ def evaluate(
         keeps_probabilities: As well; only two classes have them.
         window_px: See `predict_parts`.
     """
-    assert info.scale is not None, "read_dataset fills the scale in"
+    assert info.scale is not None, "decode_train_val fills the scale in"
     losses, confusions, predictions, probabilities = [], [], [], []
     with _inference(model):
         for index, (image, mask) in enumerate(zip(tiles.images, tiles.masks, strict=True)):

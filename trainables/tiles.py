@@ -49,6 +49,11 @@ class DatasetInfo(BaseModel):
         return 1 if len(self.classes) == 2 else len(self.classes)
 
 
+def is_rgb(bands: Iterable[str]) -> bool:
+    """Whether bands of these names are red, green and blue, in this order."""
+    return tuple(band.lower() for band in bands) in (("red", "green", "blue"), ("r", "g", "b"))
+
+
 @dataclass(frozen=True, slots=True)
 class Tiles:
     """Decoded tiles of one split.
@@ -117,14 +122,13 @@ class TrainVal:
     @property
     def scale(self) -> float:
         """Factor from stored pixel values to floats."""
-        assert self.info.scale is not None, "read_dataset fills the scale in"
+        assert self.info.scale is not None, "decode_train_val fills the scale in"
         return self.info.scale
 
     @property
     def is_photograph(self) -> bool:
         """Whether the bands are red, green and blue in 8 bits, which some transforms and pretrained weights expect."""
-        bands = tuple(band.lower() for band in self.info.bands)
-        return bands in (("red", "green", "blue"), ("r", "g", "b")) and self.train.images[0].dtype == np.uint8
+        return is_rgb(self.info.bands) and self.train.images[0].dtype == np.uint8
 
     def budget(self, num_tiles: int, subset_seed: int) -> "TrainVal":
         """The same val tiles with `num_tiles` of the train tiles, nested: 5 ⊂ 12 ⊂ 24 for one `subset_seed`.
