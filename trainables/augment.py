@@ -163,11 +163,15 @@ def make_augment(preset: str, *, rgb_uint8: bool) -> Augment:
     pipeline = A.Compose(transforms(preset, rgb_uint8=rgb_uint8), strict=True, seed=0)
 
     def augment(image: NDArray[Any], mask: NDArray[np.uint8], seed: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        # One by one: OpenCV rounds to the nearest pixel otherwise where it moves several layers at once
+        is_one = mask.ndim == 2
+        layers = {"mask": mask} if is_one else {"masks": list(np.ascontiguousarray(np.moveaxis(mask, 2, 0)))}
         parts = []
         for start in range(0, image.shape[2], MAX_BANDS):
             pipeline.set_random_seed(seed)  # one seed, one draw: the parts go together
-            result = pipeline(image=np.ascontiguousarray(image[..., start : start + MAX_BANDS]), mask=mask)
+            result = pipeline(image=np.ascontiguousarray(image[..., start : start + MAX_BANDS]), **layers)
             parts.append(result["image"])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), result["mask"]
+        image = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        return image, result["mask"] if is_one else np.stack(result["masks"], axis=2)
 
     return augment

@@ -54,8 +54,9 @@ def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float
     kept within `value_ranges`.
     """
     mean, std = _moments(tiles, 4)
-    if (std == 0).any():  # perhaps it varies in between
-        mean, std = _moments(tiles, 1)
+    is_flat = std == 0
+    if is_flat.any():  # perhaps it varies in between
+        mean, std = (np.where(is_flat, *its) for its in zip(_moments(tiles, 1), (mean, std), strict=True))
     return (mean * scale).tolist(), (std * scale).tolist()
 
 
