@@ -19,7 +19,7 @@ from trainables.errors import UserError
 
 
 class Augment(Protocol):
-    """(image (H, W, C), mask (H, W), seed) to an augmented pair of the same shapes and types."""
+    """(image (H, W, C), mask (H, W) or (H, W, n), seed) to an augmented pair of the same shapes and types."""
 
     def __call__(
         self, image: NDArray[Any], mask: NDArray[np.uint8], seed: int
@@ -133,6 +133,10 @@ NEEDS_RGB_UINT8 = (A.HueSaturationValue, A.RandomShadow, A.CLAHE, A.ImageCompres
 """Transforms that mean something for 8-bit RGB only; they are left out for other bands and types."""
 
 
+MAX_BANDS = 128
+"""Bands that OpenCV turns at once (CV_CN_MAX in its versions before 5); images of more are augmented in parts."""
+
+
 def transforms(preset: str, *, rgb_uint8: bool) -> list[A.BasicTransform]:
     """All transforms of a preset in their order, for 8-bit RGB tiles or for any others.
 
@@ -159,8 +163,15 @@ def make_augment(preset: str, *, rgb_uint8: bool) -> Augment:
     pipeline = A.Compose(transforms(preset, rgb_uint8=rgb_uint8), strict=True, seed=0)
 
     def augment(image: NDArray[Any], mask: NDArray[np.uint8], seed: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        pipeline.set_random_seed(seed)
-        result = pipeline(image=image, mask=mask)
-        return result["image"], result["mask"]
+        # One by one: OpenCV rounds to the nearest pixel otherwise where it moves several layers at once
+        is_one = mask.ndim == 2
+        layers = {"mask": mask} if is_one else {"masks": list(np.ascontiguousarray(np.moveaxis(mask, 2, 0)))}
+        parts = []
+        for start in range(0, image.shape[2], MAX_BANDS):
+            pipeline.set_random_seed(seed)  # one seed, one draw: the parts go together
+            result = pipeline(image=np.ascontiguousarray(image[..., start : start + MAX_BANDS]), **layers)
+            parts.append(result["image"])
+        image = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        return image, result["mask"] if is_one else np.stack(result["masks"], axis=2)
 
     return augment

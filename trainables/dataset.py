@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trainables.errors import UserError
-from trainables.raster import SUFFIXES, finite, read_header, read_pixels
+from trainables.raster import SUFFIXES, read_header, read_pixels
+from trainables.settle import SCALED_BY_TYPE, settle
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
+
+OPACITY_NAMES = ("alpha", "a", "opacity")
+"""Names of a last band in dataset.json that say what the file says by itself: it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Dataset:
         root: The folder.
         info: What is known of it; `bands` are those that were chosen.
         dtype: Of the images.
+        num_bands: How many bands are taken of a file (see `raster.Header.bands_named`), before some are chosen.
         places: Which bands of the files these are, from 0.
         train: Tiles that tuning learns from.
         val: Tiles that tuning judges by.
@@ -65,6 +70,7 @@ class Dataset:
     root: Path
     info: DatasetInfo
     dtype: str
+    num_bands: int
     places: tuple[int, ...]
     train: OpenFiles
     val: OpenFiles
@@ -93,7 +99,8 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
                 f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks, or make a folder of a "
                 "published data set by python -m trainables.prepare"
             )
-    headers = [_check_pair(*pair) for pair in itertools.chain(train, val, test)]
+    info = _without_opacity(_read_info(root), train[0][1])
+    headers = [_check_pair(*pair, len(info.bands)) for pair in itertools.chain(train, val, test)]
     first, (num_bands, dtype) = headers[0]
     for tile, image_type in headers:
         if image_type != (num_bands, dtype):
@@ -107,16 +114,18 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         if tile.id in seen:
             raise UserError(f"{tile.image} and {seen[tile.id].image} share the id {tile.id}: rename one of them")
         seen[tile.id] = tile
-    info = _complete(_read_info(root), num_bands, dtype, root)
+    info = _complete(info, num_bands, dtype, root)
     places = _places(bands, info.bands)
     return Dataset(
         root=root,
         info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places)}),
         dtype=dtype,
+        num_bands=num_bands,
         places=places,
         train=OpenFiles("train", tuple(tiles[: len(train)])),
         val=OpenFiles("val", tuple(tiles[len(train) : len(train) + len(val)])),
         test=SealedFiles(tuple(tiles[len(train) + len(val) :])),
+        notes=_band_notes(train[0][1], num_bands),
     )
 
 
@@ -124,9 +133,9 @@ def decode_train_val(dataset: Dataset) -> TrainVal:
     """Decodes train and val tiles, once, in their own dtype.
 
     Raises:
-        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+        UserError: A file is damaged or truncated, a mask holds a value that is no class, or no train tile holds data.
     """
-    return TrainVal(dataset.info, decode(dataset.train, dataset), decode(dataset.val, dataset))
+    return settle(TrainVal(dataset.info, decode(dataset.train, dataset), decode(dataset.val, dataset)))
 
 
 def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
@@ -142,10 +151,24 @@ def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
 
 
 def _decode_files(files: tuple[TileFile, ...], dataset: Dataset) -> Tiles:
-    places = list(dataset.places)
-    images = tuple(finite(read_pixels(tile.image)[places], tile.image) for tile in files)
-    masks = tuple(_class_indices(read_pixels(tile.mask)[0], dataset.info, tile.mask) for tile in files)
-    return Tiles(tuple(tile.id for tile in files), images, masks)
+    read = [read_pixels(tile.image).image(dataset.num_bands, dataset.places) for tile in files]
+    masks = tuple(_class_indices(read_pixels(tile.mask).stored[0], dataset.info, tile.mask) for tile in files)
+    for mask, (_, missing) in zip(masks, read, strict=True):
+        if missing is not None:
+            mask[missing] = IGNORE
+    nodata = tuple(missing for _, missing in read)
+    some = any(missing is not None for missing in nodata)
+    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks, nodata if some else ())
+
+
+def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
+    """What is said of images that are not taken as they are stored."""
+    stored = read_header(image).stored
+    if stored < num_bands:
+        return ("the images have a palette: they are read as RGB",)
+    if stored > num_bands:
+        return ("the images have opacity (alpha): it is left out, and pixels where it is 0 count as no data",)
+    return ()
 
 
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
@@ -191,10 +214,11 @@ def _files_by_id(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _check_pair(tile_id: str, image: Path, mask: Path) -> tuple[TileFile, tuple[int, str]]:
-    """The tile and its image's (bands, dtype), from the two headers."""
-    height, width, num_bands, dtype = read_header(image)
-    mask_height, mask_width, mask_bands, mask_dtype = read_header(mask)
+def _check_pair(tile_id: str, image: Path, mask: Path, num_named: int) -> tuple[TileFile, tuple[int, str]]:
+    """The tile and its image's (bands, dtype), from the two headers; `num_named` bands are named in dataset.json."""
+    header = read_header(image)
+    height, width, num_bands, dtype = header.height, header.width, header.bands_named(num_named), header.dtype
+    mask_height, mask_width, _, mask_dtype, mask_bands = read_header(mask)
     if (height, width) != (mask_height, mask_width):
         raise UserError(
             f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
@@ -250,6 +274,13 @@ def _read_info(root: Path) -> DatasetInfo:
         raise UserError(f"{path}: {where} is {first['input']!r}, but {first['msg']}: mend it") from error
 
 
+def _without_opacity(info: DatasetInfo, image: Path) -> DatasetInfo:
+    """What dataset.json says without a last band that it names as opacity, where the images call it that, too."""
+    if info.bands and info.bands[-1].lower() in OPACITY_NAMES and read_header(image).bands == len(info.bands) - 1:
+        return info.model_copy(update={"bands": info.bands[:-1]})
+    return info
+
+
 def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> DatasetInfo:
     """Fills in what dataset.json left out, from the images' bands and type."""
     if info.bands and len(info.bands) != num_bands:
@@ -265,6 +296,9 @@ def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> Data
     bands = info.bands or (
         ("red", "green", "blue") if num_bands == 3 else tuple(f"band{i + 1}" for i in range(num_bands))
     )
-    is_integer = np.issubdtype(np.dtype(dtype), np.integer)
-    scale = info.scale or (1.0 / float(np.iinfo(dtype).max) if is_integer else 1.0)
+    scale = info.scale
+    if scale is None and np.issubdtype(np.dtype(dtype), np.integer):
+        scale = 1.0 / float(np.iinfo(dtype).max) if dtype in SCALED_BY_TYPE else None  # `settle` finds it
+    elif scale is None:
+        scale = 1.0
     return info.model_copy(update={"bands": bands, "scale": scale})

@@ -40,10 +40,15 @@ class Evaluation:
     probabilities: tuple[NDArray[np.uint8], ...] = ()
 
 
-def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
-    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`."""
+def to_tensor(
+    image: NDArray[Any], scale: float, device: torch.device, missing: NDArray[np.bool_] | None = None
+) -> torch.Tensor:
+    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`, NaN where (H, W) `missing` is true."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    return (pixels.to(device, torch.float32) * scale)[None]
+    scaled = pixels.to(device, torch.float32) * scale
+    if missing is not None:
+        scaled[:, torch.from_numpy(np.ascontiguousarray(missing)).to(device)] = torch.nan
+    return scaled[None]
 
 
 class Part(NamedTuple):
@@ -68,6 +73,7 @@ def predict_parts(
     stride: int,
     device: torch.device,
     window_px: int | None = None,
+    missing: NDArray[np.bool_] | None = None,
 ) -> Iterator[Part]:
     """Logits of a tile (H, W, C) of any size, nothing resized: in one part, or in one per window where it is large.
 
@@ -86,6 +92,7 @@ def predict_parts(
         device: Where the model is.
         window_px: Another side for windows, rounded down to `stride`: of any tile with a longer side, where memory is
             scarce. A model of one side keeps to that.
+        missing: (H, W), true where the image has no data, whatever its pixels are there; None where it has everywhere.
     """
     height, width = image.shape[:2]
     only_px: int | None = getattr(model, "only_px", None)
@@ -101,10 +108,12 @@ def predict_parts(
     )
     if bottom or right:
         image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+        missing = None if missing is None else np.pad(missing, ((0, bottom), (0, right)), mode="reflect")
     for window in windows(*image.shape[:2], window_px=window_px, stride=stride):
         rows, columns = window.rows, window.columns
-        seen = image[rows.start : rows.stop, columns.start : columns.stop]
-        logits: torch.Tensor = model(to_tensor(seen, scale, device))
+        seen = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+        pixels = to_tensor(image[seen], scale, device, None if missing is None else missing[seen])
+        logits: torch.Tensor = model(pixels)
         kept_rows, kept_columns = _kept(rows, height), _kept(columns, width)
         inner = (_shifted(kept_rows, -rows.start), _shifted(kept_columns, -columns.start))
         yield Part(kept_rows, kept_columns, logits[0, :, inner[0], inner[1]].float())
@@ -127,6 +136,7 @@ def predict_logits(
     stride: int,
     device: torch.device,
     window_px: int | None = None,
+    missing: NDArray[np.bool_] | None = None,
 ) -> torch.Tensor:
     """Logits (K, H, W) float32 of one whole tile (H, W, C); see `predict_parts`.
 
@@ -134,7 +144,9 @@ def predict_logits(
     fit elsewhere.
     """
     whole: torch.Tensor | None = None
-    for part in predict_parts(model, image, scale=scale, stride=stride, device=device, window_px=window_px):
+    for part in predict_parts(
+        model, image, scale=scale, stride=stride, device=device, window_px=window_px, missing=missing
+    ):
         if part.logits.shape[1:] == image.shape[:2]:
             return part.logits
         if whole is None:
@@ -186,7 +198,7 @@ def evaluate(
         keeps_probabilities: As well; only two classes have them.
         window_px: See `predict_parts`.
     """
-    assert info.scale is not None, "read_dataset fills the scale in"
+    assert info.scale is not None, "decode_train_val fills the scale in"
     losses, confusions, predictions, probabilities = [], [], [], []
     with _inference(model):
         for index, (image, mask) in enumerate(zip(tiles.images, tiles.masks, strict=True)):
@@ -198,7 +210,13 @@ def evaluate(
             weights: list[int] = []
             before_tile()
             for part in predict_parts(
-                model, image, scale=info.scale, stride=stride, device=device, window_px=window_px
+                model,
+                image,
+                scale=info.scale,
+                stride=stride,
+                device=device,
+                window_px=window_px,
+                missing=tiles.missing(index),
             ):
                 if part_losses:
                     before_tile()

@@ -11,7 +11,9 @@ from trainables.windows import WHOLE_PX
 class Segmenter(nn.Module):
     """An architecture's network with the normalisation that it expects, so that a saved model is complete.
 
-    Buffers `mean` and `std` (1, C, 1, 1) are in the units of scaled pixels.
+    Buffers `mean` and `std` (1, C, 1, 1) are in the units of scaled pixels; the std of a band without variation is 0.
+    The network sees 0 all over such a band, whatever augmentation made of it, and where a pixel is NaN, which is no
+    data.
 
     Attributes:
         only_px: The one side (px) that the network takes; None where any will do.
@@ -37,8 +39,9 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).reshape(1, -1, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Scaled pixels (N, C, H, W) float32 to logits (N, K, H, W)."""
-        logits: torch.Tensor = self.network((pixels - self.mean) / self.std)
+        """Scaled pixels (N, C, H, W) float32, NaN where there is no data, to logits (N, K, H, W)."""
+        normalised = (pixels - self.mean) / self.std
+        logits: torch.Tensor = self.network(torch.nan_to_num(normalised, nan=0.0, posinf=0.0, neginf=0.0))
         return logits
 
     @property

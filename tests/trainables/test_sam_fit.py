@@ -12,6 +12,7 @@ import torch
 
 from trainables import sam
 from trainables.architectures import ARCHITECTURES
+from trainables.bands import band_statistics
 from trainables.checkpoints import BEST, NEWEST, load, load_model, save
 from trainables.checks import check
 from trainables.config import TrialConfig
@@ -19,7 +20,7 @@ from trainables.fit import fit
 from trainables.model_spec import ModelSpec
 from trainables.predict import evaluate
 from trainables.records import EpochRecord
-from trainables.training import TrainingState, band_statistics
+from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
 NAMES = ["sam_conv", "sam_unet"]

@@ -114,6 +114,7 @@ ALLOWED = {
     ("trainables/raster.py", "read_image"): "as well",
     ("trainables/raster.py", "rasterio"): "reads headers of all splits, and the pixels of open ones",
     ("trainables/raster.py", "Image.open"): "looks for truncation in files that are about to be decoded",
+    ("trainables/orientation.py", "Image.open"): "reads the EXIF data in headers",
     ("trainables/attention.py", "read_image"): "shows where a model looks in an image that a person names",
     **{
         (f"trainables/{name}.py", "read_image"): "reads source images while a data set is made"

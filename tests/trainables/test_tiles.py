@@ -108,6 +108,28 @@ def test_take_keeps_the_order_asked_for():
     assert taken.masks[1] is POOL.train.masks[0]
 
 
+def with_nodata(tiles: Tiles) -> Tiles:
+    """Every second tile with no data in a corner."""
+    missing = np.zeros(tiles.masks[0].shape, bool)
+    missing[:3, :2] = True
+    return replace(tiles, nodata=tuple(missing.copy() if i % 2 else None for i in range(len(tiles))))
+
+
+def test_take_budget_and_center_windows_keep_nodata_with_its_tile():
+    pool = replace(POOL, train=with_nodata(POOL.train))
+    assert POOL.train.missing(1) is None
+    taken = pool.train.take([3, 0])
+    assert taken.missing(0) is pool.train.missing(3)
+    assert taken.missing(1) is None
+    small = pool.budget(5, 0).train
+    for index, tile_id in enumerate(small.ids):
+        assert small.missing(index) is pool.train.missing(pool.train.ids.index(tile_id))
+    window = pool.train.center_windows(4).missing(1)
+    assert window is not None
+    assert np.argwhere(window).tolist() == [[0, 0], [1, 0]]
+    assert pool.train.center_windows(4).missing(0) is None
+
+
 def copy(pool: TrainVal) -> TrainVal:
     def of(tiles: Tiles) -> Tiles:
         return Tiles(tiles.ids, tuple(map(np.copy, tiles.images)), tuple(map(np.copy, tiles.masks)))
@@ -140,6 +162,12 @@ def test_digest_changes_with_id_and_split():
     moved = replace(POOL, train=POOL.train.take(range(23)), val=POOL.train.take([23]))
     shorter = replace(POOL, val=POOL.train.take([23]))
     assert len({POOL.digest(), renamed.digest(), moved.digest(), shorter.digest()}) == 4
+
+
+def test_digest_changes_with_what_has_no_data():
+    lacking = replace(POOL, train=with_nodata(POOL.train))
+    all_there = replace(POOL, train=replace(POOL.train, nodata=(None,) * len(POOL.train)))
+    assert POOL.digest() == all_there.digest() != lacking.digest()
 
 
 @pytest.mark.parametrize(("classes", "outputs"), [(("a", "b"), 1), (("a", "b", "c"), 3), (tuple("abcdefg"), 7)])
