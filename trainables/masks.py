@@ -17,6 +17,8 @@ from trainables.mask_files import NEAR, Color, StoredMask
 from trainables.tile_files import named
 from trainables.tiles import IGNORE, DatasetInfo, Tiles
 
+_MANY = 8
+"""More values than this that are no class are no slip of the pen."""
 _CONTRAST = 128
 """Grey levels by which a palette's background must be lighter than its foreground to be doubted."""
 
@@ -88,11 +90,10 @@ class MaskRule:
                 f"{mask.path} holds both {foreground[0]} and {foreground[1]}, but foreground must be one of them: mend "
                 f'the mask, or, where {foreground[1]} is void, write "ignore_index": {foreground[1]} into dataset.json'
             )
-        self._check_foreground(mask, foreground)
         labels = {value: value for value in range(num_classes)} | dict.fromkeys(foreground, 1)
-        for value in mask.values:
-            if value != self.info.ignore_index and value not in labels:
-                raise self._no_class(mask, value)
+        if strangers := [value for value in mask.values if value != self.info.ignore_index and value not in labels]:
+            raise self._no_class(mask, strangers)
+        self._check_foreground(mask, foreground)
         return {value: labels[value] for value in mask.values if value != self.info.ignore_index}
 
     def _foreground(self, mask: StoredMask) -> list[int]:
@@ -166,13 +167,14 @@ class MaskRule:
             f"{_some_colors(mask.colors or {}, len(self.info.classes))}), or store class indices without a palette"
         )
 
-    def _no_class(self, mask: StoredMask, value: int) -> UserError:
+    def _no_class(self, mask: StoredMask, strangers: list[int]) -> UserError:
         num_classes, ignored = len(self.info.classes), self.info.ignore_index
         white = "" if ignored == 255 else f" (or {65535 if mask.white == 65535 else 255})"
         allowed = f"0 and 1{white}" if num_classes == 2 else f"0 to {num_classes - 1}"
         by_color = "" if mask.colors is None else ", colors_rgb (the mask has a palette)"
+        soft = f" and {len(strangers) - 1} more, as smoothing or JPEG makes them" if len(strangers) > _MANY else ""
         return UserError(
-            f"{mask.path} holds the value {value}, but a mask of {num_classes} classes may hold {allowed}"
+            f"{mask.path} holds the value {strangers[0]}{soft}, but a mask of {num_classes} classes may hold {allowed}"
             f"{'' if ignored is None else f' and {ignored} (ignored)'}: "
             f"mend the mask, or name classes{by_color} and ignore_index in dataset.json"
         )
