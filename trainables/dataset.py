@@ -19,9 +19,12 @@ from trainables.errors import UserError
 from trainables.georeference import check_same_place, overlaps
 from trainables.mask_files import MOST_BANDS, StoredMask, stored_mask
 from trainables.masks import MaskRule, class_notes, learn_rule, mask_notes
-from trainables.raster import SUFFIXES, finite, read_header, read_pixels
+from trainables.raster import SUFFIXES, read_header, read_pixels
 from trainables.tile_files import Pair, groups_by_id, named, no_tiles_hint, split_files
-from trainables.tiles import DatasetInfo, Tiles, TrainVal
+from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
+
+OPACITY_NAMES = ("alpha", "a", "opacity")
+"""Names of a last band in dataset.json that say what the file says by itself: it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Dataset:
         root: The folder.
         info: What is known of it; `bands` are those that were chosen.
         dtype: Of the images.
+        num_bands: How many bands are taken of a file (see `raster.Header.bands_named`), before some are chosen.
         places: Which bands of the files these are, from 0.
         train: Tiles that tuning learns from.
         val: Tiles that tuning judges by.
@@ -68,6 +72,7 @@ class Dataset:
     root: Path
     info: DatasetInfo
     dtype: str
+    num_bands: int
     places: tuple[int, ...]
     train: OpenFiles
     val: OpenFiles
@@ -97,7 +102,9 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
                 f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks, or make a folder of a "
                 f"published data set by python -m trainables.prepare{no_tiles_hint(root, split)}"
             )
-    headers = [_check_pair(pair) for files in splits.values() for pair in files.pairs]
+    first_image = splits["train"].pairs[0].image
+    info = _without_opacity(_read_info(root), first_image)
+    headers = [_check_pair(pair, len(info.bands)) for files in splits.values() for pair in files.pairs]
     first, (num_bands, dtype) = headers[0]
     for tile, image_type in headers:
         if image_type != (num_bands, dtype):
@@ -115,7 +122,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         split: [(pair.id, check_same_place(pair.image, pair.mask)) for pair in files.pairs]
         for split, files in splits.items()
     }
-    info = _complete(_read_info(root), num_bands, dtype, root)
+    info = _complete(info, num_bands, dtype, root)
     groups, group_notes = groups_by_id(info.groups, seen, root / "dataset.json")
     places = _places(bands, info.bands)
     left_out = [path.relative_to(root) for files in splits.values() for path in files.left_out]
@@ -124,6 +131,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         root=root,
         info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places), "groups": groups}),
         dtype=dtype,
+        num_bands=num_bands,
         places=places,
         train=OpenFiles("train", tuple(tiles[:num_train])),
         val=OpenFiles("val", tuple(tiles[num_train : num_train + num_val])),
@@ -180,14 +188,16 @@ def _decode_files(
     files: tuple[TileFile, ...], dataset: Dataset, rule: MaskRule, stored: tuple[StoredMask, ...] | None = None
 ) -> Tiles:
     """The tiles of these files; `stored` are their masks, where they were read before."""
-    places = list(dataset.places)
-    images = tuple(finite(read_pixels(tile.image)[places], tile.image) for tile in files)
+    read = [read_pixels(tile.image).image(dataset.num_bands, dataset.places) for tile in files]
     masks = tuple(rule.classes(mask) for mask in stored or (_stored_mask(tile, dataset) for tile in files))
-    return Tiles(tuple(tile.id for tile in files), images, masks)
+    for mask, (_, missing) in zip(masks, read, strict=True):
+        if missing is not None:
+            mask[missing] = IGNORE
+    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks)
 
 
 def _stored_mask(tile: TileFile, dataset: Dataset) -> StoredMask:
-    return stored_mask(tile.mask, read_pixels(tile.mask), dataset.info)
+    return stored_mask(read_pixels(tile.mask), dataset.info)
 
 
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
@@ -207,11 +217,12 @@ def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, .
     return places
 
 
-def _check_pair(pair: Pair) -> tuple[TileFile, tuple[int, str]]:
-    """The tile and its image's (bands, dtype), from the two headers."""
+def _check_pair(pair: Pair, num_named: int) -> tuple[TileFile, tuple[int, str]]:
+    """The tile and its image's (bands, dtype), from the two headers; `num_named` bands are named in dataset.json."""
     image, mask = pair.image, pair.mask
-    height, width, num_bands, dtype = read_header(image)
-    mask_height, mask_width, mask_bands, mask_dtype = read_header(mask)
+    header = read_header(image)
+    height, width, num_bands, dtype = header.height, header.width, header.bands_named(num_named), header.dtype
+    mask_height, mask_width, _, mask_dtype, mask_bands = read_header(mask)
     if (height, width) != (mask_height, mask_width):
         raise UserError(
             f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
@@ -240,6 +251,13 @@ def _read_info(root: Path) -> DatasetInfo:
         where = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{path}: {where} is {first['input']!r}, but {what}: mend it") from error
+
+
+def _without_opacity(info: DatasetInfo, image: Path) -> DatasetInfo:
+    """What dataset.json says without a last band that it names as opacity, where the images call it that, too."""
+    if info.bands and info.bands[-1].lower() in OPACITY_NAMES and read_header(image).bands == len(info.bands) - 1:
+        return info.model_copy(update={"bands": info.bands[:-1]})
+    return info
 
 
 def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> DatasetInfo:

@@ -5,15 +5,15 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
 from trainables.errors import UserError
+from trainables.raster import Raster
 from trainables.tiles import DatasetInfo
 
 Color: TypeAlias = tuple[int, int, int]
@@ -50,96 +50,64 @@ class StoredMask:
     is_thresholded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    palette: dict[int, Color] | None
+class _Header(NamedTuple):
+    """What a mask's header says besides: what is white, whether 0 is, and whether values were compressed with loss."""
+
     white: int
     is_min_white: bool
     is_lossy: bool
-    has_opacity: bool
 
 
-def as_shown(path: Path, pixels: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """(bands, H, W) of a grey file as viewers show it, and the value that they show as white.
-
-    Files may say that 0 is white (TIFF's MinIsWhite); white is the largest value that the file's bits hold: 1 for one
-    bit per pixel.
-
-    Raises:
-        UserError: The file has no readable header.
-    """
-    header = _header(path)
-    is_inverted = header.is_min_white and header.palette is None
-    return (header.white - pixels if is_inverted else pixels), header.white
-
-
-def stored_mask(path: Path, pixels: NDArray[Any], info: DatasetInfo) -> StoredMask:
+def stored_mask(raster: Raster, info: DatasetInfo) -> StoredMask:
     """What a mask file holds.
 
     Args:
-        path: The file, whose header says what its values mean.
-        pixels: (bands, H, W) as `read_pixels` gives them.
+        raster: All of the file.
         info: The classes.
 
     Raises:
         UserError: It has more than one band and no colours, or see-through pixels; or it was compressed by JPEG, which
             smears classes, and not just black and white.
     """
-    header = _header(path)
-    if header.palette is not None:
-        indices = pixels[0] if len(pixels) == 1 else _read_indices(path)
-        used = _values(indices)
-        colors = {value: header.palette.get(value, (0, 0, 0)) for value in used}
+    path, pixels, header = raster.path, raster.stored, _header(raster.path)
+    if raster.palette is not None:
+        used = values_in(pixels[0])
+        colors: dict[int, Color] = {value: tuple(raster.palette[value, :3].tolist()) for value in used}
         is_grey = all(color == (value, value, value) for value, color in colors.items())
-        return StoredMask(path, indices, used, header.white, None if is_grey else colors)
-    if len(pixels) in (2, 4):
-        if not header.has_opacity:
-            raise UserError(f"{path} has {len(pixels)} bands, but a mask must have one: convert it")
-        if (pixels[-1] != header.white).any():
+        return StoredMask(path, pixels[0], used, header.white, None if is_grey else colors)
+    if raster.alpha is not None:
+        if (pixels[raster.alpha] != header.white).any():
             raise UserError(f"{path} has see-through pixels, but every pixel of a mask must say its class: fill them")
-        pixels = pixels[:-1]
+        pixels = np.delete(pixels, raster.alpha, axis=0)
+    if len(pixels) not in (1, 3):
+        raise UserError(f"{path} has {len(pixels)} bands, but a mask must have one, or three of colours: convert it")
     if len(pixels) == 3 and not _is_grey(pixels, header.is_lossy):
         return _refuse_smeared(path, info) if header.is_lossy else _colored(path, pixels, header.white)
-    if len(pixels) == 3 and set(_values(pixels[0])) <= {
-        red for red, *others in info.colors_rgb or () if {red} == {*others}
-    }:
-        return _colored(path, pixels, header.white)  # dataset.json names these greys
+    named_greys = {red for red, *others in info.colors_rgb or () if {red} == {*others}}
+    if len(pixels) == 3 and set(values_in(pixels[0])) <= named_greys:
+        return _colored(path, pixels, header.white)
+    # TIFF's MinIsWhite
     grey = header.white - pixels[0] if header.is_min_white else pixels[0]
-    mask = StoredMask(path, grey, _values(grey), header.white)
+    mask = StoredMask(path, grey, values_in(grey), header.white)
     return _without_smear(mask, info) if header.is_lossy else mask
 
 
 def _header(path: Path) -> _Header:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                tags = source.tags(ns="IMAGE_STRUCTURE") | source.tags(1, ns="IMAGE_STRUCTURE")
-                palette = None
-                if source.colorinterp[0] == ColorInterp.palette:
-                    palette = {value: (r, g, b) for value, (r, g, b, _) in source.colormap(1).items()}
-                dtype = np.dtype(source.dtypes[0])
-                bits = int(tags.get("NBITS", 8 * dtype.itemsize - (dtype.kind == "i")))
-                return _Header(
-                    palette,
-                    white=2**bits - 1,
-                    is_min_white=tags.get("MINISWHITE") == "YES",
-                    is_lossy=source.driver == "JPEG" or "JPEG" in tags.get("COMPRESSION", ""),
-                    has_opacity=source.colorinterp[-1] == ColorInterp.alpha,
-                )
-    except RasterioError as error:
-        raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
-
-
-def _read_indices(path: Path) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as source:
-            indices: NDArray[Any] = source.read(1)
-            return indices
+            tags = source.tags(ns="IMAGE_STRUCTURE") | source.tags(1, ns="IMAGE_STRUCTURE")
+            dtype = np.dtype(source.dtypes[0])
+            bits = int(tags.get("NBITS", 8 * dtype.itemsize - (dtype.kind == "i")))
+            return _Header(
+                white=2**bits - 1,
+                is_min_white=tags.get("MINISWHITE") == "YES",
+                is_lossy=source.driver == "JPEG" or "JPEG" in tags.get("COMPRESSION", ""),
+            )
 
 
-def _values(pixels: NDArray[Any]) -> tuple[int, ...]:
+def values_in(pixels: NDArray[Any]) -> tuple[int, ...]:
+    """The different values of an array of integers, ascending."""
     if pixels.dtype == np.uint8:
         return tuple(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist())
     return tuple(np.unique(pixels).tolist())
@@ -182,7 +150,7 @@ def _without_smear(mask: StoredMask, info: DatasetInfo) -> StoredMask:
     if set(mask.values) <= {0, 255}:
         return mask
     pixels = np.where(mask.pixels > 127, np.uint8(255), np.uint8(0))
-    return StoredMask(mask.path, pixels, _values(pixels), mask.white, is_thresholded=True)
+    return StoredMask(mask.path, pixels, values_in(pixels), mask.white, is_thresholded=True)
 
 
 def _refuse_smeared(path: Path, info: DatasetInfo) -> StoredMask:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import UserError
-from trainables.mask_files import NEAR, Color, StoredMask
+from trainables.mask_files import NEAR, Color, StoredMask, values_in
 from trainables.tile_files import named
 from trainables.tiles import IGNORE, DatasetInfo, Tiles
 
@@ -203,19 +203,14 @@ def class_notes(train: Tiles, val: Tiles, info: DatasetInfo) -> tuple[str, ...]:
         void = [id_ for id_, mask in zip(tiles.ids, tiles.masks, strict=True) if (mask == IGNORE).all()]
         if len(void) == len(tiles):
             raise UserError(
-                f"all {split} masks are void in every pixel, but a study needs some that count: mend the masks, or "
-                f"ignore_index in dataset.json ({info.ignore_index})"
+                f"all {split} tiles are void or without data in every pixel, but a study needs some that count: mend "
+                f"them{'' if info.ignore_index is None else f', or ignore_index in dataset.json ({info.ignore_index})'}"
             )
         if void:
             notes.append(f"every pixel is void in {len(void)} of {len(tiles)} {split} tiles: {named(void)}")
-        found = set[int]().union(*(np.unique(mask).tolist() for mask in tiles.masks))
+        found = set[int]().union(*(values_in(mask) for mask in tiles.masks))
         if split == "train" and IGNORE in found and len(found) == 2:
-            (only,) = found - {IGNORE}
-            raise UserError(
-                f"the train masks hold nothing but {info.classes[only]} and void ({info.ignore_index}), so there is "
-                f'nothing to tell apart: take "ignore_index": {info.ignore_index} out of dataset.json if '
-                f"{info.ignore_index} is a class, or label more classes"
-            )
+            raise _one_class(info.classes[min(found)], info.ignore_index)
         missing = [name for label, name in enumerate(info.classes) if label not in found]
         if missing:
             notes.append(f"no {split} tile has a pixel of {named(missing)}")
@@ -236,6 +231,16 @@ def mask_notes(masks: Iterable[StoredMask], rule: MaskRule) -> tuple[str, ...]:
     if by_color:
         notes.append(f"masks with a palette were taken by its colours, not by its numbers: {named(by_color)}")
     return tuple(notes)
+
+
+def _one_class(name: str, void: int | None) -> UserError:
+    words = f"the train masks hold nothing but {name} and void"
+    if void is None:
+        return UserError(f"{words}, so there is nothing to tell apart: label more classes")
+    return UserError(
+        f'{words} ({void}), so there is nothing to tell apart: take "ignore_index": {void} out of dataset.json if '
+        f"{void} is a class, or label more classes"
+    )
 
 
 def _is_bit(value: int, mask: StoredMask) -> bool:

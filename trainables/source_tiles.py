@@ -194,14 +194,14 @@ def check_pair(image: Path, mask: Path, *, size_px: tuple[int, int] | None = Non
     Raises:
         UserError: They are not, or a file has no readable header.
     """
-    height, width, num_bands, dtype = read_header(image)
+    height, width, num_bands, dtype, _ = read_header(image)
     if (num_bands, dtype) != (3, "uint8"):
         raise UserError(f"{image} has {num_bands} bands of {dtype}, but must have 3 of uint8: replace it")
     if size_px is not None and (height, width) != size_px:
         raise UserError(
             f"{image} is {width}×{height} px, but is published with {size_px[1]}×{size_px[0]} px: replace it"
         )
-    mask_height, mask_width, _, mask_dtype = read_header(mask)
+    mask_height, mask_width, _, mask_dtype, _ = read_header(mask)
     if (mask_height, mask_width) != (height, width):
         raise UserError(
             f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "

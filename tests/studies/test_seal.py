@@ -54,6 +54,13 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
+def relabel(path: Path) -> None:
+    """Changes a mask that stays a good one."""
+    mask = np.array(Image.open(path))
+    mask[0, 0] = 255 - mask[0, 0]
+    Image.fromarray(mask).save(path)
+
+
 def time_of(root: Path, number: int = 0) -> str:
     return when(lines_of(root / "seal.jsonl")[number])
 
@@ -286,7 +293,7 @@ def test_check_remembers_lines_that_came_with_the_tiles(root, user_data):
 
 def test_check_of_unopened_tiles_tells_nothing_and_leaves_no_record(root, user_data):
     assert make(root).check() == ()
-    flip_last_byte(root / "test/masks/test_0.png")
+    relabel(root / "test/masks/test_0.png")
     assert make(root).check() == ()
     assert [path for path in root.parent.rglob("*.jsonl") if path.stat().st_size] == []
 
@@ -365,7 +372,7 @@ def test_many_changed_tiles_are_counted(tmp_path, write_rgb):
 def test_changed_tiles_with_a_reason_are_told_once_and_for_all(root):
     make(root).open(UNET)
     make(root).record(UNET, RESULT)
-    flip_last_byte(root / "test/masks/test_1.png")
+    relabel(root / "test/masks/test_1.png")
     seal = make(root, "two")
     assert seal.check(reopen=" a label was wrong ") == (
         f"the test tiles of {root} changed since study one opened them {time_of(root)} (test_1 was changed); going on "

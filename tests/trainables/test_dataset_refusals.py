@@ -108,9 +108,9 @@ def test_read_dataset_refuses_unreadable_file(rgb_folder, split, content, refusa
 
 def test_read_dataset_refuses_other_bands(rgb_folder, refusal):
     image = rgb_folder / "val/images/val_1.png"
-    save_mask(image, np.zeros((64, 64, 4), np.uint8))
+    save_mask(image, np.zeros((64, 64), np.uint8))
     message = refusal(lambda: read_dataset(rgb_folder))
-    assert message.startswith(f"{image} has 4 bands of uint8, but {rgb_folder / 'train/images/train_0.png'} has 3 of")
+    assert message.startswith(f"{image} has 1 bands of uint8, but {rgb_folder / 'train/images/train_0.png'} has 3 of")
     assert "same bands and type" in message
 
 

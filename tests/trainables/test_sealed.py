@@ -118,6 +118,7 @@ ALLOWED = {
     ("trainables/georeference.py", "rasterio"): "reads headers of all splits",
     ("trainables/mask_files.py", "rasterio"): "reads headers of masks, and the numbers of palettes for `_decode_files`",
     ("trainables/raster.py", "Image.open"): "looks for truncation in files that are about to be decoded",
+    ("trainables/orientation.py", "Image.open"): "reads the EXIF data in headers",
     ("trainables/attention.py", "read_image"): "shows where a model looks in an image that a person names",
     **{
         (f"trainables/{name}.py", "read_image"): "reads source images while a data set is made"
