@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -25,18 +26,30 @@ class Place:
     Attributes:
         transform: From (column, row) to (x, y) of the coordinate reference system.
         crs: That system, or None where the file names none.
-        corners: (4, 2) columns and rows of the corners, in pixels.
+        height: Rows.
+        width: Columns.
     """
 
     transform: Affine
     crs: CRS | None
-    corners: tuple[tuple[int, int], ...]
+    height: int
+    width: int
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(3, 3), the transform for columns (column, row, 1)."""
+        return np.array(self.transform, np.float64).reshape(3, 3)
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """(3, 4): column, row and 1 of each corner, in pixels."""
+        return np.array([[0, self.width, 0, self.width], [0, 0, self.height, self.height], [1, 1, 1, 1]], np.float64)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
         """Least x, least y, most x and most y."""
-        xs, ys = zip(*(self.transform * corner for corner in self.corners), strict=True)
-        return min(xs), min(ys), max(xs), max(ys)
+        xs, ys, _ = self.matrix @ self.corners
+        return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
 def place_of(path: Path) -> Place | None:
@@ -47,8 +60,7 @@ def place_of(path: Path) -> Place | None:
             with rasterio.open(path) as source:
                 if source.transform.is_identity or source.transform.is_degenerate:
                     return None
-                width, height = source.width, source.height
-                return Place(source.transform, source.crs, ((0, 0), (width, 0), (0, height), (width, height)))
+                return Place(source.transform, source.crs, source.height, source.width)
     except RasterioError as error:
         raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
 
@@ -70,9 +82,9 @@ def check_same_place(image: Path, mask: Path) -> Place | None:
         ]
         if names[0] != names[1]:
             raise UserError(f"{mask} is georeferenced in {names[0]}, but its image in {names[1]}: {fix}")
-    seen_from_image = ~of_image.transform * of_mask.transform
-    shifts = [np.subtract(seen_from_image * corner, corner) for corner in of_image.corners]
-    right, down = max(shifts, key=lambda shift: float(np.abs(shift).max()))
+    seen_from_image = np.linalg.inv(of_image.matrix) @ of_mask.matrix @ of_image.corners
+    shifts = (seen_from_image - of_image.corners)[:2]
+    right, down = shifts[:, np.abs(shifts).max(axis=0).argmax()]
     if max(abs(right), abs(down)) > _MOST_APART_PX:
         raise UserError(
             f"{mask} lies {right:+.1f} px (right) and {down:+.1f} px (down) off its image by their georeferences, but "

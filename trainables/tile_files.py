@@ -201,7 +201,7 @@ def _pairs(images: dict[str, Path], masks: dict[str, Path], folders: dict[str, P
 def _nearest(tile: str, strangers: dict[str, Path], wanted: Path) -> str:
     """How the file of nearest name would have to be renamed, where one is near."""
     by_name = {name.lower(): path for name, path in strangers.items()}
-    near = difflib.get_close_matches(tile.lower(), by_name, 1, cutoff=0.7)
+    near = difflib.get_close_matches(tile.lower(), by_name, 1)
     if not near:
         return ""
     path = by_name[near[0]]
