@@ -18,7 +18,7 @@ from trainables.checkpoints import count_parameters
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
-from trainables.fit import check
+from trainables.fit import check, check_sizes
 from trainables.metrics import class_pixels, constant_scores
 from trainables.pictures import class_color
 from trainables.tiles import TrainVal
@@ -80,6 +80,8 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     for arm in spec.arms():
         config = arm.config(spec, {"lr": 1e-3}, digests, init_seed=0)
         check(config, tiles)
+        if spec.seeds and spec.test:
+            check_sizes(config, ((tile.id, tile.height_px, tile.width_px) for tile in dataset.test.tiles))
         if arm.architecture not in parameters:
             parameters[arm.architecture] = count_parameters(config, tiles.info)
     for name, chosen in spec.chosen.items():

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -84,11 +84,25 @@ def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
                 f"--{name}-px is {value}, but {config.architecture} takes {side} px only: use --{name}-px none, or "
                 "take the small variant with --small"
             )
-    for tile_id, mask in zip(tiles.train.ids + tiles.val.ids, tiles.train.masks + tiles.val.masks, strict=True):
-        if mask.shape != (side, side):
+    masks = zip(tiles.train.ids + tiles.val.ids, tiles.train.masks + tiles.val.masks, strict=True)
+    check_sizes(config, ((tile_id, *mask.shape) for tile_id, mask in masks))
+
+
+def check_sizes(config: TrialConfig, sizes: Iterable[tuple[str, int, int]]) -> None:
+    """Refuses tiles, given as (id, height, width) in pixels, of a size that the architecture does not take.
+
+    Raises:
+        UserError: One has such a size.
+    """
+    architecture = ARCHITECTURES[config.architecture]
+    side = architecture.only_px
+    if side is None or (config.recipe.small and architecture.small):
+        return
+    for tile_id, height, width in sizes:
+        if (height, width) != (side, side):
             raise UserError(
-                f"tile {tile_id} is {mask.shape[1]}×{mask.shape[0]} px, but {config.architecture} takes "
-                f"{side}×{side} px only: cut the tiles, or take the small variant with --small"
+                f"tile {tile_id} is {width}×{height} px, but {config.architecture} takes {side}×{side} px only: cut "
+                "the tiles, or take the small variant with --small"
             )
 
 

@@ -146,7 +146,8 @@ def _holds_images(folder: Path) -> bool:
 def _files_by_id(folder: Path, kind: str) -> tuple[dict[str, Path], list[Path]]:
     """The images or masks of a folder by id, and what else there is."""
     files: dict[str, Path] = {}
-    pictures, others = [], []
+    pictures: list[Path] = []
+    others: list[Path] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         suffix = path.suffix.lower()
         if path.name.startswith(".") or path.name.lower() in _SIDE_NAMES or suffix in _SIDE_FILES:

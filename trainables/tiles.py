@@ -27,9 +27,9 @@ class DatasetInfo(BaseModel):
         bands: Band names in file order.
         scale: Factor from stored pixel values to the floats that models see (reflectance, or 0..1 for photographs).
         ignore_index: Mask value of pixels that count nowhere, or None.
-        colors_rgb: A colour per class for overlays, 0..255.
+        colors_rgb: A colour per class, 0..255: of overlays, and of masks that have colours.
         metres_per_pixel: Ground sampling distance in metres.
-        groups: Tile id to place; tiles of one place are not independent.
+        groups: Tile id (or file name, until it was read) to place; tiles of one place are not independent.
         source: Where the tiles come from, free text.
     """
 

@@ -6,16 +6,19 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from studies import cli, dry_run
 from studies.phases import run_phase
 from studies.profiles import PhaseName
 from studies.resources import Node, plan
+from trainables.architectures import ARCHITECTURES
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
 
@@ -95,6 +98,21 @@ def test_damaged_test_tiles_are_told_before_hours_are_spent(dataset_root: Path, 
     with pytest.raises(UserError, match=r"/test/images/\w+\.jpg is damaged or truncated: replace it$"):
         planned(PHASE_2, tmp_path / "study", *flags, "--test")
     assert not (dataset_root / "seal.jsonl").exists()
+
+
+def test_test_tiles_of_a_size_that_does_not_fit_are_told_before_hours_are_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "unet", replace(ARCHITECTURES["unet"], only_px=128))
+    root = tmp_path / "tiles"
+    write_demo_tiles(root, size_px=128, num_train=2, num_val=1, num_test=1)
+    for path in (root / "test").rglob("*.*"):
+        Image.open(path).resize((128, 96)).save(path)
+    flags = ["--data", str(root), "--profile", "smoke", "--architectures", "unet", "--trials", "1", "--no-small"]
+    flags += ["--window-px", "none", "--val-center-px", "none", "--seeds", "1"]
+    planned(PHASE_2, tmp_path / "study", *flags)
+    with pytest.raises(UserError, match=r"^tile \w+ is 128×96 px, but unet takes 128×128 px only: cut the tiles"):
+        planned(PHASE_2, tmp_path / "study", *flags, "--test")
 
 
 def test_comparison_has_final_models_only(whole_root: Path, tmp_path: Path) -> None:
