@@ -64,8 +64,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def plan_slots(spec: StudySpec, tile_px: int) -> Slots:
-    """The slots of the Ray that is connected; `tile_px` is the longest side of a train tile."""
+def plan_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
+    """The slots of the Ray that is connected; sides as `resources.plan` takes them."""
     nodes = []
     for node in ray.nodes():
         if node["Alive"]:
@@ -73,7 +73,7 @@ def plan_slots(spec: StudySpec, tile_px: int) -> Slots:
             num_gpus = int(resources.get("GPU", 0))
             gpu_gib = _ask_gpu(here, node["NodeManagerAddress"]) if num_gpus else 0.0
             nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
-    return plan(spec, nodes, tile_px)
+    return plan(spec, nodes, tile_px, scored_px)
 
 
 def _ask_gpu(here: NodeAffinitySchedulingStrategy, address: str) -> float:

@@ -26,7 +26,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
     if spec.seeds and spec.test:
         Seal(prepared.dataset, out=out.resolve(), study=out.name, study_id="").check()
     with ray_session(spec.address):
-        slots = plan_slots(spec, max(max(mask.shape) for mask in prepared.tiles.train.masks))
+        slots = plan_slots(spec, prepared.train_px, prepared.scored_px)
     plan = first_plan(spec, prepared.digests, len(prepared.tiles.train))
     finals = plan if isinstance(plan, Finals) else None
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

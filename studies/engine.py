@@ -3,11 +3,9 @@
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -19,8 +17,8 @@ from studies.spec import Arm
 from studies.tidying import Checkpoints
 from studies.trials import Progress
 from studies.watch import NothingRunsError, Permit, Watch
-from studies.worker import Trial, WorkerSettings, beat_file, evaluate_best, trial_folder
-from trainables.tiles import DatasetInfo, Tiles, TrainVal
+from studies.worker import Trial, WorkerSettings, beat_file
+from trainables.tiles import TrainVal
 
 OnEnd = Callable[[Progress], None]
 
@@ -89,36 +87,6 @@ def run_trials(
                 raise searcher.broken from searcher.broken.__cause__
             raise
     return coordinator.is_complete
-
-
-def evaluate_all(
-    trials: Mapping[Arm, Sequence[int]],
-    tiles: Tiles,
-    info: DatasetInfo,
-    out: Path,
-    slots: Slots,
-    *,
-    keeps_pixels: bool,
-) -> dict[tuple[Arm, int], dict[str, Any]]:
-    """Scores trials' best checkpoints on whole tiles, side by side; see `evaluate_best`.
-
-    A trial whose evaluation fails has an `error` instead: it takes nothing from the others.
-    """
-    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(evaluate_best)
-    stored = ray.put(tiles)
-    how = (stored, info, slots.cpus, slots.device)
-    running = {
-        (arm, number): task.remote(trial_folder(out, arm.name, number), *how, keeps_pixels=keeps_pixels)
-        for arm, numbers in trials.items()
-        for number in numbers
-    }
-    results: dict[tuple[Arm, int], dict[str, Any]] = {}
-    for key, reference in running.items():
-        try:
-            results[key] = ray.get(reference)
-        except ray.exceptions.RayError as error:
-            results[key] = {"error": str(error).strip().splitlines()[-1]}
-    return results
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:

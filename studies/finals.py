@@ -3,35 +3,31 @@
 Each arm's opening of the test tiles is put on record before a pixel is read, and its result right after.
 """
 
+import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 
 from studies import tracking
 from studies.coordinator import Coordinator
-from studies.engine import evaluate_all
+from studies.evaluation import MAX_PICTURES, Job, read_pictures
 from studies.folder import MODELS, write_json
 from studies.plans import Finals
-from studies.resources import Slots
+from studies.scoring import Key, Scorers, score_on_val
 from studies.seal import Attempt, Seal
 from studies.spec import Arm
 from studies.trials import Progress
 from studies.watch import Permit
+from studies.worker import beat_file, trial_folder
 from trainables.errors import UserError
 from trainables.tiles import TrainVal
 
-RECORDED = ("error", "iou", "f1", "tile_iou", "tile_confusion")
-"""What is put on record of a model's scores on the test tiles."""
-
-MAX_PICTURES = 24
-"""Test tiles whose pictures are logged per arm; of larger test sets every so many-th, by name."""
+RECORDED = ("error", "iou", "f1", "tile_iou", "tile_confusion", "scored")
+"""What is put on record of a model's scores on the test tiles, as far as there is something to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +39,24 @@ class Scoring:
         coordinator: Of the plan, complete.
         tiles: Train and val tiles.
         out: The study's folder.
-        slots: The shape of an evaluation.
-        permit: Its withdrawal ends the scoring between arms.
+        scorers: Workers that score.
+        permit: Its withdrawal ends the scoring on val at once, and that on test between arms.
         reopen: The reason to look again where an opening left no result; none if empty.
         log: The study's run.
         console: Where progress is shown.
+        later: Seconds that the rest of the study takes with so many models to test, for the time left.
     """
 
     plan: Finals
     coordinator: Coordinator
     tiles: TrainVal
     out: Path
-    slots: Slots
+    scorers: Scorers
     permit: Permit
     reopen: str
     log: tracking.Run
     console: Console
+    later: Callable[[int], float] = lambda _: 0.0
 
 
 def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
@@ -81,27 +79,41 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
         arm: [p.assignment.number for p in work.coordinator.of_arm(arm) if p.outcome == "finished"]
         for arm in work.coordinator.arms
     }
-    num_models = sum(map(len, finished.values()))
-    work.console.print(f"scoring {num_models} final models on {len(work.tiles.val)} whole val tiles", highlight=False)
-    val = evaluate_all(finished, work.tiles.val, work.tiles.info, work.out, work.slots, keeps_pixels=False)
+    models = [(arm, number) for arm, numbers in finished.items() for number in numbers]
+    work.console.print(f"scoring {len(models)} final models on {len(work.tiles.val)} whole val tiles", highlight=False)
     tiles = f"{work.tiles.digest()} {work.tiles.scale}"
+    val = score_on_val(
+        work.scorers,
+        models,
+        work.tiles,
+        out=work.out,
+        tiles_digest=tiles,
+        permit=work.permit,
+        later=lambda: work.later(len(models)),
+    )
+    untested = len(models)
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
     refused: UserError | None = None
     for arm, numbers in finished.items():
+        work.permit.check_time()
         if work.permit.ending is not None:
             break
         if not numbers:
             unscored[arm.parent] = work.coordinator.of_arm(arm)[-1].reason
             continue
-        if errors := [val[arm, number]["error"] for number in numbers if "error" in val[arm, number]]:
-            unscored[arm.parent] = f"a model could not be scored on val: {errors[0]}"
+        untested -= len(numbers)
         signatures = tuple(work.coordinator.trials[arm, n].assignment.config.signature() for n in numbers)
         attempt = Attempt(arm=arm.parent, signatures=signatures, tiles=tiles)
         result: dict[str, Any] | None = None
-        if seal is not None:
+        if errors := [val[arm, number]["error"] for number in numbers if "error" in val[arm, number]]:
+            # Nothing is opened for it: what fails on val may fail on test, and tiles are opened once
+            unscored[arm.parent] = f"a model could not be scored on val: {errors[0]}"
+        elif seal is not None:
             try:
-                result = seal.recorded(attempt) or _test(work, seal, attempt, arm, numbers)
+                ways = {(arm, number): val[arm, number].get("scored", "") for number in numbers}
+                later = functools.partial(work.later, untested)
+                result = seal.recorded(attempt) or _test(work, seal, attempt, arm, ways, later)
             except UserError as error:
                 refused = refused or error
             if result is not None and (errors := [s["error"] for s in result["seeds"].values() if "error" in s]):
@@ -114,45 +126,49 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
     return unscored
 
 
-def _test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequence[int]) -> dict[str, Any]:
-    """Opens the test tiles, puts the result on record if all models could be scored, and keeps the predictions.
+def _test(
+    work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, ways: Mapping[Key, str], later: Callable[[], float]
+) -> dict[str, Any]:
+    """Opens the test tiles, and puts the result on record if all models could be scored; keeps the predictions.
+
+    Args:
+        work: What scoring needs.
+        seal: Of the test tiles.
+        attempt: The arm's.
+        arm: Whose models are tested.
+        ways: Its models, and how each was scored on val.
+        later: Seconds that the rest of the study takes after this.
 
     Raises:
         UserError: The attempt was opened before without a result, and there is no reason to look again.
     """
-    models = f"{len(numbers)} model{'s' if len(numbers) > 1 else ''}"
+    models = f"{len(ways)} model{'s' if len(ways) > 1 else ''}"
     work.console.print(f"opening the test tiles for {arm.parent}: {models}, attempt {attempt.id}", highlight=False)
-    with work.permit.until_signal():
-        return _score_test(work, seal, attempt, arm, numbers)
-
-
-def _score_test(work: Scoring, seal: Seal, attempt: Attempt, arm: Arm, numbers: Sequence[int]) -> dict[str, Any]:
-    test = seal.open(attempt, reopen=work.reopen)
-    results = evaluate_all({arm: numbers}, test, work.tiles.info, work.out, work.slots, keeps_pixels=True)
-    seeds = {  # by signature: another study may number them otherwise
-        signature: {key: found[key] for key in RECORDED if key in found}
-        for signature, found in zip(attempt.signatures, (results[arm, n] for n in numbers), strict=True)
+    jobs = {
+        (arm, number): Job(
+            folder=trial_folder(work.out, arm.name, number),
+            beat=beat_file(work.out, arm.name, number),
+            permit=None,  # whatever asks the study to end takes effect after the result is on record
+            pictures=_predictions(work, arm, number),
+            keeps_all=True,
+        )
+        for _, number in ways
     }
-    scored = [number for number in numbers if "error" not in results[arm, number]]
-    if len(scored) == len(numbers):
+    results = work.scorers.score(jobs, seal.open(attempt, reopen=work.reopen), first_words=ways, later=later)
+    seeds = {  # by signature: another study may number them otherwise
+        signature: {key: found[key] for key in RECORDED if found.get(key) not in (None, "")}
+        for signature, found in zip(attempt.signatures, (results[key] for key in ways), strict=True)
+    }
+    if not any("error" in found for found in results.values()):
         seal.record(attempt, {"seeds": seeds})
-    for number in scored:  # after the record: pictures may not fit on the disk
-        folder, found = _predictions(work, arm, number), results[arm, number]
-        _save(folder, dict(zip(test.ids, found["predictions"], strict=True)), ".png")
-        _save(folder, dict(zip(test.ids, found["pictures"], strict=True)), "_beside.jpg")
-        if found["probabilities"]:
-            _save(folder, dict(zip(test.ids, found["probabilities"], strict=True)), "_probability.png")
+    for found in results.values():
+        if "unsaved" in found:
+            work.console.print(f"Note: pictures are missing, as {found['unsaved']}", highlight=False)
     return {"seeds": seeds}
 
 
 def _predictions(work: Scoring, arm: Arm, number: int) -> Path:
     return work.out / "predictions" / "test" / arm.name / f"model-{number}"
-
-
-def _save(folder: Path, pictures: Mapping[str, NDArray[np.uint8]], ending: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for tile_id, picture in pictures.items():
-        Image.fromarray(picture).save(folder / f"{tile_id}{ending}")
 
 
 def _logged(
@@ -203,6 +219,7 @@ def _row(
     number, config = progress.assignment.number, progress.assignment.config
     test = tested.get(config.signature(), {})
     subset, seed = work.plan.place(arm, number)
+    scored = {"val": on_val.get("scored"), "test": test.get("scored")}
     return {
         "arm": arm.parent,
         "number": number,
@@ -227,6 +244,7 @@ def _row(
         "test_f1": test.get("f1"),
         "test_tile_iou": test.get("tile_iou"),
         "test_tile_confusion": test.get("tile_confusion"),
+        "scored": "; ".join(f"{split} {how}" for split, how in scored.items() if how) or None,
     }
 
 
@@ -238,11 +256,5 @@ def _log_pictures(work: Scoring, arm: Arm, rows: Sequence[Mapping[str, Any]]) ->
     tiles = sorted(median["test_tile_iou"])
     step = max(1.0, (len(tiles) - 1) / (MAX_PICTURES - 1))
     shown = [tiles[round(i * step)] for i in range(min(MAX_PICTURES, len(tiles)))]  # the same for all arms
-    pictures = {}
-    for tile in shown:
-        path = _predictions(work, arm, median["number"]) / f"{tile}_beside.jpg"
-        if path.exists():  # a result that another study put on record left its pictures there
-            with Image.open(path) as picture:
-                pictures[tile] = np.asarray(picture)
-    if pictures:
+    if pictures := read_pictures(_predictions(work, arm, median["number"]), shown):
         work.log.log_pictures(f"tested/{arm.parent}", list(pictures.values()), list(pictures))

@@ -24,6 +24,7 @@ from trainables.pictures import class_color
 from trainables.tiles import TrainVal
 from trainables.weights import KEYWORDS, encoder_of, fetch_weights, weights_for
 from trainables.whole_files import digest
+from trainables.windows import WHOLE_PX
 
 DEMO_TILES = Path("runs/demo-tiles")
 
@@ -49,6 +50,23 @@ class Prepared:
     digests: dict[str, str]
     parameters: dict[str, tuple[int, int]]
     facts: dict[str, Any]
+
+    @property
+    def scored_tiles(self) -> str:
+        """What tells the tiles that models are scored on, and how they are scaled, from others."""
+        return f"{self.facts['tiles_digest']} {self.tiles.scale}"
+
+    @property
+    def train_px(self) -> int:
+        """Longest side of a train tile."""
+        return max(max(mask.shape) for mask in self.tiles.train.masks)
+
+    @property
+    def scored_px(self) -> int:
+        """Longest side of a tile that whole models are scored on, as far as one is predicted at once."""
+        test = self.dataset.test.tiles if self.spec.test else ()
+        sides = [max(mask.shape) for mask in self.tiles.val.masks] + [max(t.height_px, t.width_px) for t in test]
+        return min(max(sides), WHOLE_PX)
 
 
 def prepare(spec: StudySpec, console: Console) -> Prepared:

@@ -1,7 +1,7 @@
 """What a person watches while a study runs: per arm the trials, the best so far, and the time left."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -11,42 +11,35 @@ from rich.live import Live
 from rich.table import Table
 
 from studies.coordinator import Coordinator
+from studies.forecast import seconds_left
 from studies.trials import Progress
 from trainables.diagnostics import duration
 
 REFRESH_SECONDS = 1.0
 
 
-def seconds_left(coordinator: Coordinator, num_slots: int) -> float | None:
-    """Estimate of the time until every allowance is spent; None until an epoch is done.
-
-    Remaining epochs of an arm are its open trials times the mean length of its ended ones (of all arms', or a full
-    course, while none has ended), each at the arm's mean pace.
-    """
-    everything = list(coordinator.trials.values())
-    pace = _mean(p.seconds / p.epoch for p in everything if p.epoch)
-    if pace is None:
-        return None
-    length = _mean(p.epoch for p in everything if p.outcome is not None) or coordinator.spec.recipe.epochs
-    total = 0.0
-    for arm in coordinator.arms:
-        trials = coordinator.of_arm(arm)
-        arm_pace = _mean(p.seconds / p.epoch for p in trials if p.epoch) or pace
-        arm_length = _mean(p.epoch for p in trials if p.outcome is not None) or length
-        running = sum(max(1.0, arm_length - p.epoch) for p in trials if p.outcome is None)
-        total += arm_pace * (running + arm_length * (coordinator.plan.allowance(arm) - len(trials)))
-    return total / max(1, num_slots)
-
-
 class ProgressDisplay(tune.Callback):  # type: ignore[misc]
-    """A table that refreshes in a terminal; one line per ended trial where there is none."""
+    """A table that refreshes in a terminal; one line per ended trial where there is none.
+
+    Args:
+        coordinator: Of the stage.
+        num_slots: Trials side by side.
+        console: Where it is shown.
+        later: Seconds of the study that come after the stage.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that Fewtile never makes."""
         return {}
 
-    def __init__(self, coordinator: Coordinator, num_slots: int, console: Console):
-        self._coordinator, self._num_slots, self._console = coordinator, num_slots, console
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        num_slots: int,
+        console: Console,
+        later: Callable[[], float] = lambda: 0.0,
+    ):
+        self._coordinator, self._num_slots, self._console, self._later = coordinator, num_slots, console, later
         self._started = time.monotonic()
         self._refreshed = 0.0
         self._said = {key for key, progress in coordinator.trials.items() if progress.outcome is not None}
@@ -73,7 +66,7 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
 
     def render(self) -> Table:
         """The state of every arm."""
-        left = seconds_left(self._coordinator, self._num_slots)
+        left = self._seconds_left()
         elapsed = time.monotonic() - self._started
         metric = self._coordinator.spec.judged_metric
         title = f"{duration(elapsed)} gone, about {duration(left)} left; best by {metric}; running: trial·epoch"
@@ -106,13 +99,13 @@ class ProgressDisplay(tune.Callback):  # type: ignore[misc]
     def _line(self, progress: Progress) -> str:
         done = sum(p.outcome is not None for p in self._coordinator.trials.values())
         total = sum(self._coordinator.plan.allowance(arm) for arm in self._coordinator.arms)
-        left = duration(seconds_left(self._coordinator, self._num_slots))
+        left = duration(self._seconds_left())
         best = f"best {progress.best:.3f} in epoch {progress.best_epoch}" if progress.epoch else "no epoch"
         arm = progress.assignment.arm.title(self._coordinator.spec)
         what = f"{arm} #{progress.assignment.number} {progress.outcome} ({progress.reason})"
         return f"[{done}/{total}] {what}: {best} · about {left} left"
 
-
-def _mean(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return sum(known) / len(known) if known else None
+    def _seconds_left(self) -> float | None:
+        """Until the whole study is done."""
+        stage = seconds_left(self._coordinator, self._num_slots)
+        return None if stage is None else stage + self._later()

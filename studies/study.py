@@ -1,32 +1,32 @@
 """A whole study: from a spec to a folder with the ledger, W&B logs, the selection, the final models and the report."""
 
-import contextlib
+import functools
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sqlalchemy
-from optuna.exceptions import StorageInternalError
 from rich.console import Console
 
 from analysis.wandb_logs import LogsError
-from studies import finals, folder, tracking
+from studies import finals, folder, selection, tracking
 from studies.cluster import plan_slots, probe_storage, ray_session
 from studies.coordinator import Coordinator
-from studies.engine import evaluate_all, run_trials
+from studies.disk import said_in_one_line
+from studies.engine import run_trials
+from studies.evaluation import Evaluate, score_model
+from studies.forecast import Sizes, seconds_after, seconds_to_test
 from studies.ledger import Ledger, check_ledger
 from studies.plans import Finals, first_plan
 from studies.prepared import Prepared, check_unchanged, log_config, prepare
 from studies.progress import ProgressDisplay
 from studies.resources import Slots
+from studies.scoring import Scorers
 from studies.seal import Seal
-from studies.spec import Arm, StudySpec
+from studies.spec import StudySpec
 from studies.trials import Progress
 from studies.watch import Ending, Permit, sigterm_as_ctrl_c
-from studies.worker import Fit, WorkerSettings, trial_folder
-from trainables.checkpoints import BEST
+from studies.worker import Fit, WorkerSettings
 from trainables.diagnostics import duration
 from trainables.errors import UserError
 from trainables.fit import fit
@@ -48,6 +48,7 @@ class Options:
         reopen: Why test tiles may be looked at again where an opening left no result; none if empty.
         checkpoint_seconds: Least time between two checkpoints of a trial; rungs have one anyway.
         fit: What a trial does.
+        evaluate: What scoring a model on whole tiles does.
     """
 
     resume: bool = False
@@ -56,6 +57,7 @@ class Options:
     reopen: str = ""
     checkpoint_seconds: float = 60.0
     fit: Fit = field(default=fit)
+    evaluate: Evaluate = field(default=score_model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class _Session:
     prepared: Prepared
     slots: Slots
     ledger: Ledger
+    sizes: Sizes
     log: tracking.Run
     permit: Permit
     options: Options
@@ -124,14 +127,14 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         folder.claimed(out, resume=resume),
         ray_session(spec.address),
         sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
-        _people_s_words(out),
+        said_in_one_line(out),
     ):
         sealed = None
         if prepared.spec.seeds and prepared.spec.test:
             sealed = Seal(prepared.dataset, out=out, study=out.name, study_id=provenance["study_id"])
             for note in sealed.check(reopen=options.reopen):
                 console.print(f"Note: {note}", highlight=False)
-        slots = plan_slots(prepared.spec, max(max(mask.shape) for mask in prepared.tiles.train.masks))
+        slots = plan_slots(prepared.spec, prepared.train_px, prepared.scored_px)
         if spec.address is not None:
             probe_storage(out)
         ledger = Ledger(
@@ -164,13 +167,15 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                     prepared=prepared,
                     slots=slots,
                     ledger=ledger,
+                    sizes=Sizes.of(prepared.spec, prepared.tiles, _test_sizes(prepared)),
                     log=log,
                     permit=permit,
                     options=options,
                     console=console,
                 )
                 run = _search_and_confirm if prepared.spec.has_search else _run_finals
-                result = run(session, coordinator, sealed)
+                with permit.until_signal():
+                    result = run(session, coordinator, sealed)
             finally:
                 permit.close()
                 log.finish()
@@ -197,14 +202,25 @@ def _search_and_confirm(session: _Session, coordinator: Coordinator, sealed: Sea
     """The search, the selection, and the selected configurations with new seeds where these are wanted."""
     out, permit, spec = session.out, session.permit, session.prepared.spec
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
-        for name in ("selection.json", folder.MODELS):
+        for name in (selection.NAME, folder.MODELS):
             (out / name).unlink(missing_ok=True)
     if not _run_stage(session, coordinator):
         return StudyResult(out=out, ending=permit.ending)
     selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
-    session.console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
-    unvalidated = _finish_selection(selected, session)
     unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
+    session.console.print(f"validating {len(selected)} selected models on whole tiles", highlight=False)
+    with _scorers(session) as scorers:
+        unvalidated = selection.validate(
+            selected,
+            session.prepared,
+            scorers,
+            out=out,
+            permit=permit,
+            log=session.log,
+            later=functools.partial(_seconds_after, session, coordinator),
+        )
+    if permit.ending is not None:
+        return StudyResult(out=out, ending=permit.ending)
     result = StudyResult(out=out, ending=None, unselected=unselected, unvalidated=unvalidated)
     if not selected or not spec.seeds:
         return result
@@ -224,18 +240,20 @@ def _run_finals(session: _Session, coordinator: Coordinator, sealed: Seal | None
     assert isinstance(plan, Finals), "final models have a plan of their own"
     if not _run_stage(session, coordinator):
         return StudyResult(out=out, ending=permit.ending)
-    work = finals.Scoring(
-        plan=plan,
-        coordinator=coordinator,
-        tiles=session.prepared.tiles,
-        out=out,
-        slots=session.slots,
-        permit=permit,
-        reopen=session.options.reopen,
-        log=session.log,
-        console=session.console,
-    )
-    untested = finals.score(work, sealed)
+    with _scorers(session) as scorers:
+        work = finals.Scoring(
+            plan=plan,
+            coordinator=coordinator,
+            tiles=session.prepared.tiles,
+            out=out,
+            scorers=scorers,
+            permit=permit,
+            reopen=session.options.reopen,
+            log=session.log,
+            console=session.console,
+            later=functools.partial(seconds_to_test, coordinator, session.sizes, session.slots.count),
+        )
+        untested = finals.score(work, sealed)
     return StudyResult(out=out, ending=permit.ending, untested=untested)
 
 
@@ -264,7 +282,9 @@ def _run_stage(session: _Session, coordinator: Coordinator) -> bool:
     for progress in coordinator.trials.values():
         if progress.outcome is not None:  # so that the newest run of a study is whole
             log(progress)
-    display = ProgressDisplay(coordinator, session.slots.count, session.console)
+    display = ProgressDisplay(
+        coordinator, session.slots.count, session.console, functools.partial(_seconds_after, session, coordinator)
+    )
     try:
         complete = run_trials(
             coordinator,
@@ -284,19 +304,9 @@ def _run_stage(session: _Session, coordinator: Coordinator) -> bool:
     return complete
 
 
-@contextlib.contextmanager
-def _people_s_words(out: Path) -> Iterator[None]:
-    """Says a full or failing disk in one line; what was done until then is kept."""
-    try:
-        yield
-    except (ConnectionError, TimeoutError):
-        raise
-    except (sqlalchemy.exc.OperationalError, StorageInternalError, OSError) as error:
-        cause = getattr(error.__cause__ or error, "orig", error)
-        where = getattr(error, "filename", None) or out
-        raise UserError(
-            f"{where} cannot be written or read ({cause}): make room or mend the disk, then go on with --resume"
-        ) from error
+def _test_sizes(prepared: Prepared) -> list[tuple[int, int]]:
+    """(height, width) of each test tile, as their headers say."""
+    return [(tile.height_px, tile.width_px) for tile in prepared.dataset.test.tiles]
 
 
 def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, resume: bool) -> str:
@@ -312,34 +322,16 @@ def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, resume: bo
     return line
 
 
-def _finish_selection(selected: dict[Arm, Progress], session: _Session) -> dict[str, str]:
-    """Validates the selected checkpoints on whole tiles, logs them and writes selection.json; arms that failed."""
-    prepared, out = session.prepared, session.out
-    numbers = {arm: [progress.assignment.number] for arm, progress in selected.items()}
-    results = evaluate_all(numbers, prepared.tiles.val, prepared.tiles.info, out, session.slots, keeps_pixels=True)
-    content = {}
-    for arm, progress in selected.items():
-        number, config = progress.assignment.number, progress.assignment.config
-        result = results[arm, number]
-        row = {
-            "number": number,
-            "signature": config.signature(),
-            "judged": progress.best,
-            "val_iou": result.get("iou"),
-            "val_f1": result.get("f1"),
-            "best_epoch": progress.best_epoch,
-        }
-        known = {key: value for key, value in ({"arm": arm.name} | row).items() if value is not None}
-        session.log.log({f"selection/{key}": value for key, value in known.items()})
-        if "error" not in result:
-            session.log.log_pictures(f"selected/{arm.name}", result["pictures"], list(result["tile_iou"]))
-        checkpoint = (trial_folder(out, arm.name, number) / BEST).relative_to(out)
-        content[arm.name] = row | {
-            "architecture_label": arm.label(prepared.spec),
-            "judged_metric": prepared.spec.judged_metric,
-            "tile_iou": result.get("tile_iou"),
-            "checkpoint": str(checkpoint),
-            "config": config.model_dump(mode="json"),
-        }
-    folder.write_json(out / "selection.json", content)
-    return {arm.name: result["error"] for (arm, _), result in results.items() if "error" in result}
+def _seconds_after(session: _Session, coordinator: Coordinator) -> float:
+    return seconds_after(coordinator, session.sizes, session.slots.count)
+
+
+def _scorers(session: _Session) -> Scorers:
+    return Scorers(
+        session.prepared.tiles.info,
+        session.slots,
+        session.permit,
+        hang_seconds=60 * session.options.hang_minutes,
+        console=session.console,
+        evaluate=session.options.evaluate,
+    )

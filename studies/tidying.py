@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from studies.coordinator import Coordinator
+from studies.evaluation import VAL_SCORES
 from studies.spec import Arm
 from studies.trials import Progress
 from studies.worker import trial_folder
@@ -51,5 +52,5 @@ class Checkpoints:
         elif not (self._keeps_all and progress.outcome == "finished"):
             shutil.rmtree(folder, ignore_errors=True)
         for path in folder.glob("*"):
-            if path.name != BEST:
+            if path.name not in (BEST, VAL_SCORES):
                 path.unlink(missing_ok=True)

@@ -223,7 +223,8 @@ def log_model(run: Run, row: dict[str, Any]) -> None:
             (which of the tile subsets and seeds it has, from 0), `state`, `init_seed`, `draw_seed`, `subset_seed`,
             `signature`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size` (0 for none), `val_iou`,
             `val_f1`, `test_iou`, `test_f1` (full resolution, in [0, 1]), `val_tile_iou`, `test_tile_iou`,
-            `val_tile_confusion` and `test_tile_confusion` (each by tile id; see `worker.evaluate_best`) and `attempt`;
+            `val_tile_confusion` and `test_tile_confusion` (each by tile id; see `score_model`), `scored` (how it was
+            scored where not in the usual way) and `attempt`;
             what is None is left out. A later row of the same arm and number stands for it.
     """
     by_tile = {key: value for key, value in row.items() if isinstance(value, dict)}

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import platform
 import time
@@ -12,28 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from ray import tune
 
 from studies import tracking
 from studies.curves import Curves
+from studies.evaluation import BEAT_SECONDS, shown, use_threads
 from studies.spec import WandbMode
-from trainables.checkpoints import BEST, NEWEST, load, load_model, newest_valid
+from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.config import TrialConfig
-from trainables.errors import UserError
+from trainables.errors import UserError, is_disk_trouble
 from trainables.fit import fit
 from trainables.pictures import side_by_side
-from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
-from trainables.tiles import DatasetInfo, Tiles, TrainVal
-from trainables.training import autocast
-
-MAX_PICTURES = 24
-"""Val tiles in a trial's pictures; of more, every so many-th, so that a study's logs stay small."""
-
-BEAT_SECONDS = 5.0
-"""Least time between two signs of life."""
+from trainables.tiles import TrainVal
 
 Fit = Callable[..., Iterator[EpochRecord]]
 """`trainables.fit.fit`, or a generator function with its arguments."""
@@ -85,13 +76,6 @@ def trial_folder(out: Path, arm: str, number: int) -> Path:
     return out / "checkpoints" / arm / f"{number:04d}"
 
 
-def use_threads(num_threads: int) -> None:
-    """Keeps this process to its share of the cores."""
-    torch.set_num_threads(num_threads)
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = str(num_threads)
-
-
 class Trial(tune.Trainable):  # type: ignore[misc]
     """Runs one trial after another in one process: `step` is the generator's next epoch, `reset_config` opens the next.
 
@@ -124,11 +108,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return {"error": "diverged", "reason": str(error), "details": ""}
         except OutOfMemoryError as error:
             return {"error": "out of memory", "reason": str(error), "details": ""}
-        except (UserError, OSError) as error:  # not the trial's fault: others would meet it too
+        except UserError as error:  # not the trial's fault: others would meet it too
             return {"error": "user error", "reason": str(error), "details": ""}
         except torch.AcceleratorError:  # this process cannot use its device any more: the trial needs another one
             raise
         except Exception as error:
+            if is_disk_trouble(error):
+                return {"error": "user error", "reason": str(error), "details": ""}
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             return {"error": "failed", "reason": reason, "details": traceback.format_exc()}
         return {
@@ -232,56 +218,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _show(self, record: EpochRecord) -> None:
         assert self._run is not None, "a trial that failed to open has no records"
-        shown = range(0, len(record.predictions), math.ceil(len(record.predictions) / MAX_PICTURES) or 1)
         pictures = [
             side_by_side(self._val.images[i], self._val.masks[i], record.predictions[i], self._tiles.info)
-            for i in shown
+            for i in shown(len(record.predictions))
         ]
-        self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in shown])
+        self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in shown(len(record.predictions))])
         self._unshown = None
-
-
-def evaluate_best(
-    folder: Path, tiles: Tiles, info: DatasetInfo, num_threads: int, device: str, *, keeps_pixels: bool
-) -> dict[str, Any]:
-    """Scores a trial's best checkpoint on whole tiles.
-
-    Returns:
-        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row)
-        and `epoch` (that the checkpoint is from); with `keeps_pixels` also one per tile of `predictions` ((H, W) uint8
-        class indices), `probabilities` ((H, W) uint8, 255 for certain foreground; none for more than two classes) and
-        `pictures` ((H, W', 3) uint8).
-    """
-    use_threads(num_threads)
-    trained = load_model(folder / BEST)
-    target = torch.device(device)
-    with autocast(trained.config, target):  # as it was judged
-        result = evaluate(
-            trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
-            tiles,
-            info,
-            stride=trained.stride,
-            loss=trained.config.loss_function,
-            device=target,
-            keeps_probabilities=keeps_pixels,
-        )
-    scores = {
-        "iou": result.scores.iou,
-        "f1": result.scores.f1,
-        "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
-        "tile_confusion": {
-            tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
-        },
-        "epoch": trained.epoch,
-    }
-    if not keeps_pixels:
-        return scores
-    predicted = zip(tiles.images, tiles.masks, result.predictions, strict=True)
-    return scores | {
-        "predictions": result.predictions,
-        "probabilities": result.probabilities,
-        "pictures": [side_by_side(image, mask, prediction, info) for image, mask, prediction in predicted],
-    }
 
 
 def _wandb_config(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import UserError
 from trainables.model_spec import ModelSpec
+from trainables.windows import WHOLE_PX
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,7 +63,8 @@ class Architecture:
         recipe: Hyperparameters in which its source departs from the shared recipe.
         settings: What it has to set for itself, by name.
         small: What the smaller variant of `smoke` and `quick` is, for every table; empty where there is none.
-        only_px: The one side (px) that tiles must have for the full variant; None where any will do.
+        only_px: The one side (px) that the full variant takes; None where any will do.
+        whole_px: Side (px) of the largest square that is predicted at once; larger tiles by windows of that side.
         gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU
             fractions).
         source: Paper or weights.
@@ -80,6 +82,7 @@ class Architecture:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     small: str = ""
     only_px: int | None = None
+    whole_px: int = WHOLE_PX
     gpu_gib: float
     source: str
 
@@ -87,6 +90,10 @@ class Architecture:
     def is_frozen(self) -> bool:
         """Whether the encoder is never trained, so that without its weights it is random for good."""
         return self.track == "frozen_encoder"
+
+    def only_side(self, *, small: bool) -> int | None:
+        """The one side (px) that a variant takes; None where any will do."""
+        return None if small and self.small else self.only_px
 
     def label(self, *, small: bool, weights: str) -> str:
         """The name for tables; a smaller variant or a random frozen encoder never passes for the real thing."""
@@ -206,6 +213,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             encoder="vit_small_patch16_224",
             normalisation=HALVES,
             small="width 96",
+            whole_px=1024,  # its graph has an edge for each pair of patches: memory grows with the side's fourth power
             gpu_gib=12.0,
             source="Dosovitskiy et al. 2021, arXiv:2010.11929, under Velickovic et al. 2018, arXiv:1710.10903; timm",
         ),

@@ -97,7 +97,12 @@ def stage_attentions(trained: TrainedModel, image: NDArray[Any], x: int, y: int)
     try:
         with torch.inference_mode():
             predict_logits(
-                trained.model, image, scale=trained.info.scale, stride=trained.stride, device=torch.device("cpu")
+                trained.model,
+                image,
+                scale=trained.info.scale,
+                stride=trained.stride,
+                device=torch.device("cpu"),
+                window_px=max(height_px, width_px),  # in one part, however large: attention is all over the image
             )
     finally:
         for hook in hooks:
@@ -131,7 +136,8 @@ def write_attention(
             f"{checkpoint} is of {trained.config.architecture}, but attention can be shown of "
             f"{' and '.join(WITH_ATTENTION)} only: pass a checkpoint of that"
         )
-    image = _with_bands(read_image(image_path), image_path, bands)
+    num_bands = max(bands) if bands else len(trained.info.bands)
+    image = _with_bands(read_image(image_path, num_bands), image_path, bands)
     height, width, num_bands = image.shape
     if num_bands != len(trained.info.bands):
         raise UserError(

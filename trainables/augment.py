@@ -19,7 +19,7 @@ from trainables.errors import UserError
 
 
 class Augment(Protocol):
-    """(image (H, W, C), mask (H, W), seed) to an augmented pair of the same shapes and types."""
+    """(image (H, W, C), mask (H, W) or (H, W, n), seed) to an augmented pair of the same shapes and types."""
 
     def __call__(
         self, image: NDArray[Any], mask: NDArray[np.uint8], seed: int
@@ -133,6 +133,10 @@ NEEDS_RGB_UINT8 = (A.HueSaturationValue, A.RandomShadow, A.CLAHE, A.ImageCompres
 """Transforms that mean something for 8-bit RGB only; they are left out for other bands and types."""
 
 
+MAX_BANDS = 128
+"""Bands that OpenCV turns at once (CV_CN_MAX in its versions before 5); images of more are augmented in parts."""
+
+
 def transforms(preset: str, *, rgb_uint8: bool) -> list[A.BasicTransform]:
     """All transforms of a preset in their order, for 8-bit RGB tiles or for any others.
 
@@ -159,8 +163,11 @@ def make_augment(preset: str, *, rgb_uint8: bool) -> Augment:
     pipeline = A.Compose(transforms(preset, rgb_uint8=rgb_uint8), strict=True, seed=0)
 
     def augment(image: NDArray[Any], mask: NDArray[np.uint8], seed: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        pipeline.set_random_seed(seed)
-        result = pipeline(image=image, mask=mask)
-        return result["image"], result["mask"]
+        parts = []
+        for start in range(0, image.shape[2], MAX_BANDS):
+            pipeline.set_random_seed(seed)  # one seed, one draw: the parts go together
+            result = pipeline(image=np.ascontiguousarray(image[..., start : start + MAX_BANDS]), mask=mask)
+            parts.append(result["image"])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), result["mask"]
 
     return augment

@@ -196,7 +196,9 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
         small=config.recipe.small,
         settings=config.settings,
     )
-    return Segmenter(ARCHITECTURES[config.architecture].build(spec), mean, std)
+    row = ARCHITECTURES[config.architecture]
+    only_px = row.only_side(small=config.recipe.small)
+    return Segmenter(row.build(spec), mean, std, only_px=only_px, whole_px=row.whole_px)
 
 
 def count_parameters(config: TrialConfig, info: DatasetInfo) -> tuple[int, int]:

@@ -8,7 +8,7 @@ train and val are open: `decode` takes `OpenFiles`. A `SealedFiles` (the test sp
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from trainables.georeference import check_same_place, overlaps
 from trainables.mask_files import MOST_BANDS, StoredMask, stored_mask
 from trainables.masks import MaskRule, class_notes, learn_rule, mask_notes
 from trainables.raster import SUFFIXES, read_header, read_pixels
+from trainables.settle import SCALED_BY_TYPE, settle
 from trainables.tile_files import Pair, groups_by_id, named, no_tiles_hint, split_files
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
 
@@ -140,6 +141,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
             *((f"not read, since no tiles: {named(left_out)}",) if left_out else ()),
             *group_notes,
             *overlaps(on_ground),
+            *_band_notes(first_image, num_bands),
         ),
     )
 
@@ -157,8 +159,8 @@ def decode_train_val(dataset: Dataset) -> TrainVal:
     both = _decode_files(files, dataset, rule, stored)
     num_train = len(dataset.train.tiles)
     train, val = both.take(range(num_train)), both.take(range(num_train, len(files)))
-    notes = (*mask_notes(stored, rule), *class_notes(train, val, dataset.info))
-    return TrainVal(dataset.info, train, val, notes)
+    tiles = settle(TrainVal(dataset.info, train, val, mask_notes(stored, rule)))
+    return replace(tiles, notes=(*tiles.notes, *class_notes(tiles.train, tiles.val, tiles.info)))
 
 
 def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
@@ -193,7 +195,19 @@ def _decode_files(
     for mask, (_, missing) in zip(masks, read, strict=True):
         if missing is not None:
             mask[missing] = IGNORE
-    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks)
+    nodata = tuple(missing for _, missing in read)
+    some = any(missing is not None for missing in nodata)
+    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks, nodata if some else ())
+
+
+def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
+    """What is said of images that are not taken as they are stored."""
+    stored = read_header(image).stored
+    if stored < num_bands:
+        return ("the images have a palette: they are read as RGB",)
+    if stored > num_bands:
+        return ("the images have opacity (alpha): it is left out, and pixels where it is 0 count as no data",)
+    return ()
 
 
 def _stored_mask(tile: TileFile, dataset: Dataset) -> StoredMask:
@@ -275,6 +289,9 @@ def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> Data
     bands = info.bands or (
         ("red", "green", "blue") if num_bands == 3 else tuple(f"band{i + 1}" for i in range(num_bands))
     )
-    is_integer = np.issubdtype(np.dtype(dtype), np.integer)
-    scale = info.scale or (1.0 / float(np.iinfo(dtype).max) if is_integer else 1.0)
+    scale = info.scale
+    if scale is None and np.issubdtype(np.dtype(dtype), np.integer):
+        scale = 1.0 / float(np.iinfo(dtype).max) if dtype in SCALED_BY_TYPE else None  # `settle` finds it
+    elif scale is None:
+        scale = 1.0
     return info.model_copy(update={"bands": bands, "scale": scale})

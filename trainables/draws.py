@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.augment import Augment, make_augment
+from trainables.bands import value_ranges
 from trainables.tiles import TrainVal
 
 
@@ -33,14 +34,6 @@ def draw(subset_seed: int, draw_seed: int, epoch: int, index: int, num_tiles: in
     rng = np.random.default_rng([subset_seed, draw_seed, epoch, index])
     tile, top, left = rng.random(3)
     return Draw(int(tile * num_tiles), float(top), float(left), int(rng.integers(2**31)))
-
-
-def _band_ranges(tiles: TrainVal) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Least scaled value and range per band over the train tiles, each (C,) float32; a constant band has range 1."""
-    low = np.min([image.min(axis=(0, 1)) for image in tiles.train.images], axis=0).astype(np.float32)
-    high = np.max([image.max(axis=(0, 1)) for image in tiles.train.images], axis=0).astype(np.float32)
-    span = (high - low) * np.float32(tiles.scale)
-    return low * np.float32(tiles.scale), np.where(span > 0, span, np.float32(1))
 
 
 class DrawSource:
@@ -65,7 +58,13 @@ class DrawSource:
         self._seeds = (subset_seed, draw_seed)
         self._preset = preset
         self._rgb_uint8 = tiles.is_photograph
-        self._low, self._span = _band_ranges(tiles)
+        self._is_8_bit = tiles.train.images[0].dtype == np.uint8
+        self._lacks_data = any(missing is not None for missing in tiles.train.nodata)
+        if not self._is_8_bit:  # these have one range, whatever the tiles
+            low, high = (limit.astype(np.float32) for limit in value_ranges(tiles.train))
+            span = (high - low) * np.float32(tiles.scale)
+            self._limits = low, high
+            self._low, self._span = low * np.float32(tiles.scale), np.where(span > 0, span, np.float32(1))
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(num_threads) if num_threads else None
         self._num_threads = num_threads
@@ -76,21 +75,36 @@ class DrawSource:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def sample(self, epoch: int, index: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """One draw: image (h, w, C), uint8 as stored or float32 scaled; mask (h, w) uint8."""
+        """One draw: image (h, w, C), uint8 as stored or float32 scaled; mask (h, w) uint8.
+
+        Where some train tile lacks data, all images are float32, and NaN where there is none.
+        """
         train = self._tiles.train
         chosen = draw(*self._seeds, epoch, index, len(train))
-        image, mask = train.images[chosen.tile], train.masks[chosen.tile]
+        image, mask, missing = train.images[chosen.tile], train.masks[chosen.tile], train.missing(chosen.tile)
+        window = (slice(None), slice(None))
         if self._window_px is not None:
             size = self._window_px
             top = int(chosen.top * (mask.shape[0] - size + 1))
             left = int(chosen.left * (mask.shape[1] - size + 1))
-            image, mask = image[top : top + size, left : left + size], mask[top : top + size, left : left + size]
-        if image.dtype == np.uint8:
-            return self._augment()(np.array(image), np.array(mask), chosen.augment_seed)
-        # Brightness and gamma take floats for 0..1 and clip to that: give them each band's own range
-        relative = (image.astype(np.float32) * np.float32(self._tiles.scale) - self._low) / self._span
-        relative, mask = self._augment()(relative, np.array(mask), chosen.augment_seed)
-        return relative * self._span + self._low, mask
+            window = (slice(top, top + size), slice(left, left + size))
+        image, labels = image[window], np.array(mask[window])
+        if missing is not None:  # moves with the mask
+            labels = np.stack([labels, missing[window].astype(np.uint8)], axis=2)
+        scale = np.float32(self._tiles.scale)
+        if self._is_8_bit:
+            image, labels = self._augment()(np.array(image), labels, chosen.augment_seed)
+            if self._lacks_data:
+                image = image.astype(np.float32) * scale
+        else:
+            # Brightness and gamma take floats for 0..1 and clip to that: give them each band's own range
+            relative = (np.clip(image.astype(np.float32), *self._limits) * scale - self._low) / self._span
+            relative, labels = self._augment()(relative, labels, chosen.augment_seed)
+            image = relative * self._span + self._low
+        if missing is None:
+            return image, labels
+        image[labels[..., 1] != 0] = np.nan
+        return image, np.ascontiguousarray(labels[..., 0])
 
     def batches(self, epoch: int, *, num_draws: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of an epoch: images (N, C, h, w) and masks (N, h, w) uint8; a last short batch is not made."""

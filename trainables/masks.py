@@ -200,14 +200,16 @@ def class_notes(train: Tiles, val: Tiles, info: DatasetInfo) -> tuple[str, ...]:
     """
     notes = []
     for split, tiles in (("train", train), ("val", val)):
-        void = [id_ for id_, mask in zip(tiles.ids, tiles.masks, strict=True) if (mask == IGNORE).all()]
+        void = [index for index, mask in enumerate(tiles.masks) if (mask == IGNORE).all()]
         if len(void) == len(tiles):
             raise UserError(
                 f"all {split} tiles are void or without data in every pixel, but a study needs some that count: mend "
                 f"them{'' if info.ignore_index is None else f', or ignore_index in dataset.json ({info.ignore_index})'}"
             )
+        void = [index for index in void if (missing := tiles.missing(index)) is None or not missing.all()]
         if void:
-            notes.append(f"every pixel is void in {len(void)} of {len(tiles)} {split} tiles: {named(void)}")
+            names = named(tiles.ids[index] for index in void)
+            notes.append(f"every pixel is void in {len(void)} of {len(tiles)} {split} tiles: {names}")
         found = set[int]().union(*(values_in(mask) for mask in tiles.masks))
         if split == "train" and IGNORE in found and len(found) == 2:
             raise _one_class(info.classes[min(found)], info.ignore_index)

@@ -27,7 +27,7 @@ def orientation(path: Path, driver: str) -> int:
                 value = _of_tiff(path)
             elif driver == "PNG":
                 exif = Image.Exif()
-                exif.load(content if (content := png_chunks.exif(path)) else None)
+                exif.load(png_chunks.exif(path))
                 value = exif.get(_TAG)
             else:
                 with Image.open(path) as image:

@@ -1,9 +1,9 @@
-"""From a network to scores and masks: reflect-pads tiles to the stride, predicts and crops back."""
+"""From a network to scores and masks: reflect-pads tiles to the stride and crops back; large ones go by windows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,11 @@ from torch import nn
 
 from trainables.losses import Loss
 from trainables.metrics import Scores, confusion, scores
-from trainables.tiles import DatasetInfo, Tiles
+from trainables.tiles import IGNORE, DatasetInfo, Tiles
+from trainables.windows import WHOLE_PX, Span, windows
+
+OnTile = Callable[[int, NDArray[np.uint8], NDArray[np.uint8] | None], None]
+"""Takes a tile's index, its (H, W) class indices and (H, W) the foreground's probability times 255, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,10 @@ class Evaluation:
     Attributes:
         loss: Mean over tiles.
         scores: Of the split.
-        predictions: (H, W) uint8 class indices of each tile.
+        predictions: (H, W) uint8 class indices of each tile that they are kept of, in the tiles' order.
         only_class: The one that all pixels that count were predicted as; None where there were several.
         confusions: (K, K) pixel counts of each tile, rows truth and columns prediction.
-        probabilities: (H, W) uint8 of each tile, the foreground's probability times 255, where asked for.
+        probabilities: (H, W) uint8, the foreground's probability times 255, of each tile that they are kept of.
     """
 
     loss: float
@@ -36,25 +40,120 @@ class Evaluation:
     probabilities: tuple[NDArray[np.uint8], ...] = ()
 
 
-def to_tensor(image: NDArray[Any], scale: float, device: torch.device) -> torch.Tensor:
-    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`."""
+def to_tensor(
+    image: NDArray[Any], scale: float, device: torch.device, missing: NDArray[np.bool_] | None = None
+) -> torch.Tensor:
+    """(H, W, C) as stored to scaled (1, C, H, W) float32 on `device`, NaN where (H, W) `missing` is true."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    return (pixels.to(device, torch.float32) * scale)[None]
+    scaled = pixels.to(device, torch.float32) * scale
+    if missing is not None:
+        scaled[:, torch.from_numpy(np.ascontiguousarray(missing)).to(device)] = torch.nan
+    return scaled[None]
+
+
+class Part(NamedTuple):
+    """What one window says of a tile.
+
+    Attributes:
+        rows: Of the tile.
+        columns: Of the tile.
+        logits: (K, rows, columns) float32, on the device that they were computed on.
+    """
+
+    rows: slice
+    columns: slice
+    logits: torch.Tensor
+
+
+def predict_parts(
+    model: nn.Module,
+    image: NDArray[Any],
+    *,
+    scale: float,
+    stride: int,
+    device: torch.device,
+    window_px: int | None = None,
+    missing: NDArray[np.bool_] | None = None,
+) -> Iterator[Part]:
+    """Logits of a tile (H, W, C) of any size, nothing resized: in one part, or in one per window where it is large.
+
+    The tile is reflect-padded at its bottom and right to a multiple of `stride`, and the logits are cropped back. A
+    tile of more than `WHOLE_PX` (or the model's own `whole_px`) squared is predicted by windows of that side. They
+    overlap, and of each its middle is kept (see `windows.margin_of`). So each pixel has its logits from one window, the
+    same on every machine: those of the whole tile where the network sees no farther than the margin, as `unet` does,
+    and close to them elsewhere. What a network pools over a whole image it pools over the window. A model that takes
+    one side only (`only_px`) gets windows of that side, of smaller tiles by reflection.
+
+    Args:
+        model: Scaled pixels to logits; a `Segmenter` says by itself which sides it takes.
+        image: As stored.
+        scale: Factor on stored pixels.
+        stride: See `Architecture.stride`.
+        device: Where the model is.
+        window_px: Another side for windows, rounded down to `stride`: of any tile with a longer side, where memory is
+            scarce. A model of one side keeps to that.
+        missing: (H, W), true where the image has no data, whatever its pixels are there; None where it has everywhere.
+    """
+    height, width = image.shape[:2]
+    only_px: int | None = getattr(model, "only_px", None)
+    whole_px: int = getattr(model, "whole_px", WHOLE_PX)
+    if only_px is not None:
+        window_px = only_px
+    elif window_px is not None:
+        window_px = max(1, window_px // stride) * stride
+    elif height * width > whole_px**2:
+        window_px = max(1, whole_px // stride) * stride
+    bottom, right = (
+        -side % stride if only_px is None else max(-side % stride, only_px - side) for side in image.shape[:2]
+    )
+    if bottom or right:
+        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+        missing = None if missing is None else np.pad(missing, ((0, bottom), (0, right)), mode="reflect")
+    for window in windows(*image.shape[:2], window_px=window_px, stride=stride):
+        rows, columns = window.rows, window.columns
+        seen = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+        pixels = to_tensor(image[seen], scale, device, None if missing is None else missing[seen])
+        logits: torch.Tensor = model(pixels)
+        kept_rows, kept_columns = _kept(rows, height), _kept(columns, width)
+        inner = (_shifted(kept_rows, -rows.start), _shifted(kept_columns, -columns.start))
+        yield Part(kept_rows, kept_columns, logits[0, :, inner[0], inner[1]].float())
+
+
+def _kept(span: Span, length: int) -> slice:
+    """What is kept of a window and of the tile, not of its padding."""
+    return slice(span.kept_start, min(span.kept_stop, length))
+
+
+def _shifted(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def predict_logits(
-    model: nn.Module, image: NDArray[Any], *, scale: float, stride: int, device: torch.device
+    model: nn.Module,
+    image: NDArray[Any],
+    *,
+    scale: float,
+    stride: int,
+    device: torch.device,
+    window_px: int | None = None,
+    missing: NDArray[np.bool_] | None = None,
 ) -> torch.Tensor:
-    """Logits (K, H, W) float32 of one whole tile (H, W, C), whatever its size: nothing is resized.
+    """Logits (K, H, W) float32 of one whole tile (H, W, C); see `predict_parts`.
 
-    The tile is reflect-padded at its bottom and right to a multiple of `stride`, and the logits are cropped back.
+    They are on `device`, or on the CPU where several windows made them: of a large tile with many classes they may not
+    fit elsewhere.
     """
-    height, width = image.shape[:2]
-    bottom, right = -height % stride, -width % stride
-    if bottom or right:
-        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
-    logits: torch.Tensor = model(to_tensor(image, scale, device))
-    return logits[0, :, :height, :width].float()
+    whole: torch.Tensor | None = None
+    for part in predict_parts(
+        model, image, scale=scale, stride=stride, device=device, window_px=window_px, missing=missing
+    ):
+        if part.logits.shape[1:] == image.shape[:2]:
+            return part.logits
+        if whole is None:
+            whole = torch.empty(len(part.logits), *image.shape[:2])
+        whole[:, part.rows, part.columns] = part.logits.cpu()
+    assert whole is not None, "every tile has a window"
+    return whole
 
 
 def to_classes(logits: torch.Tensor) -> NDArray[np.uint8]:
@@ -73,25 +172,68 @@ def evaluate(
     loss: Loss,
     device: torch.device,
     before_tile: Callable[[], None] = lambda: None,
-    keeps_probabilities: bool = False,
+    on_tile: OnTile | None = None,
+    keeps_predictions: bool | Container[int] = True,
+    keeps_probabilities: bool | Container[int] = False,
+    window_px: int | None = None,
 ) -> Evaluation:
     """Loss and scores of a model over tiles, in inference mode; the model's own mode is put back.
 
-    `before_tile` is called before each tile; what it raises ends the evaluation. `keeps_probabilities` asks for those
-    of the foreground of two classes.
+    Memory for one tile's pixels is needed at a time, and for one window's logits (see `predict_parts`), besides what is
+    kept. The loss of a tile that is predicted by windows is the mean of that of its parts, weighted by their pixels
+    that count.
+
+    Args:
+        model: Scaled pixels to logits.
+        tiles: What to predict.
+        info: Their classes and scale.
+        stride: See `Architecture.stride`.
+        loss: What is averaged over tiles.
+        device: Where the model is.
+        before_tile: Called before each tile, and between the windows of a large one; what it raises ends the
+            evaluation.
+        on_tile: Called after each tile with its index, its prediction and its probabilities, which are nobody else's
+            then unless kept.
+        keeps_predictions: Whether the evaluation has the predictions, or the indices of the tiles that it has them of.
+        keeps_probabilities: As well; only two classes have them.
+        window_px: See `predict_parts`.
     """
-    assert info.scale is not None, "read_dataset fills the scale in"
+    assert info.scale is not None, "decode_train_val fills the scale in"
     losses, confusions, predictions, probabilities = [], [], [], []
     with _inference(model):
-        for image, mask in zip(tiles.images, tiles.masks, strict=True):
+        for index, (image, mask) in enumerate(zip(tiles.images, tiles.masks, strict=True)):
+            has_probability = info.num_outputs == 1 and (on_tile is not None or _has(keeps_probabilities, index))
+            prediction = np.empty(mask.shape, np.uint8)
+            probability = np.empty(mask.shape, np.uint8) if has_probability else None
+            part_losses: list[float] = []
+            weights: list[int] = []
             before_tile()
-            logits = predict_logits(model, image, scale=info.scale, stride=stride, device=device)
-            truth = torch.from_numpy(np.array(mask)).to(device)
-            losses.append(loss(logits[None], truth[None]).item())
-            predictions.append(to_classes(logits))
-            confusions.append(confusion(predictions[-1], mask, len(info.classes)))
-            if keeps_probabilities and len(logits) == 1:
-                probabilities.append((255 * logits[0].sigmoid()).round().to(torch.uint8).cpu().numpy())
+            for part in predict_parts(
+                model,
+                image,
+                scale=info.scale,
+                stride=stride,
+                device=device,
+                window_px=window_px,
+                missing=tiles.missing(index),
+            ):
+                if part_losses:
+                    before_tile()
+                where = (part.rows, part.columns)
+                truth = torch.from_numpy(np.array(mask[where])).to(device)
+                part_losses.append(loss(part.logits[None], truth[None]).item())
+                weights.append(int((mask[where] != IGNORE).sum()))
+                prediction[where] = to_classes(part.logits)
+                if probability is not None:
+                    probability[where] = (255 * part.logits[0].sigmoid()).round().to(torch.uint8).cpu().numpy()
+            losses.append(part_losses[0] if len(part_losses) == 1 else _mean(part_losses, weights))
+            confusions.append(confusion(prediction, mask, len(info.classes)))
+            if on_tile is not None:
+                on_tile(index, prediction, probability)
+            if _has(keeps_predictions, index):
+                predictions.append(prediction)
+            if probability is not None and _has(keeps_probabilities, index):
+                probabilities.append(probability)
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
     only_class = int(predicted[0]) if len(predicted) == 1 else None
     return Evaluation(
@@ -102,6 +244,15 @@ def evaluate(
         tuple(confusions),
         tuple(probabilities),
     )
+
+
+def _has(kept: bool | Container[int], index: int) -> bool:
+    return kept if isinstance(kept, bool) else index in kept
+
+
+def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
+    """Weighted; 0, as losses are, where nothing counts."""
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / max(1, sum(weights))
 
 
 @contextmanager

@@ -209,6 +209,8 @@ def _encode(suffix: str, pixels: NDArray[Any]) -> bytes:
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype.name}
+        if count == 4:  # else GDAL calls the last of four 8-bit bands opacity
+            profile["photometric"] = "minisblack"
         with memory.open(compress="deflate", **profile) as file:
             file.write(pixels.transpose(2, 0, 1))
         encoded: bytes = memory.read()

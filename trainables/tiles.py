@@ -61,6 +61,11 @@ class DatasetInfo(BaseModel):
         return 1 if len(self.classes) == 2 else len(self.classes)
 
 
+def is_rgb(bands: Iterable[str]) -> bool:
+    """Whether bands of these names are red, green and blue, in this order."""
+    return tuple(band.lower() for band in bands) in (("red", "green", "blue"), ("r", "g", "b"))
+
+
 @dataclass(frozen=True, slots=True)
 class Tiles:
     """Decoded tiles of one split.
@@ -69,14 +74,21 @@ class Tiles:
         ids: One id per tile, sorted.
         images: (H, W, C) arrays in the files' own dtype; sizes may differ between tiles.
         masks: (H, W) uint8 arrays of class indices, `IGNORE` where a pixel counts nowhere.
+        nodata: (H, W) bool arrays, true where an image has no data, or None for a tile that has data everywhere; empty
+            where all tiles have. Masks are `IGNORE` there, and images hold some value that means nothing.
     """
 
     ids: tuple[str, ...]
     images: tuple[NDArray[Any], ...]
     masks: tuple[NDArray[np.uint8], ...]
+    nodata: tuple[NDArray[np.bool_] | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def missing(self, index: int) -> NDArray[np.bool_] | None:
+        """(H, W) bool, true where a tile's image has no data; None where it has data everywhere."""
+        return self.nodata[index] if self.nodata else None
 
     def take(self, indices: Iterable[int]) -> "Tiles":
         """The tiles at `indices`, in that order, sharing memory with this set."""
@@ -85,6 +97,7 @@ class Tiles:
             tuple(self.ids[i] for i in chosen),
             tuple(self.images[i] for i in chosen),
             tuple(self.masks[i] for i in chosen),
+            tuple(self.nodata[i] for i in chosen) if self.nodata else (),
         )
 
     def center_windows(self, size_px: int) -> "Tiles":
@@ -98,6 +111,7 @@ class Tiles:
             self.ids,
             tuple(image[window] for image, window in zip(self.images, windows, strict=True)),
             tuple(mask[window] for mask, window in zip(self.masks, windows, strict=True)),
+            tuple(None if missing is None else missing[windows[index]] for index, missing in enumerate(self.nodata)),
         )
 
 
@@ -120,14 +134,13 @@ class TrainVal:
     @property
     def scale(self) -> float:
         """Factor from stored pixel values to floats."""
-        assert self.info.scale is not None, "read_dataset fills the scale in"
+        assert self.info.scale is not None, "decode_train_val fills the scale in"
         return self.info.scale
 
     @property
     def is_photograph(self) -> bool:
         """Whether the bands are red, green and blue in 8 bits, which some transforms and pretrained weights expect."""
-        bands = tuple(band.lower() for band in self.info.bands)
-        return bands in (("red", "green", "blue"), ("r", "g", "b")) and self.train.images[0].dtype == np.uint8
+        return is_rgb(self.info.bands) and self.train.images[0].dtype == np.uint8
 
     def budget(self, num_tiles: int, subset_seed: int) -> "TrainVal":
         """The same val tiles with `num_tiles` of the train tiles, nested: 5 ⊂ 12 ⊂ 24 for one `subset_seed`.
@@ -144,12 +157,14 @@ class TrainVal:
         return replace(self, train=self.train.take(sorted(order[:num_tiles])))
 
     def digest(self) -> str:
-        """SHA-256 over ids, pixels and masks of both splits: two studies with one digest saw the same tiles."""
+        """SHA-256 over ids, pixels, masks and nodata of both splits: two studies with one digest saw the same tiles."""
         sha = hashlib.sha256()
         for tiles in (self.train, self.val):
-            for tile_id, image, mask in zip(tiles.ids, tiles.images, tiles.masks, strict=True):
+            for index, (tile_id, image, mask) in enumerate(zip(tiles.ids, tiles.images, tiles.masks, strict=True)):
                 sha.update(f"{tile_id} {image.shape} {image.dtype}".encode())
                 sha.update(image.tobytes())
                 sha.update(mask.tobytes())
+                if (missing := tiles.missing(index)) is not None:
+                    sha.update(missing.tobytes())
             sha.update(b"|")
         return sha.hexdigest()

@@ -11,12 +11,13 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.architectures import ARCHITECTURES
+from trainables.bands import band_statistics
 from trainables.checkpoints import build_model, check_frozen
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.records import EpochRecord
 from trainables.segmenter import Segmenter
-from trainables.tiles import Tiles, TrainVal
+from trainables.tiles import TrainVal
 
 
 class TrainingState:
@@ -187,20 +188,18 @@ def takes_encoder_statistics(config: TrialConfig, tiles: TrainVal) -> bool:
 
 
 def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:
-    """Mean and std per band that scaled pixels are normalised by: the encoder's own, or the train tiles'."""
+    """Mean and std per band that scaled pixels are normalised by: the encoder's own, or the train tiles'.
+
+    The std of a band without variation in the train tiles is 0 (see `Segmenter`).
+    """
+    mean, std = band_statistics(tiles.train, tiles.scale)
     if not takes_encoder_statistics(config, tiles):
-        return band_statistics(tiles.train, tiles.scale)
+        return mean, std
     expected = ARCHITECTURES[config.architecture].normalisation
     assert expected is not None
     white = 255 * tiles.scale  # what 1.0 of the weights' own range is here
-    return [value * white for value in expected.mean], [value * white for value in expected.std]
-
-
-def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float]]:
-    """Mean and std per band of the scaled pixels, from every fourth pixel of every fourth row."""
-    pixels = np.concatenate([image[::4, ::4].reshape(-1, image.shape[2]) for image in tiles.images]).astype(np.float64)
-    mean, std = pixels.mean(axis=0) * scale, pixels.std(axis=0) * scale
-    return mean.tolist(), np.maximum(std, 1e-6).tolist()
+    own = [value * white if its > 0 else 0.0 for value, its in zip(expected.std, std, strict=True)]
+    return [value * white for value in expected.mean], own
 
 
 def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

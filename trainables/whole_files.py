@@ -16,6 +16,18 @@ def write_whole(path: Path, content: bytes) -> None:
     part_path(path).replace(path)
 
 
+MAX_STEM_BYTES = 180
+"""Of a file's name before its ending: file systems allow 255 bytes, some of which encrypted or shared ones take."""
+
+
+def file_stem(name: str) -> str:
+    """A tile's id as the beginning of a file's name: itself, or, where that is too long, cut and told by its digest."""
+    encoded = name.encode()
+    if len(encoded) <= MAX_STEM_BYTES:
+        return name
+    return f"{encoded[: MAX_STEM_BYTES - 17].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits.
 

@@ -48,9 +48,13 @@ def main() -> int:
 
 
 def run(root: Path, seed: int) -> dict[str, Outcome]:
-    """Both scenarios side by side: a driver that starts keeps one core busy."""
-    outcomes = {"A": Outcome(), "B": Outcome()}
-    bodies = {"A": scenarios.resumed_equals_uninterrupted, "B": scenarios.everything_at_once}
+    """All scenarios side by side: a driver that starts keeps one core busy, and waits for much of its time."""
+    bodies = {
+        "A": scenarios.resumed_equals_uninterrupted,
+        "B": scenarios.everything_at_once,
+        "C": scenarios.scored_on_a_cluster,
+    }
+    outcomes = {name: Outcome() for name in bodies}
 
     def guarded(name: str) -> None:
         body: Callable[[Path, int, Outcome], None] = bodies[name]

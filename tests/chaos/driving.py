@@ -26,7 +26,7 @@ INJECTING_SECONDS = 600.0
 POLL_SECONDS = 0.1
 
 RUN = uuid.uuid4().hex[:12]
-_MARK = "FEWTILE_CHAOS"
+MARK = "FEWTILE_CHAOS"
 _BEGAN = time.monotonic()
 _said = threading.Lock()
 
@@ -67,7 +67,7 @@ def processes(mark: str = RUN) -> list[Process]:
         if not folder.name.isdigit():
             continue
         with contextlib.suppress(OSError, IndexError):
-            if f"{_MARK}={mark}".encode() not in (folder / "environ").read_bytes():
+            if f"{MARK}={mark}".encode() not in (folder / "environ").read_bytes():
                 continue
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
@@ -112,7 +112,7 @@ class Driver:
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
                 [sys.executable, str(RECORDED), *flags],
-                env={**os.environ, **environment, _MARK: self.mark},
+                env={**os.environ, **environment, MARK: self.mark},
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

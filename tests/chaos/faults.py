@@ -12,6 +12,15 @@ from subject import Subject, age, find_worker, is_elsewhere, trial_folder
 
 from analysis.wandb_logs import read_run
 
+MARKS = {
+    "-scoring-hung": "scoring hangs",
+    "-scoring-crowded": "scoring out of memory, beside others",
+    "-scoring-full": "scoring out of memory, by itself",
+    "-hung": "trial hangs",
+    "-crowded": "trial out of memory, beside others",
+}
+"""What faults inside of trials and scorings leave beside the study's folder."""
+
 
 def strike_worker(subject: Subject, driver: Driver, kind: str, number: int, found: tuple[Key, int] | None) -> None:
     """Sends a signal to a worker and waits until its trial has gone on with another one."""
@@ -151,6 +160,46 @@ def kill_starting_driver(subject: Subject, seconds: float) -> None:
     subject.settle()
 
 
+def find_scorer(subject: Subject, driver: Driver, split: str) -> tuple[Path, int] | None:
+    """A final model's scoring that runs: its mark and the process; None when the driver ended before."""
+    found: list[tuple[Path, int]] = []
+
+    def look() -> bool:
+        found.clear()
+        for path in subject.out.parent.glob(f"scoring-*-confirmation-*-{split}"):
+            text = path.read_text(encoding="utf-8")
+            done = path.with_name(path.name.replace("scoring-", "scored-", 1))
+            if not done.exists() and text and Path(f"/proc/{text}").exists():
+                found.append((path, int(text)))
+        return bool(found)
+
+    driver.until(look, f"a scoring on {split}", poll_seconds=0.02)
+    return subject.rng.choice(found) if found else None
+
+
+def strike_scorer(subject: Subject, driver: Driver, split: str, number: int) -> None:
+    """Sends a signal to a worker that scores a final model, and waits until another one has it or had it."""
+    kind, found = (
+        f"worker {signal.Signals(number).name} while it scores on {split}",
+        find_scorer(subject, driver, split),
+    )
+    is_hit = found is not None and send(found[1], number)
+    subject.book(kind, is_hit, found[0].name if found else "")
+    if found is not None and is_hit:
+        path, pid = found
+        driver.until(lambda: path.read_text(encoding="utf-8") not in ("", str(pid)), f"{path.name} by another worker")
+
+
+def end_scoring_driver(subject: Subject, driver: Driver, split: str, number: int) -> None:
+    """Sends a signal to the driver while a final model is scored."""
+    found = find_scorer(subject, driver, split)
+    time.sleep(subject.rng.uniform(0, 0.5))
+    is_hit = found is not None and driver.send(number)
+    driver.wait(0, -signal.SIGKILL if number == signal.SIGKILL else 130)
+    subject.book(f"driver {signal.Signals(number).name} while it scores on {split}", is_hit)
+    subject.settle()
+
+
 def tear_checkpoint(subject: Subject) -> None:
     """Cuts the newest checkpoint of an open trial while nothing runs."""
     paths = [trial_folder(subject, key) / "newest.pt" for key, t in subject.seen.trials.items() if not t.outcome]
@@ -184,9 +233,10 @@ def count_inside(subject: Subject) -> None:
     """Books the faults inside trials by the traces that they left, in a study that is complete."""
     marks = [path.name for path in subject.out.parent.iterdir()]
     for mark in sorted(marks):
-        if mark.endswith(("-hung", "-crowded")):
-            kind = "trial hangs" if mark.endswith("-hung") else "trial out of memory, beside others"
-            subject.book(kind, True, mark)
+        for ending, kind in MARKS.items():
+            if mark.endswith(ending):
+                subject.book(kind, True, mark)
+                break
     for (arm, number), trial in sorted(subject.seen.trials.items()):
         retry = trial.attributes.get("retry", {})
         if trial.outcome == "diverged":

@@ -47,6 +47,7 @@ def broken(out: Path, tiles: Path, seen: Snapshot, expected: Expected) -> list[s
         *_decisions(seen, expected),
         *_logged(out, seen, expected),
         *_selected(out, seen, expected),
+        *_scored(out, seen),
         *_opened(out, tiles, seen, expected),
         *_left(out),
     ]
@@ -178,12 +179,22 @@ def _selected(out: Path, seen: Snapshot, expected: Expected) -> Iterator[str]:
             yield f"{arm} #{-number}: its best checkpoint is of epoch {epoch}, but epoch {row['best_epoch']} was best"
         folder = out / "checkpoints" / arm
         kept = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        if kept != [f"{-number:04d}/{checkpoints.BEST}"]:
+        if kept != [f"{-number:04d}/{name}" for name in (checkpoints.BEST, "val_scores.json")]:
             yield f"{arm}: the files {kept} are kept of its trials, but #{-number} was best"
 
 
 def _won(is_of_arm: bool, trial: TrialRecord) -> bool:
     return is_of_arm and trial.outcome == "finished"
+
+
+def _scored(out: Path, seen: Snapshot) -> Iterator[str]:
+    """Each final model was scored on val to the end once, whatever ended the driver meanwhile."""
+    for (arm, number), trial in seen.trials.items():
+        if CONFIRMATION in arm and trial.outcome == "finished":
+            path = out.parent / f"scored-{arm}-{number:04d}-val"
+            count = len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+            if count != 1:
+                yield f"{arm} #{number} was scored on val {count} times"
 
 
 def _opened(out: Path, tiles: Path, seen: Snapshot, expected: Expected) -> Iterator[str]:

@@ -9,9 +9,13 @@ is set by the environment; in a trial it follows from its number, so that it goe
     CROWDED           trials of these numbers run out of memory the first time they are tried
     HANGS             trials of these numbers hang in their second epoch, the first time
     WRONG             the first trial finds what only a person can mend
+    TILE_SECONDS      how long scoring a tile takes besides (default 0)
+    SCORING_MEMORY    final models of these numbers run out of memory the first two times they are scored
+    SCORING_HANGS     the scoring of final models of these numbers hangs, the first time
     DIES_AT           the driver kills itself at a call of one of POINTS: `report:before:5` or `report:after:5`
 
-A trial's folder tells in `worker` which process has it.
+A trial's folder tells in `worker` which process has it; beside the study's folder, `scoring-ARM-NUMBER-SPLIT` tells
+which process scores a model, and `scored-…` has a line for each time that it was scored to the end.
 """
 
 import dataclasses
@@ -22,7 +26,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ import torch
 from rich.console import Console
 
 from studies import cli, folder, register
+from studies.evaluation import Job, Way, score_model
 from studies.ledger import Ledger
 from studies.study import run_study
 from trainables import checkpoints as ckpt
@@ -39,8 +44,14 @@ from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME, run
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
-from trainables.tiles import TrainVal
+from trainables.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.training import TrainingState
+
+SETTINGS = (
+    *("EPOCH_SECONDS", "DIVERGES", "OUT_OF_MEMORY", "CROWDED", "HANGS", "WRONG"),
+    *("TILE_SECONDS", "SCORING_MEMORY", "SCORING_HANGS"),
+)
+"""What workers are told."""
 
 POINTS: dict[str, tuple[Any, str]] = {
     "open": (Ledger, "add_arms"),
@@ -125,6 +136,45 @@ def recorded_fit(
         yield record
 
 
+def recorded_scoring(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
+    """`score_model`, slower and with what goes wrong."""
+    name = f"{job.folder.parent.name}-{job.folder.name}-{'val' if job.scores_of else 'test'}"
+    beside = job.folder.parents[2].parent
+    (beside / f"scoring-{name}").write_text(str(os.getpid()), encoding="utf-8")
+    job.beat.touch()
+    number, is_final = int(job.folder.name), "-confirmation" in job.folder.parent.name
+    if is_final and number in listed("SCORING_HANGS") and first_time(job.folder, "scoring-hung"):
+        time.sleep(3600)
+    until = time.monotonic() + len(tiles) * float(os.environ.get("TILE_SECONDS", "0"))
+    while time.monotonic() < until:
+        if job.permit is not None and not job.permit.exists():
+            return {"kind": "stopped"}
+        job.beat.touch()
+        time.sleep(0.01)
+    is_large = is_final and number in listed("SCORING_MEMORY")
+    if is_large and (first_time(job.folder, "scoring-crowded") or first_time(job.folder, "scoring-full")):
+        return {"kind": "out of memory", "error": "out of memory on cpu: an injected one"}
+    result = score_model(job, way, tiles, info)
+    if "iou" in result:
+        with (beside / f"scored-{name}").open("a", encoding="utf-8") as file:
+            file.write(f"{way.words}\n")
+    return result
+
+
+def told(names: Iterable[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Makes a function run with this process's settings, on whatever machine: a cluster's workers have others."""
+    settings = {name: os.environ[name] for name in names if name in os.environ}
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            os.environ.update(settings)
+            return function(*arguments, **named)
+
+        return wrapped
+
+    return wrap
+
+
 def misbehave(number: int, folder: Path, micro_batch_size: int | None) -> None:
     """Runs out of memory where the environment says so."""
     if "WRONG" in os.environ:
@@ -169,7 +219,10 @@ def main() -> int:
         die_at(os.environ["DIES_AT"])
     request = cli.read_command_line(sys.argv[1:], phase="phase2_tuning", description=__doc__ or "")
     assert request.out is not None
-    options = dataclasses.replace(request.options, fit=recorded_fit, checkpoint_seconds=0.2)
+    as_told = told(SETTINGS)
+    options = dataclasses.replace(
+        request.options, fit=as_told(recorded_fit), evaluate=as_told(recorded_scoring), checkpoint_seconds=0.2
+    )
     result = run_study(request.spec, out=request.out, console=Console(markup=False, emoji=False), options=options)
     if result.ending is not None:
         return EXIT_OUT_OF_TIME if result.ending == "out of time" else EXIT_INTERRUPTED

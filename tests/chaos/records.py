@@ -13,7 +13,7 @@ from typing import Any
 LEDGER = "optuna.db"
 REGISTER = "seal.jsonl"
 
-LOSABLE = ("trials", "epochs", "decisions", "register lines")
+LOSABLE = ("trials", "epochs", "decisions", "register lines", "scores")
 
 Key = tuple[str, int]
 """Arm and number of a trial."""
@@ -40,10 +40,11 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was on record at one moment; the register's lines by hash."""
+    """What was on record at one moment; the register's lines by hash, final models' scores on val by their file."""
 
     trials: dict[Key, TrialRecord]
     lines: dict[str, dict[str, Any]]
+    scores: dict[str, Any] = field(default_factory=dict)
 
 
 def take(out: Path, registers: list[Path]) -> Snapshot:
@@ -58,7 +59,9 @@ def take(out: Path, registers: list[Path]) -> Snapshot:
             with contextlib.closing(connection), contextlib.suppress(sqlite3.OperationalError):  # no tables yet
                 trials = _read(connection)
     lines = {line["hash"]: line for path in registers for line in read_lines(path)}
-    return Snapshot(trials, lines)
+    paths = out.glob("checkpoints/*-confirmation-*/*/val_scores.json")
+    scores = {str(path.relative_to(out)): json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    return Snapshot(trials, lines, scores)
 
 
 def look(out: Path) -> dict[Key, TrialRecord]:
@@ -129,4 +132,7 @@ def losses(before: Snapshot, after: Snapshot) -> tuple[Counter[str], list[str]]:
             lose("decisions", f"{name}, state: {old.state} became {new.state}")
     for digest in before.lines.keys() - after.lines.keys():
         lose("register lines", f"{before.lines[digest]['event']} {before.lines[digest]['at']} is gone")
+    for path, content in before.scores.items():
+        if after.scores.get(path) != content:
+            lose("scores", f"{path} became {after.scores.get(path)}")
     return lost, words

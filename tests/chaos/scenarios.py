@@ -1,4 +1,4 @@
-"""The two studies that faults are injected into, each fault at a random moment, and what must have come of them."""
+"""The three studies that faults are injected into, each fault at a random moment, and what must have come of them."""
 
 import os
 import random
@@ -11,6 +11,7 @@ import faults
 import invariants
 from driving import ChaosError, Driver, say
 from invariants import Expected
+from nodes import Nodes
 from records import REGISTER
 from subject import Fault, Subject, age, is_confirming, is_time_left
 
@@ -198,4 +199,48 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
     complete(subject, *more, meddle=lambda driver: faults.kill_logger_of_driver(subject, driver), **fast)
     faults.count_inside(subject)
     expected = Expected(arms=ARMS, trials=8, seeds=2, epochs=EPOCHS, grace_epochs=3, num_slots=2)
+    check(subject, expected, outcome)
+
+
+def scored_on_a_cluster(root: Path, seed: int, outcome: Outcome) -> None:
+    """C: final models and their scoring on two nodes, one of which dies now and then."""
+    subject = make_subject(root, "C", seed, outcome, trials=1, grace_epochs=EPOCHS, reduction_factor=2)
+    subject.flags[subject.flags.index("--seeds") + 1] = "4"
+    with Nodes(subject) as nodes:
+        subject.flags += ["--address", nodes.address, "--hang-minutes", "0.5"]
+        subject.environment |= {"SCORING_MEMORY": "[1]", "SCORING_HANGS": "[2]"}
+        training = {"EPOCH_SECONDS": "0.5", "TILE_SECONDS": "1"}
+        scoring = {"EPOCH_SECONDS": "0.02", "TILE_SECONDS": "2"}
+
+        driver = subject.start(is_first=True, **training)
+        driver.until(lambda: is_confirming(subject), "the final models")
+        began = age(driver)
+        nodes.kill_under_a_trial(driver)
+        faults.end_driver(subject, driver, signal.SIGTERM, 1)
+        if is_time_left(subject):
+            hours = f"{(began + 3) / 3600:.5f}"
+            driver = subject.start("--max-hours", hours, **training)
+            subject.book("--max-hours over while final models train", driver.wait(0, 75) == 75)
+            subject.settle()
+        if is_time_left(subject):
+            driver = subject.start(**scoring)
+            faults.strike_scorer(subject, driver, "val", signal.SIGKILL)
+            began = age(driver)
+            faults.end_scoring_driver(subject, driver, "val", signal.SIGTERM)
+        if is_time_left(subject):
+            driver = subject.start(**scoring)
+            faults.end_scoring_driver(subject, driver, "val", signal.SIGKILL)
+        if is_time_left(subject):
+            driver = subject.start("--max-hours", f"{(began + 1) / 3600:.5f}", **scoring)
+            subject.book("--max-hours over while it scores on val", driver.wait(0, 75) == 75)
+            subject.settle()
+        if is_time_left(subject):
+            driver = subject.start(**scoring)
+            nodes.kill_under_a_scoring(driver, "val")
+            faults.strike_scorer(subject, driver, "test", signal.SIGKILL)
+            nodes.kill_under_a_scoring(driver, "test")
+            faults.end_scoring_driver(subject, driver, "test", signal.SIGTERM)
+        complete(subject, TILE_SECONDS="0.1", EPOCH_SECONDS="0.02")
+    faults.count_inside(subject)
+    expected = Expected(arms=ARMS, trials=1, seeds=4, epochs=EPOCHS, grace_epochs=EPOCHS, num_slots=2)
     check(subject, expected, outcome)

@@ -37,6 +37,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ledger.end("unet-2", 0, "stopped", None, {"reason": "below the best 1/2 at rung 3", "epochs": 3})
     ledger.close()
     lines = [{"event": event, "at": "2025", "hash": event} for event in ("opened", "result")]
+    folder = out / "checkpoints" / "unet-2-confirmation-0123abcd" / "0000"
+    folder.mkdir(parents=True)
+    (folder / "val_scores.json").write_text('{"scores": {"iou": 0.5}}', encoding="utf-8")
     (out / "seal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return out
 
@@ -72,6 +75,8 @@ def cut_register(out: Path) -> None:
         (execute("UPDATE trial_user_attributes SET value_json = '\"finished\"' WHERE key = 'outcome'"), "decisions"),
         (execute("UPDATE trials SET state = 'RUNNING' WHERE number = 0"), "decisions"),
         (cut_register, "register lines"),
+        (lambda out: next(out.rglob("val_scores.json")).unlink(), "scores"),
+        (lambda out: next(out.rglob("val_scores.json")).write_text('{"scores": {"iou": 0.6}}'), "scores"),
     ],
 )
 def test_losses_are_seen(records: Any, out: Path, damage: Callable[[Path], None], lost: str) -> None:

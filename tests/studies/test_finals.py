@@ -2,9 +2,10 @@
 
 import json
 import statistics
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from rich.console import Console
 
 from studies import finals, tracking
 from studies.coordinator import Coordinator
+from studies.evaluation import Job
 from studies.finals import Scoring
 from studies.ledger import Ledger
 from studies.plans import Finals, Search
-from studies.resources import Slots
+from studies.scoring import Key, Scorers
 from studies.seal import Attempt, Seal
-from studies.spec import Arm, StudySpec
+from studies.spec import StudySpec
 from studies.watch import Permit
 from trainables.config import Recipe
 from trainables.dataset import decode_train_val, read_dataset
@@ -26,7 +28,6 @@ from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
 from trainables.tiles import Tiles
 
-SLOTS = Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0))
 NUM_TEST = 2
 
 
@@ -57,7 +58,7 @@ class Log(tracking.Run):
 class Study:
     """A search and its final models that are done, over real tiles and a real register; only the scoring is made up."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def __init__(self, folder: Path):
         self.root, self.out = folder / "tiles", folder / "study"
         write_demo_tiles(self.root, size_px=128, num_train=2, num_val=1, num_test=NUM_TEST)
         self.out.mkdir()
@@ -73,32 +74,39 @@ class Study:
         self.permit = Permit(self.out)
         self.log = Log(self.out)
         self.fails_for: set[str] = set()
+        self.fails_models: set[str] = set()
+        self.scored: dict[str, str] = {}
+        self.ends_at: str | None = None
         self.seen: list[tuple[str, tuple[str, ...]]] = []
-        monkeypatch.setattr(finals, "evaluate_all", self.evaluate_all)
 
-    def evaluate_all(
-        self, trials: Mapping[Arm, Sequence[int]], tiles: Tiles, *_: Any, keeps_pixels: bool
-    ) -> dict[tuple[Arm, int], Any]:
+    def score_all(self, jobs: Mapping[Key, Job], tiles: Tiles, **named: Any) -> dict[Key, dict[str, Any]]:
         """Made up: model n scores 0.4 + n / 10 - i / 100 on tile i, and predicts n everywhere."""
-        results: dict[tuple[Arm, int], Any] = {}
-        for arm, numbers in trials.items():
-            self.seen.append((arm.name, tiles.ids))
-            for number in numbers:
-                by_tile = {tile: 0.4 + number / 10 - place / 100 for place, tile in enumerate(tiles.ids)}
-                results[arm, number] = {
-                    "iou": statistics.fmean(by_tile.values()),
-                    "f1": 0.5,
-                    "tile_iou": by_tile,
-                    "tile_confusion": {tile: [3, 1, number, 2] for tile in tiles.ids},
-                }
-                pixels = {
-                    "predictions": [np.full((128, 128), number, np.uint8)] * len(tiles),
-                    "probabilities": [np.full((128, 128), 50 * number, np.uint8)] * len(tiles),
-                    "pictures": [np.full((128, 400, 3), 40 * number, np.uint8)] * len(tiles),
-                }
-                results[arm, number] |= pixels if keeps_pixels else {}
-                if tiles.ids[0] in self.fails_for:
-                    results[arm, number] = {"error": "CUDA error: no luck"}
+        results: dict[Key, dict[str, Any]] = {}
+        self.first_words = named.get("first_words")
+        for (arm, number), job in jobs.items():
+            if self.permit.ending is not None and job.permit is not None:
+                break
+            if (arm.name, tiles.ids) not in self.seen[-1:]:
+                self.seen.append((arm.name, tiles.ids))
+            if tiles.ids[0] in self.fails_for or f"{arm.name}/{number}/{tiles.ids[0]}" in self.fails_models:
+                results[arm, number] = {"error": "CUDA error: no luck"}
+                continue
+            by_tile = {tile: 0.4 + number / 10 - place / 100 for place, tile in enumerate(tiles.ids)}
+            results[arm, number] = {
+                "iou": statistics.fmean(by_tile.values()),
+                "f1": 0.5,
+                "tile_iou": by_tile,
+                "tile_confusion": {tile: [3, 1, number, 2] for tile in tiles.ids},
+                "scored": self.scored.get(f"{number}/{tiles.ids[0]}", ""),
+            }
+            if job.pictures is not None:
+                job.pictures.mkdir(parents=True, exist_ok=True)
+                for tile in tiles.ids:
+                    Image.fromarray(np.full((128, 400, 3), 40 * number, np.uint8)).save(
+                        job.pictures / f"{tile}_beside.jpg"
+                    )
+            if self.ends_at == f"{arm.name}/{number}":
+                self.permit.withdraw("interrupted")
         return results
 
     def score(self, reopen: str = "", *, is_sealed: bool = False) -> dict[str, str]:
@@ -108,7 +116,7 @@ class Study:
             coordinator=self.coordinator,
             tiles=decode_train_val(self.dataset),
             out=self.out,
-            slots=SLOTS,
+            scorers=cast("Scorers", types.SimpleNamespace(score=self.score_all)),
             permit=self.permit,
             reopen=reopen,
             log=self.log,
@@ -133,7 +141,7 @@ class Study:
 @pytest.fixture
 def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    return Study(tmp_path, monkeypatch)
+    return Study(tmp_path)
 
 
 @pytest.fixture
@@ -152,10 +160,7 @@ def test_every_arm_opens_the_tiles_once_and_keeps_its_predictions(study: Study) 
     assert row["opening"]["event"] == "opened"
     folder = study.out / "predictions" / "test" / study.plan.arms[0].name / "model-1"  # by the configuration too
     names = {path.name for path in folder.iterdir()}
-    endings = (".png", "_beside.jpg", "_probability.png")
-    assert names == {f"{tile}{ending}" for tile in study.ids("test") for ending in endings}
-    with Image.open(folder / f"{study.ids('test')[0]}_probability.png") as picture:
-        assert np.array_equal(np.asarray(picture), np.full((128, 128), 50))
+    assert names == {f"{tile}_beside.jpg" for tile in study.ids("test")}
     assert row["models"][1]["test_tile_confusion"] == {tile: [3, 1, 1, 2] for tile in study.ids("test")}
 
 
@@ -199,7 +204,9 @@ def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
     tiles = [f"t{number}" for number in range(10)]
     arm = study.plan.arms[0]
     folder = study.out / "predictions" / "test" / arm.name / "model-0"
-    finals._save(folder, {tile: np.zeros((8, 8, 3), np.uint8) for tile in tiles}, "_beside.jpg")
+    folder.mkdir(parents=True)
+    for tile in tiles:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{tile}_beside.jpg")
     ious = dict(zip(tiles, (0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.0), strict=True))
     row = {"number": 0, "test_iou": 0.5, "test_tile_iou": ious}
     work: Any = type("Work", (), {"out": study.out, "log": study.log})
@@ -275,6 +282,53 @@ def test_model_that_cannot_be_scored_on_val_is_told(study: Study) -> None:
     study.fails_for = {study.ids("val")[0]}
     words = "a model could not be scored on val: CUDA error: no luck"
     assert study.score(is_sealed=True) == {"unet-1": words, "unet-2": words}
+
+
+def test_nothing_is_opened_for_an_arm_with_a_model_that_could_not_be_scored_on_val(study: Study) -> None:
+    first = study.plan.arms[0]
+    study.fails_models = {f"{first.name}/1/{study.ids('val')[0]}"}
+    assert study.score() == {"unet-1": "a model could not be scored on val: CUDA error: no luck"}
+    assert study.events == ["opened", "result"]
+    assert study.content["unet-1"]["test_iou"] is None
+    assert "opening" not in study.content["unet-1"]
+    assert [model["val_iou"] for model in study.content["unet-1"]["models"]] == [pytest.approx(0.4), None]
+    assert study.content["unet-2"]["test_iou"] == pytest.approx(0.445)
+    study.fails_models = set()  # whatever it was is mended: the tiles can be opened without a reason
+    assert study.score() == {}
+    assert study.events == ["opened", "result"] * 2
+
+
+def test_models_are_tested_in_the_way_that_they_were_scored_in_on_val_and_tables_say_so(study: Study) -> None:
+    val, test = study.ids("val")[0], study.ids("test")[0]
+    study.scored = {f"0/{val}": "in windows of 512 px", f"0/{test}": "on the CPU"}
+    study.score()
+    assert {number: words for (_, number), words in study.first_words.items()} == {0: "in windows of 512 px", 1: ""}
+    words = "val in windows of 512 px; test on the CPU"
+    assert [model["scored"] for model in study.content["unet-1"]["models"]] == [words, None]
+    assert [row.get("scored") for row in study.log.under("model/")] == [words, None] * 2
+    assert study.score() == {}  # from the record
+    assert [model["scored"] for model in study.content["unet-1"]["models"]] == [words, None]
+
+
+def test_end_while_models_are_scored_on_val_opens_nothing(study: Study) -> None:
+    study.ends_at = f"{study.plan.arms[0].name}/1"
+    assert study.score() == {}
+    assert study.events == []
+    assert not (study.out / "models.json").exists()
+
+
+def test_end_while_test_tiles_are_open_takes_effect_after_the_result(study: Study) -> None:
+    opened = study.score_all
+
+    def ends(jobs: Mapping[Key, Job], tiles: Tiles, **named: Any) -> dict[Key, dict[str, Any]]:
+        if all(job.permit is None for job in jobs.values()):
+            study.permit.withdraw("interrupted")
+        return opened(jobs, tiles, **named)
+
+    study.score_all = ends  # type: ignore[method-assign]
+    assert study.score() == {}
+    assert study.events == ["opened", "result"]
+    assert list(study.content) == ["unet-1"]
 
 
 def test_models_that_failed_are_told_and_the_others_tested(unfinished: Study) -> None:

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from studies.coordinator import Coordinator
+from studies.forecast import seconds_left
 from studies.ledger import Ledger
 from studies.plans import Search
-from studies.progress import ProgressDisplay, seconds_left
+from studies.progress import ProgressDisplay
 from studies.spec import StudySpec
 from trainables.config import Recipe
 

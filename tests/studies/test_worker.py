@@ -11,8 +11,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from analysis.record_log import split_records
 from analysis.wandb_logs import read_run
-from studies.worker import Trial, WorkerSettings, beat_file, evaluate_best, trial_folder
-from trainables.checkpoints import BEST
+from studies.worker import Trial, WorkerSettings, beat_file, trial_folder
 from trainables.config import Recipe, TrialConfig
 from trainables.tiles import TrainVal
 
@@ -216,18 +215,3 @@ def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(op
     assert result["reason"].startswith("ValidationError: ")
     trial.reset_config(job(1))
     assert trial.step()["epoch"] == 1
-
-
-def test_evaluate_best_scores_whole_tiles(open_trial: Any, tiles: TrainVal, settings: WorkerSettings) -> None:
-    trial = open_trial(job())
-    trial.step()
-    folder = trial_folder(settings.out, "unet-2", 0)
-    assert (folder / BEST).exists()
-    scores = evaluate_best(folder, tiles.val, tiles.info, 1, "cpu", keeps_pixels=False)
-    result = evaluate_best(folder, tiles.val, tiles.info, 1, "cpu", keeps_pixels=True)
-    assert result.keys() - scores.keys() == {"predictions", "probabilities", "pictures"}
-    assert scores == {name: result[name] for name in scores}
-    assert set(result["tile_iou"]) == set(tiles.val.ids)
-    assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["iou"])
-    for picture, image in zip(result["pictures"], tiles.val.images, strict=True):
-        assert picture.shape == (image.shape[0], 3 * image.shape[1] + 16, 3)

@@ -12,13 +12,14 @@ import torch
 
 from trainables import sam
 from trainables.architectures import ARCHITECTURES
+from trainables.bands import band_statistics
 from trainables.checkpoints import BEST, NEWEST, load, load_model, save
 from trainables.config import TrialConfig
 from trainables.fit import check, fit
 from trainables.model_spec import ModelSpec
 from trainables.predict import evaluate
 from trainables.records import EpochRecord
-from trainables.training import TrainingState, band_statistics
+from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
 NAMES = ["sam_conv", "sam_unet"]

@@ -133,7 +133,7 @@ ALLOWED = {
     ("analysis/browse.py", "Image.open"): "looks at the size of pictures that a page shows",
     ("analysis/page.py", "Image.open"): "looks at the size of the report's own pictures",
     ("analysis/sliders.py", "Image.open"): "cuts panels out of pictures that W&B logged",
-    ("studies/finals.py", "Image.open"): "logs pictures of predictions that were saved while the tiles were open",
+    ("studies/evaluation.py", "Image.open"): "reads pictures of predictions that were saved while the tiles were open",
     ("analysis/figures.py", "imread"): "shows pictures that W&B holds",
 }
 """Who may name what leads to pixels, and why; tuning code is not among them."""

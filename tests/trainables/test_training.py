@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.bands import band_statistics
 from trainables.checkpoints import BEST, NEWEST, load
 from trainables.fit import fit
 from trainables.records import EpochRecord
-from trainables.training import TrainingState, band_statistics
+from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -109,9 +110,9 @@ def test_band_statistics_are_of_the_scaled_pixels(band_tiles):
     assert std == pytest.approx(pixels.std(axis=0))
 
 
-def test_band_statistics_of_a_constant_band_do_not_divide_by_zero(tiles):
+def test_band_statistics_of_a_constant_band_have_no_std(tiles):
     constant = replace(tiles.train, images=tuple(np.full_like(image, 7) for image in tiles.train.images))
-    assert band_statistics(constant, 1.0) == ([7.0] * 3, [1e-6] * 3)
+    assert band_statistics(constant, 1.0) == ([7.0] * 3, [0.0] * 3)
 
 
 @pytest.mark.parametrize(("weights", "imagenet"), [(True, True), (False, False)])

@@ -1,0 +1,115 @@
+"""What is known of tiles only once their pixels are: the scale of wide whole numbers, and what looks odd."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.bands import value_ranges
+from trainables.errors import UserError
+from trainables.tiles import Tiles, TrainVal, is_rgb
+
+SCALED_BY_TYPE = ("uint8", "int8", "uint16")
+"""Whole numbers whose type says what their full scale is; that of wider ones says nothing of the values in it."""
+
+_USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, 65535.0)
+_HUGE = 1e30
+"""Floats beyond are fill values (3.4e38, 9.97e36, 1e30) and no measurement."""
+_FEW_PIXELS = 10
+
+
+def settle(tiles: TrainVal) -> TrainVal:
+    """The tiles with the scale of wide whole numbers filled in, RGB of 8-bit values in 8 bits, and notes on both.
+
+    Raises:
+        UserError: No train tile holds any data.
+    """
+    if all(missing is not None and missing.all() for missing in tiles.train.nodata) and tiles.train.nodata:
+        raise UserError(
+            "no pixel of the train tiles has data: all are transparent, masked or of the files' nodata value: mend the "
+            "opacity (alpha), the mask or the nodata tag of the images"
+        )
+    notes = [*tiles.notes, *_nodata_notes(tiles), *_untagged_notes(tiles)]
+    dtype = tiles.train.images[0].dtype
+    if tiles.info.scale is None:
+        if is_rgb(tiles.info.bands) and _is_8_bit(tiles):
+            notes.append(f"the pixels are {dtype}, but all are 0 to 255: they are taken as 8-bit RGB")
+            scale = 1 / 255
+            tiles = replace(tiles, train=_in_8_bits(tiles.train), val=_in_8_bits(tiles.val))
+        else:
+            greatest = float(np.abs(value_ranges(tiles.train)).max()) or 1.0
+            notes.append(
+                f"the pixels are {dtype}, which says nothing of their range: they are divided by {greatest:g}, the "
+                'greatest value of the train tiles (write "scale" into dataset.json for another factor)'
+            )
+            scale = 1 / greatest
+        tiles = replace(tiles, info=tiles.info.model_copy(update={"scale": scale}))
+    return replace(tiles, notes=tuple(notes))
+
+
+def _is_8_bit(tiles: TrainVal) -> bool:
+    return all(image.min() >= 0 and image.max() <= 255 for image in (*tiles.train.images, *tiles.val.images))
+
+
+def _in_8_bits(tiles: Tiles) -> Tiles:
+    return replace(tiles, images=tuple(image.astype(np.uint8) for image in tiles.images))
+
+
+def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
+    """How much has no data, and which tiles have none at all."""
+    everywhere, lacking, num_missing, num_pixels = [], 0, 0, 0
+    for part in (tiles.train, tiles.val):
+        num_pixels += sum(mask.size for mask in part.masks)
+        for tile_id, missing in zip(part.ids, part.nodata, strict=False):
+            if missing is not None:
+                lacking += 1
+                num_missing += int(missing.sum())
+                everywhere += [tile_id] if missing.all() else []
+    if lacking:
+        yield (
+            f"{lacking} of {len(tiles.train) + len(tiles.val)} train and val tiles have pixels without data by the "
+            f"files' nodata tag, mask or opacity, {num_missing / num_pixels:.1%} of all pixels: these count nowhere"
+        )
+    if everywhere:
+        yield f"{', '.join(everywhere)} hold no data at all: remove them"
+
+
+def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
+    """Bands whose least or greatest value is a usual sign for no data, far away from all others, in many pixels."""
+    for band, name in enumerate(tiles.info.bands):
+        for value in sorted(_suspects(tiles, band)):
+            count, num_tiles, low, high = 0, 0, np.inf, -np.inf
+            for values in _bands(tiles, band):
+                others = values[values != values.dtype.type(value)]
+                count += values.size - others.size
+                num_tiles += others.size < values.size
+                if others.size:
+                    low, high = min(low, float(others.min())), max(high, float(others.max()))
+            gap = max(low - value, value - high)
+            if count > _FEW_PIXELS and high >= low and gap > high - low:
+                yield (
+                    f"{name} is {value:g} in {count} pixels of {num_tiles} train and val tiles and {low:g} to {high:g} "
+                    f"in all others: if {value:g} means no data, tag it in the files (rio edit-info --nodata "
+                    f"{value:g} FILE), or it is trained on as a measurement"
+                )
+
+
+def _suspects(tiles: TrainVal, band: int) -> set[float]:
+    """Extremes of single tiles that are usual signs for no data."""
+    if tiles.train.images[0].dtype == np.uint8:
+        return set()
+    extremes = {float(values.min()) for values in _bands(tiles, band)}
+    extremes |= {float(values.max()) for values in _bands(tiles, band)}
+    return {value for value in extremes if value in _USUAL_NODATA or abs(value) >= _HUGE}
+
+
+def _bands(tiles: TrainVal, band: int) -> Iterator[NDArray[Any]]:
+    """(n,) values of one band that are data, of each train and val tile that has any."""
+    for part in (tiles.train, tiles.val):
+        for index, image in enumerate(part.images):
+            missing = part.missing(index)
+            values = image[..., band] if missing is None else image[..., band][~missing]
+            if values.size:
+                yield values
