@@ -206,7 +206,8 @@ def class_notes(train: Tiles, val: Tiles, info: DatasetInfo) -> tuple[str, ...]:
                 f"all {split} tiles are void or without data in every pixel, but a study needs some that count: mend "
                 f"them{'' if info.ignore_index is None else f', or ignore_index in dataset.json ({info.ignore_index})'}"
             )
-        void = [index for index in void if (missing := tiles.missing(index)) is None or not missing.all()]
+        lacking = [tiles.missing(index) for index in void]
+        void = [index for index, lacks in zip(void, lacking, strict=True) if lacks is None or not lacks.all()]
         if void:
             names = named(tiles.ids[index] for index in void)
             notes.append(f"every pixel is void in {len(void)} of {len(tiles)} {split} tiles: {names}")
