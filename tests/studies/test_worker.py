@@ -12,9 +12,9 @@ from wandb.proto.wandb_internal_pb2 import Record
 from analysis.record_log import split_records
 from analysis.wandb_logs import read_run
 from studies import evaluation
+from studies import worker as worker_module
 from studies.worker import Trial, WorkerSettings, beat_file, trial_folder
 from trainables import fit as fit_module
-from trainables.checkpoints import BEST
 from trainables.config import Recipe, TrialConfig
 from trainables.precision import device_model
 from trainables.tiles import TrainVal
