@@ -23,6 +23,7 @@ from trainables.checkpoints import BEST, NEWEST, load, load_model, newest_valid
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.fit import fit
+from trainables.metrics import tile_values
 from trainables.pictures import side_by_side
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
@@ -247,10 +248,10 @@ def evaluate_best(
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row)
-        and `epoch` (that the checkpoint is from); with `keeps_pixels` also one per tile of `predictions` ((H, W) uint8
-        class indices), `probabilities` ((H, W) uint8, 255 for certain foreground; none for more than two classes) and
-        `pictures` ((H, W', 3) uint8).
+        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of
+        truth × prediction, row by row) and `epoch` (that the checkpoint is from); with `keeps_pixels` also one per tile
+        of `predictions` ((H, W) uint8 class indices), `probabilities` ((H, W) uint8, 255 for certain foreground; none
+        for more than two classes) and `pictures` ((H, W', 3) uint8).
     """
     use_threads(num_threads)
     trained = load_model(folder / BEST)
@@ -268,7 +269,7 @@ def evaluate_best(
     scores = {
         "iou": result.scores.iou,
         "f1": result.scores.f1,
-        "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
+        "tile_iou": tile_values(tiles.ids, result.scores.tile_iou),
         "tile_confusion": {
             tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
         },

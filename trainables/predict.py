@@ -1,5 +1,6 @@
 """From a network to scores and masks: reflect-pads tiles to the stride, predicts and crops back."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Evaluation:
     """What a model came to on a split.
 
     Attributes:
-        loss: Mean over tiles.
+        loss: Mean over the tiles that have a pixel that counts; NaN where none has.
         scores: Of the split.
         predictions: (H, W) uint8 class indices of each tile.
         only_class: The one that all pixels that count were predicted as; None where there were several.
@@ -94,8 +95,9 @@ def evaluate(
                 probabilities.append((255 * logits[0].sigmoid()).round().to(torch.uint8).cpu().numpy())
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
     only_class = int(predicted[0]) if len(predicted) == 1 else None
+    scored = [loss for loss, matrix in zip(losses, confusions, strict=True) if matrix.any()]
     return Evaluation(
-        float(np.mean(losses)),
+        float(np.mean(scored)) if scored else math.nan,
         scores(confusions),
         tuple(predictions),
         only_class,

@@ -1,10 +1,13 @@
 """A trial inside a worker, without Ray: results, errors, the next trial in the same process, and its W&B files."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from wandb.proto.wandb_internal_pb2 import Record
@@ -14,7 +17,7 @@ from analysis.wandb_logs import read_run
 from studies.worker import Trial, WorkerSettings, beat_file, evaluate_best, trial_folder
 from trainables.checkpoints import BEST
 from trainables.config import Recipe, TrialConfig
-from trainables.tiles import TrainVal
+from trainables.tiles import IGNORE, TrainVal
 
 RECIPE = Recipe(epochs=2, draws_per_epoch=4, batch_size=2, window_px=64, val_center_px=64, small=True)
 
@@ -231,3 +234,10 @@ def test_evaluate_best_scores_whole_tiles(open_trial: Any, tiles: TrainVal, sett
     assert sum(result["tile_iou"].values()) / len(tiles.val) == pytest.approx(result["iou"])
     for picture, image in zip(result["pictures"], tiles.val.images, strict=True):
         assert picture.shape == (image.shape[0], 3 * image.shape[1] + 16, 3)
+    void = replace(
+        tiles.val, masks=tuple(np.full_like(mask, IGNORE) for mask in tiles.val.masks[:1]) + tiles.val.masks[1:]
+    )
+    partly = evaluate_best(folder, void, tiles.info, 1, "cpu", keeps_pixels=False)
+    first, *others = tiles.val.ids
+    assert partly["tile_iou"] == {first: None} | {tile: scores["tile_iou"][tile] for tile in others}
+    json.dumps(partly, allow_nan=False)  # it goes into logs and files
