@@ -80,7 +80,8 @@ class Logs:
             `val_iou`, `val_f1`, `test_iou` and `test_f1` (full resolution, in [0, 1]; missing where it was not
             scored), `attempt`, `run`, and `hyperparameters/<name>` as in `runs`.
         scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val" or "test"),
-            `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]).
+            `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]; missing where no pixel
+            of the tile counts, which no mean may take for a score).
         openings: One row per event of the test tiles, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
             "result", or "recorded" where an earlier result was used), `at`, `why`, `tiles_digest`, `num_attempts` and
             `num_studies` (that ever opened these tiles, up to then).

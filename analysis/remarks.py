@@ -33,6 +33,7 @@ def remarks(logs: Logs) -> list[str]:
     return [
         *_openings(logs),
         *_of_one_class(logs),
+        *_unscored(logs),
         *_pooled(logs),
         *_micro_batches(logs),
         *_losses(logs),
@@ -198,6 +199,18 @@ def _openings(logs: Logs) -> list[str]:
 
 def _of_one_class(logs: Logs) -> list[str]:
     return _named("All that these models predict is one class", of_one_class(logs))
+
+
+def _unscored(logs: Logs) -> list[str]:
+    """Tiles in which no pixel counts, of the splits that final models were scored on."""
+    found = []
+    for split in ("val", "test"):
+        of_split = logs.scores[logs.scores["split"] == split]
+        tiles = list(dict.fromkeys(of_split.loc[of_split["iou"].isna(), "tile"]))
+        has = "has" if len(tiles) == 1 else "have"
+        is_in = "is" if len(tiles) == 1 else "are"
+        found += _named(f"{_count(len(tiles), f'{split} tile')} {has} no scored pixel and {is_in} in no mean", tiles)
+    return found
 
 
 def _pooled(logs: Logs) -> list[str]:

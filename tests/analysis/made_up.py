@@ -1,5 +1,6 @@
 """Makes up the logs of small studies in memory, so that what is computed from them can be worked out by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,16 @@ class MadeUp:
         seed: int = 0,
         *,
         subset: int = 0,
-        test: list[float] | None = None,
-        val: list[float] | None = None,
+        test: Sequence[float | None] | None = None,
+        val: Sequence[float | None] | None = None,
         epochs: int = 2,
         state: str = "finished",
         **about: Any,
     ) -> None:
-        """A final model with its trial; `test` and `val` are its IoU on each tile, and its own is their mean."""
+        """A final model with its trial; `test` and `val` are its IoU on each tile, and its own is their mean.
+
+        None is the IoU of a tile in which no pixel counts.
+        """
         run_arm = f"{arm}-confirmation" if self.config["phase"] == "phase2_tuning" else arm
         number = sum("model/arm" in row and row["model/arm"] == arm for row in self._rows)
         self.trial(arm, number, [0.1 * epoch for epoch in range(epochs)], state, stage="final", run_arm=run_arm)
@@ -148,9 +152,10 @@ class MadeUp:
         row |= {"seconds": 60.0 * epochs, "micro_batch_size": 0, "init_seed": seed, "draw_seed": seed}
         for split, tiles, iou in (("val", VAL_TILES, val), ("test", TEST_TILES, test)):
             if iou is not None:
-                mean = sum(iou) / len(iou)
+                known = [value for value in iou if value is not None]
+                mean = sum(known) / len(known)
                 row |= {f"{split}_iou": mean, f"{split}_f1": 2 * mean / (1 + mean)}
-                row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": iou}
+                row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": [*iou]}
         self._rows.append({f"model/{key}": value for key, value in (row | about).items()})
 
     def select(self, arm: str, number: int, val_iou: float | None) -> None:
