@@ -68,7 +68,13 @@ def plan_pickled(
     counts: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
     splits = draw_splits(by_id, counts, seed)
     tiles = [
-        _tile(id_, split, by_id[id_], _class_indices(masks_by_id[id_], classes, ignore, f"--masks {masks}: {id_}"))
+        _tile(
+            id_,
+            split,
+            by_id[id_],
+            _class_indices(masks_by_id[id_], classes, ignore, f"--masks {masks}: {id_}"),
+            masks_by_id[id_],
+        )
         for id_, split in splits.items()
     ]
     return Plan(
@@ -136,13 +142,14 @@ def _class_indices(mask: NDArray[Any], classes: Sequence[str], ignore: int | Non
     return indices
 
 
-def _tile(id_: str, split: Split, image: NDArray[Any], mask: NDArray[np.uint8]) -> SourceTile:
+def _tile(id_: str, split: Split, image: NDArray[Any], mask: NDArray[np.uint8], values: NDArray[Any]) -> SourceTile:
     return SourceTile(
         id=id_,
         split=split,
         suffix=".tif",
         load_image=lambda: image.astype(image.dtype.newbyteorder("="), copy=False),
         load_mask=lambda: mask,
+        mask_values=lambda: values,
     )
 
 
