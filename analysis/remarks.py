@@ -1,6 +1,7 @@
 """Says what a reader must know to trust a study: what is missing, reopened, failed or small, and what was lost."""
 
 from analysis.classes import constant_iou, of_one_class
+from analysis.conditions import conditions
 from analysis.logs import Logs
 from analysis.results import below_trivial
 from analysis.scores import final_split, read_scores
@@ -25,6 +26,7 @@ def warnings(logs: Logs) -> list[str]:
         *_sealed(logs),
         *_one_seed(logs),
         *_few_places(logs),
+        *conditions(logs),
     ]
 
 
