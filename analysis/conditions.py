@@ -11,8 +11,8 @@ _MOST_NAMED = 4
 
 
 def conditions(logs: Logs) -> list[str]:
-    """Returns what a reader must know of a study's conditions, a sentence or two each."""
-    return [*_shared_places(logs), *_data_notes(logs), *_mixed(logs), *_scored(logs)]
+    """Returns what was odd about a study's tiles, and where its trials or models differ, a sentence or two each."""
+    return [*_data_notes(logs), *_mixed(logs), *_scored(logs)]
 
 
 def mixed_conditions(studies: Sequence[Logs]) -> list[str]:
@@ -27,8 +27,8 @@ def mixed_conditions(studies: Sequence[Logs]) -> list[str]:
     return found
 
 
-def _shared_places(logs: Logs) -> list[str]:
-    """Places with tiles in several splits, where they are known: their tiles are alike, so scores are optimistic."""
+def shared_places(logs: Logs) -> list[str]:
+    """Returns a sentence on places that have tiles in several splits: these are alike, so scores are optimistic."""
     study = logs.study
     split_of = {tile: split for split in _SPLITS for tile in study.get(f"{split}_tiles", ())}
     places: dict[str, set[str]] = defaultdict(set)

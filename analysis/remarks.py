@@ -1,7 +1,7 @@
 """Says what a reader must know to trust a study: what is missing, reopened, failed or small, and what was lost."""
 
 from analysis.classes import constant_iou, of_one_class
-from analysis.conditions import conditions
+from analysis.conditions import conditions, shared_places
 from analysis.logs import Logs
 from analysis.results import below_trivial
 from analysis.scores import final_split, read_scores
@@ -17,6 +17,7 @@ def warnings(logs: Logs) -> list[str]:
     return [
         *_incomplete(logs),
         *_reopened(logs),
+        *shared_places(logs),
         *_small(logs),
         *_stand_ins(logs),
         *_below_trivial(logs),

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from analysis.compose import compose
-from analysis.conditions import conditions
+from analysis.conditions import conditions, shared_places
 from analysis.joint import joint_warnings
 from analysis.page import markdown
+from analysis.remarks import warnings
 from tests.analysis.made_up import GROUPS, TEST_TILES, VAL_TILES, MadeUp
 
 TEST = [0.5, 0.6, 0.4, 0.7]
@@ -27,24 +28,31 @@ def test_a_study_without_anything_special_says_nothing() -> None:
     assert conditions(study({}, {"dtype": "fp32"}, {"dtype": "fp32", "device_model": "A"}).logs()) == []
 
 
+def test_shared_places_are_among_the_first_warnings() -> None:
+    logs = study({}, groups=dict.fromkeys([*VAL_TILES, *TEST_TILES], "one"), data_notes=["Odd."]).logs()
+    found = warnings(logs)
+    assert found[0].startswith("One place has tiles in several splits")
+    assert found[-1] == "Odd."
+
+
 def test_places_on_both_sides_of_a_split_are_named() -> None:
     groups = GROUPS | {"t1": "north", "t2": "west", "t3": "else", "v1": "north", "v2": "hill", "gone": "hill"}
-    found = conditions(study({}, groups=groups, train_tiles=["t1", "t2", "t3"]).logs())
+    found = shared_places(study({}, groups=groups, train_tiles=["t1", "t2", "t3"]).logs())
     assert found == [
         "2 places have tiles in several splits, whose tiles are therefore not independent, so that scores on val and "
         "test may be too high: north (train, val, test), west (train, test)."
     ]
     groups = dict.fromkeys([*VAL_TILES, *TEST_TILES], "one")
-    (only,) = conditions(study({}, groups=groups).logs())  # as logs without train tiles have it
+    (only,) = shared_places(study({}, groups=groups).logs())  # as logs without train tiles have it
     assert only.startswith("One place has tiles in several splits, ")
     assert only.endswith(": one (val, test).")
-    assert conditions(study({}, groups={tile: f"in {tile}" for tile in groups}).logs()) == []
+    assert shared_places(study({}, groups={tile: f"in {tile}" for tile in groups}).logs()) == []
 
 
 def test_many_shared_places_are_counted() -> None:
     tiles = [f"t{number}" for number in range(6)]
     groups = {tile: f"p{number}" for number, tile in enumerate(tiles)} | {f"e{n}": f"p{n}" for n in range(6)}
-    (said,) = conditions(study({}, groups=groups, train_tiles=tiles, test_tiles=[f"e{n}" for n in range(6)]).logs())
+    (said,) = shared_places(study({}, groups=groups, train_tiles=tiles, test_tiles=[f"e{n}" for n in range(6)]).logs())
     assert said.endswith("p0 (train, test), p1 (train, test), p2 (train, test), p3 (train, test) and 2 more.")
 
 
