@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainables.errors import UserError
 from trainables.safe_pickle import load_arrays
+from trainables.source_files import plain_name
 from trainables.source_tiles import SEED, Adapter, Plan, SourceTile, Split, add_draw_flags, draw_splits
 from trainables.tiles import IGNORE, DatasetInfo
 from trainables.whole_files import digest
@@ -106,7 +107,7 @@ def _by_id(path: Path, flag: str, num_axes: int, rule: str) -> dict[str, NDArray
     if isinstance(loaded, list):
         width = len(str(max(0, len(loaded) - 1)))
         loaded = {f"{index:0{width}}": array for index, array in enumerate(loaded)}
-    arrays = {str(key): array for key, array in loaded.items()}
+    arrays = {plain_name(str(key)): array for key, array in loaded.items()}
     if len(arrays) < len(loaded):
         raise UserError(f"{flag} {path} has two keys that read the same: name each array once")
     for id_, array in arrays.items():

@@ -1,5 +1,6 @@
 """Names in a source: clutter of macOS and Windows, and the two forms of an ü."""
 
+import pickle
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from trainables.dataset import read_dataset
 from trainables.deepglobe import plan_deepglobe
 from trainables.landcover import plan_landcover
 from trainables.massachusetts import plan_massachusetts
+from trainables.pickled import plan_pickled
 from trainables.source_files import files_by_id
 from trainables.source_tiles import Plan
 from trainables.tile_folder import write_tiles
@@ -92,6 +94,15 @@ def test_names_in_either_unicode_form_are_the_same(tmp_path, name, forms):
     assert any("münchen" in key for key in written)
     changed = {key for key in written if written[key] != other[key]}
     assert changed <= ({is_said, "prepared.json"} if name == "landcover" else set())  # which names the folder
+
+
+def test_keys_of_pickles_in_either_unicode_form_are_the_same(tmp_path):
+    images = {f"{NFC} {number}": np.full((8, 8, 3), number, np.uint8) for number in range(3)}
+    masks = {f"{NFD} {number}": np.eye(8, dtype=np.uint8) for number in range(3)}
+    for name, arrays in (("images", images), ("masks", masks)):
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(arrays))
+    plan = plan_pickled(tmp_path / "images.pkl", tmp_path / "masks.pkl", num_train=1, num_val=1, num_test=1)
+    assert {tile.id for tile in plan.tiles} == set(images)
 
 
 def test_two_files_of_one_id_are_refused(tmp_path, refusal):
