@@ -155,7 +155,9 @@ def tile_grid(attempts: Sequence[Attempt], tile: str) -> bytes:
     ]
     for attempt in attempts:
         overlay = attempt.picture("overlays", tile, image.size)
-        panels.append(Panel(picture=overlay, name=attempt.name, score=f"IoU {attempt.summary.tile_iou[tile]:.2f}"))
+        iou = attempt.summary.tile_iou[tile]
+        score = "no pixel counts here" if iou is None else f"IoU {iou:.2f}"
+        panels.append(Panel(picture=overlay, name=attempt.name, score=score))
     return grid(tile, panels)
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from trainables.checkpoints import BEST, load_model
 from trainables.errors import UserError, is_disk_trouble
 from trainables.memory import out_of_memory_words
+from trainables.metrics import tile_values
 from trainables.pictures import side_by_side
 from trainables.predict import evaluate
 from trainables.tiles import DatasetInfo, Tiles
@@ -108,7 +109,7 @@ def score_model(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
+        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
         `epoch` (that the checkpoint is from), `scored` (the way's words) and, where pictures could not be saved,
         `unsaved` with the reason. Else `error` with the reason and, where others may help, `kind`: "out of memory" for
         another way, "disk" for a person; or `kind` "stopped" alone.
@@ -182,7 +183,7 @@ def _scored(job: Job, way: Way, tiles: Tiles, info: DatasetInfo, beat: Callable[
     scores = {
         "iou": result.scores.iou,
         "f1": result.scores.f1,
-        "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
+        "tile_iou": tile_values(tiles.ids, result.scores.tile_iou),
         "tile_confusion": {
             tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
         },

@@ -207,13 +207,16 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
         "judged_metric": spec.judged_metric,
         "arms": [_about(arm, prepared) for arm in spec.arms()],
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
+        "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
         "test_tiles": test_ids,
         "classes": list(info.classes),
         "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
         "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
         "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
-        "groups": {tile: info.groups[tile] for tile in (*tiles.val.ids, *test_ids) if tile in (info.groups or {})},
+        "groups": {
+            tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
+        },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         **prepared.facts,
     }

@@ -19,7 +19,7 @@ from trainables.architectures import ARCHITECTURES
 from trainables.attempts import Attempt, published_config
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.metrics import constant_scores
+from trainables.metrics import constant_scores, tile_values
 from trainables.pictures import overlay, to_rgb
 from trainables.predict import evaluate
 from trainables.records import EpochRecord
@@ -177,7 +177,7 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
     summary = {
         "val_iou": result.scores.iou,
         "val_f1": result.scores.f1,
-        "tile_iou": dict(zip(val.ids, result.scores.tile_iou, strict=True)),
+        "tile_iou": tile_values(val.ids, result.scores.tile_iou),
         "best_epoch": records[-1].best_epoch,
         "epochs": len(records),
         "ended": records[-1].ended,

@@ -162,7 +162,8 @@ def fit(
             if len(tiles.info.classes) > 2:
                 by_class = zip(tiles.info.classes, result.scores.class_iou, strict=True)
                 metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
-            metrics |= {f"val/iou{suffix}/{i}": v for i, v in zip(val.ids, result.scores.tile_iou, strict=True)}
+            by_tile = zip(val.ids, result.scores.tile_iou, strict=True)
+            metrics |= {f"val/iou{suffix}/{i}": v for i, v in by_tile if not math.isnan(v)}  # where no pixel counts
             judged = result.scores.iou
             is_best = not trial.records or judged > trial.records[-1].best
             best, best_epoch = (judged, epoch) if is_best else (trial.records[-1].best, trial.records[-1].best_epoch)

@@ -1,5 +1,6 @@
 """From a network to scores and masks: reflect-pads tiles to the stride and crops back; large ones go by windows."""
 
+import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Evaluation:
     """What a model came to on a split.
 
     Attributes:
-        loss: Mean over tiles.
+        loss: Mean over the tiles that have a pixel that counts; NaN where none has.
         scores: Of the split.
         predictions: (H, W) uint8 class indices of each tile that they are kept of, in the tiles' order.
         only_class: The one that all pixels that count were predicted as; None where there were several.
@@ -238,8 +239,9 @@ def evaluate(
                 probabilities.append(probability)
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
     only_class = int(predicted[0]) if len(predicted) == 1 else None
+    scored = [loss for loss, matrix in zip(losses, confusions, strict=True) if matrix.any()]
     return Evaluation(
-        float(np.mean(losses)),
+        float(np.mean(scored)) if scored else math.nan,
         scores(confusions),
         tuple(predictions),
         only_class,

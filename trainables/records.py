@@ -23,7 +23,7 @@ class EpochRecord:
         epoch: From 1.
         metrics: `train/loss`, `val/loss`, `val/collapsed` (1 where only one class was predicted, else 0), and
             `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and f1 where the recipe validates on
-            centre windows).
+            centre windows); a tile without a pixel that counts has none.
         lr: Learning rate that the epoch was trained with.
         judged: This epoch's value of `config.judged_metric`.
         best: Best `judged` so far, and `best_epoch`, when that was.

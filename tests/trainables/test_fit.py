@@ -16,6 +16,7 @@ from trainables.fit import fit
 from trainables.losses import Loss
 from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
+from trainables.tiles import IGNORE
 from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
@@ -63,6 +64,15 @@ def test_fit_learns(make_config, tiles):
 
 
 # What a record says
+
+
+def test_fit_records_have_no_score_of_a_tile_in_which_no_pixel_counts(make_config, tiles):
+    void = np.full_like(tiles.val.masks[0], IGNORE)
+    partly = replace(tiles, val=replace(tiles.val, masks=(void, *tiles.val.masks[1:])))
+    without = replace(tiles, val=tiles.val.take(range(1, len(tiles.val))))
+    (found,), (expected,) = (list(fit(make_config(epochs=1), its)) for its in (partly, without))
+    assert f"val/iou/{tiles.val.ids[0]}" not in found.metrics
+    assert found.metrics == expected.metrics
 
 
 def test_fit_records_name_their_metrics(make_config, tiles):
