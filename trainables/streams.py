@@ -49,7 +49,7 @@ def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:
     stream.flush()
     lasting = _Lasting(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(lasting) if is_buffered else lasting,  # type: ignore[arg-type]
+        io.BufferedWriter(lasting) if is_buffered else lasting,
         encoding=stream.encoding,
         errors="replace",
         line_buffering=stream.line_buffering,
