@@ -109,10 +109,10 @@ def score_model(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
-        `epoch` (that the checkpoint is from), `scored` (the way's words) and, where pictures could not be saved,
-        `unsaved` with the reason. Else `error` with the reason and, where others may help, `kind`: "out of memory" for
-        another way, "disk" for a person; or `kind` "stopped" alone.
+        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of
+        truth × prediction, row by row), `epoch` (that the checkpoint is from), `scored` (the way's words) and, where
+        pictures could not be saved, `unsaved` with the reason. Else `error` with the reason and, where something may
+        help, `kind`: "out of memory" for another way, "disk" for a person; or `kind` "stopped" alone.
     """
     beat = _Beat(job.beat, job.permit)
     try:

@@ -79,6 +79,9 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         if len(set(values)) < len(values):
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
     spec, digests = _find_weights(spec)
+    if spec.wandb != "disabled":
+        for note in tracking.check_variables():
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     if spec.wandb == "online":
         tracking.check_online()
     if spec.data is None:
@@ -107,6 +110,8 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if not tiles.is_photograph:
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
+    if spec.wandb != "disabled":
+        tracking.check_start()
     facts = {
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
