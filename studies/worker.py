@@ -34,6 +34,9 @@ from trainables.training import autocast
 MAX_PICTURES = 24
 """Val tiles in a trial's pictures; of more, every so many-th, so that a study's logs stay small."""
 
+PICTURE_PX = 2048
+"""Longest side of a tile in a trial's pictures; of larger ones every so many-th pixel shows, as 24 take gigabytes."""
+
 BEAT_SECONDS = 5.0
 """Least time between two signs of life."""
 
@@ -237,10 +240,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _show(self, record: EpochRecord) -> None:
         assert self._run is not None, "a trial that failed to open has no records"
         shown = self._shown[: len(record.predictions)]  # all, or none
-        pictures = [
-            side_by_side(self._val.images[i], self._val.masks[i], prediction, self._tiles.info)
-            for i, prediction in zip(shown, record.predictions, strict=True)
-        ]
+        pictures = []
+        for i, prediction in zip(shown, record.predictions, strict=True):
+            step = -(-max(prediction.shape) // PICTURE_PX)
+            image, mask = self._val.images[i][::step, ::step], self._val.masks[i][::step, ::step]
+            pictures.append(side_by_side(image, mask, prediction[::step, ::step], self._tiles.info))
         self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in shown])
         self._unshown = None
 
