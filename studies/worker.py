@@ -17,13 +17,12 @@ from ray import tune
 
 from studies import tracking
 from studies.curves import Curves
-from studies.evaluation import BEAT_SECONDS, shown, use_threads
+from studies.evaluation import BEAT_SECONDS, picture, shown, use_threads
 from studies.spec import WandbMode
 from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.config import TrialConfig
 from trainables.errors import UserError, is_disk_trouble
 from trainables.fit import fit
-from trainables.pictures import side_by_side
 from trainables.precision import device_model, dtype_name
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.tiles import TrainVal
@@ -224,7 +223,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         assert self._run is not None, "a trial that failed to open has no records"
         places = self._shown[: len(record.predictions)]  # all, or none
         pictures = [
-            side_by_side(self._val.images[i], self._val.masks[i], prediction, self._tiles.info)
+            picture(self._val, i, prediction, self._tiles.info)
             for i, prediction in zip(places, record.predictions, strict=True)
         ]
         self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in places])

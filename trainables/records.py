@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class DivergedError(RuntimeError):
-    """The training loss became NaN or infinite; the message says when."""
+    """The loss or the weights became NaN or infinite; the message says when."""
 
 
 class OutOfMemoryError(RuntimeError):

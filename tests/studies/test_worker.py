@@ -239,6 +239,19 @@ def test_trial_shows_every_so_many_th_of_many_val_tiles_and_keeps_no_others(
     assert shown == [(1, [tiles.val.ids[0]])]
 
 
+@pytest.mark.parametrize(("longest", "side"), [(64, 64), (63, 32), (20, 16)])
+def test_pictures_of_large_tiles_show_every_so_many_th_pixel(
+    open_trial: Any, monkeypatch: pytest.MonkeyPatch, longest: int, side: int
+) -> None:
+    monkeypatch.setattr(evaluation, "PICTURE_PX", longest)
+    trial = open_trial(job())
+    trial.step()
+    sizes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(trial._run, "log_pictures", lambda _, pictures, ids: sizes.extend(p.shape for p in pictures))
+    trial.step()
+    assert set(sizes) == {(side, 3 * side + 16, 3)}
+
+
 def test_curves_for_tensorboard_are_completed_with_the_trial(open_trial: Any, tmp_path: Path) -> None:
     trial = open_trial(job())
     trial.step()
