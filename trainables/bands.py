@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from trainables.tiles import Tiles
 
-_MAX_SAMPLED = 2**22
-"""Pixels of a band that percentiles are taken from at most: 32 MiB of them."""
+_MAX_SAMPLED = 2**20
+"""Pixels that percentiles are taken from at most."""
 _TAIL_PERCENT = 0.1
+_ROW = 256
 
 
 def value_ranges(tiles: Tiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -22,29 +23,37 @@ def value_ranges(tiles: Tiles) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """
     num_bands = tiles.images[0].shape[2]
     step = max(1, math.ceil(math.sqrt(sum(mask.size for mask in tiles.masks) / _MAX_SAMPLED)))
+    sampled = np.concatenate([_data(tiles, index, step) for index in range(len(tiles))])
     lower, upper = np.full(num_bands, -np.inf), np.full(num_bands, np.inf)
-    for band in range(num_bands):
-        sampled = np.concatenate([_data(tiles, i, step, band) for i in range(len(tiles))])
-        if not sampled.size:
-            continue
+    if len(sampled):
         # "higher" and "lower": one odd value never is the percentile, however few pixels there are
-        low = float(np.percentile(sampled, _TAIL_PERCENT, method="higher"))
-        high = float(np.percentile(sampled, 100 - _TAIL_PERCENT, method="lower"))
-        if high > low:
-            lower[band], upper[band] = low - (high - low), high + (high - low)
+        low = np.percentile(sampled, _TAIL_PERCENT, axis=0, method="higher").astype(np.float64)
+        high = np.percentile(sampled, 100 - _TAIL_PERCENT, axis=0, method="lower").astype(np.float64)
+        lower = np.where(high > low, low - (high - low), -np.inf)
+        upper = np.where(high > low, high + (high - low), np.inf)
     least, greatest = np.full(num_bands, np.inf), np.full(num_bands, -np.inf)
     for index in range(len(tiles)):
-        for band in range(num_bands):
-            values = _data(tiles, index, 1, band)
-            if not values.size:
-                continue
-            if values.min() < lower[band] or values.max() > upper[band]:
-                values = values[(values >= lower[band]) & (values <= upper[band])]
-            if values.size:
-                least[band] = min(least[band], float(values.min()))
-                greatest[band] = max(greatest[band], float(values.max()))
+        values = _data(tiles, index, 1)
+        if not values.size:
+            continue
+        low, high = extremes(values)
+        for band in np.flatnonzero((low < lower) | (high > upper)):
+            within = values[:, band][(values[:, band] >= lower[band]) & (values[:, band] <= upper[band])]
+            low[band], high[band] = (within.min(), within.max()) if within.size else (np.inf, -np.inf)
+        least, greatest = np.minimum(least, low), np.maximum(greatest, high)
     is_known = np.isfinite(least)
     return np.where(is_known, least, 0.0), np.where(is_known, greatest, 0.0)
+
+
+def extremes(pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest value per band of (n, C) pixels, n > 0, each (C,) float64."""
+    num_rows, num_bands = len(pixels) // _ROW, pixels.shape[1]
+    # NumPy compares long rows several times as fast as short ones
+    rows, left = pixels[: num_rows * _ROW].reshape(num_rows, _ROW * num_bands), pixels[num_rows * _ROW :]
+    parts = [part for part in (rows, left) if len(part)]
+    low = np.concatenate([part.min(axis=0).reshape(-1, num_bands) for part in parts]).min(axis=0)
+    high = np.concatenate([part.max(axis=0).reshape(-1, num_bands) for part in parts]).max(axis=0)
+    return low.astype(np.float64), high.astype(np.float64)
 
 
 def band_statistics(tiles: Tiles, scale: float) -> tuple[list[float], list[float]]:
@@ -85,9 +94,7 @@ def _moments(tiles: Tiles, step: int) -> tuple[NDArray[np.float64], NDArray[np.f
     return mean, np.where(std > 1e-6 * np.abs(mean), std, 0.0)
 
 
-def _data(tiles: Tiles, index: int, step: int, band: int | slice = slice(None)) -> NDArray[Any]:
-    """(n,) or (n, C) pixels of one tile that are data, from every `step`-th pixel of every `step`-th row."""
-    values, missing = tiles.images[index][::step, ::step, band], tiles.missing(index)
-    if missing is not None:
-        return values[~missing[::step, ::step]]
-    return values.reshape(-1, *values.shape[2:])
+def _data(tiles: Tiles, index: int, step: int) -> NDArray[Any]:
+    """(n, C) pixels of one tile that are data, from every `step`-th pixel of every `step`-th row."""
+    values, missing = tiles.images[index][::step, ::step], tiles.missing(index)
+    return values.reshape(-1, values.shape[2]) if missing is None else values[~missing[::step, ::step]]

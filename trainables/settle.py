@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.bands import value_ranges
+from trainables.bands import extremes, value_ranges
 from trainables.errors import UserError
 from trainables.tiles import Tiles, TrainVal, is_rgb
 
@@ -78,10 +78,11 @@ def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
 
 def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
     """Bands whose least or greatest value is a usual sign for no data, far away from all others, in many pixels."""
+    suspects = _suspects(tiles)
     for band, name in enumerate(tiles.info.bands):
-        for value in sorted(_suspects(tiles, band)):
+        for value in sorted(suspects[band]):
             count, num_tiles, low, high = 0, 0, np.inf, -np.inf
-            for values in _bands(tiles, band):
+            for values in (pixels[:, band] for pixels in _data(tiles)):
                 others = values[values != values.dtype.type(value)]
                 count += values.size - others.size
                 num_tiles += others.size < values.size
@@ -96,20 +97,24 @@ def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
                 )
 
 
-def _suspects(tiles: TrainVal, band: int) -> set[float]:
-    """Extremes of single tiles that are usual signs for no data."""
+def _suspects(tiles: TrainVal) -> list[set[float]]:
+    """Per band, extremes of single tiles that are usual signs for no data."""
+    found: list[set[float]] = [set() for _ in tiles.info.bands]
     if tiles.train.images[0].dtype == np.uint8:
-        return set()
-    extremes = {float(values.min()) for values in _bands(tiles, band)}
-    extremes |= {float(values.max()) for values in _bands(tiles, band)}
-    return {value for value in extremes if value in _USUAL_NODATA or abs(value) >= _HUGE}
+        return found
+    for pixels in _data(tiles):
+        for values in extremes(pixels):
+            for band, value in enumerate(values.tolist()):
+                if value in _USUAL_NODATA or abs(value) >= _HUGE:
+                    found[band].add(value)
+    return found
 
 
-def _bands(tiles: TrainVal, band: int) -> Iterator[NDArray[Any]]:
-    """(n,) values of one band that are data, of each train and val tile that has any."""
+def _data(tiles: TrainVal) -> Iterator[NDArray[Any]]:
+    """(n, C) pixels that are data, of each train and val tile that has any."""
     for part in (tiles.train, tiles.val):
         for index, image in enumerate(part.images):
             missing = part.missing(index)
-            values = image[..., band] if missing is None else image[..., band][~missing]
-            if values.size:
-                yield values
+            pixels = image.reshape(-1, image.shape[2]) if missing is None else image[~missing]
+            if len(pixels):
+                yield pixels
