@@ -35,7 +35,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
         yield
 
     monkeypatch.setattr(dry_run, "ray_session", session)
-    monkeypatch.setattr(dry_run, "plan_slots", lambda spec, tile_px: plan(spec, [Node(cpus=2)], tile_px))
+    monkeypatch.setattr(dry_run, "plan_slots", lambda spec, *sides: plan(spec, [Node(cpus=2)], *sides))
     return asked
 
 
