@@ -41,6 +41,7 @@ def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
     trained = load_model(tmp_path / "best.pt")
     assert (trained.config, trained.info) == (config, INFO)
     assert (trained.stride, trained.metrics) == (ARCHITECTURES[name].stride, {"val/iou": 0.25})
+    assert (trained.model.only_px, trained.model.whole_px) == (None, ARCHITECTURES[name].whole_px)
     assert not trained.model.training
     assert trained.model.mean.flatten().tolist() == pytest.approx(MEAN)
     assert trained.model.std.flatten().tolist() == pytest.approx(STD)

@@ -100,6 +100,12 @@ def test_pretrained_encoder_is_not_unfrozen(pretrained, tiles, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_models_know_the_one_side_that_they_take(pretrained, make_config, tiles, name):
+    assert TrainingState(pretrained(name), tiles, CPU).model.only_px == 1024
+    assert TrainingState(make_config(architecture=name), tiles, CPU).model.only_px is None
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_pretrained_encoder_sees_what_it_was_trained_on(pretrained, make_config, tiles, name):
     # pixel_mean and pixel_std of segment-anything over 255
     model = TrainingState(pretrained(name), tiles, CPU).model
