@@ -117,6 +117,9 @@ def test_nodata_of_the_folders_is_zero_and_ignored(name, preset):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_constant_band_of_the_folder_is_zero(preset):
     tiles = read("06b")
+    assert tiles.notes == (
+        "band4 is 5000 all over the train tiles: it is 0 for the model, which learns from the others",
+    )
     for pixels, _ in seen(tiles, preset):
         assert (pixels[:, 3] == 0).all()
         assert pixels.abs().max() < 6
@@ -126,6 +129,8 @@ def test_the_constant_band_of_the_folder_is_zero(preset):
 def test_the_hot_pixel_of_the_folder_moves_nothing_else():
     hot = read("07")
     assert sum(int((image > 60_000).any(axis=2).sum()) for image in hot.train.images) == 1
+    far = "far off (65535): training takes the nearest value within"
+    assert hot.notes[0] == f"red is 40 to 4660 in the train tiles but for 1 pixel {far}"
 
     def without(image: np.ndarray) -> np.ndarray:
         return np.where((image > 60_000).any(axis=2, keepdims=True), np.roll(image, 1, axis=0), image)
