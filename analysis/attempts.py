@@ -74,11 +74,14 @@ class Trivial(_Content):
 
 
 class Summary(_Content):
-    """The content of `summary.json`, as far as it is compared: scores at the best epoch, in [0, 1]."""
+    """The content of `summary.json`, as far as it is compared: scores at the best epoch, in [0, 1].
+
+    `tile_iou` is None for a tile in which no pixel counts.
+    """
 
     val_iou: float
     val_f1: float
-    tile_iou: dict[str, float]
+    tile_iou: dict[str, float | None]
     best_epoch: int
     minutes: float
     trivial: Trivial

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.drawing import GREY, STYLE, head, render
+from analysis.given import given_path
 from analysis.whole_files import write_all
 
 KINDS = ("png", "svg")
@@ -162,10 +163,10 @@ def write_picture(path: Path, to: Path, head_number: int | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the file that the command line names; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.attention", description=__doc__)
-    parser.add_argument("file", type=Path, help="what python -m trainables.attention wrote")
+    parser.add_argument("file", type=given_path, help="what python -m trainables.attention wrote")
     parser.add_argument("--head", type=int, metavar="N", help="one head, from 1; the mean over heads if left out")
     parser.add_argument(
-        "--to", type=Path, metavar="FILE.png", help="the picture, .png or .svg; beside the file, as .png"
+        "--to", type=given_path, metavar="FILE.png", help="the picture, .png or .svg; beside the file, as .png"
     )
     given = parser.parse_args(arguments)
     try:

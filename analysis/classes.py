@@ -122,7 +122,8 @@ def constant_iou(logs: Logs, split: str) -> float | None:
     """Returns the IoU on a split of saying everywhere the class that does best so on val; None where nothing tells.
 
     It is computed as every IoU is: of two classes the foreground's, averaged over tiles, where a tile without
-    foreground counts 1 if none is predicted, else 0; of more the mean over classes, pooled over tiles.
+    foreground counts 1 if none is predicted, else 0, and one without a pixel that counts is left out; of more the mean
+    over classes, pooled over tiles.
     """
     if split == "val":
         return float(logs.study["trivial"]["iou"])
@@ -132,11 +133,14 @@ def constant_iou(logs: Logs, split: str) -> float | None:
     if matrices is None or constant not in classes:
         return None
     counts, label = matrices.sum(axis=2).astype(np.float64), classes.index(constant)  # (T, K) truth
+    counts = counts[counts.any(axis=1)]
+    if not len(counts):
+        return None
     if len(classes) == 2:
         foreground = counts[:, 1]
         if label == 0:
             return float((foreground == 0).mean())
-        return float((foreground / np.maximum(counts.sum(axis=1), 1)).mean())
+        return float((foreground / counts.sum(axis=1)).mean())
     matrix = np.zeros((len(classes), len(classes)))
     matrix[:, label] = counts.sum(axis=0)
     return float(mean_class_iou(matrix[None])[0])

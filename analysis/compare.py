@@ -19,6 +19,7 @@ from rich.text import Text
 
 from analysis import figures, tables
 from analysis.attempts import Attempt, AttemptError, read_attempts
+from analysis.given import given_path
 from analysis.grids import Panel, grid
 from analysis.terminal import fitting
 from analysis.whole_files import write_all
@@ -155,7 +156,9 @@ def tile_grid(attempts: Sequence[Attempt], tile: str) -> bytes:
     ]
     for attempt in attempts:
         overlay = attempt.picture("overlays", tile, image.size)
-        panels.append(Panel(picture=overlay, name=attempt.name, score=f"IoU {attempt.summary.tile_iou[tile]:.2f}"))
+        iou = attempt.summary.tile_iou[tile]
+        score = "no pixel counts here" if iou is None else f"IoU {iou:.2f}"
+        panels.append(Panel(picture=overlay, name=attempt.name, score=score))
     return grid(tile, panels)
 
 
@@ -199,8 +202,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes and prints the comparison of the folders that the command line names; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__)
     help_folders = "what python -m trainables.fit left behind, in the order to show"
-    parser.add_argument("folders", metavar="ATTEMPT_DIR", type=Path, nargs="+", help=help_folders)
-    parser.add_argument("--out", metavar="DIR", type=Path, help="default: compare, beside the first attempt's folder")
+    parser.add_argument("folders", metavar="ATTEMPT_DIR", type=given_path, nargs="+", help=help_folders)
+    parser.add_argument(
+        "--out", metavar="DIR", type=given_path, help="default: compare, beside the first attempt's folder"
+    )
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without these letters shows others in their place
         sys.stdout.reconfigure(errors="replace")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis import results
 from analysis.answer import deciding_study
+from analysis.conditions import mixed_conditions
 from analysis.logs import Logs
 from analysis.remarks import warnings
 from analysis.scores import final_split
@@ -11,7 +12,12 @@ from analysis.scores import final_split
 
 def joint_warnings(studies: Sequence[Logs]) -> list[str]:
     """Returns what limits a report of some studies: what several share is said once, the others name their study."""
-    return [*_different_tiles(studies), *_higher_elsewhere(studies), *_shared(studies)]
+    return [
+        *_different_tiles(studies),
+        *_higher_elsewhere(studies),
+        *mixed_conditions(studies),
+        *_shared(studies),
+    ]
 
 
 def tiles_key(logs: Logs) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.epochs import Epochs, epochs_of, history_frame, joined
 
+THEN = " then "  # between what a trial was before and after it changed
 STARTED = "started"  # the state of a trial that no row of the study's run calls ended
 
 
@@ -24,7 +25,7 @@ def _columns(spec: str) -> dict[str, str]:
 _TRIAL_COLUMNS = _columns(
     "arm run_arm number:int64 stage architecture architecture_label tiles:Int64 state reason epochs:Int64 "
     "seconds:float64 judged:float64 best_epoch:Int64 signature micro_batch_size:Int64 lost_epochs:Int64 "
-    "lost_seconds:float64 num_segments:int64 run"
+    "lost_seconds:float64 num_segments:int64 dtype device_model run"
 )
 _IDENTITY = ["arm", "run_arm", "number", "stage"]
 _SELECTION_COLUMNS = _columns(
@@ -33,11 +34,13 @@ _SELECTION_COLUMNS = _columns(
 _MODEL_COLUMNS = _columns(
     "arm number:int64 run_arm architecture architecture_label tiles:Int64 subset:Int64 seed:Int64 init_seed:Int64 "
     "draw_seed:Int64 subset_seed:Int64 signature state best_epoch:Int64 epochs:Int64 seconds:float64 "
-    "micro_batch_size:Int64 val_iou:float64 val_f1:float64 test_iou:float64 test_f1:float64 attempt run"
+    "micro_batch_size:Int64 val_iou:float64 val_f1:float64 test_iou:float64 test_f1:float64 scored dtype device_model "
+    "attempt run"
 )
 _SCORE_COLUMNS = _columns("arm number:int64 split tile group iou:float64")
 _OPENING_COLUMNS = _columns("arm attempt event at why tiles_digest num_attempts:Int64 num_studies:Int64")
 _IMAGE_COLUMNS = _columns("arm split caption path")
+_SETTINGS = ("dtype", "device_model")  # of a trial: empty where an older log does not say them
 _NO_LOSS = {"micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
 _ROW_KEYS = {  # what a row of the study's run must say, or it is left out
     "trial": ("arm", "run_arm", "number", "stage", "state", "epochs"),
@@ -58,8 +61,9 @@ class Logs:
         study: The configuration of the study's run, as logged: `study`, `phase`, `profile`, `seed`, `judged_metric`,
             `arms` (each with `arm`, `architecture`, `architecture_label`, `is_stand_in`, `track`, `weights`, `tiles`,
             `trials`, `num_trainable`, `num_frozen`, `space`, `ranges` and, in phase 3, `chosen`), `trivial`,
-            `val_tiles`, `test_tiles`, `num_train_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`; and
-            of the classes `classes` (names), `class_colors` (as `#rrggbb`), `class_pixels` and `ignored_pixels` (of
+            `val_tiles`, `test_tiles`, `num_train_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`;
+            from newer logs `train_tiles` and `data_notes` (what was odd about the tiles, a sentence each); and of the
+            classes `classes` (names), `class_colors` (as `#rrggbb`), `class_pixels` and `ignored_pixels` (of
             the splits "train" and "val").
         runs: One row per trial, in the order of the study's arms: `arm`, `run_arm` (the arm under which it was logged:
             a final model that confirms a search is logged apart from it), `number`, `stage` ("search" or "final"),
@@ -67,8 +71,10 @@ class Logs:
             "out of memory", "interrupted", or "started" where no end is logged), `reason`, `epochs` (spent), `seconds`,
             `judged` (best value of the judged metric, in [0, 1]), `best_epoch` (from 1), `signature`,
             `micro_batch_size` (draws at once; 0 for whole batches), `lost_epochs` and `lost_seconds` (trained again
-            since a worker was lost), `num_segments` (how many W&B runs the trial has), `run` (the name of the newest),
-            and `hyperparameters/<name>` for each one logged.
+            since a worker was lost), `num_segments` (how many W&B runs the trial has), `dtype` ("fp32", "bf16" or
+            "fp16") and `device_model` (what it was trained as and on; joined by " then " where that changed, empty
+            where the logs do not say), `run` (the name of the newest), and `hyperparameters/<name>` for each one
+            logged.
         history: One row per trial and epoch: `arm`, `run_arm`, `number`, `stage`, `epoch` (from 1), then every number
             that was logged with the epoch under its own key, such as `train/loss`, `val/iou`, `val/iou/<tile>`, `lr`,
             `epoch_seconds`.
@@ -78,9 +84,11 @@ class Logs:
             `tiles`, `subset` and `seed` (which of the tile subsets and seeds it has, from 0), `init_seed`, `draw_seed`,
             `subset_seed`, `signature`, `state`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size`,
             `val_iou`, `val_f1`, `test_iou` and `test_f1` (full resolution, in [0, 1]; missing where it was not
-            scored), `attempt`, `run`, and `hyperparameters/<name>` as in `runs`.
+            scored), `scored` (how, where that was not on whole tiles as usual; else empty), `dtype` and `device_model`
+            (of its training, as in `runs`), `attempt`, `run`, and `hyperparameters/<name>` as in `runs`.
         scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val" or "test"),
-            `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]).
+            `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]; missing where no pixel
+            of the tile counts, which no mean may take for a score).
         openings: One row per event of the test tiles, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
             "result", or "recorded" where an earlier result was used), `at`, `why`, `tiles_digest`, `num_attempts` and
             `num_studies` (that ever opened these tiles, up to then).
@@ -169,6 +177,7 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
             | _NO_LOSS
             | end
             | identity
+            | {name: _throughout([run.config.get(name) for run in runs[key]]) for name in _SETTINGS}
             | {"num_segments": len(runs[key]), "run": runs[key][-1].path.stem if runs[key] else None}
             | {f"hyperparameters/{name}": value for name, value in config.get("hyperparameters", {}).items()}
         )
@@ -203,6 +212,12 @@ def assemble(segments: list[LoggedRun], trial_runs: list[LoggedRun], notes: Sequ
     )
 
 
+def _throughout(values: Sequence[str | None]) -> str:
+    """What a trial's runs, oldest first, say it was: the newest knows, or all together; empty where none says it."""
+    known = [value for value in values if value]
+    return known[-1] if known and THEN in known[-1] else THEN.join(dict.fromkeys(known))
+
+
 def _models(
     arms: list[str],
     logged: list[dict[str, list[dict[str, Any]]]],
@@ -235,7 +250,9 @@ def _model(
 ) -> dict[str, Any]:
     """What is known of a final model: its own row, and its trial's."""
     about, trial = arms.get(row["arm"], {}), trials.get((row["run_arm"], row["number"]), {})
-    settings = {key: value for key, value in trial.items() if key == "run" or key.startswith("hyperparameters/")}
+    taken = ("run", *_SETTINGS)
+    settings = {key: value for key, value in trial.items() if key in taken or key.startswith("hyperparameters/")}
+    settings = dict.fromkeys((*_SETTINGS, "scored"), "") | settings
     named = {name: about.get(name) for name in ("architecture", "architecture_label", "tiles")}
     return named | settings | {key: value for key, value in row.items() if key in _MODEL_COLUMNS}
 

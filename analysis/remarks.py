@@ -1,6 +1,7 @@
 """Says what a reader must know to trust a study: what is missing, reopened, failed or small, and what was lost."""
 
 from analysis.classes import constant_iou, of_one_class
+from analysis.conditions import conditions, shared_places
 from analysis.logs import Logs
 from analysis.results import below_trivial
 from analysis.scores import final_split, read_scores
@@ -16,6 +17,7 @@ def warnings(logs: Logs) -> list[str]:
     return [
         *_incomplete(logs),
         *_reopened(logs),
+        *shared_places(logs),
         *_small(logs),
         *_stand_ins(logs),
         *_below_trivial(logs),
@@ -25,6 +27,7 @@ def warnings(logs: Logs) -> list[str]:
         *_sealed(logs),
         *_one_seed(logs),
         *_few_places(logs),
+        *conditions(logs),
     ]
 
 
@@ -33,6 +36,7 @@ def remarks(logs: Logs) -> list[str]:
     return [
         *_openings(logs),
         *_of_one_class(logs),
+        *_unscored(logs),
         *_pooled(logs),
         *_micro_batches(logs),
         *_losses(logs),
@@ -198,6 +202,18 @@ def _openings(logs: Logs) -> list[str]:
 
 def _of_one_class(logs: Logs) -> list[str]:
     return _named("All that these models predict is one class", of_one_class(logs))
+
+
+def _unscored(logs: Logs) -> list[str]:
+    """Tiles in which no pixel counts, of the splits that final models were scored on."""
+    found = []
+    for split in ("val", "test"):
+        of_split = logs.scores[logs.scores["split"] == split]
+        tiles = list(dict.fromkeys(of_split.loc[of_split["iou"].isna(), "tile"]))
+        has = "has" if len(tiles) == 1 else "have"
+        is_in = "is" if len(tiles) == 1 else "are"
+        found += _named(f"{_count(len(tiles), f'{split} tile')} {has} no scored pixel and {is_in} in no mean", tiles)
+    return found
 
 
 def _pooled(logs: Logs) -> list[str]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from analysis import browse, figures, latex, page, tables
 from analysis.compose import Composed, compose
 from analysis.document import TableBlock
+from analysis.given import given_path
 from analysis.logs import Logs
 from analysis.terminal import fitting
 from analysis.wandb_api import read_project_runs
@@ -79,10 +80,11 @@ def show(report: Report, console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes and prints the report of the studies that the command line names; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("out", metavar="OUT", nargs="*", type=Path, help="folders of studies, those that hold wandb/")
+    help_out = "folders of studies, those that hold wandb/"
+    parser.add_argument("out", metavar="OUT", nargs="*", type=given_path, help=help_out)
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read all studies of this W&B project as well")
-    parser.add_argument("--to", metavar="DIR", type=Path, help="folder of the report; OUT/report if left out, and for "
-                        "several studies report beside the first")  # fmt: skip
+    help_to = "folder of the report; OUT/report if left out, and for several studies report beside the first"
+    parser.add_argument("--to", metavar="DIR", type=given_path, help=help_to)
     given = parser.parse_args(arguments)
     folders: list[Path] = given.out
     try:

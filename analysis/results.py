@@ -38,13 +38,14 @@ def headline(logs: Logs) -> pd.DataFrame:
     rows = []
     for place, about in enumerate(logs.study["arms"], start=1):
         arm = about["arm"]
-        models = logs.models[(logs.models["arm"] == arm) & logs.models[f"{split}_iou"].notna()]
+        own = logs.models[logs.models["arm"] == arm]
+        models = own[own[f"{split}_iou"].notna()]
         row: dict[str, Any] = {"#": place, "architecture": about["architecture_label"], "tiles": about["tiles"]}
         row |= _settings(logs, arm)
         row |= {"models": len(models), "best_epoch": models["best_epoch"].median()} | _selected(logs, arm)
         for name in ("val", "test"):
-            if len(models):
-                row |= {f"{name}_iou": models[f"{name}_iou"].mean(), f"{name}_f1": models[f"{name}_f1"].mean()}
+            if len(models):  # the mean is over the models that its interval is of
+                row |= {key: own[key].mean() for key in (f"{name}_iou", f"{name}_f1")}
             low, high = _interval(scores[name], arm)
             row |= {f"{name}_iou_low": low, f"{name}_iou_high": high}
         row["minutes"] = models["seconds"].mean() / 60

@@ -119,8 +119,11 @@ def final_split(logs: Logs) -> Split:
 
 
 def read_scores(logs: Logs, split: Split) -> Scores | None:
-    """Returns the scores of the final models on a split, or None where there are none."""
-    scores = logs.scores[logs.scores["split"] == split]
+    """Returns the scores of the final models on a split, or None where there are none.
+
+    Tiles without a pixel that counts have no score and are left out.
+    """
+    scores = logs.scores[(logs.scores["split"] == split) & logs.scores["iou"].notna()]
     if scores.empty:
         return None
     joined = scores.merge(logs.models[["arm", "number", "subset", "seed"]], on=["arm", "number"])
@@ -156,10 +159,13 @@ def _pooled(
     if num_classes <= 2 or any((model["arm"], model["number"], split) not in logs.confusions for model in models):
         return None
     confusions = np.full((len(arms), len(rows), len(tiles), num_classes, num_classes), np.nan)
+    of_split = logs.scores[logs.scores["split"] == split]  # with those tiles that have no score, as the matrices
     for model in models:
-        its = joined[(joined["arm"] == model["arm"]) & (joined["number"] == model["number"])]
-        row, places = rows.get_loc((model["subset"], model["seed"])), [tiles.index(tile) for tile in its["tile"]]
-        confusions[arms.index(model["arm"]), row, places] = logs.confusions[model["arm"], model["number"], split]
+        its = of_split[(of_split["arm"] == model["arm"]) & (of_split["number"] == model["number"])]
+        is_scored = its["iou"].notna().to_numpy()
+        row, places = rows.get_loc((model["subset"], model["seed"])), [tiles.index(t) for t in its["tile"][is_scored]]
+        matrices = logs.confusions[model["arm"], model["number"], split]
+        confusions[arms.index(model["arm"]), row, places] = matrices[is_scored]
     return confusions
 
 

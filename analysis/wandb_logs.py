@@ -30,6 +30,7 @@ _TRIAL_KEYS = ("arm", "run_arm", "trial", "stage")
 _NEEDED_KEYS = {
     *_TRIAL_KEYS,
     *("study", "study_id", "architecture", "architecture_label", "tiles", "signature", "hyperparameters"),
+    *("dtype", "device_model"),
     _OFFLINE_KEY,
 }
 

@@ -12,21 +12,21 @@ import argparse
 import os
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from trainables.attempts import ATTEMPTS, get_attempt, published_config
 from trainables.checkpoints import count_parameters
-from trainables.command import run, validate
+from trainables.checks import check
+from trainables.command import path_argument, run, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.dataset import decode_train_val, read_dataset
-from trainables.fit import check, fit
+from trainables.fit import fit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of tiles")
+    parser.add_argument("--data", type=path_argument, required=True, help="folder of tiles")
     parser.add_argument("--attempts", nargs="+", default=list(ATTEMPTS), metavar="01…05")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--draws", type=int, default=400, help="draws per epoch")

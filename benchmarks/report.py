@@ -25,6 +25,7 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record, SummaryRecord
 
+from analysis.given import given_path
 from analysis.record_log import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, FIRST, FULL, LAST, MIDDLE
 from analysis.wandb_logs import read_logs
 
@@ -269,7 +270,7 @@ def _peak_mib() -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the made-up study")
+    parser.add_argument("--out", type=given_path, required=True, help="folder of the made-up study")
     parser.add_argument("--runs", type=int, default=10_000, help="of trials")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--to-the-end", action="store_true", help="no trial is stopped early")

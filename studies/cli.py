@@ -18,7 +18,7 @@ from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
 from studies.study import HANG_MINUTES, Options
 from trainables.architectures import ARCHITECTURES
-from trainables.command import Parser, add_flags, is_list, validate
+from trainables.command import Parser, add_flags, is_list, path_of, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
 from trainables.weights import encoder_of
@@ -66,10 +66,9 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         hang_minutes=_positive("--hang-minutes", flags.pop("hang_minutes", None)) or HANG_MINUTES,
         reopen=flags.pop("reopen", ""),
     )
-    settings = read_settings(Path(flags.pop("config")))[0] if "config" in flags else {}
+    settings = read_settings(flags.pop("config"))[0] if "config" in flags else {}
     file_out = settings.pop("out", None)
-    out = file_out if out is None else out
-    path = None if out is None else Path(str(out))
+    path: Path | None = _out_of_file(file_out) if out is None else out
     if options.resume and path is None:
         raise UserError("--resume needs the folder of the study to go on with: add --out DIR")
     if options.resume and path is not None and begun(path):
@@ -79,16 +78,26 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
     if settings.setdefault("phase", phase) != phase:
         raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
     if tuned is not None and "chosen" not in settings:
-        settings = read_chosen(Path(tuned), settings | flags) | settings
+        settings = read_chosen(tuned, settings | flags) | settings
     spec = make_spec(settings | flags)
     _check_phase(spec)
     if tuned is not None:
-        check_same(spec, Path(tuned))
+        check_same(spec, tuned)
     if spec.vary is not None and (idle := [name for name in _SEARCHES if name != "vary" and name in flags]):
         raise UserError(
             f"--{idle[0].replace('_', '-')} is about a search, but --vary makes none: leave one of them out"
         )
     return Request(spec=best_only(spec), out=path, options=options, is_dry_run=is_dry_run)
+
+
+def _out_of_file(text: Any) -> Path | None:
+    """The study's folder where a YAML file names it."""
+    if text is None:
+        return None
+    try:
+        return Path(path_of(text if isinstance(text, str) else ""))
+    except ValueError as error:
+        raise UserError(f"out is {text!r} in the file of --config, but {error}") from error
 
 
 def _check_phase(spec: StudySpec) -> None:
@@ -210,16 +219,19 @@ def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--out", metavar="DIR", help=f"folder of the study; runs/{short(phase)} or the next free if left out"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help=f"folder of the study; runs/{short(phase)} or the next free if left out",
     )
     if phase == "phase3_data_budget":
         parser.add_argument(
-            "--from", metavar="DIR", help="folder of the finished study whose configurations to retrain"
+            "--from", metavar="DIR", type=Path, help="folder of the finished study whose configurations to retrain"
         )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would run, how much and where, and run nothing"
     )
-    parser.add_argument("--config", metavar="FILE.yaml", help="settings from a file; flags win over it")
+    parser.add_argument("--config", metavar="FILE.yaml", type=Path, help="settings from a file; flags win over it")
     parser.add_argument(
         "--resume",
         action="store_true",

@@ -20,6 +20,7 @@ from PIL import Image
 from trainables.checkpoints import BEST, load_model
 from trainables.errors import UserError, is_disk_trouble
 from trainables.memory import out_of_memory_words
+from trainables.metrics import tile_values
 from trainables.pictures import side_by_side
 from trainables.predict import evaluate
 from trainables.tiles import DatasetInfo, Tiles
@@ -31,6 +32,9 @@ VAL_SCORES = "val_scores.json"
 
 MAX_PICTURES = 24
 """Tiles in a trial's or model's logged pictures; of more, every so many-th, so that a study's logs stay small."""
+
+PICTURE_PX = 2048
+"""Longest side of a tile in a picture; of larger ones every so many-th pixel shows, as 24 take gigabytes."""
 
 BEAT_SECONDS = 5.0
 """Least time between two signs of life."""
@@ -104,14 +108,23 @@ def shown(num_tiles: int) -> range:
     return range(0, num_tiles, math.ceil(num_tiles / MAX_PICTURES) or 1)
 
 
+def picture(tiles: Tiles, index: int, prediction: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
+    """(H, W', 3) uint8: a tile, its truth and its prediction (H, W), side by side; see `PICTURE_PX`."""
+    step = -(-max(prediction.shape) // PICTURE_PX)
+    image, mask, predicted = (
+        pixels[::step, ::step] for pixels in (tiles.images[index], tiles.masks[index], prediction)
+    )
+    return side_by_side(image, mask, predicted, info)
+
+
 def score_model(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id), `tile_confusion` (by id: the pixel counts of truth × prediction, row by row),
-        `epoch` (that the checkpoint is from), `scored` (the way's words) and, where pictures could not be saved,
-        `unsaved` with the reason. Else `error` with the reason and, where others may help, `kind`: "out of memory" for
-        another way, "disk" for a person; or `kind` "stopped" alone.
+        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of
+        truth × prediction, row by row), `epoch` (that the checkpoint is from), `scored` (the way's words) and, where
+        pictures could not be saved, `unsaved` with the reason. Else `error` with the reason and, where something may
+        help, `kind`: "out of memory" for another way, "disk" for a person; or `kind` "stopped" alone.
     """
     beat = _Beat(job.beat, job.permit)
     try:
@@ -156,8 +169,8 @@ def read_pictures(folder: Path, tile_ids: Iterable[str]) -> dict[str, NDArray[np
     for tile_id in tile_ids:
         path = folder / f"{file_stem(tile_id)}{BESIDE}"
         if path.exists():  # there may have been no room, or another study scored the model
-            with Image.open(path) as picture:
-                pictures[tile_id] = np.asarray(picture)
+            with Image.open(path) as file:
+                pictures[tile_id] = np.asarray(file)
     return pictures
 
 
@@ -182,7 +195,7 @@ def _scored(job: Job, way: Way, tiles: Tiles, info: DatasetInfo, beat: Callable[
     scores = {
         "iou": result.scores.iou,
         "f1": result.scores.f1,
-        "tile_iou": dict(zip(tiles.ids, result.scores.tile_iou, strict=True)),
+        "tile_iou": tile_values(tiles.ids, result.scores.tile_iou),
         "tile_confusion": {
             tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
         },
@@ -231,15 +244,14 @@ class _Pictures:
     def __call__(self, index: int, prediction: NDArray[np.uint8], probability: NDArray[np.uint8] | None = None) -> None:
         if self.unsaved or index not in self._shown:
             return
-        image, mask = self._tiles.images[index], self._tiles.masks[index]
-        pictures = {BESIDE: side_by_side(image, mask, prediction, self._info)}
+        pictures = {BESIDE: picture(self._tiles, index, prediction, self._info)}
         if self._keeps_all:
             pictures[".png"] = prediction
             if probability is not None:
                 pictures["_probability.png"] = probability
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for ending, picture in pictures.items():
-                Image.fromarray(picture).save(self._folder / f"{file_stem(self._tiles.ids[index])}{ending}")
+            for ending, pixels in pictures.items():
+                Image.fromarray(pixels).save(self._folder / f"{file_stem(self._tiles.ids[index])}{ending}")
         except OSError as error:
             self.unsaved = f"{self._folder} could not be written ({error.strerror or error})"

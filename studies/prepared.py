@@ -15,15 +15,14 @@ from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.architectures import ARCHITECTURES
 from trainables.augment import left_out
 from trainables.checkpoints import count_parameters
+from trainables.checks import check
 from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
-from trainables.fit import check
 from trainables.metrics import class_pixels, constant_scores
 from trainables.pictures import class_color
 from trainables.tiles import TrainVal
-from trainables.weights import KEYWORDS, encoder_of, fetch_weights, weights_for
-from trainables.whole_files import digest
+from trainables.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.windows import WHOLE_PX
 
 DEMO_TILES = Path("runs/demo-tiles")
@@ -59,14 +58,14 @@ class Prepared:
     @property
     def train_px(self) -> int:
         """Longest side of a train tile."""
-        return max(max(mask.shape) for mask in self.tiles.train.masks)
+        return max(int(side) for mask in self.tiles.train.masks for side in mask.shape)
 
     @property
     def scored_px(self) -> int:
         """Longest side of a tile that whole models are scored on, as far as one is predicted at once."""
         test = self.dataset.test.tiles if self.spec.test else ()
-        sides = [max(mask.shape) for mask in self.tiles.val.masks] + [max(t.height_px, t.width_px) for t in test]
-        return min(max(sides), WHOLE_PX)
+        sides = [int(side) for mask in self.tiles.val.masks for side in mask.shape]
+        return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
 
 
 def prepare(spec: StudySpec, console: Console) -> Prepared:
@@ -80,6 +79,9 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         if len(set(values)) < len(values):
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
     spec, digests = _find_weights(spec)
+    if spec.wandb != "disabled":
+        for note in tracking.check_variables():
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     if spec.wandb == "online":
         tracking.check_online()
     if spec.data is None:
@@ -108,6 +110,8 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if not tiles.is_photograph:
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
+    if spec.wandb != "disabled":
+        tracking.check_start()
     facts = {
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
@@ -151,7 +155,7 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
     return (
         spec.model_copy(update={"weights": found}),
-        {encoder: digest(path) for encoder, path in files.items() if path is not None},
+        {encoder: known_digest(path) for encoder, path in files.items() if path is not None},
     )
 
 
@@ -208,13 +212,16 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
         "judged_metric": spec.judged_metric,
         "arms": [_about(arm, prepared) for arm in spec.arms()],
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
+        "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
         "test_tiles": test_ids,
         "classes": list(info.classes),
         "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
         "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
         "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
-        "groups": {tile: info.groups[tile] for tile in (*tiles.val.ids, *test_ids) if tile in (info.groups or {})},
+        "groups": {
+            tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
+        },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         **prepared.facts,
     }

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,12 @@ if sys.platform != "win32":
 NAME = "seal.jsonl"
 OPENINGS = ("opened", "reopened")
 """The events that are written before test tiles are decoded; the other one is "result"."""
+
+SAY_SECONDS = 5.0
+"""That another process may hold a register's file before a person hears of it."""
+
+LOCK_SECONDS = 60.0
+"""That it may hold it at all."""
 
 Line = dict[str, Any]
 """One line: event, attempt, study, study_id, arm, signatures, tiles_digest, at (ISO time, UTC), prev and hash; for an
@@ -250,15 +257,39 @@ def _read(path: Path, *, is_chained: bool = False) -> tuple[list[Line], list[str
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """A descriptor that appends to `path`, while no other process holds one."""
+    """A descriptor that appends to `path`, while no other process holds one.
+
+    Raises:
+        UserError: Another process holds one for longer than the milliseconds that a line takes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         if sys.platform != "win32":
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _take(descriptor, path)
         yield descriptor
     finally:
         os.close(descriptor)  # ends the lock
+
+
+def _take(descriptor: int, path: Path) -> None:
+    """Takes the lock of an open file, and says on stderr what it waits for."""
+    began, has_said = time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            waited = time.monotonic() - began
+            if waited >= LOCK_SECONDS:
+                raise UserError(
+                    f"{path} has been locked by another process for {waited:.0f} s, but a line takes milliseconds: end "
+                    f"what holds it (`lsof {path}` names it), then go on"
+                ) from error
+            if waited >= SAY_SECONDS and not has_said:
+                has_said = True
+                sys.stderr.write(f"waiting for {path}, which another process has locked\n")
+            time.sleep(0.05)
 
 
 def _write(descriptor: int, path: Path, lines: list[Line]) -> None:

@@ -1,4 +1,7 @@
-"""The seal of the test set: test tiles are decoded here and nowhere else, once per attempt, after it is on record."""
+"""The seal of the test set: test tiles are opened here and nowhere else, once per attempt, after it is on record.
+
+Before anything runs they are checked for being whole, by `trainables.sealed`, which tells nothing else of them.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from typing import Any
 from studies.register import NAME, OPENINGS, Line, Register, when
 from trainables.dataset import Dataset
 from trainables.errors import UserError
-from trainables.sealed import decode_sealed, file_digests, tiles_digest
+from trainables.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 from trainables.tiles import Tiles
 
 _MOST_NAMED = 3
@@ -75,7 +78,9 @@ class Seal:
         self._look()
 
     def check(self, *, reopen: str = "") -> tuple[str, ...]:
-        """Verifies all that can be verified before anything runs; decodes nothing.
+        """Verifies all that can be verified before anything runs; tells nothing of the test tiles but what is wrong.
+
+        They are decoded one by one to find damaged files and wrong masks, which is no opening and leaves no record.
 
         Args:
             reopen: The reason to go on where an opening would be refused; none if empty.
@@ -85,7 +90,8 @@ class Seal:
 
         Raises:
             UserError: A register was tampered with or cannot be read, none can be written, the test tiles changed since
-                they were opened and there is no reason to go on, or the reason is blank.
+                they were opened and there is no reason to go on, the reason is blank, or a test tile is damaged or has
+                a mask that does not fit those of train and val.
         """
         _check_reason(reopen)
         self._look()
@@ -95,6 +101,7 @@ class Seal:
         changes = self._changes(known.lines)
         if changes and not reopen:
             raise self._changed(changes)
+        check_sealed(self._dataset)
         return known.notes + ((f"{changes}; going on because: {reopen.strip()}",) if changes else ())
 
     def recorded(self, attempt: Attempt) -> dict[str, Any] | None:

@@ -5,18 +5,27 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from searchspace.spaces import Point, Space, levels, recipe_point, space_for, trial_config
 from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.architectures import ARCHITECTURES
-from trainables.command import validate
+from trainables.command import path_of, validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
 from trainables.losses import WEIGHTS
 from trainables.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
 Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]
+
+
+def _weights_path(choice: str) -> str:
+    """A choice of weights with `~` in its path as the home folder."""
+    encoder = encoder_of(choice)
+    return path_of(choice) if encoder is None else f"{encoder}={path_of(choice.removeprefix(f'{encoder}='))}"
+
+
+Weights = Annotated[str, AfterValidator(_weights_path)]
 
 Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers without quotes
 
@@ -61,7 +70,9 @@ class StudySpec(BaseModel):
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
-    data: str | None = Field(default=None, description="folder of tiles (see README); built-in demo tiles if left out")
+    data: Annotated[str, AfterValidator(path_of)] | None = Field(
+        default=None, description="folder of tiles (see README); built-in demo tiles if left out"
+    )
     bands: tuple[Band, ...] | None = Field(
         default=None,
         min_length=1,
@@ -70,7 +81,7 @@ class StudySpec(BaseModel):
     architectures: tuple[ArchitectureName, ...] = Field(
         default=REFERENCE, min_length=1, description="which architectures to compare"
     )
-    tiles: tuple[int, ...] | None = Field(
+    tiles: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
     )
     trials: int = Field(default=32, ge=1, description="allowance: trials of each arm's search")
@@ -99,7 +110,7 @@ class StudySpec(BaseModel):
     test: bool = Field(
         default=True, description="open the test tiles once for each arm's final models; --no-test leaves them sealed"
     )
-    weights: tuple[str, ...] = Field(
+    weights: tuple[Weights, ...] = Field(
         default=("none",),
         min_length=1,
         description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict; for one encoder "

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 import urllib.request
@@ -24,8 +25,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import wandb
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from analysis.wandb_logs import read_run
+from studies import wandb_variables
 from studies.spec import WandbMode
 from studies.trials import Progress
 from trainables.errors import UserError
@@ -51,6 +54,50 @@ MAX_RESTARTS = 2
 """Runs that may take one's place whose process died; pictures of before are in its own files."""
 
 _T = TypeVar("_T")
+
+
+def check_variables() -> list[str]:
+    """Sets W&B's variables aside that a study does not heed, and checks the others; returns what to say of the former.
+
+    Raises:
+        UserError: W&B refuses the value of one.
+    """
+    ignored = wandb_variables.set_aside()
+    for name in sorted(wandb_variables.HEEDED & os.environ.keys()):
+        try:
+            wandb.Settings().update_from_env_vars({name: os.environ[name]})
+        except Exception as error:
+            shown = "***" if name in wandb_variables.SECRET else repr(os.environ[name])
+            raise UserError(f"{name} is {shown}, but W&B refuses it ({_rule(error)}): mend or unset it") from error
+    if not ignored:
+        return []
+    heeded = "WANDB_PROJECT, WANDB_ENTITY, WANDB_BASE_URL and what a login needs"
+    return [f"{', '.join(ignored)} {'is' if len(ignored) == 1 else 'are'} ignored: a study heeds {heeded}"]
+
+
+def check_start() -> None:
+    """Starts a run that nobody keeps: whatever W&B refuses is known before a study starts.
+
+    Raises:
+        UserError: W&B starts none here, because of its files of settings or its folders.
+    """
+    with tempfile.TemporaryDirectory(prefix="fewtile-") as scratch:
+        try:
+            run, _ = _start(Path(scratch), "offline", {}, {"name": "check", "group": None, "job_type": "check"})
+            _bounded(run.finish, CALL_TIMEOUT_SECONDS)
+        except Exception as error:
+            raise UserError(
+                f"W&B starts no run here ({_rule(error)}): mend its files of settings, or use --wandb disabled"
+            ) from error
+        finally:
+            _stop_service()
+
+
+def _rule(error: Exception) -> str:
+    """What W&B says of a value, in one line."""
+    if isinstance(error, ValidationError):
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_online() -> None:
@@ -257,7 +304,7 @@ def _log_under(prefix: str, run: Run, row: dict[str, Any]) -> None:
 def _start(out: Path, mode: WandbMode, config: dict[str, Any], about: dict[str, Any]) -> tuple[wandb.Run, bool]:
     """Starts a run, and tells whether it is offline in spite of `mode`."""
     global _offline_until
-    os.environ.setdefault("WANDB_SILENT", "true")
+    wandb_variables.set_aside()  # of a worker whose node was started with others
     os.environ.pop("WANDB_SERVICE", None)  # of a parent process; each process has its own, and none dies with another's
     logging.raiseExceptions = False  # or W&B's own log fills the terminal with tracebacks when the disk is full
     # Twice each: it takes a failed start to find out that W&B's own process was killed

@@ -1,12 +1,13 @@
 """A trial inside a Ray worker: the fit loop's generator behind Tune's class API, with its W&B run."""
 
 import contextlib
+import itertools
 import json
 import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from ray import tune
 
 from studies import tracking
 from studies.curves import Curves
-from studies.evaluation import BEAT_SECONDS, shown, use_threads
+from studies.evaluation import BEAT_SECONDS, picture, shown, use_threads
 from studies.spec import WandbMode
 from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.config import TrialConfig
 from trainables.errors import UserError, is_disk_trouble
 from trainables.fit import fit
-from trainables.pictures import side_by_side
+from trainables.precision import device_model, dtype_name
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.tiles import TrainVal
 
@@ -157,6 +158,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         val = self._tiles.val
         center = config.recipe.val_center_px
         self._val = val if center is None else val.center_windows(center)
+        self._shown = shown(len(val))
         resume = newest_valid(folder, config)
         records = [] if resume is None else [EpochRecord(**r) for r in json.loads(load(resume, NEWEST)["records"])]
         title = config.label.replace(config.architecture, arm, 1)  # no random encoder without saying so
@@ -166,7 +168,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             name=f"{title}/{number}",
             group=f"{settings.study}/{title}",
             job_type="trial",
-            config=_wandb_config(settings, job, config, resumed_after=len(records)),
+            config=_wandb_config(settings, job, config, records),
         )
         for record in records:  # so that the newest run of a trial is whole
             tracking.log_epoch(self._run, record)
@@ -182,6 +184,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             device=settings.device,
             num_threads=settings.num_threads if settings.device == "cuda" else 0,
             predictions_every=1,  # whoever stops the trial does so after its record: pictures of any may be the last
+            predictions_of=self._shown,
             micro_batch_size=job["micro_batch_size"] or None,
             should_stop=self._may_not_go_on,
         )
@@ -218,17 +221,24 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _show(self, record: EpochRecord) -> None:
         assert self._run is not None, "a trial that failed to open has no records"
+        places = self._shown[: len(record.predictions)]  # all, or none
         pictures = [
-            side_by_side(self._val.images[i], self._val.masks[i], record.predictions[i], self._tiles.info)
-            for i in shown(len(record.predictions))
+            picture(self._val, i, prediction, self._tiles.info)
+            for i, prediction in zip(places, record.predictions, strict=True)
         ]
-        self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in shown(len(record.predictions))])
+        self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in places])
         self._unshown = None
 
 
 def _wandb_config(
-    settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, *, resumed_after: int
+    settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, records: Sequence[EpochRecord]
 ) -> dict[str, Any]:
+    """What a trial's W&B run says of it; `records` are of the epochs before it was resumed, if it was."""
+    device = torch.device(settings.device)
+    dtypes, models = [record.dtype for record in records], [record.device_model for record in records]
+    if not (records and records[-1].ended):  # else nothing is computed any more
+        dtypes.append(dtype_name(config.recipe.precision, device))
+        models.append(device_model(device))
     return {
         "study": settings.study,
         "study_id": settings.study_id,
@@ -236,7 +246,7 @@ def _wandb_config(
         "arm": job["parent"],
         "run_arm": job["arm"],
         "trial": job["number"],
-        "resumed_after": resumed_after,
+        "resumed_after": len(records),
         "micro_batch_size": job["micro_batch_size"],
         "architecture": config.architecture,
         "architecture_label": config.label,
@@ -246,6 +256,13 @@ def _wandb_config(
         "signature": config.signature(),
         "hyperparameters": config.hyperparameters | {"optimizer": config.optimizer},
         "device": settings.device,
+        "dtype": _in_order(dtypes),
+        "device_model": _in_order(models),
         "worker": f"{platform.node()}/{os.getpid()}",
         "trial_config": config.model_dump(mode="json"),
     }
+
+
+def _in_order(names: Iterable[str]) -> str:
+    """`fp32 then bf16`: names as they came, without repetitions and without empty ones, which nobody wrote down."""
+    return " then ".join(name for name, _ in itertools.groupby(filter(None, names)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from trainables import checkpoints as ckpt
@@ -18,7 +19,7 @@ from trainables.architectures import ARCHITECTURES
 from trainables.attempts import Attempt, published_config
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.metrics import constant_scores
+from trainables.metrics import constant_scores, tile_values
 from trainables.pictures import overlay, to_rgb
 from trainables.predict import evaluate
 from trainables.records import EpochRecord
@@ -151,6 +152,16 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
             "again into another --out"
         )
     val, info = run.tiles.val, run.tiles.info
+    folder = run.out / "predictions" / "val"
+
+    def write(index: int, prediction: NDArray[np.uint8], _: NDArray[np.uint8] | None) -> None:
+        tile, rgb = val.ids[index], to_rgb(val.images[index], info)
+        tinted = {"truth": overlay(rgb, val.masks[index], info), "overlays": overlay(rgb, prediction, info)}
+        for kind, picture in ({"images": rgb} | tinted).items():
+            _write(folder / kind / f"{tile}.jpg", _encoded(picture, "JPEG", quality=JPEG_QUALITY))
+        values = prediction * np.uint8(255) if len(info.classes) == 2 else prediction
+        _write(folder / "masks" / f"{tile}.png", _encoded(values, "PNG"))
+
     with autocast(run.config, run.device):  # as it was judged
         result = evaluate(
             trained.model.to(run.device),
@@ -159,20 +170,14 @@ def finish(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
             stride=trained.stride,
             loss=run.config.loss_function,
             device=run.device,
+            on_tile=write,
+            keeps_predictions=False,
         )
-    folder = run.out / "predictions" / "val"
-    for tile, image, truth, prediction in zip(val.ids, val.images, val.masks, result.predictions, strict=True):
-        rgb = to_rgb(image, info)
-        pictures = {"images": rgb, "truth": overlay(rgb, truth, info), "overlays": overlay(rgb, prediction, info)}
-        for kind, picture in pictures.items():
-            _write(folder / kind / f"{tile}.jpg", _encoded(picture, "JPEG", quality=JPEG_QUALITY))
-        values = prediction * np.uint8(255) if len(info.classes) == 2 else prediction
-        _write(folder / "masks" / f"{tile}.png", _encoded(values, "PNG"))
     label, trivial = constant_scores(val.masks, len(info.classes))
     summary = {
         "val_iou": result.scores.iou,
         "val_f1": result.scores.f1,
-        "tile_iou": dict(zip(val.ids, result.scores.tile_iou, strict=True)),
+        "tile_iou": tile_values(val.ids, result.scores.tile_iou),
         "best_epoch": records[-1].best_epoch,
         "epochs": len(records),
         "ended": records[-1].ended,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from trainables.architectures import ARCHITECTURES
 from trainables.config import TrialConfig
-from trainables.errors import UserError
+from trainables.errors import UserError, disk_trouble
 from trainables.memory import out_of_memory_words
 from trainables.model_spec import ModelSpec
 from trainables.segmenter import Segmenter
@@ -66,10 +66,12 @@ def save(path: Path, content: dict[str, Any], *, previous: Path | None = None) -
                 path.replace(previous)
         partial.replace(path)
         sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch has errors of its own for a full disk
-        if isinstance(error, torch.AcceleratorError) or out_of_memory_words(error) is not None:
-            raise  # the device failed, not the disk
-        raise UserError(f"{path} cannot be written ({error}): make room, or choose another folder") from error
+    except (OSError, RuntimeError) as error:
+        if (trouble := disk_trouble(error)) is not None:  # of which torch makes errors of its own
+            raise UserError(f"{path} cannot be written ({trouble}): make room, or choose another folder") from error
+        if isinstance(error, OSError):
+            raise UserError(f"{path} cannot be written ({error}): choose another folder") from error
+        raise  # the device failed, or the content cannot be saved
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -193,6 +195,7 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
         num_outputs=info.num_outputs,
         decoder_dropout=config.decoder_dropout,
         weights=config.weights,
+        weights_digest=config.weights_digest,
         small=config.recipe.small,
         settings=config.settings,
     )
@@ -244,7 +247,9 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
             raise UserError(
                 f"{path} leaves out its frozen encoder, whose weights {needed} do not exist: pass the path of that file"
             )
-    model = build_model(config.model_copy(update={"weights": needed}), info, [0.0] * num_bands, [1.0] * num_bands)
+    # What counts of a frozen encoder are its tensors, not the bytes of its file
+    config_here = config.model_copy(update={"weights": needed, "weights_digest": None})
+    model = build_model(config_here, info, [0.0] * num_bands, [1.0] * num_bands)
     check_frozen(model, content, path)
     model.load_state_dict(content["model"])
     stride = ARCHITECTURES[config.architecture].stride

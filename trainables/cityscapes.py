@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from trainables.errors import UserError
 from trainables.raster import read_image
+from trainables.source_files import files_by_id, is_clutter, plain_name
+from trainables.source_masks import read_indices
 from trainables.source_tiles import (
     RGB,
     SEED,
@@ -23,7 +25,6 @@ from trainables.source_tiles import (
     check_folder,
     check_pair,
     draw_groups,
-    read_grey,
     take_some,
 )
 from trainables.tiles import IGNORE, DatasetInfo
@@ -63,7 +64,7 @@ Source: https://github.com/mcordts/cityscapesScripts, cityscapesscripts/helpers/
 _TRAIN_IDS = np.full(256, IGNORE, np.uint8)
 _TRAIN_IDS[list(LABELS)] = np.arange(len(LABELS))
 
-_Pair = tuple[str, Path, Path]  # city, image, mask
+_Pair = tuple[str, str, Path, Path]  # city, id, image, mask
 
 
 def plan_cityscapes(
@@ -93,7 +94,7 @@ def plan_cityscapes(
     """
     check_folder(src, "leftImg8bit/ and gtFine/")
     published = {split: _pairs(src, split) for split in ("train", "val")}
-    sizes = Counter(city for city, _, _ in published["train"])
+    sizes = Counter(city for city, *_ in published["train"])
     val_cities = draw_groups(sizes, VAL_SHARE, seed)
     of: dict[Split, list[_Pair]] = {
         "train": [pair for pair in published["train"] if pair[0] not in val_cities],
@@ -104,9 +105,9 @@ def plan_cityscapes(
     shares = []
     for split, count in zip(SPLITS, (num_train, num_val, num_test), strict=True):
         taken = take_some(of[split], count, split, seed)
-        for city, image, mask in taken:
+        for city, id_, image, mask in taken:
             check_pair(image, mask, size_px=size_px)
-            tiles.append(_tile(split, city, image, mask))
+            tiles.append(_tile(split, city, id_, image, mask))
         shares.append(f"{len(taken)} of {len(of[split])} {split}")
     cities = ", ".join(sorted(val_cities))
     colors = tuple(color for _, color in LABELS.values())
@@ -132,15 +133,19 @@ def plan_cityscapes(
 
 
 def _pairs(src: Path, split: str) -> list[_Pair]:
-    """(city, image, mask) of a published split, sorted by name."""
-    images = src / "leftImg8bit" / split
+    """(city, id, image, mask) of a published split, sorted by name."""
+    images, masks = src / "leftImg8bit" / split, src / "gtFine" / split
+    mask_folders = {plain_name(folder.name): folder for folder in _folders(masks)}
     found = []
-    for image in sorted(images.glob("*/*_leftImg8bit.png")):
-        stem = image.name.removesuffix("_leftImg8bit.png")
-        mask = src / "gtFine" / split / image.parent.name / f"{stem}_gtFine_labelIds.png"
-        if not mask.is_file():
-            raise UserError(f"{image} has no {mask}: unpack gtFine_trainvaltest.zip there")
-        found.append((image.parent.name, image, mask))
+    for folder in _folders(images):
+        city = plain_name(folder.name)
+        mask_folder = mask_folders.get(city, masks / city)
+        by_id = files_by_id(mask_folder, "_gtfine_labelids.png")
+        for id_, image in files_by_id(folder, "_leftimg8bit.png").items():
+            if id_ not in by_id:
+                lacking = mask_folder / f"{id_}_gtFine_labelIds.png"
+                raise UserError(f"{image} has no {lacking}: unpack gtFine_trainvaltest.zip there")
+            found.append((city, id_, image, by_id[id_]))
     if not found:
         raise UserError(
             f"{images} has no <city>/*_leftImg8bit.png: name the folder that has Cityscapes' leftImg8bit/ and gtFine/"
@@ -148,13 +153,19 @@ def _pairs(src: Path, split: str) -> list[_Pair]:
     return found
 
 
-def _tile(split: Split, city: str, image: Path, mask: Path) -> SourceTile:
+def _folders(parent: Path) -> list[Path]:
+    """The folders of cities, sorted by name."""
+    return sorted(path for path in parent.glob("*") if path.is_dir() and not is_clutter(path))
+
+
+def _tile(split: Split, city: str, id_: str, image: Path, mask: Path) -> SourceTile:
     return SourceTile(
-        id=image.name.removesuffix("_leftImg8bit.png"),
+        id=id_,
         split=split,
         suffix=".png",
         load_image=lambda: _halve(read_image(image)),
-        load_mask=lambda: _TRAIN_IDS[read_grey(mask)[::2, ::2]],  # of each 2×2 all are nearest: the upper left one
+        load_mask=lambda: _TRAIN_IDS[read_indices(mask)[::2, ::2]],  # of each 2×2 all are nearest: the upper left one
+        mask_values=lambda: read_indices(mask),
         group=city,
     )
 

@@ -1,16 +1,19 @@
 """What all command lines share: flags from the fields of a model, errors in one line, and exit codes."""
 
 import argparse
-import io
+import errno
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from trainables.errors import UserError
+from trainables.streams import make_last
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -21,7 +24,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises a `UserError` where argparse would print its usage and end the process."""
+    """Raises a `UserError` where argparse would print its usage and end the process; knows `~` in paths."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.register("type", Path, path_argument)  # for every flag with type=Path
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for whatever is wrong with the command line."""
@@ -29,10 +36,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Ends the process with what `main` returns; a `UserError` is one line on stderr and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without these letters shows others in their place
-            stream.reconfigure(errors="replace")
+    """Ends the process with what `main` returns; a `UserError` is one line on stderr and exit code 2.
+
+    Nobody who stops reading its output ends it.
+    """
+    make_last()
     try:
         code = main()
     except UserError as error:
@@ -41,6 +49,34 @@ def run(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def path_of(text: str) -> str:
+    """A path as a person gave it, with `~` as the home folder: a shell leaves that alone behind a `=` and in YAML.
+
+    Raises:
+        ValueError: It can be none.
+    """
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    path = os.path.expanduser(text)  # noqa: PTH111 - a Path would lose the ./ that a person wrote
+    if path.startswith("~"):
+        user = path[1:].partition("/")[0]
+        raise ValueError(f"must be a path, and nobody here is called {user!r}: write ./{text} for what is called so")
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError("must be a shorter path") from error
+    return path
+
+
+def path_argument(text: str) -> Path:
+    """The `type` of a flag that takes a path; a `Parser` has it for `type=Path`."""
+    try:
+        return Path(path_of(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"it is {text[:80]!r}, but {error}") from error
 
 
 def add_flags(parser: argparse._ActionsContainer, fields: Mapping[str, FieldInfo]) -> None:

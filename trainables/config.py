@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from trainables.architectures import ARCHITECTURES, Optimizer
 from trainables.augment import PRESETS
 from trainables.losses import WEIGHTS, Loss, LossName
+from trainables.precision import Precision
 
 
 def _known_architecture(name: str) -> str:
@@ -27,6 +28,10 @@ ArchitectureName = Annotated[str, AfterValidator(_known_architecture)]
 Preset = Annotated[str, AfterValidator(_known_preset)]
 
 
+LEAST_WINDOW_PX = 32
+"""Side of the smallest windows (px); every stride divides it."""
+
+
 class Recipe(BaseModel):
     """The settings that all trials of a study share; the defaults are the reference study's.
 
@@ -40,9 +45,13 @@ class Recipe(BaseModel):
     batch_size: int | None = Field(
         default=None, ge=2, description="draws per optimizer step; the reference's (4, and 2 over SAM) if left out"
     )
-    window_px: int | None = Field(default=None, ge=32, description="side of training windows (px); whole tiles if none")
+    window_px: int | None = Field(
+        default=None, ge=LEAST_WINDOW_PX, description="side of training windows (px); whole tiles if none"
+    )
     val_center_px: int | None = Field(
-        default=None, ge=32, description="validate on centre windows of this side (px); whole tiles if none"
+        default=None,
+        ge=LEAST_WINDOW_PX,
+        description="validate on centre windows (px); whole tiles if none",
     )
     small: bool = Field(default=False, description="use the architectures' smaller variants, named so in every table")
     optimizer: Optimizer | None = Field(
@@ -59,8 +68,9 @@ class Recipe(BaseModel):
     ema_decay: float | None = Field(
         default=None, gt=0, lt=1, description="evaluate an exponential moving average of the weights"
     )
-    precision: Literal["auto", "fp32"] = Field(
-        default="auto", description="auto: bf16 or fp16 autocast where a GPU has it"
+    precision: Precision = Field(
+        default="auto",
+        description="auto: bf16 autocast on a GPU that has it, fp16 on others, fp32 on a CPU; or one for every device",
     )
     subset_seed: int = Field(default=0, ge=0, description="which tiles a budget takes")
     draw_seed: int = Field(default=0, ge=0, description="which draws an epoch shows")

@@ -1,24 +1,27 @@
 """Tiles on disk: the layout of record, its checks, and the types that keep test pixels out of tuning.
 
 The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,tif}` with an optional
-`<root>/dataset.json`. Headers of all splits are checked; only train and val are open: `decode` takes `OpenFiles`. A
-`SealedFiles` (the test split) has one way to its pixels, `trainables.sealed`, which only the seal may import.
+`<root>/dataset.json`; `trainables.tile_files` says which other names are taken. Headers of all splits are checked; only
+train and val are open: `decode` takes `OpenFiles`. A `SealedFiles` (the test split) has one way to its pixels,
+`trainables.sealed`, which only the seal may import.
 """
 
-import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trainables.errors import UserError
+from trainables.georeference import check_same_place, overlaps
+from trainables.mask_files import MOST_BANDS, StoredMask, stored_mask
+from trainables.masks import MaskRule, class_notes, learn_rule, mask_notes
 from trainables.raster import SUFFIXES, read_header, read_pixels
 from trainables.settle import SCALED_BY_TYPE, settle
+from trainables.tile_files import Pair, groups_by_id, named, no_tiles_hint, split_files
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
 
 OPACITY_NAMES = ("alpha", "a", "opacity")
@@ -86,21 +89,23 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         bands: Which bands to take, in this order, by name or by number (from 1, as GDAL counts); all if None.
 
     Raises:
-        UserError: The folder, a split, a mask or an image is missing; sizes, bands or dtypes differ; a file has no
-            readable header; or `dataset.json` is not what `DatasetInfo` allows.
+        UserError: The folder, a split, a mask or an image is missing, or could be one of two; sizes, bands, dtypes or
+            georeferences differ; a file has no readable header, or is in a format that is not read; or `dataset.json`
+            is not what `DatasetInfo` allows.
     """
     if not root.is_dir():
         raise UserError(f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path")
-    train, val, test = (_split_files(root, split) for split in ("train", "val", "test"))
-    for split, files in (("train", train), ("val", val)):
-        if not files:
+    splits = {split: split_files(root, split) for split in ("train", "val", "test")}
+    for split in ("train", "val"):
+        if not splits[split].pairs:
             raise UserError(
                 f"{root / split / 'images'} holds no tiles, but a study needs train and val tiles: "
                 f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks, or make a folder of a "
-                "published data set by python -m trainables.prepare"
+                f"published data set by python -m trainables.prepare{no_tiles_hint(root, split)}"
             )
-    info = _without_opacity(_read_info(root), train[0][1])
-    headers = [_check_pair(*pair, len(info.bands)) for pair in itertools.chain(train, val, test)]
+    first_image = splits["train"].pairs[0].image
+    info = _without_opacity(_read_info(root), first_image)
+    headers = [_check_pair(pair, len(info.bands)) for files in splits.values() for pair in files.pairs]
     first, (num_bands, dtype) = headers[0]
     for tile, image_type in headers:
         if image_type != (num_bands, dtype):
@@ -114,18 +119,30 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         if tile.id in seen:
             raise UserError(f"{tile.image} and {seen[tile.id].image} share the id {tile.id}: rename one of them")
         seen[tile.id] = tile
+    on_ground = {
+        split: [(pair.id, check_same_place(pair.image, pair.mask)) for pair in files.pairs]
+        for split, files in splits.items()
+    }
     info = _complete(info, num_bands, dtype, root)
+    groups, group_notes = groups_by_id(info.groups, seen, root / "dataset.json")
     places = _places(bands, info.bands)
+    left_out = [path.relative_to(root) for files in splits.values() for path in files.left_out]
+    num_train, num_val = len(splits["train"].pairs), len(splits["val"].pairs)
     return Dataset(
         root=root,
-        info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places)}),
+        info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places), "groups": groups}),
         dtype=dtype,
         num_bands=num_bands,
         places=places,
-        train=OpenFiles("train", tuple(tiles[: len(train)])),
-        val=OpenFiles("val", tuple(tiles[len(train) : len(train) + len(val)])),
-        test=SealedFiles(tuple(tiles[len(train) + len(val) :])),
-        notes=_band_notes(train[0][1], num_bands),
+        train=OpenFiles("train", tuple(tiles[:num_train])),
+        val=OpenFiles("val", tuple(tiles[num_train : num_train + num_val])),
+        test=SealedFiles(tuple(tiles[num_train + num_val :])),
+        notes=(
+            *((f"not read, since no tiles: {named(left_out)}",) if left_out else ()),
+            *group_notes,
+            *overlaps(on_ground),
+            *_band_notes(first_image, num_bands),
+        ),
     )
 
 
@@ -133,26 +150,48 @@ def decode_train_val(dataset: Dataset) -> TrainVal:
     """Decodes train and val tiles, once, in their own dtype.
 
     Raises:
-        UserError: A file is damaged or truncated, a mask holds a value that is no class, or no train tile holds data.
+        UserError: A file is damaged or truncated; a mask holds a value that is no class, or masks contradict each
+            other; or there is nothing to learn or to judge by.
     """
-    return settle(TrainVal(dataset.info, decode(dataset.train, dataset), decode(dataset.val, dataset)))
+    files = dataset.train.tiles + dataset.val.tiles
+    stored = tuple(_stored_mask(tile, dataset) for tile in files)
+    rule = learn_rule(stored, dataset.info)
+    both = _decode_files(files, dataset, rule, stored)
+    num_train = len(dataset.train.tiles)
+    train, val = both.take(range(num_train)), both.take(range(num_train, len(files)))
+    tiles = settle(TrainVal(dataset.info, train, val, mask_notes(stored, rule)))
+    return replace(tiles, notes=(*tiles.notes, *class_notes(tiles.train, tiles.val, tiles.info)))
 
 
 def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
     """Decodes the tiles of an open split of a data set.
 
     Raises:
-        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class, or masks contradict each
+            other.
         TypeError: `files` are not open to tuning.
     """
     if not isinstance(files, OpenFiles):
         raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
-    return _decode_files(files.tiles, dataset)
+    stored = tuple(_stored_mask(tile, dataset) for tile in files.tiles)
+    return _decode_files(files.tiles, dataset, learn_rule(stored, dataset.info), stored)
 
 
-def _decode_files(files: tuple[TileFile, ...], dataset: Dataset) -> Tiles:
+def mask_rule(dataset: Dataset) -> MaskRule:
+    """What mask values mean in this data set, learnt from its train and val masks, of which one is held at a time.
+
+    Raises:
+        UserError: As `decode`.
+    """
+    return learn_rule((_stored_mask(tile, dataset) for tile in dataset.train.tiles + dataset.val.tiles), dataset.info)
+
+
+def _decode_files(
+    files: tuple[TileFile, ...], dataset: Dataset, rule: MaskRule, stored: tuple[StoredMask, ...] | None = None
+) -> Tiles:
+    """The tiles of these files; `stored` are their masks, where they were read before."""
     read = [read_pixels(tile.image).image(dataset.num_bands, dataset.places) for tile in files]
-    masks = tuple(_class_indices(read_pixels(tile.mask).stored[0], dataset.info, tile.mask) for tile in files)
+    masks = tuple(rule.classes(mask) for mask in stored or (_stored_mask(tile, dataset) for tile in files))
     for mask, (_, missing) in zip(masks, read, strict=True):
         if missing is not None:
             mask[missing] = IGNORE
@@ -169,6 +208,10 @@ def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
     if stored > num_bands:
         return ("the images have opacity (alpha): it is left out, and pixels where it is 0 count as no data",)
     return ()
+
+
+def _stored_mask(tile: TileFile, dataset: Dataset) -> StoredMask:
+    return stored_mask(read_pixels(tile.mask), dataset.info)
 
 
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
@@ -188,34 +231,9 @@ def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, .
     return places
 
 
-def _split_files(root: Path, split: str) -> list[tuple[str, Path, Path]]:
-    """(id, image, mask) of each tile of a split, sorted by id; empty where there is no such folder."""
-    images = _files_by_id(root / split / "images")
-    masks = _files_by_id(root / split / "masks")
-    for tile_id, image in images.items():
-        if tile_id not in masks:
-            raise UserError(f"{image} has no mask: add {root / split / 'masks' / tile_id}.png or remove the image")
-    for tile_id, mask in masks.items():
-        if tile_id not in images:
-            raise UserError(f"{mask} has no image: add {root / split / 'images' / tile_id}.jpg or remove the mask")
-    return [(tile_id, images[tile_id], masks[tile_id]) for tile_id in sorted(images)]
-
-
-def _files_by_id(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    if not folder.is_dir():
-        return files
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise UserError(f"{path} and {files[path.stem].name} share the id {path.stem}: keep one of them")
-        files[path.stem] = path
-    return files
-
-
-def _check_pair(tile_id: str, image: Path, mask: Path, num_named: int) -> tuple[TileFile, tuple[int, str]]:
+def _check_pair(pair: Pair, num_named: int) -> tuple[TileFile, tuple[int, str]]:
     """The tile and its image's (bands, dtype), from the two headers; `num_named` bands are named in dataset.json."""
+    image, mask = pair.image, pair.mask
     header = read_header(image)
     height, width, num_bands, dtype = header.height, header.width, header.bands_named(num_named), header.dtype
     mask_height, mask_width, _, mask_dtype, mask_bands = read_header(mask)
@@ -224,40 +242,12 @@ def _check_pair(tile_id: str, image: Path, mask: Path, num_named: int) -> tuple[
             f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
             "image and mask must have one size"
         )
-    if mask_bands != 1 or not np.issubdtype(np.dtype(mask_dtype), np.integer):
+    if mask_bands > MOST_BANDS or not np.issubdtype(np.dtype(mask_dtype), np.integer):
         raise UserError(
-            f"{mask} has {mask_bands} bands of {mask_dtype}, but a mask must be one band of integer class indices: "
-            "convert it"
+            f"{mask} has {mask_bands} bands of {mask_dtype}, but a mask must be one band of integer class indices, or "
+            "colours of 8 bits: convert it"
         )
-    return TileFile(tile_id, image, mask, height, width), (num_bands, dtype)
-
-
-def _class_indices(mask: NDArray[Any], info: DatasetInfo, path: Path) -> NDArray[np.uint8]:
-    """(H, W) uint8 class indices with `IGNORE`, from a mask in the file's own values."""
-    classes = np.full(mask.shape, IGNORE, np.uint8)
-    num_classes = len(info.classes)
-    is_0_255 = num_classes == 2 and info.ignore_index != 255
-    values = set(np.unique(mask).tolist())
-    if is_0_255 and {1, 255} <= values:
-        raise UserError(
-            f"{path} holds both 1 and 255, but foreground must be one of them: mend the mask, or, where 255 is void, "
-            'write "ignore_index": 255 into dataset.json'
-        )
-    for value in sorted(values):
-        if value == info.ignore_index:
-            continue
-        if 0 <= value < num_classes:
-            classes[mask == value] = value
-        elif is_0_255 and value == 255:
-            classes[mask == value] = 1
-        else:
-            allowed = "0 and 1 (or 255)" if is_0_255 else f"0 to {num_classes - 1}"
-            raise UserError(
-                f"{path} holds the value {value}, but a mask of {num_classes} classes may hold {allowed}"
-                f"{'' if info.ignore_index is None else f' and {info.ignore_index} (ignored)'}: "
-                "mend the mask, or name classes and ignore_index in dataset.json"
-            )
-    return classes
+    return TileFile(pair.id, image, mask, height, width), (num_bands, dtype)
 
 
 def _read_info(root: Path) -> DatasetInfo:
@@ -265,13 +255,16 @@ def _read_info(root: Path) -> DatasetInfo:
     if not path.exists():
         return DatasetInfo()
     try:
-        return DatasetInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return DatasetInfo.model_validate(
+            json.loads(path.read_bytes())
+        )  # UTF-8 or 16, with a byte-order mark or without
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no JSON ({error}): mend or remove it") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where} is {first['input']!r}, but {first['msg']}: mend it") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {where} is {first['input']!r}, but {what}: mend it") from error
 
 
 def _without_opacity(info: DatasetInfo, image: Path) -> DatasetInfo:

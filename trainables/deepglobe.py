@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainables.errors import UserError
 from trainables.raster import read_image
+from trainables.source_files import files_by_id
+from trainables.source_masks import BinaryMasks, read_grey
 from trainables.source_tiles import (
     RGB,
     SEED,
@@ -20,7 +19,6 @@ from trainables.source_tiles import (
     check_folder,
     check_pair,
     draw_splits,
-    read_grey,
 )
 from trainables.tiles import DatasetInfo
 
@@ -57,9 +55,8 @@ def plan_deepglobe(
     """
     folder = src / "train"
     check_folder(src, "DeepGlobe's train/")
-    images = {path.name.removesuffix("_sat.jpg"): path for path in sorted(folder.glob("*_sat.jpg"))}
-    pairs = {id_: (path, folder / f"{id_}_mask.png") for id_, path in images.items()}
-    masked = {id_: pair for id_, pair in pairs.items() if pair[1].is_file()}
+    images, mask_files = files_by_id(folder, "_sat.jpg"), files_by_id(folder, "_mask.png")
+    masked = {id_: (path, mask_files[id_]) for id_, path in images.items() if id_ in mask_files}
     if not masked:
         raise UserError(
             f"{folder} has no <id>_sat.jpg with its <id>_mask.png: name the folder that has DeepGlobe's train/"
@@ -68,6 +65,7 @@ def plan_deepglobe(
     splits = draw_splits(masked, counts, seed)
     for id_ in splits:
         check_pair(*masked[id_], size_px=(side_px, side_px))
+    masks = BinaryMasks(paths=[masked[id_][1] for id_ in splits], threshold=THRESHOLD)
     notes = [
         "DeepGlobe's own valid/ and test/ have no masks: all tiles were drawn from its train/.",
         "Where its tiles lie is not published, so tiles of one place may be in several splits.",
@@ -75,7 +73,7 @@ def plan_deepglobe(
     if len(masked) < len(images):
         notes.append(f"{len(images) - len(masked)} of {len(images)} images in {folder} have no mask and were left out.")
     return Plan(
-        tiles=tuple(_tile(id_, split, *masked[id_]) for id_, split in splits.items()),
+        tiles=tuple(_tile(id_, split, *masked[id_], masks) for id_, split in splits.items()),
         info=DatasetInfo(
             classes=("background", "road"),
             bands=RGB,
@@ -89,19 +87,16 @@ def plan_deepglobe(
     )
 
 
-def _tile(id_: str, split: Split, image: Path, mask: Path) -> SourceTile:
+def _tile(id_: str, split: Split, image: Path, mask: Path, masks: BinaryMasks) -> SourceTile:
     return SourceTile(
         id=id_,
         split=split,
         suffix=".jpg",
         copy_of=image,
         load_image=lambda: read_image(image),
-        load_mask=lambda: _read_mask(mask),
+        load_mask=lambda: masks.read(mask),
+        mask_values=lambda: read_grey(mask),
     )
-
-
-def _read_mask(path: Path) -> NDArray[np.uint8]:
-    return (read_grey(path) >= THRESHOLD).astype(np.uint8)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

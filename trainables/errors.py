@@ -24,8 +24,8 @@ _DISK_ERRNOS = frozenset(
 )
 
 
-def is_disk_trouble(error: BaseException) -> bool:
-    """Whether an error, or what it was raised from, says that the disk is full, failing or read-only.
+def disk_trouble(error: BaseException) -> OSError | None:
+    """What says that the disk is full, failing or read-only: an error, or what it was raised from or after.
 
     A folder that is missing or forbidden is no such trouble: making room does not help there.
     """
@@ -34,6 +34,11 @@ def is_disk_trouble(error: BaseException) -> bool:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         if isinstance(current, OSError) and current.errno in _DISK_ERRNOS:
-            return True
+            return current
         current = current.__cause__ or current.__context__
-    return False
+    return None
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """Whether there is any `disk_trouble` in it."""
+    return disk_trouble(error) is not None

@@ -9,11 +9,14 @@ import torch
 
 from trainables import checkpoints as ckpt
 from trainables.architectures import ARCHITECTURES
+from trainables.checks import check
 from trainables.config import TrialConfig
 from trainables.draws import DrawSource
+from trainables.epoch_loss import EpochLoss
 from trainables.errors import UserError
 from trainables.memory import raises_out_of_memory
-from trainables.predict import evaluate
+from trainables.precision import device_model, dtype_name
+from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.tiles import TrainVal
 from trainables.training import TrainingState, chunk_sizes
@@ -26,77 +29,6 @@ class _StopRequestedError(Exception):
 def never() -> bool:
     """The `should_stop` of a trial that nobody interrupts."""
     return False
-
-
-def check(config: TrialConfig, tiles: TrainVal) -> None:
-    """Refuses what could not be trained, before anything starts.
-
-    Raises:
-        UserError: Too few tiles, or windows or draws that fit neither tiles nor architecture.
-    """
-    recipe, stride = config.recipe, ARCHITECTURES[config.architecture].stride
-    train = tiles.budget(config.tiles, recipe.subset_seed).train
-    _check_variant(config, tiles)
-    if recipe.draws_per_epoch < config.batch_size:
-        raise UserError(
-            f"draws_per_epoch is {recipe.draws_per_epoch}, but must be at least the batch size of {config.batch_size}"
-        )
-    sides = {side for mask in train.masks for side in mask.shape}
-    if recipe.window_px is None:
-        if len(sides) > 1:
-            raise UserError(
-                f"train tiles have sides of {min(sides)} to {max(sides)} px, but training on whole tiles needs equal "
-                "squares: set --window-px to cut windows"
-            )
-        if min(sides) % stride:
-            raise UserError(
-                f"tile side is {min(sides)} px, but {config.architecture} needs a multiple of {stride}: "
-                f"{_advice(min(sides), stride, 'set --window-px {} to cut windows')}"
-            )
-        return
-    if recipe.window_px % stride:
-        raise UserError(
-            f"--window-px is {recipe.window_px}, but {config.architecture} needs a multiple of {stride}: "
-            f"use {max(stride, recipe.window_px // stride * stride)}"
-        )
-    if recipe.window_px > min(sides):
-        raise UserError(
-            f"--window-px is {recipe.window_px}, but the smallest train tile has a side of {min(sides)} px: "
-            f"{_advice(min(sides), stride, 'use {} or less')}"
-        )
-
-
-def _check_variant(config: TrialConfig, tiles: TrainVal) -> None:
-    """Refuses weights that the small variant cannot take, and sides that the full one cannot."""
-    recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
-    is_small = recipe.small and bool(architecture.small)
-    if is_small and config.is_pretrained:
-        raise UserError(
-            f"--weights {config.weights} is for the full {architecture.encoder}, but the small "
-            f"{config.architecture} has a random encoder: drop these weights, or take the full one with --no-small"
-        )
-    side = architecture.only_px
-    if side is None or is_small:
-        return
-    for name, value in (("window", recipe.window_px), ("val-center", recipe.val_center_px)):
-        if value not in (None, side):
-            raise UserError(
-                f"--{name}-px is {value}, but {config.architecture} takes {side} px only: use --{name}-px none, or "
-                "take the small variant with --small"
-            )
-    for tile_id, mask in zip(tiles.train.ids + tiles.val.ids, tiles.train.masks + tiles.val.masks, strict=True):
-        if mask.shape != (side, side):
-            raise UserError(
-                f"tile {tile_id} is {mask.shape[1]}×{mask.shape[0]} px, but {config.architecture} takes "
-                f"{side}×{side} px only: cut the tiles, or take the small variant with --small"
-            )
-
-
-def _advice(side_px: int, stride: int, words: str) -> str:
-    """What to do about tiles of this side: `words` with the largest window that fits, if one does."""
-    if side_px < stride:
-        return f"use tiles of {stride} px or more"
-    return words.format(side_px // stride * stride)
 
 
 @raises_out_of_memory
@@ -112,6 +44,7 @@ def fit(
     num_threads: int = 0,
     micro_batch_size: int | None = None,
     predictions_every: int = 0,
+    predictions_of: Container[int] | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[EpochRecord]:
     """Trains one configuration and yields a record after each epoch, until it ran its course.
@@ -133,13 +66,16 @@ def fit(
             up to one optimizer step, so that a batch that the memory does not hold is trained on all the same. Batch
             norm, dropout and Dice see chunks, so results differ from those of whole batches. None splits nothing.
         predictions_every: Attach predictions to every n-th record and the last; 0 for none.
-        should_stop: Asked before each batch and each val tile, so that it is a sign of life too; when it says yes the
-            generator ends without the epoch's record.
+        predictions_of: Indices of the val tiles that records have predictions of, in the tiles' order; None for all.
+            No others are kept in memory.
+        should_stop: Asked before each batch and each val tile (and between the windows of a large one), so that it is a
+            sign of life too; when it says yes the generator ends without the epoch's record.
 
     Raises:
         UserError: The configuration does not fit the tiles, `resume` is not of this configuration, or
-            `micro_batch_size` is less than 2.
-        DivergedError: The loss is no longer finite.
+            `micro_batch_size` is less than 2; or the device lacks the recipe's precision.
+        DivergedError: The loss is no longer finite, or weights are not. In float16, where steps without finite
+            gradients are skipped, several losses in a row are not (see `epoch_loss`).
         OutOfMemoryError: The trial does not fit into the memory; its own share of it is free again.
     """
     if micro_batch_size is not None and micro_batch_size < 2:
@@ -163,6 +99,7 @@ def fit(
         num_threads=num_threads,
     )
     val = trial.tiles.val
+    dtype, model_name = dtype_name(recipe.precision, trial.device), device_model(trial.device)
     suffix = ""
     if recipe.val_center_px is not None:
         val, suffix = val.center_windows(recipe.val_center_px), f"_center{recipe.val_center_px}"
@@ -175,34 +112,44 @@ def fit(
         if should_stop():
             raise _StopRequestedError
 
+    kept: bool | Container[int] = predictions_every > 0
+    if kept and predictions_of is not None:
+        kept = predictions_of
+
+    def validate() -> Evaluation:
+        return evaluate(
+            trial.evaluated,
+            val,
+            tiles.info,
+            stride=architecture.stride,
+            loss=trial.loss,
+            device=trial.device,
+            before_tile=go_on,
+            keeps_predictions=kept,
+        )
+
     try:
         for epoch in range(len(trial.records) + 1, recipe.epochs + 1):
             started = time.monotonic()
             trial.start_epoch(epoch)
             lr = trial.lr
-            train_loss = torch.zeros((), device=trial.device)
-            num_steps = 0
+            train_loss = EpochLoss(trial.device, is_skipping=trial.is_skipping)
             batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
             for images, masks in batches:
                 go_on()
-                train_loss += trial.train_step(images, masks)
-                num_steps += 1
-            mean_loss = train_loss.item() / num_steps  # waits for the device
-            step_seconds = (time.monotonic() - started) / num_steps
+                train_loss.add(trial.train_step(images, masks))
+            mean_loss = train_loss.mean()  # waits for the device
+            step_seconds = (time.monotonic() - started) / train_loss.num_steps
             if not math.isfinite(mean_loss):
                 raise DivergedError(f"the training loss is {mean_loss} in epoch {epoch}")
+            if not trial.has_finite_weights():  # the last step of the epoch may have lost them
+                raise DivergedError(f"weights are no longer finite after epoch {epoch}")
 
             with trial.autocast():
-                result = evaluate(
-                    trial.evaluated,
-                    val,
-                    tiles.info,
-                    stride=architecture.stride,
-                    loss=trial.loss,
-                    device=trial.device,
-                    before_tile=go_on,
-                )
-            if not math.isfinite(result.loss):  # the last step of the epoch may have lost the weights
+                result = validate()
+            if trial.is_skipping and not math.isfinite(result.loss):
+                result = validate()  # activations left the range of float16; weights did not
+            if not math.isfinite(result.loss):
                 raise DivergedError(f"the validation loss is {result.loss} in epoch {epoch}")
             metrics = {
                 "train/loss": mean_loss,
@@ -215,7 +162,8 @@ def fit(
             if len(tiles.info.classes) > 2:
                 by_class = zip(tiles.info.classes, result.scores.class_iou, strict=True)
                 metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
-            metrics |= {f"val/iou{suffix}/{i}": v for i, v in zip(val.ids, result.scores.tile_iou, strict=True)}
+            by_tile = zip(val.ids, result.scores.tile_iou, strict=True)
+            metrics |= {f"val/iou{suffix}/{i}": v for i, v in by_tile if not math.isnan(v)}  # where no pixel counts
             judged = result.scores.iou
             is_best = not trial.records or judged > trial.records[-1].best
             best, best_epoch = (judged, epoch) if is_best else (trial.records[-1].best, trial.records[-1].best_epoch)
@@ -241,6 +189,8 @@ def fit(
                 seconds=time.monotonic() - started,
                 step_seconds=step_seconds,
                 peak_memory_gib=trial.peak_memory_gib(),
+                dtype=dtype,
+                device_model=model_name,
                 predictions=result.predictions if wants_predictions else (),
             )
             trial.end_epoch(record)

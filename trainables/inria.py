@@ -16,6 +16,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -70,12 +71,21 @@ class Crop(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A pair of source files whose headers are right."""
+    """A pair of source files whose headers are right.
+
+    Attributes:
+        image: File of the image.
+        mask: File of the mask.
+        height_px: Of both.
+        width_px: Of both.
+        levels: (256,) uint8, the grey that viewers show for each value that the mask stores.
+    """
 
     image: Path
     mask: Path
     height_px: int
     width_px: int
+    levels: NDArray[np.uint8]
 
     def read_image(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """A window of the image, (height, width, 3) uint8.
@@ -93,7 +103,7 @@ class Source:
             UserError: The file is damaged or truncated, or holds other values.
         """
         with _open(self.mask) as file:
-            mask: NDArray[np.uint8] = file.read(1, window=Window(left, top, width, height))
+            mask: NDArray[np.uint8] = self.levels[file.read(1, window=Window(left, top, width, height))]
         strange = mask[(mask != 0) & (mask != 255)]
         if strange.size:
             raise UserError(f"{self.mask} holds the value {strange[0]}, but a mask may hold 0 and 255: replace it")
@@ -226,7 +236,7 @@ def _check_pair(image: Path, mask: Path, side_px: int) -> Source:
         )
     if min(height, width) < side_px:
         raise UserError(f"{image} is {width}×{height} px, but a crop takes {side_px}×{side_px} px: replace it")
-    return Source(image, mask, height, width)
+    return Source(image, mask, height, width, _levels(mask))
 
 
 def _read_size(path: Path, num_bands: int) -> tuple[int, int]:
@@ -236,6 +246,25 @@ def _read_size(path: Path, num_bands: int) -> tuple[int, int]:
                 f"{path} has {file.count} bands of {file.dtypes[0]}, but must have {num_bands} of uint8: replace it"
             )
         return file.height, file.width
+
+
+def _levels(path: Path) -> NDArray[np.uint8]:
+    """(256,) uint8, the grey that viewers show for each value of a mask: it may be stored in bits, or white as 0."""
+    levels = np.arange(256)
+    with _open(path) as file:
+        if file.colorinterp[0] == ColorInterp.palette:
+            colors = np.zeros((256, 3), np.int64)
+            for value, color in file.colormap(1).items():
+                colors[value] = color[:3]
+            if (colors != colors[:, :1]).any():
+                raise UserError(f"{path} is coloured, but a mask must be grey: replace it")
+            levels = colors[:, 0]
+        else:
+            num_bits = int(file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8))
+            levels = levels * 255 // (2**num_bits - 1)
+            if file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+                levels = 255 - levels
+    return levels.clip(0, 255).astype(np.uint8)
 
 
 @contextmanager

@@ -17,12 +17,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from trainables.dataset import read_dataset
 from trainables.errors import UserError
 from trainables.inria import INFO, MIN_PERCENT, SPLITS, Crop, find_sources, place_crop
 from trainables.overview import GREY, RED, Cell, draw_sheet
 from trainables.progress_bar import Track, no_track, progress_bar
+from trainables.source_files import is_clutter
 from trainables.source_tiles import add_src_flag
-from trainables.whole_files import part_path, write_whole
+from trainables.whole_files import write_whole
 
 ABOUT = "Inria Aerial Image Labeling, Austin: 36 crops of 1024×1024 px"
 SIDE_PX = 1024
@@ -75,7 +77,7 @@ def prepare_inria(
 
     Raises:
         UserError: `dst` holds something else or cannot be written; a source is missing, unreadable, too small or of
-            another kind; or a nudge leaves its source.
+            another kind; a nudge leaves its source; or all crops of a split are without building, or full of it.
     """
     crops = _read_crops(dst)
     wanted = dict.fromkeys(SPLITS, (0, 0)) | {tile: crop.nudge for tile, crop in crops.items()} | dict(nudges or {})
@@ -83,6 +85,8 @@ def prepare_inria(
     sources = find_sources(src, to_make, side_px) if to_make else {}
     # All places come before the first crop: a wrong mask or nudge is told while nothing is written.
     placed = {tile: place_crop(tile, sources[tile], wanted[tile], side_px) for tile in track(to_make, "placing")}
+    if to_make:
+        _check_coverage(crops | placed)
     try:
         for tile in track(to_make, "cutting"):
             window = (placed[tile].top_px, placed[tile].left_px, side_px, side_px)
@@ -99,11 +103,20 @@ def prepare_inria(
         _write_crops(dst, crops)
         write_whole(dst / "dataset.json", (json.dumps(INFO, indent=1) + "\n").encode())
         _write_image(dst / "overview.png", _overview(dst, ordered))
+        read_dataset(dst)  # what a study does first
     except OSError as error:
         raise UserError(
             f"--dst {dst} cannot be written ({error.strerror}): name a folder on a disk with room"
         ) from error
     return ordered
+
+
+def _check_coverage(crops: Mapping[str, Crop]) -> None:
+    for split in dict.fromkeys(SPLITS.values()):
+        shares = {crop.coverage for crop in crops.values() if crop.split == split}
+        if shares in ({0.0}, {1.0}):
+            all_are = "without building" if shares == {0.0} else "building throughout"
+            raise UserError(f"all {split} crops are {all_are}, but a split needs both: check the masks of --src")
 
 
 def _files(dst: Path, tile: str) -> tuple[Path, Path]:
@@ -138,7 +151,7 @@ def _read_crops(dst: Path) -> dict[str, Crop]:
     """
     path = dst / "crops.csv"
     if not path.is_file():
-        if dst.exists() and not (dst.is_dir() and set(dst.iterdir()) <= {part_path(path)}):
+        if dst.exists() and not (dst.is_dir() and all(is_clutter(found) for found in dst.iterdir())):
             raise UserError(f"--dst {dst} exists and was not made by this command (no crops.csv): name another folder")
         return {}
     try:
@@ -151,8 +164,8 @@ def _read_crops(dst: Path) -> dict[str, Crop]:
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not as this command writes it: mend it or name another --dst") from error
     tiles = {path for tile in SPLITS for path in _files(dst, tile)}
-    others = {path for folder in {path.parent for path in tiles} for path in folder.glob("[!.]*")} - tiles
-    if others:
+    there = {path for folder in {path.parent for path in tiles} for path in folder.glob("*") if not is_clutter(path)}
+    if others := there - tiles:
         raise UserError(f"{min(others)} is no tile of this command's: move it away or name another --dst")
     return crops
 

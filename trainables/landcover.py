@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from trainables.errors import UserError
 from trainables.raster import read_image
+from trainables.source_files import files_by_id
+from trainables.source_masks import read_colors
 from trainables.source_tiles import (
     RGB,
     SEED,
@@ -25,7 +27,6 @@ from trainables.source_tiles import (
     check_folder,
     check_pair,
     draw_groups,
-    read_colors,
 )
 from trainables.tiles import IGNORE, DatasetInfo, Level
 
@@ -80,7 +81,7 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
     to_classes = _translation(colors)
     pairs = {name: _pairs(src / name) for name in ("TRAIN_VAL_SET", "TEST_SET")}
     seen = _look(pairs, to_classes, set(colors.values()))
-    sizes = Counter(_scene(image) for image, _ in pairs["TRAIN_VAL_SET"])
+    sizes = Counter(_scene(id_) for id_, *_ in pairs["TRAIN_VAL_SET"])
     if val_scenes is None:
         chosen = draw_groups(sizes, VAL_SHARE, seed, lambda val: len(_scarce(seen.classes, val)))
         how = f"drawn with seed {seed}"
@@ -88,9 +89,9 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
         chosen, how = _check_scenes(val_scenes, sizes), "as named"
     tiles = []
     for folder, files in pairs.items():
-        for image, mask in files:
-            split: Split = "test" if folder == "TEST_SET" else "val" if _scene(image) in chosen else "train"
-            tiles.append(_tile(split, image, mask, to_classes))
+        for id_, image, mask in files:
+            split: Split = "test" if folder == "TEST_SET" else "val" if _scene(id_) in chosen else "train"
+            tiles.append(_tile(split, id_, image, mask, to_classes))
     scenes = ", ".join(sorted(chosen))
     return Plan(
         tiles=tuple(tiles),
@@ -150,26 +151,29 @@ def _packed(color: tuple[int, int, int]) -> int:
     return color[0] << 16 | color[1] << 8 | color[2]
 
 
-def _pairs(folder: Path) -> list[tuple[Path, Path]]:
+_Pair = tuple[str, Path, Path]  # id, image, mask
+
+
+def _pairs(folder: Path) -> list[_Pair]:
     images, masks = folder / "IMAGES", folder / "MASKS"
+    by_id = files_by_id(masks, ".png")
     found = []
-    for image in sorted(path for path in images.glob("[!.]*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")):
-        mask = masks / f"{image.stem}.png"
-        if not mask.is_file():
-            raise UserError(f"{image} has no mask: add {mask} or remove the image")
-        check_pair(image, mask)
-        found.append((image, mask))
+    for id_, image in files_by_id(images, ".jpg", ".jpeg", ".png").items():
+        if id_ not in by_id:
+            raise UserError(f"{image} has no mask: add {masks / id_}.png or remove the image")
+        check_pair(image, by_id[id_])
+        found.append((id_, image, by_id[id_]))
     if not found:
         raise UserError(f"{images} holds no JPEG or PNG images: name the --src that has {folder.name}/IMAGES")
     return found
 
 
-def _scene(image: Path) -> str:
-    return image.stem.split("_", 1)[0]
+def _scene(id_: str) -> str:
+    return id_.split("_", 1)[0]
 
 
 def _look(
-    pairs: Mapping[str, Sequence[tuple[Path, Path]]],
+    pairs: Mapping[str, Sequence[_Pair]],
     to_classes: Callable[[NDArray[np.uint32]], NDArray[np.uint8]],
     colors: set[tuple[int, int, int]],
 ) -> _Seen:
@@ -180,7 +184,7 @@ def _look(
     """
     codes, seen = {_packed(color) for color in colors}, _Seen()
     for folder, files in pairs.items():
-        for image, mask in files:
+        for id_, _, mask in files:
             values, counts = np.unique(read_colors(mask), return_counts=True)
             strays = {int(v): int(n) for v, n in zip(values, counts, strict=True) if int(v) not in codes}
             num_px, num_stray = int(counts.sum()), sum(strays.values())
@@ -192,11 +196,11 @@ def _look(
                 )
             if folder != "TEST_SET":
                 by_class = zip(to_classes(values).tolist(), counts.tolist(), strict=True)
-                seen.classes.setdefault(_scene(image), Counter()).update(
+                seen.classes.setdefault(_scene(id_), Counter()).update(
                     {index: number for index, number in by_class if index != IGNORE}
                 )
             if num_stray:
-                seen.strays[image.stem] = num_stray
+                seen.strays[id_] = num_stray
             seen.stray_colors.update(strays)
             seen.num_px += num_px
     return seen
@@ -228,16 +232,16 @@ def _check_scenes(named: Sequence[str], scenes: Mapping[str, int]) -> set[str]:
 
 
 def _tile(
-    split: Split, image: Path, mask: Path, to_classes: Callable[[NDArray[np.uint32]], NDArray[np.uint8]]
+    split: Split, id_: str, image: Path, mask: Path, to_classes: Callable[[NDArray[np.uint32]], NDArray[np.uint8]]
 ) -> SourceTile:
     return SourceTile(
-        id=image.stem,
+        id=id_,
         split=split,
         suffix=".png" if image.suffix.lower() == ".png" else ".jpg",
         copy_of=image,
         load_image=lambda: read_image(image),
         load_mask=lambda: to_classes(read_colors(mask)),
-        group=_scene(image),
+        group=_scene(id_),
     )
 
 

@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainables.errors import UserError
 from trainables.raster import read_image
+from trainables.source_files import files_by_id
+from trainables.source_masks import BinaryMasks, read_grey
 from trainables.source_tiles import (
     RGB,
     SEED,
@@ -20,7 +19,6 @@ from trainables.source_tiles import (
     add_src_flag,
     check_folder,
     check_pair,
-    read_grey,
     take_some,
 )
 from trainables.tiles import DatasetInfo
@@ -67,17 +65,18 @@ def plan_massachusetts(
             f"--src {src} has neither tiff/{{train,val,test}} with tiff/{{train,val,test}}_labels nor "
             "{train,valid,test}/{sat,map}: name the folder that has them"
         )
-    tiles: list[SourceTile] = []
+    chosen: list[tuple[Split, str, Path, Path]] = []
     shares = []
     for split, count in zip(SPLITS, (num_train, num_val, num_test), strict=True):
         pairs = _pairs(*(src / name for name in found[0][split]))
         taken = take_some(pairs, count, split, seed)
-        for image, mask in taken:
+        for id_, image, mask in taken:
             check_pair(image, mask, size_px=(side_px, side_px))
-            tiles.append(_tile(split, image, mask))
+            chosen.append((split, id_, image, mask))
         shares.append(f"{len(taken)} of {len(pairs)} {split}")
+    masks = BinaryMasks(paths=[mask for *_, mask in chosen])
     return Plan(
-        tiles=tuple(tiles),
+        tiles=tuple(_tile(*row, masks) for row in chosen),
         info=DatasetInfo(
             classes=("background", "road"),
             bands=RGB,
@@ -88,11 +87,9 @@ def plan_massachusetts(
     )
 
 
-def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    by_folder = [
-        {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".tif", ".tiff")}
-        for folder in (images, masks)
-    ]
+def _pairs(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+    """(id, image, mask) of a published split, sorted by id."""
+    by_folder = [files_by_id(folder, ".tif", ".tiff") for folder in (images, masks)]
     for files, others, other in ((by_folder[0], by_folder[1], masks), (by_folder[1], by_folder[0], images)):
         missing = sorted(files.keys() - others.keys())
         if missing:
@@ -100,26 +97,19 @@ def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
                 f"{files[missing[0]]} has no partner in {other}, but every tile needs an image and a mask "
                 f"({len(missing)} without): add or remove"
             )
-    return [(path, by_folder[1][stem]) for stem, path in sorted(by_folder[0].items())]
+    return [(id_, path, by_folder[1][id_]) for id_, path in by_folder[0].items()]
 
 
-def _tile(split: Split, image: Path, mask: Path) -> SourceTile:
+def _tile(split: Split, id_: str, image: Path, mask: Path, masks: BinaryMasks) -> SourceTile:
     return SourceTile(
-        id=image.stem,
+        id=id_,
         split=split,
         suffix=".tif",
         copy_of=image,
         load_image=lambda: read_image(image),
-        load_mask=lambda: _read_mask(mask),
+        load_mask=lambda: masks.read(mask),
+        mask_values=lambda: read_grey(mask),
     )
-
-
-def _read_mask(path: Path) -> NDArray[np.uint8]:
-    mask = read_grey(path)
-    strange = mask[(mask != 0) & (mask != 255)]
-    if strange.size:
-        raise UserError(f"{path} holds the value {strange[0]}, but a mask may hold 0 and 255: replace it")
-    return mask // np.uint8(255)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,11 @@
 The rules, binary: scores are the foreground's, per tile, then averaged over tiles. A tile without a positive pixel in
 truth and prediction scores 1 (nothing there, nothing claimed); with any false positive it scores 0, as the formula
 gives. More than two classes: scores come from the confusion matrix pooled over tiles, averaged over the classes that
-occur in truth or prediction.
+occur in truth or prediction. A tile without a pixel that counts says nothing of a model: its scores are NaN, and it is
+in no mean.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +25,11 @@ class Scores:
     Attributes:
         iou: By the rules above.
         f1: As well.
-        tile_iou: The same of each tile alone.
+        tile_iou: The same of each tile alone; NaN for one without a pixel that counts.
         class_iou: Per class, from the pooled confusion matrix; NaN where it occurs in neither truth nor prediction.
         accuracy: Share of the pixels that count that are right: micro F1.
+
+    All are NaN where no pixel counts in the whole split.
     """
 
     iou: float
@@ -53,12 +57,18 @@ def scores(confusions: Sequence[NDArray[np.int64]]) -> Scores:
     tile_scores = [_iou_f1(matrix) for matrix in confusions]
     tile_iou = tuple(iou for iou, _ in tile_scores)
     pooled = np.sum(confusions, axis=0)
-    accuracy = float(np.trace(pooled) / pooled.sum()) if pooled.any() else 1.0
-    if pooled.shape[0] == 2:
-        iou, f1 = float(np.mean(tile_iou)), float(np.mean([f1 for _, f1 in tile_scores]))
+    accuracy = float(np.trace(pooled) / pooled.sum()) if pooled.any() else math.nan
+    scored = [pair for pair, matrix in zip(tile_scores, confusions, strict=True) if matrix.any()]
+    if pooled.shape[0] == 2 and scored:
+        iou, f1 = float(np.mean([iou for iou, _ in scored])), float(np.mean([f1 for _, f1 in scored]))
     else:
         iou, f1 = _iou_f1(pooled)
     return Scores(iou, f1, tile_iou, tuple(class_iou(pooled).tolist()), accuracy)
+
+
+def tile_values(ids: Sequence[str], tile_iou: Sequence[float]) -> dict[str, float | None]:
+    """The IoU of each tile by its id, for files and logs: None, which is JSON's null, where a tile has none."""
+    return {tile: None if math.isnan(iou) else iou for tile, iou in zip(ids, tile_iou, strict=True)}
 
 
 def class_iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -93,7 +103,9 @@ def constant_scores(masks: Sequence[NDArray[np.uint8]], num_classes: int) -> tup
 
 
 def _iou_f1(matrix: NDArray[np.int64]) -> tuple[float, float]:
-    """Foreground's IoU and F1 of a 2×2 matrix, or means over the classes that occur in a larger one."""
+    """Foreground's IoU and F1 of a 2×2 matrix, or means over the classes that occur in a larger one; NaN if empty."""
+    if not matrix.any():
+        return math.nan, math.nan
     hits = np.diag(matrix)
     either = matrix.sum(axis=0) + matrix.sum(axis=1) - hits
     if matrix.shape[0] == 2:
@@ -101,8 +113,6 @@ def _iou_f1(matrix: NDArray[np.int64]) -> tuple[float, float]:
         if either[0] == 0:
             return 1.0, 1.0
     occurs = either > 0
-    if not occurs.any():
-        return 1.0, 1.0
     iou = hits[occurs] / either[occurs]
     f1 = 2.0 * hits[occurs] / (either[occurs] + hits[occurs])
     return float(iou.mean()), float(f1.mean())

@@ -14,6 +14,7 @@ class ModelSpec:
         decoder_dropout: Probability of Dropout2d between decoder stages, 0..1; encoders take none.
         weights: `none`, `imagenet`, `coco` (of DeepLabV3) or the path of a state dict; ignored where there is no such
             encoder. A small variant takes none.
+        weights_digest: SHA-256 that the weights' file must have; None where any will do.
         small: Build the smaller variant that `smoke` and `quick` use, where the architecture has one.
         settings: The architecture's own, by name, as its row names them; every one of them is there.
     """
@@ -22,5 +23,6 @@ class ModelSpec:
     num_outputs: int
     decoder_dropout: float = 0.0
     weights: str = "none"
+    weights_digest: str | None = None
     small: bool = False
     settings: Mapping[str, int] = field(default_factory=dict)

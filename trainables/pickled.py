@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainables.errors import UserError
 from trainables.safe_pickle import load_arrays
+from trainables.source_files import plain_name
 from trainables.source_tiles import SEED, Adapter, Plan, SourceTile, Split, add_draw_flags, draw_splits
 from trainables.tiles import IGNORE, DatasetInfo
 from trainables.whole_files import digest
@@ -68,7 +69,13 @@ def plan_pickled(
     counts: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
     splits = draw_splits(by_id, counts, seed)
     tiles = [
-        _tile(id_, split, by_id[id_], _class_indices(masks_by_id[id_], classes, ignore, f"--masks {masks}: {id_}"))
+        _tile(
+            id_,
+            split,
+            by_id[id_],
+            _class_indices(masks_by_id[id_], classes, ignore, f"--masks {masks}: {id_}"),
+            masks_by_id[id_],
+        )
         for id_, split in splits.items()
     ]
     return Plan(
@@ -100,7 +107,7 @@ def _by_id(path: Path, flag: str, num_axes: int, rule: str) -> dict[str, NDArray
     if isinstance(loaded, list):
         width = len(str(max(0, len(loaded) - 1)))
         loaded = {f"{index:0{width}}": array for index, array in enumerate(loaded)}
-    arrays = {str(key): array for key, array in loaded.items()}
+    arrays = {plain_name(str(key)): array for key, array in loaded.items()}
     if len(arrays) < len(loaded):
         raise UserError(f"{flag} {path} has two keys that read the same: name each array once")
     for id_, array in arrays.items():
@@ -136,13 +143,14 @@ def _class_indices(mask: NDArray[Any], classes: Sequence[str], ignore: int | Non
     return indices
 
 
-def _tile(id_: str, split: Split, image: NDArray[Any], mask: NDArray[np.uint8]) -> SourceTile:
+def _tile(id_: str, split: Split, image: NDArray[Any], mask: NDArray[np.uint8], values: NDArray[Any]) -> SourceTile:
     return SourceTile(
         id=id_,
         split=split,
         suffix=".tif",
         load_image=lambda: image.astype(image.dtype.newbyteorder("="), copy=False),
         load_mask=lambda: mask,
+        mask_values=lambda: values,
     )
 
 

@@ -1,5 +1,6 @@
 """From a network to scores and masks: reflect-pads tiles to the stride and crops back; large ones go by windows."""
 
+import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Evaluation:
     """What a model came to on a split.
 
     Attributes:
-        loss: Mean over tiles.
+        loss: Mean over the tiles that have a pixel that counts; NaN where none has.
         scores: Of the split.
         predictions: (H, W) uint8 class indices of each tile that they are kept of, in the tiles' order.
         only_class: The one that all pixels that count were predicted as; None where there were several.
@@ -205,6 +206,7 @@ def evaluate(
             has_probability = info.num_outputs == 1 and (on_tile is not None or _has(keeps_probabilities, index))
             prediction = np.empty(mask.shape, np.uint8)
             probability = np.empty(mask.shape, np.uint8) if has_probability else None
+            matrix = np.zeros((len(info.classes), len(info.classes)), np.int64)
             part_losses: list[float] = []
             weights: list[int] = []
             before_tile()
@@ -224,10 +226,11 @@ def evaluate(
                 part_losses.append(loss(part.logits[None], truth[None]).item())
                 weights.append(int((mask[where] != IGNORE).sum()))
                 prediction[where] = to_classes(part.logits)
+                matrix += confusion(prediction[where], mask[where], len(info.classes))
                 if probability is not None:
                     probability[where] = (255 * part.logits[0].sigmoid()).round().to(torch.uint8).cpu().numpy()
             losses.append(part_losses[0] if len(part_losses) == 1 else _mean(part_losses, weights))
-            confusions.append(confusion(prediction, mask, len(info.classes)))
+            confusions.append(matrix)
             if on_tile is not None:
                 on_tile(index, prediction, probability)
             if _has(keeps_predictions, index):
@@ -236,8 +239,9 @@ def evaluate(
                 probabilities.append(probability)
     predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
     only_class = int(predicted[0]) if len(predicted) == 1 else None
+    scored = [loss for loss, matrix in zip(losses, confusions, strict=True) if matrix.any()]
     return Evaluation(
-        float(np.mean(losses)),
+        float(np.mean(scored)) if scored else math.nan,
         scores(confusions),
         tuple(predictions),
         only_class,

@@ -14,6 +14,7 @@ from trainables import inria_crops
 from trainables.adapters import ADAPTERS
 from trainables.command import Parser, run
 from trainables.progress_bar import progress_bar
+from trainables.source_classes import told_absent
 from trainables.source_tiles import Plan
 from trainables.tile_folder import write_tiles
 
@@ -67,7 +68,7 @@ def _show(plan: Plan, counts: Mapping[str, NDArray[np.int64]], dst: Path, consol
         cells = [f"{int(count[index]):,} {count[index] / totals[split]:6.1%}" for split, count in counts.items()]
         table.add_row(name, *cells)
     console.print(table)
-    for note in plan.notes:
+    for note in (*plan.notes, *told_absent(counts, plan.info)):
         console.print(note, soft_wrap=True)
     console.print()
     for name, path in (("tiles", dst), ("about", dst / "dataset.json"), ("overview", dst / "overview.png")):

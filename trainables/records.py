@@ -1,6 +1,6 @@
 """What an epoch came to, and the errors of a trial whose loss or memory gives out."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class DivergedError(RuntimeError):
-    """The training loss became NaN or infinite; the message says when."""
+    """The loss or the weights became NaN or infinite; the message says when."""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -23,7 +23,7 @@ class EpochRecord:
         epoch: From 1.
         metrics: `train/loss`, `val/loss`, `val/collapsed` (1 where only one class was predicted, else 0), and
             `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and f1 where the recipe validates on
-            centre windows).
+            centre windows); a tile without a pixel that counts has none.
         lr: Learning rate that the epoch was trained with.
         judged: This epoch's value of `config.judged_metric`.
         best: Best `judged` so far, and `best_epoch`, when that was.
@@ -33,7 +33,9 @@ class EpochRecord:
         seconds: Wall clock of the epoch, training and validation.
         step_seconds: Mean wall clock of an optimizer step, its draws included.
         peak_memory_gib: Device memory at its peak; 0 on a CPU.
-        predictions: (H, W) uint8 class indices per val tile (or centre window), where asked for.
+        dtype: What the epoch was computed with: `fp32`, `bf16` or `fp16`; empty in records of before there was such.
+        device_model: What it was computed on, such as `NVIDIA H200`; as well.
+        predictions: (H, W) uint8 class indices per val tile (or centre window) that they were asked for of.
     """
 
     epoch: int
@@ -48,10 +50,11 @@ class EpochRecord:
     seconds: float = field(default=0.0, compare=False)
     step_seconds: float = field(default=0.0, compare=False)
     peak_memory_gib: float = field(default=0.0, compare=False)
+    dtype: str = field(default="", compare=False)
+    device_model: str = field(default="", compare=False)
     predictions: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """The record without its predictions, as plain values."""
-        content = asdict(self)
-        del content["predictions"]
-        return content
+        content = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "predictions"}
+        return content | {"metrics": dict(self.metrics)}

@@ -25,16 +25,17 @@ from trainables.attempt_folder import Run, settings
 from trainables.attempts import ATTEMPTS, SEED, Attempt, get_attempt, published_config
 from trainables.augment import left_out
 from trainables.checkpoints import count_parameters, newest_valid
+from trainables.checks import check
 from trainables.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.config import Recipe, TrialConfig
-from trainables.dataset import Dataset, decode_train_val, read_dataset
+from trainables.dataset import decode_train_val, read_dataset
 from trainables.diagnostics import diagnostics, duration, memory_words
 from trainables.errors import UserError
-from trainables.fit import check, fit
+from trainables.fit import fit
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
+from trainables.tiles import Tiles
 from trainables.training import takes_encoder_statistics
-from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, weights_for
-from trainables.whole_files import digest
+from trainables.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
 
 SMOKE_TILES = 2
 SMOKE_RECIPE = {"epochs": 2, "draws_per_epoch": 8, "window_px": 128, "small": True}
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             records = attempt_folder.resume(run)
         else:
             attempt_folder.begin(run)
+        for note in run.tiles.notes:
+            console.print(f"Note: {note}", soft_wrap=True)
         console.print(_heading(run, len(records)))
         try:
             has_ended = _train(run, records, console, stop)
@@ -112,8 +115,6 @@ def _prepare(flags: dict[str, Any]) -> Run:
     small = smoke or flags.get("small", False)
     weights, path = _weights(attempt, flags.pop("weights", "none" if small else None))
     dataset = read_dataset(data)
-    if smoke:
-        dataset = _tiny(dataset)
     seed = _count("seed", flags.pop("seed", SEED))
     recipe: dict[str, Any] = {"subset_seed": seed, "draw_seed": seed}
     if smoke:
@@ -123,13 +124,16 @@ def _prepare(flags: dict[str, Any]) -> Run:
     published = published_config(attempt)
     trial = {name: getattr(published, name) for name in SETTINGS} | {
         "architecture": attempt.architecture,
-        "tiles": len(dataset.train.tiles),
+        "tiles": min(len(dataset.train.tiles), SMOKE_TILES) if smoke else len(dataset.train.tiles),
         "init_seed": seed,
         "weights": weights,
-        "weights_digest": None if path is None else digest(path),
+        "weights_digest": None if path is None else known_digest(path),
     }
     config = validate(TrialConfig, trial | flags | {"recipe": validate(Recipe, recipe)})
     tiles = decode_train_val(dataset)
+    tiles = replace(tiles, notes=(*dataset.notes, *tiles.notes))
+    if smoke:
+        tiles = replace(tiles, train=_few(tiles.train), val=_few(tiles.val))
     check(config, tiles)
     num_trainable, num_frozen = count_parameters(config, tiles.info)
     return Run(
@@ -147,10 +151,8 @@ def _prepare(flags: dict[str, Any]) -> Run:
     )
 
 
-def _tiny(dataset: Dataset) -> Dataset:
-    """The first tiles of train and val."""
-    train, val = (replace(files, tiles=files.tiles[:SMOKE_TILES]) for files in (dataset.train, dataset.val))
-    return replace(dataset, train=train, val=val)
+def _few(tiles: Tiles) -> Tiles:
+    return tiles.take(range(min(len(tiles), SMOKE_TILES)))
 
 
 def _device(name: str) -> torch.device:

@@ -168,7 +168,7 @@ def _raised(in_channels: int, out_channels: int, times: int) -> nn.Sequential:
 
 def _encoder(spec: ModelSpec) -> SamEncoder:
     """The encoder of a spec: SAM's weights, or random ones from a fixed seed."""
-    path = fetch_weights(spec.weights, ENCODER)
+    path = fetch_weights(spec.weights, ENCODER, spec.weights_digest)
     assert not (spec.small and path), "`fit.check` refuses weights for the small variant"
     dim, neck_dim = (192, 64) if spec.small else (768, 256)
     with torch.random.fork_rng(devices=[]):

@@ -1,22 +1,39 @@
-"""The pixels of the test tiles, and the digests of their files: only `studies.seal` may import this module."""
+"""The pixels of the test tiles, the check that they are whole, and the digests of their files.
+
+Only `studies.seal` may import this module.
+"""
 
 import hashlib
 import json
 from pathlib import Path
 
-from trainables.dataset import Dataset, _decode_files
+from trainables.dataset import Dataset, _decode_files, mask_rule
 from trainables.errors import UserError
 from trainables.tiles import Tiles
 from trainables.whole_files import digest
+
+
+def check_sealed(dataset: Dataset) -> None:
+    """Checks that the test tiles are whole and their masks hold classes, so that no study finds out after training.
+
+    Nothing of them is told but what is wrong: one tile at a time is decoded, and thrown away.
+
+    Raises:
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
+            else in the train and val masks.
+    """
+    rule = mask_rule(dataset)
+    for tile in dataset.test.tiles:
+        _decode_files((tile,), dataset, rule)
 
 
 def decode_sealed(dataset: Dataset) -> Tiles:
     """Decodes the test tiles as `decode` does train and val tiles.
 
     Raises:
-        UserError: A file is damaged or truncated, or a mask holds a value that is no class.
+        UserError: As `check_sealed`.
     """
-    return _decode_files(dataset.test.tiles, dataset)
+    return _decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
 
 
 def file_digests(dataset: Dataset) -> dict[str, str]:

@@ -52,7 +52,7 @@ def segformer_mit_b3(spec: ModelSpec) -> nn.Module:
 
 def _with_encoder(model: Any, spec: ModelSpec, encoder: str) -> nn.Module:
     """Loads the encoder's weights for three bands, then adapts its first convolution to the tiles' bands."""
-    path = fetch_weights(spec.weights, encoder)
+    path = fetch_weights(spec.weights, encoder, spec.weights_digest)
     if path is not None:
         try:
             model.encoder.load_state_dict(read_state(path))

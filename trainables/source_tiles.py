@@ -12,10 +12,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from trainables.errors import UserError
-from trainables.raster import read_header, read_image
+from trainables.raster import read_header
 from trainables.tiles import DatasetInfo
 
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -40,6 +39,7 @@ class SourceTile:
         load_mask: Gives (H, W) uint8 class indices, `IGNORE` where a pixel counts nowhere.
         copy_of: The file that is taken over byte for byte as the image; None where the image is written anew.
         group: The place it lies in; tiles of one place are not independent.
+        mask_values: Gives what the mask's own file holds, for errors; None where nobody knows.
     """
 
     id: str
@@ -49,6 +49,7 @@ class SourceTile:
     load_mask: Callable[[], NDArray[np.uint8]]
     copy_of: Path | None = None
     group: str | None = None
+    mask_values: Callable[[], NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,34 +210,6 @@ def check_pair(image: Path, mask: Path, *, size_px: tuple[int, int] | None = Non
         )
     if mask_dtype != "uint8":
         raise UserError(f"{mask} is of {mask_dtype}, but must be of uint8: replace it")
-
-
-def read_grey(path: Path) -> NDArray[np.uint8]:
-    """(H, W) uint8 of a mask that is grey, whether it is stored in one band or in three that are the same.
-
-    Raises:
-        UserError: The file is missing, damaged or truncated, or is coloured.
-    """
-    bands = read_image(path)[..., :3]
-    if (bands != bands[..., :1]).any():
-        raise UserError(f"{path} is coloured, but a mask must be grey: check that it belongs to this data set")
-    grey: NDArray[np.uint8] = bands[..., 0]
-    return grey
-
-
-def read_colors(path: Path) -> NDArray[np.uint32]:
-    """(H, W) uint32 of a colour mask, red · 65536 + green · 256 + blue; palettes are looked up, opacity is left out.
-
-    Raises:
-        UserError: The file is damaged or truncated.
-    """
-    try:
-        with Image.open(path) as image:
-            rgb: NDArray[np.uint32] = np.asarray(image.convert("RGB")).astype(np.uint32)
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"{path} is damaged or truncated: replace it") from error
-    colors: NDArray[np.uint32] = rgb @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return colors
 
 
 def _check_count(split: Split, count: int) -> None:

@@ -17,14 +17,17 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
+from trainables.dataset import read_dataset
 from trainables.errors import UserError
 from trainables.overview import Cell, draw_sheet
 from trainables.pictures import class_color, class_map, to_rgb
 from trainables.progress_bar import Track, no_track
 from trainables.raster import read_image
+from trainables.source_classes import check_classes
+from trainables.source_files import is_clutter, plain_name
 from trainables.source_tiles import SPLITS, Plan, SourceTile
 from trainables.tiles import IGNORE, DatasetInfo
-from trainables.whole_files import part_path, write_whole
+from trainables.whole_files import write_whole
 
 MAX_SHOWN = 24
 """Tiles per split in the overview."""
@@ -46,8 +49,8 @@ def write_tiles(name: str, plan: Plan, dst: Path, *, track: Track = no_track) ->
         Split to its (K + 1,) counts of pixels: one per class, then those that are ignored.
 
     Raises:
-        UserError: `dst` holds something else or cannot be written, a source is damaged, or an image or a mask is not
-            what `SourceTile` says; nothing is written then.
+        UserError: `dst` holds something else or cannot be written, a source is damaged, an image or a mask is not
+            what `SourceTile` says, or a split has one class alone; nothing is written then.
     """
     tiles = {tile.id: tile for tile in sorted(plan.tiles, key=lambda tile: (SPLITS.index(tile.split), tile.id))}
     info = _complete(plan)
@@ -56,7 +59,8 @@ def write_tiles(name: str, plan: Plan, dst: Path, *, track: Track = no_track) ->
     _check_dst(dst, prepared, tiles.values())
     to_make = [id_ for id_, tile in tiles.items() if not all(path.is_file() for path in _files(dst, tile))]
     masks: dict[str, bytes] = {}  # as PNG: small enough for thousands
-    counts = {split: np.zeros(len(info.classes) + 1, np.int64) for split in SPLITS}
+    there = {id_: _files(dst, tile)[1] for id_, tile in tiles.items() if id_ not in to_make}
+    pixels = {id_: _count(_read_mask(path, info), info) for id_, path in there.items()} if to_make else {}
     first: tuple[str, tuple[int, str]] | None = None
     for id_ in track(to_make, "checking"):
         mask, kind = _check_tile(tiles[id_], info)
@@ -67,6 +71,10 @@ def write_tiles(name: str, plan: Plan, dst: Path, *, track: Track = no_track) ->
             )
         first = first or (id_, kind)
         masks[id_] = _encode(".png", _stored(mask, info))
+        pixels[id_] = _count(mask, info)
+    if to_make:
+        check_classes(tiles, pixels, info)
+    counts = {split: np.zeros(len(info.classes) + 1, np.int64) for split in SPLITS}
     try:
         write_whole(dst / "prepared.json", _as_json(prepared))
         for id_ in track(to_make, "writing"):
@@ -82,6 +90,7 @@ def write_tiles(name: str, plan: Plan, dst: Path, *, track: Track = no_track) ->
         raise UserError(
             f"--dst {dst} cannot be written ({error.strerror}): name a folder on a disk with room"
         ) from error
+    read_dataset(dst)  # what a study does first
     return {split: count for split, count in counts.items() if any(tile.split == split for tile in tiles.values())}
 
 
@@ -114,7 +123,7 @@ def _describe(name: str, plan: Plan, info: DatasetInfo) -> dict[str, Any]:
 def _check_dst(dst: Path, prepared: Mapping[str, Any], tiles: Iterable[SourceTile]) -> None:
     path = dst / "prepared.json"
     if not path.is_file():
-        if dst.exists() and not (dst.is_dir() and set(dst.iterdir()) <= {part_path(path)}):
+        if dst.exists() and not (dst.is_dir() and all(is_clutter(found) for found in dst.iterdir())):
             raise UserError(
                 f"--dst {dst} exists and was not made by this command (no prepared.json): name another folder"
             )
@@ -131,10 +140,10 @@ def _check_dst(dst: Path, prepared: Mapping[str, Any], tiles: Iterable[SourceTil
             f"--dst {dst} was made from other tiles or with other flags ({source}): give the same ones or name "
             "another --dst"
         )
-    own = {file for tile in tiles for file in _files(dst, tile)}
+    own = {str(file) for tile in tiles for file in _files(dst, tile)}
     folders = [dst / split / kind for split in SPLITS for kind in ("images", "masks")]
-    others = {file for folder in folders for file in folder.glob("[!.]*")} - own
-    if others:
+    there = [file for folder in folders for file in folder.glob("*") if not is_clutter(file)]
+    if others := [file for file in there if str(file.with_name(plain_name(file.name))) not in own]:
         raise UserError(f"{min(others)} is no tile of this command's: move it away or name another --dst")
 
 

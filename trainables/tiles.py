@@ -1,13 +1,14 @@
 """Tiles in memory: decoded train and val tiles, and what is known of their classes and bands."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainables.errors import UserError
 
@@ -26,9 +27,9 @@ class DatasetInfo(BaseModel):
         bands: Band names in file order.
         scale: Factor from stored pixel values to the floats that models see (reflectance, or 0..1 for photographs).
         ignore_index: Mask value of pixels that count nowhere, or None.
-        colors_rgb: A colour per class for overlays, 0..255.
+        colors_rgb: A colour per class, 0..255: of overlays, and of masks that have colours.
         metres_per_pixel: Ground sampling distance in metres.
-        groups: Tile id to place; tiles of one place are not independent.
+        groups: Tile id (or file name, until it was read) to place; tiles of one place are not independent.
         source: Where the tiles come from, free text.
     """
 
@@ -36,12 +37,23 @@ class DatasetInfo(BaseModel):
 
     classes: tuple[str, ...] = Field(default=("background", "foreground"), min_length=2, max_length=IGNORE)
     bands: tuple[str, ...] = Field(default=(), validate_default=False)
-    scale: float | None = Field(default=None, gt=0)
+    scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ignore_index: int | None = Field(default=None, ge=0, le=IGNORE)
     colors_rgb: tuple[tuple[Level, Level, Level], ...] | None = None
-    metres_per_pixel: float | None = Field(default=None, gt=0)
+    metres_per_pixel: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     groups: dict[str, str] = {}
     source: str | None = None
+
+    @field_validator("classes", "bands")
+    @classmethod
+    def _are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuses names that are blank, or that are told apart by nothing but capitals and spaces."""
+        counts = Counter(name.strip().lower() for name in names)
+        if "" in counts:
+            raise ValueError("each needs a name that is not blank")
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(f"{twice[0]} is there twice")
+        return names
 
     @property
     def num_outputs(self) -> int:

@@ -60,7 +60,7 @@ def deeplabv3(spec: ModelSpec) -> nn.Module:
     Raises:
         UserError: The weights do not fit.
     """
-    path = fetch_weights(spec.weights, ENCODER)
+    path = fetch_weights(spec.weights, ENCODER, spec.weights_digest)
     assert not (spec.small and path), "`fit.check` refuses weights for the small variant"
     model = _small() if spec.small else deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=False)
     network = DeepLabV3(model, spec.num_outputs, decoder_dropout=spec.decoder_dropout)

@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from trainables.bands import band_statistics
 from trainables.checkpoints import build_model, check_frozen
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.precision import half_dtype
 from trainables.records import EpochRecord
 from trainables.segmenter import Segmenter
 from trainables.tiles import TrainVal
@@ -54,7 +57,7 @@ class TrainingState:
         if config.recipe.ema_decay is not None:
             average = get_ema_multi_avg_fn(config.recipe.ema_decay)  # type: ignore[no-untyped-call]
             self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        half = _autocast_dtype(config.recipe.precision, device)
+        half = half_dtype(config.recipe.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -69,8 +72,13 @@ class TrainingState:
         """The weights that are judged and kept: the moving average where there is one."""
         return self.model if self.ema is None else self.ema.module
 
+    @property
+    def is_skipping(self) -> bool:
+        """Whether a step without finite gradients is skipped: in float16, whose range is small."""
+        return bool(self.scaler.is_enabled())
+
     def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision where the device and the recipe have it; nothing on a CPU."""
+        """Mixed precision where the device and the recipe have it."""
         return autocast(self.config, self.device)
 
     def start_epoch(self, epoch: int) -> None:
@@ -89,8 +97,14 @@ class TrainingState:
                 group["lr"] *= self.config.recipe.unfreeze_lr_factor
 
     def train_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One optimizer step; the batch's loss, detached and on the device."""
+        """One optimizer step; the batch's loss, detached and on the device.
+
+        In float16 the scaler skips a step whose gradients are not finite; what a batch norm has seen in a forward pass
+        that was not finite is forgotten, or no later validation would be.
+        """
         self.optimizer.zero_grad(set_to_none=True)
+        statistics = [b for b in self.model.buffers() if b.is_floating_point()] if self.is_skipping else []
+        before = [buffer.clone() for buffer in statistics]
         batch_loss = torch.zeros((), device=self.device)
         sizes = chunk_sizes(len(images), self._micro_batch_size)
         for chunk, truth in zip(torch.split(images, sizes), torch.split(masks, sizes), strict=True):
@@ -100,6 +114,10 @@ class TrainingState:
             batch_loss += loss.detach()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.is_skipping:
+            is_finite = batch_loss.isfinite() & _all_finite(statistics)
+            for buffer, earlier in zip(statistics, before, strict=True):
+                buffer.copy_(torch.where(is_finite, buffer, earlier))  # without waiting for the device
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return batch_loss
@@ -112,9 +130,15 @@ class TrainingState:
             logits = self.model(pixels)
         return self.loss(logits, masks.to(self.device, non_blocking=True))
 
+    def has_finite_weights(self) -> bool:
+        """Whether all weights, and all statistics of batch norms, are finite; waits for the device."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        with torch.no_grad():
+            return bool(_all_finite([tensor for tensor in tensors if tensor.is_floating_point()]).item())
+
     def end_epoch(self, record: EpochRecord) -> None:
-        """Keeps the record and lets the schedule judge it."""
-        self.records.append(record)
+        """Keeps the record, without its predictions, and lets the schedule judge it."""
+        self.records.append(replace(record, predictions=()))
         self.schedule.step(record.judged)
 
     def peak_memory_gib(self) -> float:
@@ -160,7 +184,8 @@ class TrainingState:
             self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where no scaler was needed: one that is now begins with its usual scale
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def chunk_sizes(num_draws: int, micro_batch_size: int | None) -> list[int]:
@@ -177,8 +202,8 @@ def chunk_sizes(num_draws: int, micro_batch_size: int | None) -> list[int]:
 
 
 def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Mixed precision where the device and the recipe have it; nothing on a CPU."""
-    half = _autocast_dtype(config.recipe.precision, device)
+    """Mixed precision where the device and the recipe have it; see `precision.half_dtype`."""
+    half = half_dtype(config.recipe.precision, device)
     return torch.autocast(device.type, dtype=half, enabled=half is not None)
 
 
@@ -202,10 +227,12 @@ def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float],
     return [value * white for value in expected.mean], own
 
 
-def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    if precision == "fp32" or device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+def _all_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Whether all numbers are finite, a bool scalar on the device; by largest magnitudes, which no sum can overflow."""
+    filled = [tensor for tensor in tensors if tensor.numel()]
+    if not filled:
+        return torch.tensor(True)
+    return torch.stack(torch._foreach_norm(filled, math.inf)).isfinite().all()
 
 
 def _torch_seed(init_seed: int, epoch: int) -> int:

@@ -125,7 +125,7 @@ def vit_gat(spec: ModelSpec) -> nn.Module:
     Raises:
         UserError: The weights do not fit.
     """
-    path = fetch_weights(spec.weights, ENCODER)
+    path = fetch_weights(spec.weights, ENCODER, spec.weights_digest)
     assert not (spec.small and path), "`fit.check` refuses weights for the small variant"
     small = {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3} if spec.small else {}
     vit = timm.create_model(

@@ -1,5 +1,7 @@
 """Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
 
+import functools
+import platform
 import socket
 import urllib.request
 from collections.abc import Sequence
@@ -28,6 +30,9 @@ TORCHVISION: dict[str, dict[str, str]] = {
     }
 }
 """Encoders whose weights are torchvision's, by keyword: names in its table, which knows address and file name."""
+
+FILENAME = "model.safetensors"
+"""Of weights on the Hugging Face hub."""
 
 HUB_TIMEOUT_SECONDS = 3.0
 
@@ -81,21 +86,52 @@ def weights_for(choices: Sequence[str], encoder: str) -> str:
     return [*named, *others, "none"][0]
 
 
-def fetch_weights(weights: str, encoder: str) -> Path | None:
+def fetch_weights(weights: str, encoder: str, expected: str | None = None) -> Path | None:
     """The file that `--weights` stands for: None for `none`, a published file for a keyword, else the path itself.
+
+    A study's trials all begin from the file that its driver found, known by its digest. So a machine whose cache has
+    several revisions of it takes that one, and a machine that has another file refuses.
 
     Args:
         weights: `none`, `imagenet`, `coco` or the path of a state dict (`.safetensors`, or `.pt`/`.pth` of tensors
             only).
         encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`, or of one in `PUBLISHED`, `TIMM` or
             `TORCHVISION`.
+        expected: SHA-256 that the file must have; None where any will do.
 
     Raises:
-        UserError: There is no such file, it is not in the cache and cannot be fetched, it is not the published one, or
-            the keyword is not for this encoder.
+        UserError: There is no such file, it is not in the cache and cannot be fetched, it is not the published or the
+            expected one, or the keyword is not for this encoder.
     """
     if weights == "none":
         return None
+    path = _find(weights, encoder, expected)
+    if expected is not None and (sha256 := known_digest(path)) != expected:
+        raise UserError(
+            f"--weights {weights} is {path} of SHA-256 {sha256[:12]}… on {platform.node()}, but the trial is to begin "
+            f"from {encoder} of {expected[:12]}…: put that file there, or in a place that all machines share and pass "
+            f"--weights {encoder}=PATH"
+        )
+    return path
+
+
+def known_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; read once per process, unless the file changes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    status = path.stat()
+    return _digest_of(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_of(path: Path, size: int, changed_at: int) -> str:
+    return digest(path)
+
+
+def _find(weights: str, encoder: str, expected: str | None) -> Path:
+    """See `fetch_weights`: the file, whose digest is not compared yet but for what it is published with."""
     published, torchvision = PUBLISHED.get(encoder), TORCHVISION.get(encoder, {})
     if weights == "coco" and weights not in torchvision:
         having = " or ".join(name for name, entries in TORCHVISION.items() if weights in entries)
@@ -115,7 +151,7 @@ def fetch_weights(weights: str, encoder: str) -> Path | None:
             raise UserError(
                 f"--weights {weights} is no file, but must be {keywords}, none or a state dict: check the path"
             )
-        if published is not None and (sha256 := digest(path)) != published.sha256:
+        if published is not None and (sha256 := known_digest(path)) != published.sha256:
             raise UserError(
                 f"--weights {weights} has SHA-256 {sha256[:12]}…, but {published.name} has {published.sha256[:12]}…: "
                 f"fetch {published.url} again"
@@ -123,7 +159,8 @@ def fetch_weights(weights: str, encoder: str) -> Path | None:
         return path
     if weights in torchvision:
         return _from_torchvision(torchvision[weights], weights, encoder)
-    return _from_hub(*_hub_file(encoder), encoder)
+    repository, revision = _hub_file(encoder)
+    return _of_digest(repository, expected) or _from_hub(repository, revision, encoder)
 
 
 def _hub_file(encoder: str) -> tuple[str, str | None]:
@@ -137,18 +174,29 @@ def _hub_file(encoder: str) -> tuple[str, str | None]:
     return settings["repo_id"], settings["revision"]
 
 
+def _of_digest(repository: str, expected: str | None) -> Path | None:
+    """The file of that digest among all revisions in the cache of the Hugging Face hub, if there is one.
+
+    Timm names no revision, so that the newest one is meant, which may be another one on the next machine.
+    """
+    if expected is None:
+        return None
+    name = hub_constants.REPO_ID_SEPARATOR.join(["models", *repository.split("/")])
+    cached = sorted(Path(hub_constants.HF_HUB_CACHE, name, "snapshots").glob(f"*/{FILENAME}"))
+    return next((path for path in cached if known_digest(path) == expected), None)
+
+
 def _from_hub(repository: str, revision: str | None, encoder: str) -> Path:
     """The file in the cache of the Hugging Face hub, fetched where it is not there."""
-    filename = "model.safetensors"
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, filename, revision=revision, local_files_only=True))
+        return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     try:
         _probe(hub_constants.ENDPOINT)
-        return Path(huggingface_hub.hf_hub_download(repository, filename, revision=revision))
+        return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision))
     except (OSError, LocalEntryNotFoundError, HfHubHTTPError) as error:
-        command = f"hf download {repository} {filename}{f' --revision {revision}' if revision else ''}"
+        command = f"hf download {repository} {FILENAME}{f' --revision {revision}' if revision else ''}"
         raise UserError(
             f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
             f"fetched: run `{command}` where there is a network and "
@@ -178,7 +226,7 @@ def _from_torchvision(entry: str, weights: str, encoder: str) -> Path:
                 f"--weights {weights} needs {name}, which is not in {path.parent} and cannot be fetched: fetch {url} "
                 f"where there is a network and pass the file as --weights {encoder}=PATH, or use --weights none"
             ) from error
-    if not (sha256 := digest(path)).startswith(beginning):
+    if not (sha256 := known_digest(path)).startswith(beginning):
         raise UserError(
             f"--weights {weights}: {path} has SHA-256 {sha256[:12]}…, but its name says {beginning}…: remove it, and "
             f"fetch {url} again"

@@ -101,6 +101,8 @@ class FakeStudy:
                 "micro_batch_size": 0,
                 "profile": "smoke",
                 "judged_metric": self.metric,
+                "dtype": "fp32",
+                "device_model": "a CPU",
                 "signature": f"sig-{run_arm}-{number}",
                 "hyperparameters": HYPERPARAMETERS | hyper,
                 "trial_config": {"size_px": 512},

@@ -1,5 +1,6 @@
 """Makes up the logs of small studies in memory, so that what is computed from them can be worked out by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,25 @@ class MadeUp:
         by_tile: list[float] | None = None,
         is_ended: bool = True,
         cost: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
         **point: Any,
     ) -> None:
-        """A trial of a minute an epoch; epoch i has the value `values[i - 1]`, and `by_tile` on the val tiles."""
+        """A trial of a minute an epoch; epoch i has the value `values[i - 1]`, and `by_tile` on the val tiles.
+
+        `config` is added to its configuration.
+        """
         run_arm = run_arm or arm
         rows = [
             {"epoch": epoch, "val/iou": value, "epoch_seconds": 60.0, "epochs_spent": epoch}
             | {f"val/iou/{tile}": iou for tile, iou in zip(VAL_TILES, by_tile or (), strict=bool(by_tile))}
             for epoch, value in enumerate(values, start=1)
         ]
-        config = {key: self.arms[arm][key] for key in ("arm", "architecture", "architecture_label", "tiles")}
-        config |= {"run_arm": run_arm, "trial": number, "stage": stage, "study": self.config["study"]}
+        about = {key: self.arms[arm][key] for key in ("arm", "architecture", "architecture_label", "tiles")}
+        config = (
+            about
+            | (config or {})
+            | {"run_arm": run_arm, "trial": number, "stage": stage, "study": self.config["study"]}
+        )
         config |= {"signature": f"sig-{run_arm}-{number}", "hyperparameters": POINT | point}
         self._trials.append(
             LoggedRun(
@@ -133,24 +142,30 @@ class MadeUp:
         seed: int = 0,
         *,
         subset: int = 0,
-        test: list[float] | None = None,
-        val: list[float] | None = None,
+        test: Sequence[float | None] | None = None,
+        val: Sequence[float | None] | None = None,
         epochs: int = 2,
         state: str = "finished",
+        config: dict[str, Any] | None = None,
         **about: Any,
     ) -> None:
-        """A final model with its trial; `test` and `val` are its IoU on each tile, and its own is their mean."""
+        """A final model with its trial; `test` and `val` are its IoU on each tile, and its own is their mean.
+
+        None is the IoU of a tile in which no pixel counts.
+        """
         run_arm = f"{arm}-confirmation" if self.config["phase"] == "phase2_tuning" else arm
         number = sum("model/arm" in row and row["model/arm"] == arm for row in self._rows)
-        self.trial(arm, number, [0.1 * epoch for epoch in range(epochs)], state, stage="final", run_arm=run_arm)
+        values = [0.1 * epoch for epoch in range(epochs)]
+        self.trial(arm, number, values, state, stage="final", run_arm=run_arm, config=config)
         row = {"arm": arm, "number": number, "run_arm": run_arm, "subset": subset, "seed": seed, "state": state}
         row |= {"signature": f"sig-{run_arm}-{number}", "best_epoch": epochs, "epochs": epochs}
         row |= {"seconds": 60.0 * epochs, "micro_batch_size": 0, "init_seed": seed, "draw_seed": seed}
         for split, tiles, iou in (("val", VAL_TILES, val), ("test", TEST_TILES, test)):
             if iou is not None:
-                mean = sum(iou) / len(iou)
+                known = [value for value in iou if value is not None]
+                mean = sum(known) / len(known)
                 row |= {f"{split}_iou": mean, f"{split}_f1": 2 * mean / (1 + mean)}
-                row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": iou}
+                row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": [*iou]}
         self._rows.append({f"model/{key}": value for key, value in (row | about).items()})
 
     def select(self, arm: str, number: int, val_iou: float | None) -> None:

@@ -261,6 +261,11 @@ def test_grid_is_captioned_with_number_label_and_the_tiles_own_iou(make: Make, m
     )
 
 
+def test_grid_says_where_no_pixel_of_a_tile_counts(make: Make, monkeypatch: pytest.MonkeyPatch):
+    folder = make("02", summary={"tile_iou": TILES | {"austin2": None}})
+    assert captions([folder], "austin2", monkeypatch)[1][-1] == ("02 unet_resnet34", "no pixel counts here")
+
+
 def test_namesakes_are_told_apart_by_the_end_of_their_folders_paths(make: Make, monkeypatch: pytest.MonkeyPatch):
     folders = [make("a/seed1"), make("a/seed2"), make("b/seed1"), make("03", attempt="03")]
     names = [name for name, _ in captions(folders, "austin1", monkeypatch)[1][2:]]

@@ -47,6 +47,18 @@ def test_headline_has_intervals_around_its_means_and_none_for_a_single_model(tes
     assert shown[0]["test_iou"] == f"0.600 ({first['test_iou_low']:.3f} … {first['test_iou_high']:.3f})"
 
 
+def test_headline_has_val_means_over_the_models_that_their_interval_is_of():
+    study = MadeUp("unet")
+    study.model("unet-24", 0, test=[0.5] * 4, val=[0.2, 0.2])
+    study.model("unet-24", 1, test=[0.7] * 4, val=[0.2, 0.2])
+    study.model("unet-24", 2, val=[0.8, 0.8])  # its score on test is missing
+    first = row(results.headline(study.logs()))
+    assert first["val_iou"] == pytest.approx((0.2 + 0.2 + 0.8) / 3)
+    assert first["val_iou_low"] <= first["val_iou"] <= first["val_iou_high"]
+    assert first["test_iou"] == pytest.approx(0.6)
+    assert first["models"] == 2
+
+
 def test_architectures_are_compared_on_the_models_that_both_have():
     """The second's models of the hard subset are missing: its mean is higher, and it is worse all the same."""
     study = MadeUp("unet", "unet_resnet34", phase="phase3_data_budget", tiles=(5,))

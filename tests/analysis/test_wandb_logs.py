@@ -71,6 +71,8 @@ def test_read_logs_describes_an_ended_trial(demo: Path):
         "lost_epochs": 0,
         "lost_seconds": 0.0,
         "num_segments": 1,
+        "dtype": "fp32",
+        "device_model": "a CPU",
         "hyperparameters/augmentation": "MEDIUM",
         "hyperparameters/bce_weight": 0.5,
         "hyperparameters/decoder_dropout": 0.3,

@@ -32,8 +32,8 @@ def test_epochs_refuses_what_it_cannot_train_at_once(main: Any, rgb_folder: Path
     wrong = {
         ("--attempts", "9"): "--attempt is 9, but must be one of 01, 02, 03, 04, 05",
         ("--epochs", "0"): "--epochs is 0, but must be greater than or equal to 1",
-        ("--attempts", "01", "05"): "tile train_0 is 64×64 px, but sam_unet takes 1024×1024 px only: cut the tiles, or "
-        "take the small variant with --small",
+        ("--attempts", "01", "05"): "tile train_0 is 64×64 px, but sam_unet takes 1024 px only: use tiles of "
+        "1024×1024 px, or take the small variant with --small",
     }
     for flags, message in wrong.items():
         with pytest.raises(UserError) as caught:

@@ -24,6 +24,12 @@ from subject import Fault
 
 LEAST_FAULTS = 30
 
+BODIES: dict[str, Callable[[Path, int, Outcome], None]] = {
+    "A": scenarios.resumed_equals_uninterrupted,
+    "B": scenarios.everything_at_once,
+    "C": scenarios.scored_on_a_cluster,
+}
+
 LEAVE_SECONDS = 90.0
 """For what killed drivers left behind to end itself."""
 
@@ -32,12 +38,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a check")
     parser.add_argument("--keep", action="store_true", help="leave the studies' folders")
+    parser.add_argument("--only", nargs="+", choices=list(BODIES), default=list(BODIES), help="some of the scenarios")
     arguments = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     began = time.monotonic()
     say("-", f"seed {arguments.seed}; studies in {root}, R being the undisturbed one that A is compared with")
     try:
-        outcomes = run(root, arguments.seed)
+        outcomes = run(root, arguments.seed, arguments.only)
         broken = [f"{name}: {text}" for name, outcome in outcomes.items() for text in outcome.broken] + left_behind()
     finally:
         end_all()
@@ -47,27 +54,25 @@ def main() -> int:
     return report(faults, broken, arguments.seed, time.monotonic() - began)
 
 
-def run(root: Path, seed: int) -> dict[str, Outcome]:
-    """All scenarios side by side: a driver that starts keeps one core busy, and waits for much of its time."""
-    bodies = {
-        "A": scenarios.resumed_equals_uninterrupted,
-        "B": scenarios.everything_at_once,
-        "C": scenarios.scored_on_a_cluster,
-    }
-    outcomes = {name: Outcome() for name in bodies}
+def run(root: Path, seed: int, names: Sequence[str]) -> dict[str, Outcome]:
+    """The scenarios side by side: a driver that starts keeps one core busy, and waits for much of its time."""
+    outcomes = {name: Outcome() for name in names}
 
     def guarded(name: str) -> None:
-        body: Callable[[Path, int, Outcome], None] = bodies[name]
         try:
-            body(root, seed, outcomes[name])
+            BODIES[name](root, seed, outcomes[name])
         except ChaosError as error:
             outcomes[name].broken.append(str(error))
         except Exception:
             outcomes[name].broken.append(traceback.format_exc())
         say(name, "done" if not outcomes[name].broken else f"FAILED: {outcomes[name].broken[-1].splitlines()[0]}")
 
-    with ThreadPoolExecutor(len(bodies)) as pool:
-        list(pool.map(guarded, bodies))
+    with ThreadPoolExecutor(len(names)) as pool:
+        others = [pool.submit(guarded, name) for name in names if name != "C"]
+        if "C" in names:
+            guarded("C")  # Ray starts nodes in the main thread only
+        for other in others:
+            other.result()
     return outcomes
 
 

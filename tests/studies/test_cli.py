@@ -11,7 +11,7 @@ import wandb
 import yaml
 
 from studies import cli
-from studies.folder import PROVENANCE, write_study
+from studies.folder import PROVENANCE, begun, write_study
 from studies.phases import run_phase
 from studies.prepared import LIBRARIES
 from studies.profiles import PROFILES
@@ -20,6 +20,7 @@ from studies.study import HANG_MINUTES, Options
 from trainables.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe
 from trainables.dataset import decode_train_val, read_dataset
+from trainables.errors import UserError
 
 
 def request_of(*flags: str) -> cli.Request:
@@ -72,6 +73,25 @@ def test_flag_wins_over_file_and_file_over_profile(tmp_path: Path) -> None:
     assert spec.recipe.ema_decay is None
 
 
+def test_paths_may_start_at_home_in_flags_and_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "study.yaml").write_text("data: ~/tiles\nout: ~/runs/a\nweights: resnet34=~/w.pth\n", encoding="utf-8")
+    asked = request_of("--config=~/study.yaml", "--weights=~/all.pth")
+    assert asked.out == tmp_path / "runs" / "a"
+    assert asked.spec.data == str(tmp_path / "tiles")
+    assert asked.spec.weights == (str(tmp_path / "all.pth"),)
+    assert read("--config=~/study.yaml").weights == (f"resnet34={tmp_path / 'w.pth'}",)
+    assert request_of("--out=~/b").out == tmp_path / "b"
+
+
+@pytest.mark.parametrize("value", ["[a]", "5", "''", "~nobody-here/x"])
+def test_out_of_a_file_must_be_a_path(value: str, tmp_path: Path) -> None:
+    config = tmp_path / "study.yaml"
+    config.write_text(f"out: {value}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^out is .* in the file of --config, but must be a path"):
+        request_of("--config", str(config))
+
+
 def test_every_field_has_a_flag_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         read("--help")
@@ -100,6 +120,9 @@ BAD_FLAGS = {
     "missing value": (["--trials"], "--trials"),
     "no number": (["--trials", "many"], "--trials is 'many'"),
     "too small": (["--trials", "0"], "--trials is '0'"),
+    "no tiles": (["--tiles", "0"], "--tiles is '0', but must be greater than or equal to 1"),
+    "no path": (["--out", ""], "argument --out: it is '', but must be a path"),
+    "nobody's folder": (["--data", "~nobody-here/tiles"], "--data is '~nobody-here/tiles', but must be a path, and"),
     "architecture": (["--architectures", "unet", "resnext"], "'resnext'"),
     "profile": (["--profile", "huge"], "--profile is 'huge', but must be one of smoke, quick, full"),
     "wandb": (["--wandb", "maybe"], "--wandb is 'maybe'"),
@@ -325,8 +348,9 @@ def test_resume_of_a_folder_that_cannot_be_read_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / ("x" * 300)
-    error = fails_in_one_line(["--resume", "--out", str(out)], capsys, monkeypatch)
-    assert error == f"error: --out {out} cannot be read (File name too long): choose another folder\n"
+    assert "must be a shorter path" in fails_in_one_line(["--resume", "--out", str(out)], capsys, monkeypatch)
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\): choose another folder"):
+        begun(out)
     (tmp_path / "study.yaml").write_text("trials: [", encoding="utf-8")
     error = fails_in_one_line(["--resume", "--out", str(tmp_path)], capsys, monkeypatch)
     assert error == f"error: the frozen spec {tmp_path / 'study.yaml'} is no YAML: mend it\n"

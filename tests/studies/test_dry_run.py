@@ -81,13 +81,29 @@ def test_search_alone_and_a_grid_are_told_apart(dataset_root: Path, tmp_path: Pa
     assert rows["unet-4"] == (8, 2, 30)
 
 
-def test_comparison_has_final_models_only(dataset_root: Path, tmp_path: Path) -> None:
-    flags = ["--data", str(dataset_root), "--profile", "smoke", "--seeds", "3", "--test"]
+@pytest.fixture
+def whole_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiles of which the test tile is whole, too."""
+    root = tmp_path_factory.mktemp("whole") / "tiles"
+    write_demo_tiles(root, size_px=128, num_train=4, num_val=1, num_test=1)
+    return root
+
+
+def test_damaged_test_tiles_are_told_before_hours_are_spent(dataset_root: Path, tmp_path: Path) -> None:
+    flags = ["--data", str(dataset_root), *SMALL, "--seeds", "1"]
+    planned(PHASE_2, tmp_path / "study", *flags)
+    with pytest.raises(UserError, match=r"/test/images/\w+\.jpg is damaged or truncated: replace it$"):
+        planned(PHASE_2, tmp_path / "study", *flags, "--test")
+    assert not (dataset_root / "seal.jsonl").exists()
+
+
+def test_comparison_has_final_models_only(whole_root: Path, tmp_path: Path) -> None:
+    flags = ["--data", str(whole_root), "--profile", "smoke", "--seeds", "3", "--test"]
     rows, text = planned(PHASE_1, tmp_path / "study", *flags)
     assert set(rows) == {f"{name}-4" for name in cli.make_spec({"profile": "smoke"}).architectures}
     assert set(rows.values()) == {(0, 3, 6)}
     assert "1 test, opened once for each arm)" in text
-    assert not (dataset_root / "seal.jsonl").exists()
+    assert not (whole_root / "seal.jsonl").exists()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ from trainables.checkpoints import BEST, load_model
 from trainables.config import Recipe, TrialConfig
 from trainables.fit import fit
 from trainables.predict import evaluate
-from trainables.tiles import TrainVal
+from trainables.tiles import IGNORE, TrainVal
 from trainables.whole_files import file_stem
 
 CPU = Way(words="", cpus=1, gpus=0.0)
@@ -59,6 +59,14 @@ def test_scores_are_those_of_whole_tiles(job: Job, tiles: TrainVal) -> None:
         assert result["tile_confusion"][tile] == matrix.ravel().tolist()
     assert (result["epoch"], result["scored"]) == (1, "")
     assert {path.name for path in job.folder.iterdir()} == {BEST, "permit"}  # and no sign of life is left
+
+
+def test_tile_without_a_pixel_that_counts_has_no_iou(job: Job, tiles: TrainVal) -> None:
+    first, *others = tiles.val.masks
+    void = replace(tiles.val, masks=(np.full_like(first, IGNORE), *others))
+    whole, partly = (score_model(job, CPU, its, tiles.info)["tile_iou"] for its in (tiles.val, void))
+    assert partly == whole | {tiles.val.ids[0]: None}
+    json.dumps(partly, allow_nan=False)  # it goes into logs and files
 
 
 def test_scores_on_val_are_left_beside_the_model_and_read_again(job: Job, tiles: TrainVal) -> None:

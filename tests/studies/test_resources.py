@@ -94,6 +94,19 @@ def test_memory_follows_the_batch(
     assert needed_gib(study, 512) == pytest.approx(gib / 4)
 
 
+def test_memory_is_for_the_larger_of_training_and_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small windows train in little memory, but whole tiles are predicted at once: half of 14 / 4 GiB for one."""
+    monkeypatch.setitem(ARCHITECTURES, "unet", replace(ARCHITECTURES["unet"], gpu_gib=14, batch_size=4))
+    windows = spec(architectures=("unet",), recipe=Recipe(window_px=128))
+    assert needed_gib(windows, 2048) == 1.0
+    assert needed_gib(windows, 2048, scored_px=1024) == pytest.approx(14 / 4 / 2)
+    assert needed_gib(windows, 2048, scored_px=2048) == pytest.approx(4 * 14 / 4 / 2)
+    assert needed_gib(spec(architectures=("unet",)), 1024, scored_px=1024) == pytest.approx(14)
+    node = Node(cpus=64, gpus=1, gpu_gib=24)
+    assert plan(windows, [node], 2048, 128).count == 21
+    assert plan(windows, [node], 2048, 2048).count == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "nodes", "words"),
     [

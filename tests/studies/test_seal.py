@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import trainables.dataset as dataset_module
+import trainables.sealed as sealed_module
 from studies.register import when
 from studies.seal import Attempt, Openings, Seal
 from trainables.dataset import read_dataset
@@ -53,6 +54,13 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
+def relabel(path: Path) -> None:
+    """Changes a mask that stays a good one."""
+    mask = np.array(Image.open(path))
+    mask[0, 0] = 255 - mask[0, 0]
+    Image.fromarray(mask).save(path)
+
+
 def time_of(root: Path, number: int = 0) -> str:
     return when(lines_of(root / "seal.jsonl")[number])
 
@@ -84,11 +92,13 @@ def test_open_gives_the_test_tiles_and_leaves_a_line(root):
     assert "why" not in line
 
 
-def test_open_is_on_record_before_the_first_pixel_is_read(root, monkeypatch, user_data):
+def test_open_is_on_record_before_the_first_test_pixel_is_read(root, monkeypatch, user_data):
     seen = []
     original = dataset_module.read_pixels
 
     def read(path):
+        if root / "test" not in path.parents:
+            return original(path)
         files = [root / "seal.jsonl", *user_data.glob("fewtile/seals/*.jsonl"), root.parent / "runs/one/seal.jsonl"]
         seen.append([[line["attempt"] for line in lines_of(file)] for file in files])
         return original(path)
@@ -281,12 +291,46 @@ def test_check_remembers_lines_that_came_with_the_tiles(root, user_data):
 # Changed tiles
 
 
-def test_check_of_unopened_tiles_has_nothing_to_say_and_decodes_nothing(root, monkeypatch):
-    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
+def test_check_of_unopened_tiles_tells_nothing_and_leaves_no_record(root, user_data):
     assert make(root).check() == ()
-    flip_last_byte(root / "test/masks/test_0.png")
+    relabel(root / "test/masks/test_0.png")
     assert make(root).check() == ()
-    assert not (root / "seal.jsonl").exists()
+    assert [path for path in root.parent.rglob("*.jsonl") if path.stat().st_size] == []
+
+
+def cut(root: Path) -> str:
+    path = root / "test/images/test_1.png"
+    path.write_bytes(path.read_bytes()[:500])
+    return f"{path} is damaged or truncated: replace it"
+
+
+def mark(root: Path) -> str:
+    path = root / "test/masks/test_1.png"
+    Image.fromarray(np.full((64, 64), 3, np.uint8)).save(path)
+    return f"{path} holds the value 3, but a mask of 2 classes may hold 0 and 1 (or 255): "
+
+
+def void(root: Path) -> str:
+    path = root / "test/masks/test_0.png"
+    Image.fromarray(np.eye(64, dtype=np.uint8)).save(path)
+    return (
+        f"{path} holds 1 and {root / 'train/masks/train_0.png'} holds 255, but the foreground must be the same value "
+    )
+
+
+@pytest.mark.parametrize("spoil", [cut, mark, void])
+def test_check_refuses_test_tiles_that_would_end_the_study_and_leaves_no_record(root, spoil):
+    words = spoil(root)
+    assert refusal(make(root).check).startswith(words)
+    assert [path for path in root.parent.rglob("*.jsonl") if path.stat().st_size] == []
+
+
+def test_check_holds_one_test_tile_at_a_time(root, monkeypatch):
+    decoded = []
+    original = sealed_module._decode_files
+    monkeypatch.setattr(sealed_module, "_decode_files", lambda tiles, *a: decoded.append(tiles) or original(tiles, *a))
+    make(root).check()
+    assert [[tile.id for tile in tiles] for tiles in decoded] == [["test_0"], ["test_1"]]
 
 
 def test_a_changed_byte_is_refused_until_it_is_put_back(root):
@@ -328,7 +372,7 @@ def test_many_changed_tiles_are_counted(tmp_path, write_rgb):
 def test_changed_tiles_with_a_reason_are_told_once_and_for_all(root):
     make(root).open(UNET)
     make(root).record(UNET, RESULT)
-    flip_last_byte(root / "test/masks/test_1.png")
+    relabel(root / "test/masks/test_1.png")
     seal = make(root, "two")
     assert seal.check(reopen=" a label was wrong ") == (
         f"the test tiles of {root} changed since study one opened them {time_of(root)} (test_1 was changed); going on "

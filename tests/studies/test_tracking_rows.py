@@ -103,15 +103,15 @@ def test_final_trial_is_logged_under_its_arm_and_under_its_own_name(tmp_path: Pa
 
 def test_log_model_keeps_tile_ids_whole_and_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
     row = {"arm": "unet-24", "number": 0, "state": "finished", "val_iou": 0.25, "test_iou": None, "test_tile_iou": None}
-    tracking.log_model(run, row | {"val_tile_iou": {"austin.1": 0.5, "austin.2": 0.0}})
+    tracking.log_model(run, row | {"val_tile_iou": {"austin.1": 0.5, "austin.2": 0.0, "void": None}})
     assert finished_rows(tmp_path, run) == [
         {
             "model/arm": "unet-24",
             "model/number": 0,
             "model/state": "finished",
             "model/val_iou": 0.25,
-            "model/val_tile_iou": [0.5, 0],
-            "model/val_tiles": ["austin.1", "austin.2"],
+            "model/val_tile_iou": [0.5, 0, None],
+            "model/val_tiles": ["austin.1", "austin.2", "void"],
         }
     ]
 

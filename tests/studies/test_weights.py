@@ -250,8 +250,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "small with weights": (
         ["--architectures", "sam_conv", "--weights", "sam_vit_b=sam.pth"],
-        "--weights {path} is for the full sam_vit_b, but the small sam_conv has a random encoder: drop these weights, "
-        "or take the full one with --no-small",
+        "--weights {path} is for the full sam_vit_b, but the small sam_conv has a random encoder: drop these weights",
     ),
     "small with weights, not frozen": (
         ["--architectures", "segformer_mit_b3", "--weights", "mit_b3=sam.pth"],
@@ -260,8 +259,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "tiles for the full SAM": (
         [*FULL, "none", "--architectures", "sam_conv"],
-        "tile {tile} is 128×128 px, but sam_conv takes 1024×1024 px only: cut the tiles, or take the small variant "
-        "with --small",
+        "tile {tile} is 128×128 px, but sam_conv takes 1024 px only: use tiles of 1024×1024 px, or take the small "
+        "variant with --small",
     ),
 }
 

@@ -11,8 +11,12 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from analysis.record_log import split_records
 from analysis.wandb_logs import read_run
+from studies import evaluation
+from studies import worker as worker_module
 from studies.worker import Trial, WorkerSettings, beat_file, trial_folder
+from trainables import fit as fit_module
 from trainables.config import Recipe, TrialConfig
+from trainables.precision import device_model
 from trainables.tiles import TrainVal
 
 RECIPE = Recipe(epochs=2, draws_per_epoch=4, batch_size=2, window_px=64, val_center_px=64, small=True)
@@ -185,6 +189,67 @@ def test_run_says_which_stage_and_which_arm_of_the_tables_it_is_of(open_trial: A
     assert run is not None
     assert (run.job_type, run.config["stage"]) == ("trial", "final")
     assert (run.config["arm"], run.config["run_arm"]) == ("unet-2", "unet-2-confirmation-01234567")
+
+
+def test_run_says_what_it_was_computed_with_and_on(open_trial: Any, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"epochs": 3, "precision": "bf16"})
+    open_trial(job(recipe=recipe)).step()
+    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    run = read_run(path, [])
+    assert run is not None
+    assert (run.config["dtype"], run.config["device_model"]) == ("bf16", device_model(torch.device("cpu")))
+
+
+def test_run_of_a_trial_that_changed_its_device_names_all_in_order(
+    open_trial: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = job(recipe=RECIPE.model_copy(update={"epochs": 4}))
+    devices = iter([("fp32", "A"), ("bf16", "B"), ("bf16", "B"), ("fp32", "A")])
+    for number in range(4):
+        dtype, model = next(devices)
+        for module in (worker_module, fit_module):
+            monkeypatch.setattr(module, "dtype_name", lambda *_, its=dtype: its)
+            monkeypatch.setattr(module, "device_model", lambda *_, its=model: its)
+        trial = open_trial(config | {"rungs": [1, 2, 3, 4], "epoch": number})
+        assert trial.step()["epoch"] == number + 1
+    trial.cleanup()
+    monkeypatch.setattr(worker_module, "device_model", lambda *_: "C")
+    open_trial(config | {"epoch": 3}).step()  # which is at its end: nothing is computed on this device
+    runs = [read_run(path, []) for path in tmp_path.glob("wandb/offline-run-*/run-*.wandb")]
+    said = [(run.config["resumed_after"], run.config["dtype"], run.config["device_model"]) for run in runs if run]
+    assert sorted(said) == [
+        (0, "fp32", "A"),
+        (1, "fp32 then bf16", "A then B"),
+        (2, "fp32 then bf16", "A then B"),
+        (3, "fp32 then bf16 then fp32", "A then B then A"),
+        (4, "fp32 then bf16 then fp32", "A then B then A"),
+    ]
+
+
+def test_trial_shows_every_so_many_th_of_many_val_tiles_and_keeps_no_others(
+    open_trial: Any, tiles: TrainVal, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "MAX_PICTURES", 1)
+    trial = open_trial(job())
+    shown: list[tuple[int, list[str]]] = []
+    trial.step()
+    assert [len(trial._unshown.predictions)] == [1]
+    monkeypatch.setattr(trial._run, "log_pictures", lambda _, pictures, ids: shown.append((len(pictures), ids)))
+    trial.step()
+    assert shown == [(1, [tiles.val.ids[0]])]
+
+
+@pytest.mark.parametrize(("longest", "side"), [(64, 64), (63, 32), (20, 16)])
+def test_pictures_of_large_tiles_show_every_so_many_th_pixel(
+    open_trial: Any, monkeypatch: pytest.MonkeyPatch, longest: int, side: int
+) -> None:
+    monkeypatch.setattr(evaluation, "PICTURE_PX", longest)
+    trial = open_trial(job())
+    trial.step()
+    sizes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(trial._run, "log_pictures", lambda _, pictures, ids: sizes.extend(p.shape for p in pictures))
+    trial.step()
+    assert set(sizes) == {(side, 3 * side + 16, 3)}
 
 
 def test_curves_for_tensorboard_are_completed_with_the_trial(open_trial: Any, tmp_path: Path) -> None:

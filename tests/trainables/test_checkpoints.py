@@ -77,6 +77,49 @@ def test_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch, refusa
     assert load(path) == {"epoch": 3}
 
 
+def test_save_says_what_the_disk_said_where_torch_says_something_else(tmp_path, monkeypatch, refusal):
+    # Torch ends in an error of its own about positions; the disk's is behind it
+    def save_over_limit(content: Any, stream: Any) -> None:
+        try:
+            raise OSError(27, "File too large")
+        except OSError:
+            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 768 vs 662")  # noqa: B904
+
+    monkeypatch.setattr(ckpt.torch, "save", save_over_limit)
+    path = tmp_path / "newest.pt"
+    assert refusal(lambda: save(path, {})) == (
+        f"{path} cannot be written ([Errno 27] File too large): make room, or choose another folder"
+    )
+
+
+def test_save_into_what_is_no_folder_asks_for_no_room(tmp_path, refusal):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "newest.pt"
+    message = refusal(lambda: save(path, {}))
+    assert message.startswith(f"{path} cannot be written ([Errno ")
+    assert message.endswith("): choose another folder")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes differ"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_save_lets_errors_pass_that_are_not_the_disks(tmp_path, monkeypatch, error):
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ckpt.torch, "save", broken)
+    with pytest.raises(type(error)) as caught:
+        save(tmp_path / "newest.pt", {})
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_load_refuses_missing_file(tmp_path, refusal):
     path = tmp_path / "nowhere.pt"
     assert refusal(lambda: load(path)) == f"{path} does not exist, but must be a checkpoint: check the path"

@@ -150,7 +150,7 @@ def test_config_refuses_what_is_out_of_range(wrong):
         {"frozen_fraction": 1.0},
         {"unfreeze_lr_factor": 0.0},
         {"ema_decay": 1.0},
-        {"precision": "fp16"},
+        {"precision": "fp64"},
         {"draw_seed": -1},
         {"dropout": 0.1},
     ],

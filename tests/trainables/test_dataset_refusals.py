@@ -76,9 +76,20 @@ def test_read_dataset_refuses_image_and_mask_of_different_size(rgb_folder, split
 
 def test_read_dataset_refuses_colour_mask(rgb_folder, refusal):
     mask = rgb_folder / "val/masks/val_0.png"
-    save_mask(mask, np.zeros((64, 64, 3), np.uint8))
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:9] = (230, 57, 70)
+    save_mask(mask, pixels)
+    assert refusal(lambda: read_all(rgb_folder)) == (
+        f"{mask} has the colour (0, 0, 0), but dataset.json does not say which class it is: give each class its colour "
+        'there ("colors_rgb": [[0, 0, 0], [230, 57, 70]]), or store class indices in one band'
+    )
+
+
+def test_read_dataset_refuses_mask_of_many_bands(rgb_folder, save_tiff, refusal):
+    (rgb_folder / "val/masks/val_0.png").unlink()
+    mask = save_tiff(rgb_folder / "val/masks/val_0.tif", np.zeros((5, 64, 64), np.uint8))
     message = refusal(lambda: read_dataset(rgb_folder))
-    assert message.startswith(f"{mask} has 3 bands of uint8, but a mask must be one band of integer class indices")
+    assert message.startswith(f"{mask} has 5 bands of uint8, but a mask must be one band of integer class indices")
 
 
 def test_read_dataset_refuses_float_mask(rgb_folder, save_tiff, refusal):

@@ -1,6 +1,7 @@
 """The loop: equal records, what they say, when it ends, and what it refuses."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 
 from trainables import fit as fit_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
-from trainables.fit import check, fit
+from trainables.fit import fit
 from trainables.losses import Loss
 from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
+from trainables.tiles import IGNORE
 from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
@@ -62,6 +64,15 @@ def test_fit_learns(make_config, tiles):
 
 
 # What a record says
+
+
+def test_fit_records_have_no_score_of_a_tile_in_which_no_pixel_counts(make_config, tiles):
+    void = np.full_like(tiles.val.masks[0], IGNORE)
+    partly = replace(tiles, val=replace(tiles.val, masks=(void, *tiles.val.masks[1:])))
+    without = replace(tiles, val=tiles.val.take(range(1, len(tiles.val))))
+    (found,), (expected,) = (list(fit(make_config(epochs=1), its)) for its in (partly, without))
+    assert f"val/iou/{tiles.val.ids[0]}" not in found.metrics
+    assert found.metrics == expected.metrics
 
 
 def test_fit_records_name_their_metrics(make_config, tiles):
@@ -114,6 +125,48 @@ def test_fit_attaches_predictions_where_asked(make_config, tiles, tiny):
     with_predictions = [bool(record.predictions) for record in fit(config, tiles, predictions_every=2)]
     assert with_predictions == [False, True, False, True, True]
     assert not any(record.predictions for record in fit(config, tiles))
+
+
+def test_fit_attaches_predictions_of_the_tiles_that_it_is_told(make_config, tiles, tiny):
+    config = make_config(**tiny, epochs=1)
+    (whole,) = fit(config, tiles, predictions_every=1)
+    for chosen in ([1], range(0, 2, 2), ()):
+        (record,) = fit(config, tiles, predictions_every=1, predictions_of=chosen)
+        expected = [whole.predictions[index] for index in chosen]
+        assert len(record.predictions) == len(expected)
+        assert all(np.array_equal(one, other) for one, other in zip(record.predictions, expected, strict=True))
+        assert record == whole
+    assert next(fit(config, tiles, predictions_of=[1])).predictions == ()
+
+
+def test_state_of_a_trial_has_no_predictions_and_copies_none(make_config, tiles, tiny):
+    # 20 epochs of two predictions of 1 MiB each: a state is far below one of them
+    config = make_config(**tiny)
+    state = TrainingState(config, tiles, CPU)
+    (record,) = fit(make_config(**tiny, epochs=1), tiles, predictions_every=1)
+    sizes = []
+    tracemalloc.start()
+    try:
+        for epoch in range(1, 21):
+            pictures = tuple(np.full((1024, 1024), epoch, np.uint8) for _ in range(2))
+            state.end_epoch(replace(record, epoch=epoch, predictions=pictures))
+            del pictures
+            tracemalloc.reset_peak()
+            content = state.state()
+            held, peak = tracemalloc.get_traced_memory()
+            sizes.append(len(content["records"]))
+            assert max(held, peak) < 2**20
+    finally:
+        tracemalloc.stop()
+    assert all(not kept.predictions for kept in state.records)
+    assert sizes[-1] < 25 * sizes[0]
+
+
+def test_record_as_json_shares_nothing_with_the_record(make_config, tiles, tiny):
+    (record,) = fit(make_config(**tiny, epochs=1), tiles, predictions_every=1)
+    content = record.as_json()
+    content["metrics"]["val/iou"] = -1.0
+    assert record.metrics["val/iou"] != -1.0
 
 
 def test_record_as_json_is_the_record_without_predictions(make_config, tiles, tiny):
@@ -232,64 +285,6 @@ def test_fit_calls_it_divergence_when_the_weights_are_lost_in_the_last_step(make
 
 
 # What it refuses
-
-
-def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:
-    """The same tiles with train tiles cut to these sizes."""
-    parts = [(slice(height), slice(width)) for height, width in sizes]
-    train = tiles.train.take(range(len(sizes)))
-    train = replace(
-        train,
-        images=tuple(image[part] for image, part in zip(train.images, parts, strict=True)),
-        masks=tuple(mask[part] for mask, part in zip(train.masks, parts, strict=True)),
-    )
-    return replace(tiles, train=train)
-
-
-def test_check_accepts_what_fits(make_config, tiles):
-    check(make_config(), tiles)
-    check(make_config(window_px=48), tiles)
-    check(make_config(window_px=32, tiles=2), sized(tiles, (33, 64), (50, 41)))
-
-
-@pytest.mark.parametrize(("window", "use"), [(33, 32), (40, 32), (63, 48)])
-def test_check_refuses_windows_beside_the_stride(make_config, tiles, window, use, refusal):
-    message = refusal(lambda: check(make_config(window_px=window), tiles))
-    assert message == f"--window-px is {window}, but unet needs a multiple of 16: use {use}"
-
-
-def test_check_refuses_windows_larger_than_a_tile(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(window_px=64), sized(tiles, (64, 64), (64, 64), (64, 50))))
-    assert message == "--window-px is 64, but the smallest train tile has a side of 50 px: use 48 or less"
-
-
-def test_check_refuses_unequal_tiles_without_windows(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(), sized(tiles, (64, 64), (64, 64), (48, 48))))
-    assert message == (
-        "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
-        "set --window-px to cut windows"
-    )
-
-
-def test_check_refuses_tiles_beside_the_stride(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(), sized(tiles, *[(50, 50)] * 3)))
-    assert message == "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"
-
-
-@pytest.mark.parametrize("window", [None, 32])
-def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window, refusal):
-    message = refusal(lambda: check(make_config(window_px=window), sized(tiles, *[(10, 10)] * 3)))
-    assert "--window-px 0" not in message
-    assert "use 0" not in message
-
-
-def test_check_refuses_fewer_draws_than_a_batch(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(draws_per_epoch=3, batch_size=4), tiles))
-    assert message == "draws_per_epoch is 3, but must be at least the batch size of 4"
-
-
-def test_check_refuses_more_tiles_than_there_are(make_config, tiles, refusal):
-    assert refusal(lambda: check(make_config(tiles=4), tiles)).startswith("--tiles 4 asks for 4 train tiles, but")
 
 
 def test_fit_refuses_before_anything_is_written(make_config, tiles, tmp_path, refusal):

@@ -433,6 +433,35 @@ def test_prepare_refuses_bad_files_before_anything_is_written(src, tmp_path, mis
     assert not (tmp_path / "dst").exists()
 
 
+STORED: dict[str, tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = {
+    "white is 0": ({"photometric": "MINISWHITE"}, lambda mask: 255 - mask),
+    "1 bit": ({"nbits": 1}, lambda mask: mask // 255),
+    "1 bit, white is 0": ({"nbits": 1, "photometric": "MINISWHITE"}, lambda mask: 1 - mask // 255),
+    "4 bits": ({"nbits": 4}, lambda mask: mask // 17),
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_prepare_takes_masks_as_viewers_show_them(src, tmp_path, prepared, kind, save_tiff):
+    options, stored = STORED[kind]
+    for number in (1, 4, 22):
+        profile = {"driver": "GTiff", "count": 1, "height": SIZE, "width": SIZE, "dtype": "uint8", **options}
+        with rasterio.open(
+            src / f"msks/austin{number}.tif", "w", transform=rasterio.Affine(0.3, 0, 0, 0, -0.3, 0), **profile
+        ) as file:
+            file.write(stored(small_mask(number)), 1)
+    prepare_small(src, tmp_path / "dst")
+    assert digests(tmp_path / "dst") == digests(prepared)
+
+
+def test_prepare_refuses_masks_without_building_before_anything_is_written(src, tmp_path, save_tiff, refusal):
+    for number in (1, 6, 11, 16, 21, 26):
+        save_tiff(src / f"msks/austin{number}.tif", np.zeros((1, SIZE, SIZE), np.uint8))
+    message = refusal(lambda: prepare_small(src, tmp_path / "dst"))
+    assert message == "all val crops are without building, but a split needs both: check the masks of --src"
+    assert not (tmp_path / "dst").exists()
+
+
 def test_prepare_refuses_sources_smaller_than_a_crop(src, tmp_path, refusal):
     message = refusal(lambda: prepare_inria(src, tmp_path / "dst"))
     path = src / "imgs" / "austin1.tif"

@@ -3,11 +3,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trainables.metrics import class_iou, class_pixels, confusion, constant_scores, scores
+from trainables.metrics import class_iou, class_pixels, confusion, constant_scores, scores, tile_values
 from trainables.tiles import IGNORE
 
 TRUTH = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], np.uint8)
@@ -100,12 +100,39 @@ def test_scores_count_a_class_that_is_only_predicted():
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_scores_of_all_ignored_tiles_are_one(num_classes):
+def test_scores_of_all_ignored_tiles_are_no_number(num_classes):
     result = score(EMPTY, np.full((4, 4), IGNORE, np.uint8), num_classes)
-    assert (result.iou, result.f1) == (1, 1)
+    assert np.isnan([result.iou, result.f1, *result.tile_iou, result.accuracy, *result.class_iou]).all()
+    label, constant = constant_scores([np.full((4, 4), IGNORE, np.uint8)], num_classes)
+    assert np.isnan(constant.iou)
+    assert 0 <= label < num_classes
 
 
-@given(prediction=masks(2), truth=truths(2))
+@pytest.mark.parametrize("num_classes", [2, 3])
+@given(data=st.data())
+def test_scores_are_the_same_with_an_ignored_tile_among_the_others(num_classes, data):
+    pairs = data.draw(st.lists(st.tuples(masks(num_classes), truths(num_classes)), min_size=1, max_size=3))
+    place, claimed = data.draw(st.integers(0, len(pairs))), data.draw(masks(num_classes))
+    void = (claimed, np.full((4, 4), IGNORE, np.uint8))
+    found = scores([confusion(*pair, num_classes) for pair in pairs])
+    more = scores([confusion(*pair, num_classes) for pair in (*pairs[:place], void, *pairs[place:])])
+    assert np.isnan(more.tile_iou[place])
+    others = more.tile_iou[:place] + more.tile_iou[place + 1 :]
+    np.testing.assert_equal(asdict(replace(more, tile_iou=others)), asdict(found))
+
+
+def test_constant_scores_are_the_same_with_an_ignored_tile_among_the_others():
+    void = np.full((4, 4), IGNORE, np.uint8)
+    # Of TRUTH 5 pixels in 16 are foreground; were the ignored tile one without foreground, nothing would score 1/2
+    label, result = constant_scores([TRUTH, void], 2)
+    assert (label, result.iou) == (1, 5 / 16)
+
+
+def test_tile_values_have_none_for_a_tile_without_a_score():
+    assert tile_values(["a", "b"], (0.25, float("nan"))) == {"a": 0.25, "b": None}
+
+
+@given(prediction=masks(2), truth=truths(2).filter(lambda truth: (truth != IGNORE).any()))
 def test_scores_of_a_binary_tile_obey_their_law(prediction, truth):
     result = score(prediction, truth)
     assert 0 <= result.iou <= result.f1 <= 1
@@ -122,17 +149,20 @@ def test_scores_of_a_binary_tile_are_those_of_sets(prediction, truth):
 @given(pairs=st.lists(st.tuples(masks(4), truths(4)), min_size=1, max_size=4))
 def test_scores_of_more_classes_stay_in_their_ranges(pairs):
     result = scores([confusion(prediction, truth, 4) for prediction, truth in pairs])
+    has_pixels = [bool((truth != IGNORE).any()) for _, truth in pairs]
+    assume(any(has_pixels))
     assert 0 <= result.iou <= result.f1 + 1e-12
     assert result.f1 <= 1
     assert len(result.tile_iou) == len(pairs)
-    assert all(0 <= iou <= 1 for iou in result.tile_iou)
+    for iou, has_any in zip(result.tile_iou, has_pixels, strict=True):
+        assert 0 <= iou <= 1 if has_any else np.isnan(iou)
 
 
 @given(prediction=masks(3), truth=truths(3))
 def test_scores_are_symmetric_in_the_order_of_classes(prediction, truth):
     order = np.array([2, 0, 1], np.uint8)
     renamed = np.where(truth == IGNORE, IGNORE, order[np.minimum(truth, 2)]).astype(np.uint8)
-    assert score(order[prediction], renamed, 3).iou == pytest.approx(score(prediction, truth, 3).iou)
+    assert score(order[prediction], renamed, 3).iou == pytest.approx(score(prediction, truth, 3).iou, nan_ok=True)
 
 
 @given(truth=st.lists(masks(2), min_size=1, max_size=4))

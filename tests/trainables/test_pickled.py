@@ -72,27 +72,27 @@ def test_containers_give_the_same_tiles(tmp_path):
 
 def test_sizes_may_differ_in_a_list(tmp_path):
     images = [np.full((4 + number, 5, 2), number, np.uint8) for number in range(5)]
-    masks = [np.ones((4 + number, 5), bool) for number in range(5)]
+    masks = [np.eye(4 + number, 5, dtype=bool) for number in range(5)]
     write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), **COUNTS), tmp_path / "dst")
     train = decode_train_val(read_dataset(tmp_path / "dst")).train
     assert [image.shape for image in train.images] == [(4 + int(id_), 5, 2) for id_ in train.ids]
 
 
 @pytest.mark.parametrize(
-    ("values", "ignore", "expected"),
+    ("values", "ignore", "num_classes", "expected"),
     [
-        ([0, 1], None, [0, 1]),
-        ([0, 255], None, [0, 1]),
-        ([0, 1, 255], 255, [0, 1, IGNORE]),
-        ([0, 1, 9], 9, [0, 1, IGNORE]),
-        ([1, 0], 0, [1, IGNORE]),
+        ([0, 1], None, 2, [0, 1]),
+        ([0, 255], None, 2, [0, 1]),
+        ([0, 1, 255], 255, 2, [0, 1, IGNORE]),
+        ([0, 1, 9], 9, 2, [0, 1, IGNORE]),
+        ([2, 1, 0], 0, 3, [2, 1, IGNORE]),
     ],
 )
-def test_mask_values_become_classes(tmp_path, values, ignore, expected):
+def test_mask_values_become_classes(tmp_path, values, ignore, num_classes, expected):
     images, masks = make_arrays()
     masks[:] = values[0]
     masks[:, 0, : len(values)] = values
-    plan = plan_pickled(*dump(tmp_path, images, masks), ignore=ignore, **COUNTS)
+    plan = plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES[:num_classes], ignore=ignore, **COUNTS)
     assert plan.tiles[0].load_mask()[0, : len(values)].tolist() == expected
     assert plan.info.ignore_index == (None if ignore is None else IGNORE)
     write_tiles("pickled", plan, tmp_path / "dst")

@@ -124,6 +124,24 @@ def test_evaluate_leaves_ignored_pixels_out(tiles):
     assert result.scores.iou == 1
 
 
+def test_evaluate_leaves_tiles_without_a_scored_pixel_out_of_every_mean(tiles):
+    loss = Loss(bce_weight=0.5)
+    one = tiles.val.take([0])
+    void = replace(one, masks=(np.full_like(one.masks[0], IGNORE),))
+    both = replace(one, ids=("a", "b"), images=2 * one.images, masks=one.masks + void.masks)
+    alone = evaluate(Constant(-1.0), one, tiles.info, stride=16, loss=loss, device=CPU)
+    result = evaluate(Constant(-1.0), both, tiles.info, stride=16, loss=loss, device=CPU)
+    assert (result.loss, result.scores.iou, result.scores.f1) == (alone.loss, alone.scores.iou, alone.scores.f1)
+    assert np.isnan(result.scores.tile_iou[1])
+    nothing = evaluate(Constant(-1.0), void, tiles.info, stride=16, loss=loss, device=CPU)
+    assert np.isnan([nothing.loss, nothing.scores.iou]).all()
+
+
+def test_evaluate_gives_a_loss_that_is_no_number_where_a_scored_tile_has_one(tiles):
+    result = evaluate(Constant(np.nan), tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
+    assert np.isnan(result.loss)
+
+
 class Constant(nn.Module):
     """The same logit for every pixel."""
 

@@ -73,6 +73,18 @@ def test_smoke_goes_through_every_step(number, command, tmp_path, capsys):
     assert load_model(out / "best.pt").config.architecture == ATTEMPTS[number].architecture
 
 
+def test_notes_on_the_tiles_are_printed(data, tmp_path, capsys):
+    root = shutil.copytree(data, tmp_path / "tiles")
+    (root / "train/images/notes.txt").write_text("no image")
+    (root / "dataset.json").write_text('{"classes": ["ground", "roof"], "ignore_index": 7}')
+    for path in root.glob("train/masks/train_[01].png"):  # all that a smoke test takes
+        mask = np.zeros((128, 128), np.uint8)
+        mask[:9] = 7
+        Image.fromarray(mask).save(path)
+    assert main(["--attempt", "01", "--data", str(root), "--out", str(tmp_path / "out"), "--smoke"]) == 0
+    assert "Note: not read, since no tiles: train/images/notes.txt\n" in capsys.readouterr().out
+
+
 def test_summary_is_of_the_best_epochs_weights_and_the_masks_are_theirs(command, data, tmp_path):
     main(command("01", *SHORT, "--epochs", "3", "--tiles", "3"))
     out = tmp_path / "out"
@@ -328,8 +340,8 @@ REFUSALS = {
     ),
     "whole tiles": (
         ["--attempt", "05", "--weights", "none"],
-        "tile train_0 is 128×128 px, but sam_unet takes 1024×1024 px only: cut the tiles, or take the small variant "
-        "with --small",
+        "tile train_0 is 128×128 px, but sam_unet takes 1024 px only: use tiles of 1024×1024 px, or take the small "
+        "variant with --small",
     ),
     "setting": (
         ["--attempt", "01", "--lr", "fast"],

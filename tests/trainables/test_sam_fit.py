@@ -14,8 +14,9 @@ from trainables import sam
 from trainables.architectures import ARCHITECTURES
 from trainables.bands import band_statistics
 from trainables.checkpoints import BEST, NEWEST, load, load_model, save
+from trainables.checks import check
 from trainables.config import TrialConfig
-from trainables.fit import check, fit
+from trainables.fit import fit
 from trainables.model_spec import ModelSpec
 from trainables.predict import evaluate
 from trainables.records import EpochRecord
@@ -259,11 +260,12 @@ def test_build_refuses_weights_that_are_not_the_published_ones(tmp_path, refusal
 
 
 def test_check_refuses_weights_for_the_small_variant(make_config, tiles, refusal):
-    message = refusal(lambda: check(make_config(architecture="sam_unet", weights="sam.pth"), tiles))
-    assert message == (
-        "--weights sam.pth is for the full sam_vit_b, but the small sam_unet has a random encoder: drop these weights, "
-        "or take the full one with --no-small"
-    )
+    words = "--weights sam.pth is for the full sam_vit_b, but the small sam_unet has a random encoder: "
+    config = make_config(architecture="sam_unet", weights="sam.pth")
+    assert refusal(lambda: check(config, tiles)) == f"{words}drop these weights"  # tiles of 64 px
+    whole = of_sides(tiles, WHOLE, WHOLE)
+    message = refusal(lambda: check(config, whole))
+    assert message == f"{words}drop these weights, or take the full one with --no-small"
 
 
 def of_sides(tiles: Any, train: tuple[int, int], val: tuple[int, int]) -> Any:
@@ -287,25 +289,40 @@ def test_check_accepts_whole_tiles_for_the_full_variant(make_config, tiles, name
     check(make_config(architecture=name, small=True, window_px=64, val_center_px=48), tiles)
 
 
-@pytest.mark.parametrize(("field", "flag"), [("window_px", "--window-px"), ("val_center_px", "--val-center-px")])
-def test_check_refuses_windows_for_the_full_variant(make_config, tiles, field, flag, refusal):
+def test_check_accepts_windows_of_larger_tiles_and_any_val_tiles_for_the_full_variant(make_config, tiles):
+    config = make_config(architecture="sam_conv", small=False, window_px=1024)
+    check(config, of_sides(tiles, (1024, 1500), (700, 5000)))
+    check(make_config(architecture="sam_conv", small=False), of_sides(tiles, WHOLE, (1000, 1024)))
+
+
+@pytest.mark.parametrize(
+    ("field", "flag", "use"), [("window_px", "--window-px", 1024), ("val_center_px", "--val-center-px", "none")]
+)
+def test_check_refuses_windows_of_another_side_for_the_full_variant(make_config, tiles, field, flag, use, refusal):
     config = make_config(architecture="sam_conv", small=False, **{field: 512})
     assert refusal(lambda: check(config, of_sides(tiles, WHOLE, WHOLE))) == (
-        f"{flag} is 512, but sam_conv takes 1024 px only: use {flag} none, or take the small variant with --small"
+        f"{flag} is 512, but sam_conv takes 1024 px only: use {flag} {use}, or take the small variant with --small"
     )
 
 
 @pytest.mark.parametrize(
-    ("train", "val", "tile", "size"),
+    ("train", "size", "use"),
     [
-        ((512, 512), WHOLE, "train_0", "512×512"),
-        (WHOLE, (1024, 2048), "val_0", "2048×1024"),
-        (WHOLE, (1000, 1024), "val_0", "1024×1000"),
+        ((512, 512), "512×512", "tiles of 1024×1024 px"),
+        ((1024, 512), "512×1024", "tiles of 1024×1024 px"),
+        ((1024, 2048), "2048×1024", "--window-px 1024"),
     ],
 )
-def test_check_refuses_tiles_of_other_sides_for_the_full_variant(make_config, tiles, train, val, tile, size, refusal):
+def test_check_refuses_train_tiles_of_other_sides_for_the_full_variant(make_config, tiles, train, size, use, refusal):
     config = make_config(architecture="sam_unet", small=False)
-    assert refusal(lambda: check(config, of_sides(tiles, train, val))) == (
-        f"tile {tile} is {size} px, but sam_unet takes 1024×1024 px only: cut the tiles, or take the small variant "
-        "with --small"
+    message = refusal(lambda: check(config, of_sides(tiles, train, WHOLE)))
+    assert message.startswith(f"tile train_0 is {size} px, but sam_unet takes 1024 px only: use {use}")
+    assert message.endswith(", or take the small variant with --small") == (train[0] == train[1])
+
+
+def test_check_names_all_that_the_full_variant_needs(make_config, tiles, refusal):
+    config = make_config(architecture="sam_unet", small=False, weights="sam.pth", window_px=64, val_center_px=48)
+    assert refusal(lambda: check(config, tiles)) == (
+        "tile train_0 is 64×64 px, but sam_unet takes 1024 px only: use tiles of 1024×1024 px and --window-px 1024 and "
+        "--val-center-px none"
     )

@@ -104,8 +104,10 @@ def test_tiles_digest_is_of_ids_and_files_in_any_order():
 
 ALLOWED = {
     ("studies/seal.py", "decode_sealed"): "opens test tiles, after the opening is on record",
+    ("studies/seal.py", "check_sealed"): "asks before a study whether test tiles are whole, and hears nothing else",
     ("studies/seal.py", "trainables.sealed"): "for the same reason",
     ("trainables/sealed.py", "decode_sealed"): "is where it stands",
+    ("trainables/sealed.py", "check_sealed"): "as well",
     ("trainables/sealed.py", "_decode_files"): "decodes test tiles for the seal",
     ("trainables/dataset.py", "_decode_files"): "decodes train and val tiles",
     ("trainables/dataset.py", "read_pixels"): "reads the files that `_decode_files` is given",
@@ -113,6 +115,8 @@ ALLOWED = {
     ("trainables/raster.py", "read_pixels"): "is where pixels are read, of files that its callers choose",
     ("trainables/raster.py", "read_image"): "as well",
     ("trainables/raster.py", "rasterio"): "reads headers of all splits, and the pixels of open ones",
+    ("trainables/georeference.py", "rasterio"): "reads headers of all splits",
+    ("trainables/mask_files.py", "rasterio"): "reads headers of masks, and the numbers of palettes for `_decode_files`",
     ("trainables/raster.py", "Image.open"): "looks for truncation in files that are about to be decoded",
     ("trainables/orientation.py", "Image.open"): "reads the EXIF data in headers",
     ("trainables/attention.py", "read_image"): "shows where a model looks in an image that a person names",
@@ -134,7 +138,15 @@ ALLOWED = {
 }
 """Who may name what leads to pixels, and why; tuning code is not among them."""
 
-DOORS = {"decode_sealed", "_decode_files", "read_pixels", "read_image", "OpenFiles", "trainables.sealed"}
+DOORS = {
+    "decode_sealed",
+    "check_sealed",
+    "_decode_files",
+    "read_pixels",
+    "read_image",
+    "OpenFiles",
+    "trainables.sealed",
+}
 READERS = {"rasterio", "imageio", "skimage", "tifffile", "osgeo", "torchvision.io"}
 READING_CALLS = {"imread", "imreadmulti", "imdecode", "imdecodemulti"}
 

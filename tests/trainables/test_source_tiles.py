@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.trainables.made_up_sources import photo, save
+from trainables.source_masks import read_colors, read_grey
 from trainables.source_tiles import (
     check_pair,
     draw_groups,
     draw_splits,
-    read_colors,
-    read_grey,
     take_some,
 )
 

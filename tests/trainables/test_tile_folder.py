@@ -128,8 +128,8 @@ def test_tiffs_keep_every_type_and_number_of_bands(sources, tmp_path, dtype):
     image[2, 3] = [1, 2, 3, top]
     plan = make_plan(sources, INFO.model_copy(update={"bands": ()}))
     tiles = [
-        replace(tile, suffix=".tif", copy_of=None, load_image=lambda: image, load_mask=lambda: mask_of(0)[:6, :5])
-        for tile in plan.tiles
+        replace(tile, suffix=".tif", copy_of=None, load_image=lambda: image, load_mask=lambda n=n: mask_of(n)[:6, :5])
+        for n, tile in enumerate(plan.tiles)
     ]
     write_tiles("toy", replace(plan, tiles=tuple(tiles)), tmp_path / "dst")
     dataset = read_dataset(tmp_path / "dst")

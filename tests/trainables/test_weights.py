@@ -14,13 +14,16 @@ from torchvision.models import get_weight
 
 from trainables import weights as weights_module
 from trainables.architectures import ARCHITECTURES
+from trainables.fit import fit
 from trainables.model_spec import ModelSpec
+from trainables.training import TrainingState
 from trainables.weights import (
     PUBLISHED,
     TORCHVISION,
     PublishedFile,
     encoder_of,
     fetch_weights,
+    known_digest,
     weights_for,
 )
 from trainables.whole_files import digest
@@ -355,3 +358,81 @@ def test_fetch_weights_names_coco_where_there_is_such_a_thing(refusal):
     assert refusal(lambda: fetch_weights("nowhere.pth", "deeplabv3_resnet50")) == (
         "--weights nowhere.pth is no file, but must be coco, imagenet, none or a state dict: check the path"
     )
+
+
+# The very file that a study began from
+
+
+def test_fetch_weights_refuses_a_file_of_another_digest_and_names_machine_and_file(tmp_path, monkeypatch, refusal):
+    monkeypatch.setattr(weights_module.platform, "node", lambda: "node-7")
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"abc")
+    assert fetch_weights(str(path), "resnet34", ABC) == path
+    path.write_bytes(b"abcd")
+    assert refusal(lambda: fetch_weights(str(path), "resnet34", ABC)) == (
+        f"--weights {path} is {path} of SHA-256 88d4266fd4e6… on node-7, but the trial is to begin from resnet34 of "
+        "ba7816bf8f01…: put that file there, or in a place that all machines share and pass --weights resnet34=PATH"
+    )
+    assert fetch_weights("none", "resnet34", ABC) is None
+
+
+WITH_WEIGHTS = sorted(name for name, row in ARCHITECTURES.items() if row.encoder is not None)
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
+def test_every_architecture_refuses_weights_of_another_digest(name, tmp_path, monkeypatch, refusal):
+    monkeypatch.delitem(PUBLISHED, "sam_vit_b")
+    row, path = ARCHITECTURES[name], tmp_path / "w.pth"
+    path.write_bytes(b"other weights")
+    settings = {key: setting.default for key, setting in row.settings.items()}
+    spec = ModelSpec(num_bands=3, num_outputs=1, weights=str(path), weights_digest=ABC, settings=settings)
+    assert f"from {row.encoder} of ba7816bf8f01…" in refusal(lambda: row.build(spec))
+
+
+def test_trial_refuses_weights_of_another_digest_before_it_trains(make_config, tiles, resnet34_file, refusal):
+    config = make_config(architecture="unet_resnet34", weights=str(resnet34_file), draws_per_epoch=2, epochs=1)
+    right = config.model_copy(update={"weights_digest": digest(resnet34_file)})
+    TrainingState(right, tiles, torch.device("cpu"))
+    wrong = config.model_copy(update={"weights_digest": ABC})
+    message = refusal(lambda: next(fit(wrong, tiles)))
+    assert f"--weights {resnet34_file} is {resnet34_file} of SHA-256 " in message
+
+
+def test_known_digest_reads_a_file_once_unless_it_changes(tmp_path, monkeypatch):
+    read: list[Path] = []
+    monkeypatch.setattr(weights_module, "digest", lambda path: read.append(path) or digest(path))
+    path, link = tmp_path / "w.pth", tmp_path / "link.pth"
+    path.write_bytes(b"abc")
+    link.symlink_to(path)
+    assert [known_digest(its) for its in (path, path, link)] == [ABC] * 3
+    assert read == [path]
+    path.write_bytes(b"abd")
+    assert known_digest(path) == digest(path) != ABC
+    assert len(read) == 2
+
+
+def cache_timm(cache: Path, revisions: dict[str, bytes], newest: str) -> None:
+    """A cache of the hub with some revisions of the ViT, as its client leaves it."""
+    folder = cache / "models--timm--vit_small_patch16_224.augreg_in21k_ft_in1k"
+    for revision, content in revisions.items():
+        blob = folder / "blobs" / f"of-{revision}"
+        snapshot = folder / "snapshots" / revision
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.mkdir(parents=True)
+        blob.write_bytes(content)
+        (snapshot / "model.safetensors").symlink_to(blob)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(newest)
+
+
+def test_fetch_weights_takes_the_revision_that_the_study_began_from(no_hub, tmp_path, refusal):
+    old, new = "1" * 40, "2" * 40
+    cache_timm(tmp_path / "cache", {old: b"abc", new: b"newer"}, newest=new)
+    encoder = "vit_small_patch16_224"
+    newest, expected = fetch_weights("imagenet", encoder), fetch_weights("imagenet", encoder, ABC)
+    assert newest is not None
+    assert newest.read_bytes() == b"newer"
+    assert expected is not None
+    assert (expected.parent.name, expected.read_bytes()) == (old, b"abc")
+    message = refusal(lambda: fetch_weights("imagenet", encoder, "ab" * 32))
+    assert message.startswith(f"--weights imagenet is {newest} of SHA-256 {digest(newest)[:12]}… on ")
