@@ -48,7 +48,7 @@ def to_tensor(
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     scaled = pixels.to(device, torch.float32) * scale
     if missing is not None:
-        scaled[:, torch.from_numpy(np.ascontiguousarray(missing)).to(device)] = torch.nan
+        scaled[:, torch.from_numpy(np.array(missing)).to(device)] = torch.nan
     return scaled[None]
 
 

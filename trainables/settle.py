@@ -31,7 +31,7 @@ def settle(tiles: TrainVal) -> TrainVal:
             "no pixel of the train tiles has data: all are transparent, masked or of the files' nodata value: mend the "
             "opacity (alpha), the mask or the nodata tag of the images"
         )
-    notes = [*tiles.notes, *_nodata_notes(tiles), *_untagged_notes(tiles)]
+    notes = [*tiles.notes, *_nodata_notes(tiles), *_untagged_notes(tiles), *_range_notes(tiles)]
     dtype = tiles.train.images[0].dtype
     if tiles.info.scale is None:
         if is_rgb(tiles.info.bands) and _is_8_bit(tiles):
@@ -82,7 +82,7 @@ def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
     for band, name in enumerate(tiles.info.bands):
         for value in sorted(suspects[band]):
             count, num_tiles, low, high = 0, 0, np.inf, -np.inf
-            for values in (pixels[:, band] for pixels in _data(tiles)):
+            for values in (pixels[:, band] for pixels in _data(tiles.train, tiles.val)):
                 others = values[values != values.dtype.type(value)]
                 count += values.size - others.size
                 num_tiles += others.size < values.size
@@ -97,12 +97,35 @@ def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
                 )
 
 
+def _range_notes(tiles: TrainVal) -> Iterator[str]:
+    """Bands that do not vary, and those with values that `value_ranges` leaves out."""
+    low, high = value_ranges(tiles.train)
+    for name, least, greatest in zip(tiles.info.bands, low, high, strict=True):
+        if least == greatest:
+            yield f"{name} is {least:g} all over the train tiles: it is 0 for the model, which learns from the others"
+    if tiles.train.images[0].dtype == np.uint8:  # training keeps all of these
+        return
+    far: list[list[float]] = [[] for _ in tiles.info.bands]
+    for pixels in _data(tiles.train):
+        least, greatest = extremes(pixels)
+        for band in np.flatnonzero((least < low) | (greatest > high)):
+            values = pixels[:, band]
+            far[band] += values[(values < low[band]) | (values > high[band])].tolist()
+    for name, found, first, last in zip(tiles.info.bands, far, low, high, strict=True):
+        if found:
+            extent = f"{min(found):g}" if min(found) == max(found) else f"{min(found):g} to {max(found):g}"
+            yield (
+                f"{name} is {first:g} to {last:g} in the train tiles but for {len(found)} "
+                f"pixel{'s' * (len(found) > 1)} far off ({extent}): training takes the nearest value within"
+            )
+
+
 def _suspects(tiles: TrainVal) -> list[set[float]]:
     """Per band, extremes of single tiles that are usual signs for no data."""
     found: list[set[float]] = [set() for _ in tiles.info.bands]
     if tiles.train.images[0].dtype == np.uint8:
         return found
-    for pixels in _data(tiles):
+    for pixels in _data(tiles.train, tiles.val):
         for values in extremes(pixels):
             for band, value in enumerate(values.tolist()):
                 if value in _USUAL_NODATA or abs(value) >= _HUGE:
@@ -110,9 +133,9 @@ def _suspects(tiles: TrainVal) -> list[set[float]]:
     return found
 
 
-def _data(tiles: TrainVal) -> Iterator[NDArray[Any]]:
-    """(n, C) pixels that are data, of each train and val tile that has any."""
-    for part in (tiles.train, tiles.val):
+def _data(*parts: Tiles) -> Iterator[NDArray[Any]]:
+    """(n, C) pixels that are data, of each tile that has any."""
+    for part in parts:
         for index, image in enumerate(part.images):
             missing = part.missing(index)
             pixels = image.reshape(-1, image.shape[2]) if missing is None else image[~missing]

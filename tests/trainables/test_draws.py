@@ -236,6 +236,11 @@ def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes
         assert image.std() > 0.3 * spread
 
 
+def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.draws.value_ranges", lambda _: pytest.fail("nobody needs it"))
+    assert make_source(tiles, preset="MEDIUM").sample(1, 0)[0].dtype == np.uint8
+
+
 def test_samples_of_other_types_are_the_scaled_pixels_without_augmentation(band_tiles: TrainVal) -> None:
     source = make_source(band_tiles, preset="NONE", window_px=None)
     image, _ = source.sample(1, 0)
