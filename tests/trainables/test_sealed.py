@@ -122,12 +122,12 @@ ALLOWED = {
     ("trainables/attention.py", "read_image"): "shows where a model looks in an image that a person names",
     **{
         (f"trainables/{name}.py", "read_image"): "reads source images while a data set is made"
-        for name in ("cityscapes", "deepglobe", "inria", "inria_crops", "landcover", "massachusetts", "source_tiles")
+        for name in ("cityscapes", "deepglobe", "inria", "inria_crops", "landcover", "massachusetts")
     },
     ("trainables/tile_folder.py", "read_image"): "reads back what it wrote while a data set is made",
     ("trainables/inria.py", "rasterio"): "reads source images while a data set is made, before there is a test set",
     ("trainables/inria_crops.py", "Image.open"): "draws the overview of a data set that is being made",
-    ("trainables/source_tiles.py", "Image.open"): "reads published colour masks",
+    ("trainables/source_masks.py", "Image.open"): "reads published masks",
     ("trainables/tile_folder.py", "rasterio"): "writes TIFFs",
     ("analysis/attempts.py", "Image.open"): "shows pictures that an attempt saved",
     ("analysis/browse.py", "Image.open"): "looks at the size of pictures that a page shows",
