@@ -12,7 +12,7 @@ from trainables.errors import UserError
 from trainables.safe_pickle import load_arrays
 from trainables.source_files import plain_name
 from trainables.source_tiles import SEED, Adapter, Plan, SourceTile, Split, add_draw_flags, draw_splits
-from trainables.tiles import IGNORE, DatasetInfo
+from trainables.tiles import IGNORE, DatasetInfo, check_names
 from trainables.whole_files import digest
 
 NUM_TRAIN, NUM_VAL, NUM_TEST = 24, 6, 6
@@ -52,8 +52,11 @@ def plan_pickled(
     """
     if not 2 <= len(classes) < IGNORE:
         raise UserError(f"--classes names {len(classes)}, but there must be 2 to {IGNORE - 1}: name every class")
-    if len(set(classes)) < len(classes):
-        raise UserError("--classes names one twice: name each class once")
+    for flag, names in (("classes", classes), ("bands", bands)):
+        try:
+            check_names(names)
+        except ValueError as error:
+            raise UserError(f"--{flag} is {' '.join(names)!r}, but {error}: name each once") from error
     if ignore is not None and not 0 <= ignore <= IGNORE:
         raise UserError(f"--ignore is {ignore}, but must be 0 to {IGNORE}: name the mask value that counts nowhere")
     if scale is not None and not 0 < scale < np.inf:

@@ -19,6 +19,19 @@ IGNORE = 255
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Refuses names of classes or bands that are blank, or that nothing but capitals and spaces tells apart.
+
+    Raises:
+        ValueError: They are; its words go after "but".
+    """
+    counts = Counter(name.strip().lower() for name in names)
+    if "" in counts:
+        raise ValueError("each needs a name that is not blank")
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"{twice[0]} is there twice")
+
+
 class DatasetInfo(BaseModel):
     """What `dataset.json` may say; every field has a default that follows from the image files.
 
@@ -47,12 +60,7 @@ class DatasetInfo(BaseModel):
     @field_validator("classes", "bands")
     @classmethod
     def _are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuses names that are blank, or that are told apart by nothing but capitals and spaces."""
-        counts = Counter(name.strip().lower() for name in names)
-        if "" in counts:
-            raise ValueError("each needs a name that is not blank")
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(f"{twice[0]} is there twice")
+        check_names(names)
         return names
 
     @property

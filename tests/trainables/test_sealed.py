@@ -127,7 +127,7 @@ ALLOWED = {
     ("trainables/tile_folder.py", "read_image"): "reads back what it wrote while a data set is made",
     ("trainables/inria.py", "rasterio"): "reads source images while a data set is made, before there is a test set",
     ("trainables/inria_crops.py", "Image.open"): "draws the overview of a data set that is being made",
-    ("trainables/source_masks.py", "Image.open"): "reads published masks while a data set is made",
+    ("trainables/source_masks.py", "Image.open"): "reads published masks",
     ("trainables/tile_folder.py", "rasterio"): "writes TIFFs",
     ("analysis/attempts.py", "Image.open"): "shows pictures that an attempt saved",
     ("analysis/browse.py", "Image.open"): "looks at the size of pictures that a page shows",
