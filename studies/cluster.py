@@ -3,18 +3,23 @@
 import contextlib
 import logging
 import os
+import re
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.utils
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from studies.environment import check_machine
 from studies.resources import Node, Slots, plan
 from studies.spec import StudySpec
 from trainables.errors import UserError
+from trainables.streams import native_stderr_in
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 
@@ -28,40 +33,108 @@ WORKER_ENVIRONMENT = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 
+_PRIVATE = "fewtile_private"
+"""A resource that a study's own Ray has, so that other drivers know it as such."""
+
 
 @contextlib.contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """A Ray of this machine's own, or a connection to a cluster, quiet, and shut down at the end.
 
+    Its workers keep their temporary files in a folder that goes with it: W&B leaves two behind in each that is killed.
+
     Raises:
-        UserError: No cluster answers at `address`.
+        UserError: No cluster answers at `address`, or this machine cannot run a Ray of its own.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it calls a trial that goes on elsewhere an error
-    local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    folder = check_machine() if address is None else Path(tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix="fewtile-", dir=folder, ignore_cleanup_errors=True) as scratch:
+        log = Path(scratch) / "ray.log"  # of Ray's core, which says on stderr what a person cannot use
+        with native_stderr_in(log):
+            try:
+                if address is None:
+                    _start_private(folder, scratch, log)
+                else:
+                    _join(address)
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _start_private(folder: Path, scratch: str, log: Path) -> None:
+    """Starts a Ray that no other driver takes for a cluster."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     try:
-        _probe(address)
+        _init(
+            "local",
+            {"TMPDIR": scratch},
+            include_dashboard=False,
+            resources={_PRIVATE: 1},
+            _temp_dir=str(folder / "ray"),
+        )
+    except (Exception, SystemExit) as error:  # it ends the process where its parts do not find each other
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        reason = " ".join(str(error).split()) if isinstance(error, Exception) else (lines or ["without a word"])[-1]
+        raise UserError(f"Ray does not start on this machine: {reason[:500]}") from error
+
+
+def _join(address: str) -> None:
+    """Connects to a cluster, by `auto` to the one that was started on this machine."""
+    wrong = "answers no Ray driver"
+    for known in _known_addresses() if address == "auto" else [address]:
+        try:
+            _probe(known)
+            _init(known, {})
+        except (ConnectionError, OSError, ValueError):
+            continue
+        except RuntimeError as error:
+            if versions := re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error)):
+                (its_ray, its_python), (own_ray, own_python) = versions[0], versions[-1]
+                raise UserError(
+                    f"--address {address} runs Ray {its_ray} on Python {its_python}, but this is Ray {own_ray} on "
+                    f"Python {own_python}: install the same on all machines"
+                ) from error
+            raise
+        if not any(_PRIVATE in node["Resources"] for node in ray.nodes()):
+            return
+        ray.shutdown()
+        wrong = "is another study's own Ray, which ends with it"
+    raise UserError(
+        f"--address {address} {wrong}: give auto or HOST:PORT of a cluster that was started with `ray start --head`, "
+        "or leave --address out"
+    )
+
+
+def _known_addresses() -> list[str]:
+    """Those that `auto` may mean: what `ray start` left on this machine.
+
+    Ray itself would also take whatever runs here, such as the private Ray of a notebook, and ends with it.
+    """
+    if told := os.environ.get("RAY_ADDRESS"):
+        return [told]
+    started = [ray._private.utils.read_ray_address(folder) for folder in (None, "/tmp/ray")]
+    return list(dict.fromkeys(address for address in started if address))
+
+
+def _init(address: str, variables: dict[str, str], **others: Any) -> None:
+    """Connects, with the project's folder as that of the workers.
+
+    They would have the driver's in their `sys.path`, where a file `torch.py` or `ray.py` is taken for the library.
+    """
+    working_folder = Path.cwd()
+    os.chdir(Path(__file__).parents[1])
+    try:
         ray.init(
-            address="local" if address is None else address,
+            address=address,
             log_to_driver=False,
             configure_logging=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            **local,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT | variables},
+            **others,
         )
-    except (ConnectionError, OSError, ValueError) as error:
-        if address is None:
-            raise
-        raise UserError(
-            f"--address {address} answers no Ray driver: give auto or HOST:PORT of a cluster that was started with "
-            "`ray start --head`, or leave --address out"
-        ) from error
-    try:
-        yield
     finally:
-        ray.shutdown()
+        os.chdir(working_folder)
 
 
 def plan_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
@@ -118,10 +191,8 @@ def probe_storage(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _probe(address: str | None) -> None:
+def _probe(address: str) -> None:
     """Raises OSError or ValueError at once where nothing listens; Ray would try for minutes (seen)."""
-    if address is None or address == "auto":
-        return
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
 

@@ -1,9 +1,12 @@
 """Output that outlives its readers: a pipe that is closed, a full disk or a lost terminal ends no work."""
 
+import contextlib
 import io
 import os
 import select
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -32,6 +35,33 @@ def make_last() -> None:
         except OSError:
             _to_nowhere(descriptor)
     sys.stdout, sys.stderr = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
+
+
+@contextlib.contextmanager
+def native_stderr_in(path: Path) -> Iterator[None]:
+    """Sends what libraries and child processes write to descriptor 2 to a file; Python's own stderr stays as it is."""
+    own = sys.stderr
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        is_on_it = own.fileno() == 2
+    except OSError:  # a test's, in memory
+        is_on_it = False
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(file, 2)
+    os.close(file)
+    if is_on_it:
+        raw = io.BufferedWriter(_Lasting(kept, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, encoding=own.encoding, errors="replace", line_buffering=True)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        if is_on_it:
+            sys.stderr.detach()  # type: ignore[attr-defined]  # ours: closing it is no business of the collector
+            sys.stderr = own
+        os.close(kept)
 
 
 def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:
