@@ -8,7 +8,7 @@ from typing import Any
 from trainables.architectures import ARCHITECTURES
 from trainables.config import LEAST_WINDOW_PX, TrialConfig
 from trainables.errors import UserError
-from trainables.tiles import Tiles, TrainVal
+from trainables.tiles import IGNORE, Tiles, TrainVal
 
 
 def check(config: TrialConfig, tiles: TrainVal) -> None:
@@ -30,11 +30,21 @@ def check(config: TrialConfig, tiles: TrainVal) -> None:
         _check_any_side(config, train, row.stride, also)
     else:
         _check_one_side(config, tiles, train, only_px)
+    if recipe.val_center_px is not None:
+        _check_center(tiles, recipe.val_center_px)
     if is_without:
         full = ", or take the full one with --no-small" if _is_accepted(config, tiles, small=False) else ""
         raise UserError(
             f"--weights {config.weights} is for the full {row.encoder}, but the small {config.architecture} has a "
             f"random encoder: drop these weights{full}"
+        )
+
+
+def _check_center(tiles: TrainVal, center_px: int) -> None:
+    """Refuses centre windows in which nothing counts: no epoch could be judged."""
+    if all((mask == IGNORE).all() for mask in tiles.val.center_windows(center_px).masks):
+        raise UserError(
+            f"--val-center-px is {center_px}, but every pixel there is void in all val tiles: use --val-center-px none"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainables.dataset import Dataset, _decode_files, mask_rule
 from trainables.errors import UserError
-from trainables.tiles import Tiles
+from trainables.tiles import IGNORE, Tiles
 from trainables.whole_files import digest
 
 
@@ -20,11 +20,17 @@ def check_sealed(dataset: Dataset) -> None:
 
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
-            else in the train and val masks.
+            else in the train and val masks; or no pixel of all of them counts.
     """
-    rule = mask_rule(dataset)
+    rule, has_counting = mask_rule(dataset), False
     for tile in dataset.test.tiles:
-        _decode_files((tile,), dataset, rule)
+        (mask,) = _decode_files((tile,), dataset, rule).masks
+        has_counting = has_counting or bool((mask != IGNORE).any())
+    if not has_counting:
+        raise UserError(
+            "all test tiles are void or without data in every pixel, but test scores need some that count: mend them, "
+            "or do without by --no-test"
+        )
 
 
 def decode_sealed(dataset: Dataset) -> Tiles:

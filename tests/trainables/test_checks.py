@@ -12,7 +12,7 @@ from trainables.architectures import ARCHITECTURES
 from trainables.checks import check
 from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
-from trainables.tiles import Tiles, TrainVal
+from trainables.tiles import IGNORE, Tiles, TrainVal
 
 
 def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:
@@ -31,6 +31,19 @@ def test_check_accepts_what_fits(make_config, tiles):
     check(make_config(), tiles)
     check(make_config(window_px=48), tiles)
     check(make_config(window_px=32, tiles=2), sized(tiles, (33, 64), (50, 41)))
+
+
+def test_check_refuses_centre_windows_in_which_nothing_counts(make_config, tiles, refusal):
+    masks = tuple(np.array(mask) for mask in tiles.val.masks)
+    for mask in masks:
+        mask[16:48, 16:48] = IGNORE
+    void = replace(tiles, val=replace(tiles.val, masks=masks))
+    message = refusal(lambda: check(make_config(val_center_px=32), void))
+    assert message == (
+        "--val-center-px is 32, but every pixel there is void in all val tiles: use --val-center-px none"
+    )
+    check(make_config(val_center_px=None), void)
+    check(make_config(val_center_px=48), void)
 
 
 @pytest.mark.parametrize(("window", "use"), [(33, 32), (40, 32), (63, 48)])

@@ -11,7 +11,7 @@ from PIL import Image
 import trainables.dataset as dataset_module
 from trainables.dataset import SealedFiles, decode, read_dataset
 from trainables.errors import UserError
-from trainables.sealed import decode_sealed, file_digests, tiles_digest
+from trainables.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("trainables", "searchspace", "studies", "analysis", "benchmarks")
@@ -98,6 +98,20 @@ def test_tiles_digest_is_of_ids_and_files_in_any_order():
     assert tiles_digest({"a": "1", "b": "2"}) == tiles_digest({"b": "2", "a": "1"})
     others = [{"a": "2", "b": "1"}, {"a": "1", "c": "2"}, {"a": "1"}, {"a": "1", "b": "2", "c": "3"}]
     assert len({tiles_digest(digests) for digests in [{"a": "1", "b": "2"}, *others]}) == 5
+
+
+def test_test_tiles_without_a_pixel_that_counts_are_refused(tmp_path, write_rgb):
+    root = write_rgb(
+        tmp_path / "tiles", counts={"train": 1, "val": 1, "test": 2}, foreground=1, info={"ignore_index": 9}
+    )
+    check_sealed(read_dataset(root))
+    first, second = sorted((root / "test" / "masks").iterdir())
+    for path in (first, second):
+        Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
+        if path == first:
+            check_sealed(read_dataset(root))
+    with pytest.raises(UserError, match="^all test tiles are void or without data in every pixel, but test scores"):
+        check_sealed(read_dataset(root))
 
 
 # One door
