@@ -110,7 +110,7 @@ def test_test_tiles_without_a_pixel_that_counts_are_refused(tmp_path, write_rgb)
         Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
         if path == first:
             check_sealed(read_dataset(root))
-    with pytest.raises(UserError, match="^all test tiles are void or without data in every pixel, but test scores"):
+    with pytest.raises(UserError, match=r"^all test tiles are void or without data in every pixel, but test scores"):
         check_sealed(read_dataset(root))
 
 
