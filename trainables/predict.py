@@ -104,10 +104,24 @@ def predict_parts(
     for window in windows(*image.shape[:2], window_px=window_px, stride=stride):
         rows, columns = window.rows, window.columns
         seen = image[rows.start : rows.stop, columns.start : columns.stop]
-        logits: torch.Tensor = model(to_tensor(seen, scale, device))
+        logits = _logits(model, to_tensor(seen, scale, device))
         kept_rows, kept_columns = _kept(rows, height), _kept(columns, width)
         inner = (_shifted(kept_rows, -rows.start), _shifted(kept_columns, -columns.start))
         yield Part(kept_rows, kept_columns, logits[0, :, inner[0], inner[1]].float())
+
+
+def _logits(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """The model's logits; where activations leave float16's range, which is small, those of float32."""
+    logits: torch.Tensor = model(pixels)
+    kind = pixels.device.type
+    if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16 and not _is_finite(logits):
+        with torch.autocast(kind, enabled=False):
+            logits = model(pixels)
+    return logits
+
+
+def _is_finite(logits: torch.Tensor) -> bool:
+    return bool(logits.isfinite().all())
 
 
 def _kept(span: Span, length: int) -> slice:
