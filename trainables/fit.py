@@ -16,7 +16,7 @@ from trainables.epoch_loss import EpochLoss
 from trainables.errors import UserError
 from trainables.memory import raises_out_of_memory
 from trainables.precision import device_model, dtype_name
-from trainables.predict import Evaluation, evaluate
+from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.tiles import TrainVal
 from trainables.training import TrainingState, chunk_sizes
@@ -116,18 +116,6 @@ def fit(
     if kept and predictions_of is not None:
         kept = predictions_of
 
-    def validate() -> Evaluation:
-        return evaluate(
-            trial.evaluated,
-            val,
-            tiles.info,
-            stride=architecture.stride,
-            loss=trial.loss,
-            device=trial.device,
-            before_tile=go_on,
-            keeps_predictions=kept,
-        )
-
     try:
         for epoch in range(len(trial.records) + 1, recipe.epochs + 1):
             started = time.monotonic()
@@ -146,9 +134,16 @@ def fit(
                 raise DivergedError(f"weights are no longer finite after epoch {epoch}")
 
             with trial.autocast():
-                result = validate()
-            if trial.is_skipping and not math.isfinite(result.loss):
-                result = validate()  # activations left the range of float16; weights did not
+                result = evaluate(
+                    trial.evaluated,
+                    val,
+                    tiles.info,
+                    stride=architecture.stride,
+                    loss=trial.loss,
+                    device=trial.device,
+                    before_tile=go_on,
+                    keeps_predictions=kept,
+                )
             if not math.isfinite(result.loss):
                 raise DivergedError(f"the validation loss is {result.loss} in epoch {epoch}")
             metrics = {

@@ -114,10 +114,24 @@ def predict_parts(
         rows, columns = window.rows, window.columns
         seen = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
         pixels = to_tensor(image[seen], scale, device, None if missing is None else missing[seen])
-        logits: torch.Tensor = model(pixels)
+        logits = _logits(model, pixels)
         kept_rows, kept_columns = _kept(rows, height), _kept(columns, width)
         inner = (_shifted(kept_rows, -rows.start), _shifted(kept_columns, -columns.start))
         yield Part(kept_rows, kept_columns, logits[0, :, inner[0], inner[1]].float())
+
+
+def _logits(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """The model's logits; where activations leave float16's range, which is small, those of float32."""
+    logits: torch.Tensor = model(pixels)
+    kind = pixels.device.type
+    if torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16 and not _is_finite(logits):
+        with torch.autocast(kind, enabled=False):
+            logits = model(pixels)
+    return logits
+
+
+def _is_finite(logits: torch.Tensor) -> bool:
+    return bool(logits.isfinite().all())
 
 
 def _kept(span: Span, length: int) -> slice:

@@ -65,6 +65,36 @@ def test_predict_logits_pads_with_reflections_at_the_bottom_and_right():
     assert seen[0][0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [0, 1, 2, 1], [3, 4, 5, 4]]
 
 
+class Large(nn.Module):
+    """Features of 1000 times the input, and half of them as logits: a product, which autocast computes in its type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: list[torch.dtype] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = x.movedim(1, 3) @ torch.full((1, 1), 1000.0)
+        self.dtypes.append(features.dtype)
+        return (features.float() * 0.5).movedim(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "level", "dtypes"),
+    [
+        (torch.float16, 60.0, [torch.float16]),
+        (torch.float16, 80.0, [torch.float16, torch.float32]),  # float16 ends at 65504
+        (torch.bfloat16, 80.0, [torch.bfloat16]),
+        (None, 80.0, [torch.float32]),
+    ],
+)
+def test_predict_logits_beyond_float16_are_those_of_float32(dtype, level, dtypes):
+    model = Large()
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+        logits = predict_logits(model, np.full((4, 4, 1), level, np.float32), scale=1.0, stride=4, device=CPU)
+    assert torch.allclose(logits, torch.full((1, 4, 4), 500 * level), rtol=5e-3)
+    assert model.dtypes == dtypes
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_to_tensor_scales_any_type(dtype):
     image = np.arange(12).reshape(2, 2, 3).astype(dtype)
