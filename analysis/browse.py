@@ -22,10 +22,15 @@ from analysis.logs import Logs
 from analysis.wandb_logs import read_run
 
 NAME = "tiles.html"
-GAP_PX = 8
-"""Between the three panels of a logged picture: image, truth over it, prediction over it."""
+_OLD_GAP_PX = 8
+"""Of pictures whose study's logs do not say."""
 
 _WEB = Path(__file__).parent / "web"
+
+
+def gap_px(logs: Logs) -> int:
+    """Columns between the three panels of a logged picture: image, truth over it, prediction over it."""
+    return int(logs.study.get("panel_gap_px", _OLD_GAP_PX))
 
 
 def tiles_page(studies: Sequence[tuple[Path, Logs]], to: Path) -> str | None:
@@ -65,7 +70,7 @@ def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
     names = {arm["arm"]: f"{arm['architecture_label']}, {arm['tiles']} tiles" for arm in logs.study["arms"]}
     paths = {path.stem: path for path in folder.glob("wandb/*/*.wandb")}
     for arm, title in names.items():
-        about = {"study": logs.study["study"], "arm": title}
+        about = {"study": logs.study["study"], "arm": title, "gap": gap_px(logs)}
         if tested := _tested(logs, arm, to):
             yield about | {"trial": "final model (median of the seeds), test tiles", "tiles": tested}
         its = logs.runs[(logs.runs["arm"] == arm) & logs.runs["run"].notna()]

@@ -62,9 +62,9 @@ class Logs:
             `arms` (each with `arm`, `architecture`, `architecture_label`, `is_stand_in`, `track`, `weights`, `tiles`,
             `trials`, `num_trainable`, `num_frozen`, `space`, `ranges` and, in phase 3, `chosen`), `trivial`,
             `val_tiles`, `test_tiles`, `num_train_tiles`, `groups` (tile id to place), `slots`, `spec`, `versions`;
-            from newer logs `train_tiles` and `data_notes` (what was odd about the tiles, a sentence each); and of the
-            classes `classes` (names), `class_colors` (as `#rrggbb`), `class_pixels` and `ignored_pixels` (of
-            the splits "train" and "val").
+            from newer logs `train_tiles`, `data_notes` (what was odd about the tiles, a sentence each) and
+            `panel_gap_px` (between the panels of a picture); and of the classes `classes` (names), `class_colors` (as
+            `#rrggbb`), `class_pixels` and `ignored_pixels` (of the splits "train" and "val").
         runs: One row per trial, in the order of the study's arms: `arm`, `run_arm` (the arm under which it was logged:
             a final model that confirms a search is logged apart from it), `number`, `stage` ("search" or "final"),
             `architecture`, `architecture_label`, `tiles` (count), `state` ("finished", "stopped", "failed", "diverged",

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from analysis.browse import GAP_PX, pictured_iou
+from analysis.browse import gap_px, pictured_iou
 from analysis.classes import tints
 from analysis.document import SliderBlock, SliderPair
 from analysis.logs import Logs
@@ -54,7 +54,7 @@ def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
             iou = pictured_iou(logs, arm["arm"])
             score = f"IoU {iou[tile]:.2f}" if tile in iou else "IoU unknown"
             try:
-                truth, prediction = _panels(str(row["path"]))
+                truth, prediction = _panels(str(row["path"]), gap_px(logs))
             except OSError:  # torn, as a killed process leaves it
                 unreadable.append(arm["architecture_label"])
                 continue
@@ -67,14 +67,14 @@ def overlays(logs: Logs) -> tuple[SliderBlock, ...]:
     return tuple(blocks)
 
 
-def _panels(path: str) -> tuple[bytes, bytes]:
-    """The truth and the prediction of a logged picture as JPEG files."""
+def _panels(path: str, gap: int) -> tuple[bytes, bytes]:
+    """The truth and the prediction of a logged picture, `gap` px apart, as JPEG files."""
     with Image.open(path) as file:
         picture = file.convert("RGB")
-    width = (picture.width - 2 * GAP_PX) // 3
+    width = (picture.width - 2 * gap) // 3
     panels = []
     for place in (1, 2):
-        left = place * (width + GAP_PX)
+        left = place * (width + gap)
         panel = picture.crop((left, 0, left + width, picture.height))
         panel.thumbnail((_WIDTH_PX, _WIDTH_PX))
         buffer = io.BytesIO()

@@ -16,6 +16,7 @@ import ray._private.utils
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from studies.environment import check_machine
+from studies.lost_workers import check_tune
 from studies.resources import Node, Slots, plan
 from studies.spec import StudySpec
 from trainables.errors import UserError
@@ -48,6 +49,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it calls a trial that goes on elsewhere an error
+    check_tune()
     folder = check_machine() if address is None else Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix="fewtile-", dir=folder, ignore_cleanup_errors=True) as scratch:
         log = Path(scratch) / "ray.log"  # of Ray's core, which says on stderr what a person cannot use

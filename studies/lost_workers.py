@@ -6,15 +6,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.cloudpickle
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+
+from trainables.errors import UserError
 
 _METHODS = ("_actor_task_failed", "_actor_start_failed")
 
 
 class WorkerOutOfMemoryError(RayActorError):  # type: ignore[misc]
     """Ray's memory monitor killed a worker."""
+
+
+def check_tune() -> None:
+    """Checks that Tune has the methods that `told_apart` replaces; pyproject.toml allows the versions looked at.
+
+    Raises:
+        UserError: It has not.
+    """
+    if missing := [name for name in _METHODS if not callable(getattr(RayActorManager, name, None))]:
+        raise UserError(
+            f"Ray {ray.__version__} has no RayActorManager.{missing[0]}, by which a study hears of lost workers: "
+            "install the Ray of requirements.lock"
+        )
 
 
 @contextlib.contextmanager
@@ -24,6 +40,7 @@ def told_apart() -> Iterator[None]:
     Tune 2.60 knows errors of actors and of tasks only. Ray's memory monitor raises neither (seen): the whole driver
     ends with "Caught unexpected exception", or, while a worker starts, the reason is lost.
     """
+    check_tune()
     originals = {name: getattr(RayActorManager, name) for name in _METHODS}
     for name, original in originals.items():
         setattr(RayActorManager, name, _translated(original))

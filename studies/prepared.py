@@ -20,7 +20,7 @@ from trainables.dataset import Dataset, decode_train_val, read_dataset
 from trainables.demo import write_demo_tiles
 from trainables.errors import UserError
 from trainables.metrics import class_pixels, constant_scores
-from trainables.pictures import class_color
+from trainables.pictures import GAP_PX, class_color
 from trainables.tiles import TrainVal
 from trainables.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.windows import WHOLE_PX
@@ -217,6 +217,7 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
         "test_tiles": test_ids,
         "classes": list(info.classes),
         "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
+        "panel_gap_px": GAP_PX,
         "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
         "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
         "groups": {

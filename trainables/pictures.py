@@ -11,12 +11,16 @@ PALETTE = ((0, 0, 0), (230, 57, 70), (69, 123, 157), (244, 162, 97), (42, 157, 1
 """Overlay colours of classes where the data set names none."""
 
 
+GAP_PX = 8
+"""White columns between two panels of a picture; a study's logs say how many, for whoever cuts the panels out."""
+
+
 def side_by_side(
     image: NDArray[Any], truth: NDArray[np.uint8], prediction: NDArray[np.uint8], info: DatasetInfo
 ) -> NDArray[np.uint8]:
-    """(H, 3·W + 16, 3) uint8 RGB: the image, the truth over it and the prediction over it."""
+    """(H, 3·W + 2·GAP_PX, 3) uint8 RGB: the image, the truth over it and the prediction over it."""
     base = to_rgb(image, info)
-    gap = np.full((base.shape[0], 8, 3), 255, np.uint8)
+    gap = np.full((base.shape[0], GAP_PX, 3), 255, np.uint8)
     return np.concatenate([base, gap, overlay(base, truth, info), gap, overlay(base, prediction, info)], axis=1)
 
 

@@ -41,26 +41,27 @@ def make_last() -> None:
 def native_stderr_in(path: Path) -> Iterator[None]:
     """Sends what libraries and child processes write to descriptor 2 to a file; Python's own stderr stays as it is."""
     own = sys.stderr
-    sys.stderr.flush()
+    own.flush()
     kept = os.dup(2)
     try:
         is_on_it = own.fileno() == 2
     except OSError:  # a test's, in memory
         is_on_it = False
+    told = io.TextIOWrapper(
+        io.BufferedWriter(_Lasting(kept, "w", closefd=False)), own.encoding, "replace", line_buffering=True
+    )
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 2)
     os.close(file)
     if is_on_it:
-        raw = io.BufferedWriter(_Lasting(kept, "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(raw, encoding=own.encoding, errors="replace", line_buffering=True)
+        sys.stderr = told
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
         if is_on_it:
-            sys.stderr.detach()  # type: ignore[attr-defined]  # ours: closing it is no business of the collector
             sys.stderr = own
+        told.close()
+        os.dup2(kept, 2)
         os.close(kept)
 
 

@@ -1,7 +1,6 @@
 // Shows one tile of one trial: the three panels of its logged picture side by side.
 "use strict";
 (() => {
-  const GAP = 8; // px between the panels of a picture
   const { trials, legend } = JSON.parse(document.getElementById("Data").textContent);
   const [arm, trial, tile] = ["Arm", "Trial", "Tile"].map((id) => document.getElementById(id));
   const panes = [...document.querySelectorAll(".pane")];
@@ -20,11 +19,11 @@
   const show = () => {
     const its = ofArm[trial.selectedIndex];
     const picture = its.tiles[tile.selectedIndex];
-    const width = (picture.width - 2 * GAP) / 3;
+    const width = (picture.width - 2 * its.gap) / 3; // the gap is px between the panels
     panes.forEach((pane, place) => {
       pane.style.aspectRatio = `${width} / ${picture.height}`;
       const image = pane.firstElementChild;
-      image.style.left = `${(-100 * place * (width + GAP)) / width}%`;
+      image.style.left = `${(-100 * place * (width + its.gap)) / width}%`;
       image.style.width = `${(100 * picture.width) / width}%`;
       image.alt = `${["Image", "Truth", "Prediction"][place]} of ${picture.tile}`;
       image.src = picture.path;

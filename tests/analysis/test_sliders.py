@@ -11,14 +11,13 @@ from analysis.sliders import overlays
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 IMAGE, TRUTH, PREDICTION = (70, 90, 110), (200, 60, 60), (30, 160, 60)
-GAP_PX = 8
 
 
-def picture(path: Path, side_px: int = 40) -> None:
+def picture(path: Path, side_px: int = 40, gap_px: int = 8) -> None:
     """Image, truth and prediction of one colour each, as they are logged: side by side, with gaps."""
-    sheet = np.zeros((side_px, 3 * side_px + 2 * GAP_PX, 3), np.uint8)
+    sheet = np.zeros((side_px, 3 * side_px + 2 * gap_px, 3), np.uint8)
     for place, colour in enumerate((IMAGE, TRUTH, PREDICTION)):
-        left = place * (side_px + GAP_PX)
+        left = place * (side_px + gap_px)
         sheet[:, left : left + side_px] = colour
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(sheet).save(path)
@@ -51,6 +50,18 @@ def test_overlays_are_of_the_worst_median_and_best_tile_over_all_architectures(s
         ("predictions_best", "The best test tile", "south-1 of demo: mean IoU 0.50 over all models."),
     ]
     assert [pair.label for pair in blocks[0].pairs] == ["unet, IoU 0.30", "sam_conv, IoU 0.10"]
+
+
+@pytest.mark.parametrize("gap_px", [0, 5, 31])
+def test_panels_are_cut_where_the_study_says(gap_px: int, study: MadeUp, tmp_path: Path) -> None:
+    for path in (tmp_path / "files").glob("*.png"):
+        picture(path, gap_px=gap_px)
+    logs = study.logs()
+    logs.study["panel_gap_px"] = gap_px
+    pair = overlays(logs)[0].pairs[0]
+    for jpeg, colour in ((pair.before, TRUTH), (pair.after, PREDICTION)):
+        assert colours(jpeg).shape == (40, 40, 3)
+        assert np.abs(colours(jpeg) - colour).max() < 20
 
 
 def test_overlays_name_the_iou_of_the_model_that_they_picture(tmp_path: Path):

@@ -69,3 +69,25 @@ def test_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr == "error: the working folder was removed: change to one that is there\n"
+
+
+def test_native_words_go_to_a_file_and_our_own_to_the_terminal(tmp_path: Path) -> None:
+    script = """
+import os, subprocess, sys
+from pathlib import Path
+from trainables.command import run
+from trainables.streams import native_stderr_in
+def main():
+    with native_stderr_in(Path("native")):
+        os.write(2, b"of a library\\n")
+        subprocess.run(["sh", "-c", "echo of a child >&2"])
+        print("ours", file=sys.stderr)
+        raise RuntimeError("an error of ours")
+run(main)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stderr.startswith("ours\nTraceback")
+    assert ended.stderr.endswith("RuntimeError: an error of ours\n")
+    assert (tmp_path / "native").read_text() == "of a library\nof a child\n"
