@@ -6,6 +6,7 @@ train and val are open: `decode` takes `OpenFiles`. A `SealedFiles` (the test sp
 `trainables.sealed`, which only the seal may import.
 """
 
+import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -255,16 +256,19 @@ def _read_info(root: Path) -> DatasetInfo:
     if not path.exists():
         return DatasetInfo()
     try:
-        return DatasetInfo.model_validate(
-            json.loads(path.read_bytes())
-        )  # UTF-8 or 16, with a byte-order mark or without
+        content = json.loads(path.read_bytes())  # UTF-8 or 16, with a byte-order mark or without
+        return DatasetInfo.model_validate(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no JSON ({error}): mend or remove it") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {where} is {first['input']!r}, but {what}: mend it") from error
+        near = (
+            difflib.get_close_matches(where, DatasetInfo.model_fields, 1) if first["type"] == "extra_forbidden" else ()
+        )
+        fix = f"call it {near[0]}" if near else "mend it"
+        raise UserError(f"{path}: {where} is {first['input']!r}, but {what}: {fix}") from error
 
 
 def _without_opacity(info: DatasetInfo, image: Path) -> DatasetInfo:

@@ -210,6 +210,8 @@ def test_dataset_json_may_have_a_byte_order_mark(rgb_folder, encoding):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        ('{"color_rgb": []}', "color_rgb is [], but Extra inputs are not permitted: call it colors_rgb"),
+        ('{"zoom": 3}', "zoom is 3, but Extra inputs are not permitted: mend it"),
         ('{"scale": Infinity}', "scale is inf, but Input should be a finite number: mend it"),
         ('{"scale": NaN}', "scale is nan, but Input should be a finite number: mend it"),
         ('{"metres_per_pixel": Infinity}', "metres_per_pixel is inf, but Input should be a finite number: mend it"),
