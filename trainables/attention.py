@@ -136,8 +136,8 @@ def write_attention(
             f"{checkpoint} is of {trained.config.architecture}, but attention can be shown of "
             f"{' and '.join(WITH_ATTENTION)} only: pass a checkpoint of that"
         )
-    num_bands = max(bands) if bands else len(trained.info.bands)
-    image = _with_bands(read_image(image_path, num_bands), image_path, bands)
+    image = read_image(image_path, len(trained.info.bands), as_stored=bands is not None)
+    image = _with_bands(image, image_path, bands)
     height, width, num_bands = image.shape
     if num_bands != len(trained.info.bands):
         raise UserError(

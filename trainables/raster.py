@@ -135,19 +135,21 @@ def read_header(path: Path) -> Header:
         raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
-def read_image(path: Path, num_bands: int | None = None) -> NDArray[Any]:
+def read_image(path: Path, num_bands: int | None = None, *, as_stored: bool = False) -> NDArray[Any]:
     """The pixels of one image, (H, W, bands) in its own type; the image's own mean where it has no data.
 
     Args:
         path: The file.
         num_bands: How many bands are taken (see `Header.bands_named`); as people see it if None.
+        as_stored: Take all bands as they are stored.
 
     Raises:
         UserError: It is missing, damaged or truncated, or holds what is no number.
     """
     if not path.is_file():
         raise UserError(f"{path} is no file, but must be an image ({', '.join(SUFFIXES)}): check the path")
-    return read_pixels(path).image(num_bands)[0]
+    raster = read_pixels(path)
+    return raster.image(len(raster.stored) if as_stored else num_bands)[0]
 
 
 def read_pixels(path: Path) -> Raster:
