@@ -6,7 +6,7 @@ from rich.console import Console
 
 from studies import cli
 from studies.dry_run import show_plan
-from studies.folder import MODELS
+from studies.folder import MODELS, begun
 from studies.profiles import PhaseName
 from studies.study import StudyResult, run_study
 from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
@@ -29,7 +29,13 @@ def run_phase(phase: PhaseName, description: str | None) -> int:
     if request.is_dry_run:
         show_plan(request.spec, out, console)
         return 0
-    return _told(run_study(request.spec, out=out, console=console, options=request.options), console)
+    try:
+        result = run_study(request.spec, out=out, console=console, options=request.options)
+    except KeyboardInterrupt:  # before the first trial, after the last score, or by a second signal
+        what = f"go on with --out {out.resolve()} --resume" if begun(out) else "no study was begun"
+        console.print(f"interrupted: {what}", highlight=False, soft_wrap=True)
+        return EXIT_INTERRUPTED
+    return _told(result, console)
 
 
 def _told(result: StudyResult, console: Console) -> int:

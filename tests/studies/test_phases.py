@@ -12,6 +12,7 @@ import pytest
 
 from analysis.wandb_logs import read_logs
 from studies import phases
+from studies.folder import STUDY
 from studies.phases import run_phase
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
@@ -63,6 +64,25 @@ def test_exit_code_and_last_words_follow_from_what_a_study_came_to(
     out = tmp_path / "study"
     assert ran("--out", str(out), **came_to)[0] == code
     assert words.replace("OUT", str(out)) in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("is_begun", "words"), [(True, "go on with --out OUT --resume"), (False, "no study was begun")]
+)
+def test_signal_outside_of_trials_and_scores_is_told_too(
+    is_begun: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, out: Path, **__: Any) -> None:
+        if is_begun:
+            out.mkdir()
+            (out / STUDY).touch()
+        raise KeyboardInterrupt
+
+    out = tmp_path / "study"
+    monkeypatch.setattr(phases, "run_study", interrupted)
+    monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", "--out", str(out)])
+    assert run_phase("phase2_tuning", "Phase 2") == EXIT_INTERRUPTED
+    assert capsys.readouterr().out.replace("\n", "") == f"interrupted: {words.replace('OUT', str(out))}"
 
 
 def test_study_goes_to_the_next_free_folder_of_its_phase(ran: Any, tmp_path: Path) -> None:
