@@ -51,6 +51,13 @@ def test_arrays_become_tiffs_of_their_own_type(tmp_path, dtype):
     assert counts["val"].tolist() == [18, 18, 18, 18, 0]
 
 
+def test_four_bands_of_8_bits_stay_four_where_nobody_names_them(tmp_path):
+    images, masks = make_arrays("uint8")
+    write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
+    train = decode_train_val(read_dataset(tmp_path / "dst")).train
+    assert all(np.array_equal(image, images[int(id_)]) for id_, image in zip(train.ids, train.images, strict=True))
+
+
 def test_containers_give_the_same_tiles(tmp_path):
     images, masks = make_arrays()
     forms = {
