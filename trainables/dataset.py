@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from trainables.command import did_you_mean
 from trainables.errors import UserError
 from trainables.raster import SUFFIXES, finite, read_header, read_pixels
 from trainables.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
@@ -84,7 +85,9 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
             readable header; or `dataset.json` is not what `DatasetInfo` allows.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path")
+        raise UserError(
+            f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path{did_you_mean(root)}"
+        )
     train, val, test = (_split_files(root, split) for split in ("train", "val", "test"))
     for split, files in (("train", train), ("val", val)):
         if not files:
