@@ -7,6 +7,7 @@ from typing import Any
 
 from studies.folder import begun, read_frozen
 from studies.spec import Chosen, StudySpec
+from trainables.command import did_you_mean
 from trainables.config import Recipe, TrialConfig
 from trainables.errors import UserError
 
@@ -28,7 +29,7 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         UserError: The folder holds no study, or none that has selected anything.
     """
     if not begun(out):
-        raise UserError(f"--from {out} holds no study: give the folder of a finished phase 2")
+        raise UserError(f"--from {out} holds no study: give the folder of a finished phase 2{did_you_mean(out)}")
     settings, origin = read_frozen(out)
     spec = StudySpec.from_flat(settings)
     try:

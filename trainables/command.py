@@ -1,6 +1,7 @@
 """What all command lines share: flags from the fields of a model, errors in one line, and exit codes."""
 
 import argparse
+import difflib
 import errno
 import os
 import sys
@@ -69,6 +70,16 @@ def path_of(text: str) -> str:
         if error.errno == errno.ENAMETOOLONG:
             raise ValueError("must be a shorter path") from error
     return path
+
+
+def did_you_mean(path: Path) -> str:
+    """`, or did you mean runs/phase2` where a folder beside a missing one is called much alike; else nothing."""
+    try:
+        names = [other.name for other in path.absolute().parent.iterdir() if other.is_dir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1) if path.name not in names else []
+    return f", or did you mean {path.with_name(close[0])}" if close else ""
 
 
 def path_argument(text: str) -> Path:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
+from trainables.command import did_you_mean
 from trainables.errors import UserError
 from trainables.georeference import check_same_place, overlaps
 from trainables.mask_files import MOST_BANDS, StoredMask, stored_mask
@@ -95,7 +96,9 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
             is not what `DatasetInfo` allows.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path")
+        raise UserError(
+            f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path{did_you_mean(root)}"
+        )
     splits = {split: split_files(root, split) for split in ("train", "val", "test")}
     for split in ("train", "val"):
         if not splits[split].pairs:

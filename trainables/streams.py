@@ -60,9 +60,8 @@ def native_stderr_in(path: Path) -> Iterator[None]:
     finally:
         if is_on_it:
             sys.stderr = own
-        told.close()
+        told.flush()  # and left open, for loggers that got hold of it
         os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:

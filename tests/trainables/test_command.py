@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from analysis.given import given_path
-from trainables.command import Parser, path_of
+from trainables.command import Parser, did_you_mean, path_of
+from trainables.dataset import read_dataset
 from trainables.errors import UserError
 
 
@@ -51,3 +52,14 @@ def test_what_is_no_path_is_refused_with_its_flag(text: str, rule: str) -> None:
 def test_unknown_user_is_no_path_of_a_report_either() -> None:
     with pytest.raises(ValueError, match="home"):
         given_path("~nobody-here/x")
+
+
+def test_folder_of_nearly_that_name_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "phase2").mkdir(parents=True)
+    (tmp_path / "runs" / "phase2.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert did_you_mean(Path("runs/phas2")) == ", or did you mean runs/phase2"
+    for text in ("runs/other", "runs/phase2", "nowhere/phase2", "."):
+        assert did_you_mean(Path(text)) == ""
+    with pytest.raises(UserError, match=r"^run is no folder, .* check the path, or did you mean runs$"):
+        read_dataset(Path("run"))
