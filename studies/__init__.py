@@ -2,6 +2,8 @@
 
 import os
 
+import trainables  # noqa: F401 - looks at the working folder before any library is imported
+
 # Read when Ray is imported: no new-style output, no own loggers, no change of folder, no own handling of Ctrl-C
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")

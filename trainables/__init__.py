@@ -6,8 +6,24 @@ Knows torch; no ray, optuna or wandb.
 import sys
 from pathlib import Path
 
-try:
-    Path.cwd()
-except FileNotFoundError:  # torch would abort the process while it is imported
-    sys.stderr.write("error: the working folder was removed: change to one that is there\n")
-    sys.exit(2)
+_LIBRARIES = ("torch", "torchvision", "numpy", "ray", "optuna", "wandb", "pydantic", "timm", "albumentations", "rich")
+
+
+def _check_working_folder() -> None:
+    """Ends the process where its working folder keeps it from importing: torch would abort it."""
+    problem = None
+    try:
+        folder = Path.cwd()
+        if any(entry in ("", str(folder)) for entry in sys.path) and not folder.name.endswith("-packages"):
+            files = (folder / form.format(name) for name in _LIBRARIES for form in ("{}.py", "{}/__init__.py"))
+            shadow = next((file for file in files if file.exists()), None)
+            if shadow is not None:
+                problem = f"{shadow} would be imported in the library's place: rename it, or work in another folder"
+    except FileNotFoundError:
+        problem = "the working folder was removed: change to one that is there"
+    if problem is not None:
+        sys.stderr.write(f"error: {problem}\n")
+        sys.exit(2)
+
+
+_check_working_folder()

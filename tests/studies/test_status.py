@@ -369,7 +369,7 @@ def test_folder_without_a_study_is_refused(tmp_path: Path, capsys: pytest.Captur
         words = f"{out} holds no study (no study.yaml in it): give the folder of one that has begun"
         assert refusal(out, capsys) == words
     long = tmp_path / ("x" * 300)
-    assert refusal(long, capsys) == f"--out {long} cannot be read (File name too long): choose another folder"
+    assert "must be a shorter path" in refusal(long, capsys)
     assert list(tmp_path.iterdir()) == []
 
 

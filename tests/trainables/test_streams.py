@@ -91,3 +91,18 @@ run(main)
     assert ended.stderr.startswith("ours\nTraceback")
     assert ended.stderr.endswith("RuntimeError: an error of ours\n")
     assert (tmp_path / "native").read_text() == "of a library\nof a child\n"
+
+
+@pytest.mark.parametrize(("file", "module"), [("torch.py", "trainables.fit"), ("optuna/__init__.py", "studies.status")])
+def test_file_that_would_be_imported_for_a_library_is_named(file: str, module: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    (tmp_path / "wandb").mkdir()  # which has no __init__.py, and W&B leaves such folders everywhere
+    command = [sys.executable, "-m", module, "--help"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {tmp_path / file} would be imported in the library's place: rename it")
+    assert ended.stderr.count("\n") == 1
+    (tmp_path / file).unlink()
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
