@@ -186,6 +186,11 @@ class Scorers:
         cpus, gpus = shape
         return ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0).remote()
 
+    def _rest(self, ended: _Running) -> None:
+        """Keeps a worker for another model."""
+        way = self._ways[ended.task.way]
+        self._idle.append(((way.cpus, way.gpus), ended.worker))
+
     def _taken(self, reference: Any, ended: _Running, waiting: list[_Task]) -> dict[str, Any] | None:
         """What a model came to; None where it is tried again, or the scoring ends."""
         task = ended.task
@@ -199,8 +204,7 @@ class Scorers:
         if result.get("kind") == "out of memory":
             ray.kill(ended.worker)  # what it still holds is free for the next try
             return self._with_less_memory(task, waiting, result["error"])
-        way = self._ways[task.way]
-        self._idle.append(((way.cpus, way.gpus), ended.worker))
+        self._rest(ended)
         match result.get("kind"):
             case "stopped":
                 return None
@@ -261,11 +265,14 @@ class Scorers:
             ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
             for reference in ready:
                 one = running.pop(reference)
-                with contextlib.suppress(ray.exceptions.RayError):
+                try:
                     result = ray.get(reference)
-                    if "iou" in result:
-                        results[one.task.key] = result
-                ray.kill(one.worker)
+                except ray.exceptions.RayError:
+                    ray.kill(one.worker)
+                    continue
+                self._rest(one)
+                if "iou" in result:
+                    results[one.task.key] = result
             self._check_alive(running.values(), time.monotonic())
         return results
 

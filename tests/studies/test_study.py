@@ -75,6 +75,7 @@ def test_study_leaves_what_the_design_says_and_nothing_else(study: tuple[Path, s
         "optuna.db",
         "wandb",
         "checkpoints",
+        "predictions",
         "selection.json",
         "report",
     }
