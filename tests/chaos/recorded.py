@@ -35,7 +35,7 @@ import optuna
 import torch
 from rich.console import Console
 
-from studies import cli, folder, register
+from studies import cli, folder, register, selection
 from studies.evaluation import Job, Way, score_model
 from studies.ledger import Ledger
 from studies.study import run_study
@@ -62,7 +62,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "report": (Ledger, "report"),
     "end": (Ledger, "end"),
     "tell": (optuna.Study, "tell"),
-    "select": (folder, "write_json"),
+    "select": (selection, "write_json"),
     "line": (register, "_write"),
 }
 """Where the driver can kill itself: all that it writes to the ledger, to the selection and to the register."""

@@ -21,6 +21,9 @@ ARMS = ("unet-2", "unet-4")
 EPOCHS = 9
 NUM_CORES = os.cpu_count() or 1
 
+NUM_FINALS = 4
+"""Of each arm in C: enough to be interrupted several times."""
+
 REASON = "the first look was cut short"
 
 
@@ -205,34 +208,40 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
 def scored_on_a_cluster(root: Path, seed: int, outcome: Outcome) -> None:
     """C: final models and their scoring on two nodes, one of which dies now and then."""
     subject = make_subject(root, "C", seed, outcome, trials=1, grace_epochs=EPOCHS, reduction_factor=2)
-    subject.flags[subject.flags.index("--seeds") + 1] = "4"
+    subject.flags[subject.flags.index("--seeds") + 1] = str(NUM_FINALS)
     with Nodes(subject) as nodes:
-        subject.flags += ["--address", nodes.address, "--hang-minutes", "0.5"]
+        subject.flags += ["--address", nodes.address, "--hang-minutes", "0.25"]
         subject.environment |= {"SCORING_MEMORY": "[1]", "SCORING_HANGS": "[2]"}
         training = {"EPOCH_SECONDS": "0.5", "TILE_SECONDS": "1"}
-        scoring = {"EPOCH_SECONDS": "0.02", "TILE_SECONDS": "2"}
+        scoring = {"EPOCH_SECONDS": "0.02", "TILE_SECONDS": "4"}
 
         driver = subject.start(is_first=True, **training)
-        driver.until(lambda: is_confirming(subject), "the final models")
+        subject.goes_on(driver)
         began = age(driver)
+        driver.until(lambda: is_confirming(subject), "the final models")
         nodes.kill_under_a_trial(driver)
         faults.end_driver(subject, driver, signal.SIGTERM, 1)
         if is_time_left(subject):
             hours = f"{(began + 3) / 3600:.5f}"
             driver = subject.start("--max-hours", hours, **training)
-            subject.book("--max-hours over while final models train", driver.wait(0, 75) == 75)
+            is_hit = driver.wait(0, 75) == 75
+            is_training = any(trial.outcome is None for trial in subject.trials().values())
+            subject.book(f"--max-hours over {'while' if is_training else 'after'} final models train", is_hit)
             subject.settle()
         if is_time_left(subject):
             driver = subject.start(**scoring)
-            faults.strike_scorer(subject, driver, "val", signal.SIGKILL)
+            faults.find_scorer(subject, driver, "val")
             began = age(driver)
+            faults.strike_scorer(subject, driver, "val", signal.SIGKILL)
             faults.end_scoring_driver(subject, driver, "val", signal.SIGTERM)
         if is_time_left(subject):
             driver = subject.start(**scoring)
             faults.end_scoring_driver(subject, driver, "val", signal.SIGKILL)
         if is_time_left(subject):
-            driver = subject.start("--max-hours", f"{(began + 1) / 3600:.5f}", **scoring)
-            subject.book("--max-hours over while it scores on val", driver.wait(0, 75) == 75)
+            driver = subject.start("--max-hours", f"{(began + 2) / 3600:.5f}", **scoring)
+            is_hit = driver.wait(0, 75) == 75
+            is_early = len(subject.scored("val")) < len(ARMS) * NUM_FINALS
+            subject.book(f"--max-hours over {'while' if is_early else 'after'} it scores on val", is_hit)
             subject.settle()
         if is_time_left(subject):
             driver = subject.start(**scoring)
@@ -242,5 +251,5 @@ def scored_on_a_cluster(root: Path, seed: int, outcome: Outcome) -> None:
             faults.end_scoring_driver(subject, driver, "test", signal.SIGTERM)
         complete(subject, TILE_SECONDS="0.1", EPOCH_SECONDS="0.02")
     faults.count_inside(subject)
-    expected = Expected(arms=ARMS, trials=1, seeds=4, epochs=EPOCHS, grace_epochs=EPOCHS, num_slots=2)
+    expected = Expected(arms=ARMS, trials=1, seeds=NUM_FINALS, epochs=EPOCHS, grace_epochs=EPOCHS, num_slots=2)
     check(subject, expected, outcome)

@@ -87,6 +87,10 @@ class Subject:
     def num_epochs(self) -> int:
         return sum(len(trial.values) for trial in self.trials().values())
 
+    def scored(self, split: str) -> list[Path]:
+        """Marks of the final models that were scored to the end."""
+        return list(self.out.parent.glob(f"scored-*-confirmation-*-{split}"))
+
     def goes_on(self, driver: Driver, num_epochs: int = 1) -> bool:
         """Waits for that many more epochs; False when the driver ended before."""
         before = self.num_epochs()
