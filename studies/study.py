@@ -184,7 +184,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             ledger.close()
         if permit.ending == "user error":
             raise UserError(f"{permit.reason}; what was done is kept, --resume goes on")
-    console.print(f"done in {duration(time.monotonic() - started)}", highlight=False)
+    how = "done in" if result.ending is None else "ended after"
+    console.print(f"{how} {duration(time.monotonic() - started)}", highlight=False)
     if log.trouble:
         console.print(f"W&B: {log.trouble}", highlight=False)
     report = None
