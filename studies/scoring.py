@@ -140,6 +140,7 @@ class Scorers:
                     if self._permit.ending is not None:
                         break
                 self._start(waiting, running, stored)
+                self._hand_over(waiting, running, stored)
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
                 for reference in ready:
                     ended = running.pop(reference)
@@ -167,12 +168,27 @@ class Scorers:
             if place is None and running:
                 return
             task = waiting.pop(place or 0)
-            way = self._ways[task.way]
-            worker = self._worker((way.cpus, way.gpus))
-            with contextlib.suppress(OSError):  # what a killed worker left is no sign of this one
-                task.job.beat.unlink(missing_ok=True)
-            reference = worker.score.remote(self._evaluate, task.job, way, stored, self._info)
-            running[reference] = _Running(task, worker)
+            self._submit(task, running, stored)
+
+    def _submit(self, task: _Task, running: dict[Any, _Running], stored: Any) -> None:
+        way = self._ways[task.way]
+        worker = self._worker((way.cpus, way.gpus))
+        with contextlib.suppress(OSError):  # what a killed worker left is no sign of this one
+            task.job.beat.unlink(missing_ok=True)
+        reference = worker.score.remote(self._evaluate, task.job, way, stored, self._info)
+        running[reference] = _Running(task, worker)
+
+    def _hand_over(self, waiting: list[_Task], running: dict[Any, _Running], stored: Any) -> None:
+        """Gives models whose workers have not begun to idle ones, when there are no other models left for these.
+
+        Where a node died, there may be room for fewer workers than were planned: idle ones would keep it for ever.
+        """
+        for reference, one in list(running.items()):
+            way = self._ways[one.task.way]
+            if not waiting and one.seen is None and any(shape == (way.cpus, way.gpus) for shape, _ in self._idle):
+                del running[reference]
+                ray.kill(one.worker)
+                self._submit(one.task, running, stored)
 
     def _worker(self, shape: tuple[int, float]) -> Any:
         """An idle worker of this shape, else a new one; idle ones of another shape would take its room."""

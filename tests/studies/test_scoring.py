@@ -179,6 +179,14 @@ def test_killed_worker_is_replaced_twice(scene: Scene, num_kills: int, has_score
     assert len(scene.tried(0)) == 3
 
 
+def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(scene: Scene) -> None:
+    """As where a node died: two were planned, and there is room for one."""
+    scene.permit.close()
+    scene.permit = Permit(scene.out, seconds=120.0)  # not for ever, where they do not
+    results = scene.score(scoring(), 3, slots=Slots(count=2, cpus=2, gpus=0.0, alone=(2, 0.0)))
+    assert {number: result["iou"] for number, result in results.items()} == dict.fromkeys(range(3), 0.5)
+
+
 def test_scoring_that_raises_is_an_error_of_that_model(scene: Scene) -> None:
     def fails(job: Job, way: Way) -> dict[str, Any] | None:
         return {"error": "KeyError: 'mean'"} if job.folder.name == "0001" else None
