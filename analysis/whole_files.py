@@ -11,7 +11,8 @@ def write_all(contents: Mapping[Path, bytes]) -> None:
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary[path] = path.with_name(f".{path.name}.{os.getpid()}")
+            # Not after its own name, which may be as long as names can be
+            temporary[path] = path.with_name(f".{os.getpid()}-{len(temporary)}.part")
             temporary[path].write_bytes(content)
         for path, written in temporary.items():
             written.replace(path)

@@ -38,6 +38,7 @@ class Scoring:
         plan: Of the final models.
         coordinator: Of the plan, complete.
         tiles: Train and val tiles.
+        scored_tiles: What tells them from others (see `Prepared`).
         out: The study's folder.
         scorers: Workers that score.
         permit: Its withdrawal ends the scoring on val at once, and that on test between arms.
@@ -50,6 +51,7 @@ class Scoring:
     plan: Finals
     coordinator: Coordinator
     tiles: TrainVal
+    scored_tiles: str
     out: Path
     scorers: Scorers
     permit: Permit
@@ -81,13 +83,12 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
     }
     models = [(arm, number) for arm, numbers in finished.items() for number in numbers]
     work.console.print(f"scoring {len(models)} final models on {len(work.tiles.val)} whole val tiles", highlight=False)
-    tiles = f"{work.tiles.digest()} {work.tiles.scale}"
     val = score_on_val(
         work.scorers,
         models,
         work.tiles,
         out=work.out,
-        tiles_digest=tiles,
+        tiles_digest=work.scored_tiles,
         permit=work.permit,
         later=lambda: work.later(len(models)),
     )
@@ -104,7 +105,7 @@ def score(work: Scoring, seal: Seal | None) -> dict[str, str]:
             continue
         untested -= len(numbers)
         signatures = tuple(work.coordinator.trials[arm, n].assignment.config.signature() for n in numbers)
-        attempt = Attempt(arm=arm.parent, signatures=signatures, tiles=tiles)
+        attempt = Attempt(arm=arm.parent, signatures=signatures, tiles=work.scored_tiles)
         result: dict[str, Any] | None = None
         if errors := [val[arm, number]["error"] for number in numbers if "error" in val[arm, number]]:
             # Nothing is opened for it: what fails on val may fail on test, and tiles are opened once

@@ -246,6 +246,7 @@ def _run_finals(session: _Session, coordinator: Coordinator, sealed: Seal | None
             plan=plan,
             coordinator=coordinator,
             tiles=session.prepared.tiles,
+            scored_tiles=session.prepared.scored_tiles,
             out=out,
             scorers=scorers,
             permit=permit,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def part_path(path: Path) -> Path:
     """Where a file is written before it is whole; always the same, so that nothing is left when a run is repeated."""
-    return path.with_name(f".{path.name}.part")
+    return path.with_name(f".{file_stem(path.name)}.part")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -111,10 +111,12 @@ class Study:
 
     def score(self, reopen: str = "", *, is_sealed: bool = False) -> dict[str, str]:
         self.log = Log(self.out)
+        tiles = decode_train_val(self.dataset)
         work = Scoring(
             plan=self.plan,
             coordinator=self.coordinator,
-            tiles=decode_train_val(self.dataset),
+            tiles=tiles,
+            scored_tiles=f"{tiles.digest()} {tiles.scale}",
             out=self.out,
             scorers=cast("Scorers", types.SimpleNamespace(score=self.score_all)),
             permit=self.permit,
