@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.drawing import GREY, STYLE, head, render
+from analysis.figures.drawing import GREY, STYLE, head, render
 from analysis.given import given_path
 from analysis.whole_files import write_all
 

@@ -17,15 +17,15 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
-from analysis.classes import tints
-from analysis.logs import Logs
-from analysis.wandb_logs import read_run
+from analysis.logs.frames import Logs
+from analysis.logs.wandb_files import read_run
+from analysis.tables.classes import tints
 
 NAME = "tiles.html"
 _OLD_GAP_PX = 8
 """Of pictures whose study's logs do not say."""
 
-_WEB = Path(__file__).parent / "web"
+_WEB = Path(__file__).parent / "report" / "web"
 
 
 def gap_px(logs: Logs) -> int:

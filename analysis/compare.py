@@ -17,11 +17,12 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, tables
 from analysis.attempts import Attempt, AttemptError, read_attempts
+from analysis.figures import figures
 from analysis.given import given_path
 from analysis.grids import Panel, grid
-from analysis.terminal import fitting
+from analysis.tables import formatting as tables
+from analysis.tables.terminal import fitting
 from analysis.whole_files import write_all
 
 _TYPES = {

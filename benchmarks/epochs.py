@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import torch
 
-from trainables.attempts import ATTEMPTS, get_attempt, published_config
+from trainables.attempts.table import ATTEMPTS, get_attempt, published_config
 from trainables.checkpoints import count_parameters
 from trainables.checks import check
-from trainables.command import path_argument, run, validate
+from trainables.common.command import path_argument, run, validate
 from trainables.config import Recipe, TrialConfig
-from trainables.dataset import decode_train_val, read_dataset
-from trainables.fit import fit
+from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.trial import fit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

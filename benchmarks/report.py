@@ -26,8 +26,8 @@ from typing import Any
 from wandb.proto.wandb_internal_pb2 import Record, SummaryRecord
 
 from analysis.given import given_path
-from analysis.record_log import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, FIRST, FULL, LAST, MIDDLE
-from analysis.wandb_logs import read_logs
+from analysis.logs.record_log import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, FIRST, FULL, LAST, MIDDLE
+from analysis.logs.wandb_files import read_logs
 
 LEVELS = {"unet": 0.735, "unet_resnet34": 0.765, "deeplabv3plus_resnet34": 0.772, "sam_conv": 0.69, "sam_unet": 0.74}
 """The val IoU that an architecture tends to: those of the reference study, to look familiar."""
@@ -86,7 +86,7 @@ class RunFile:
 
 
 def join_records(records: Sequence[bytes]) -> bytes:
-    """Returns a W&B file with these records, as `analysis.record_log` takes it apart."""
+    """Returns a W&B file with these records, as `analysis.logs.record_log` takes it apart."""
     data = bytearray(FILE_HEADER)
     for record in records:
         rest, is_first, is_last = record, True, False
@@ -249,7 +249,7 @@ def _log_under(prefix: str, run: RunFile, row: Mapping[str, Any]) -> None:
 def _measure(step: str, out: Path) -> dict[str, float]:
     """Runs one step in this process, and returns what it took."""
     if step == "write_report":
-        from analysis.report import write_report  # not needed to read, so it shall not count there
+        from analysis.report.write import write_report  # not needed to read, so it shall not count there
     started = time.perf_counter()
     counts = {}
     if step == "write_report":

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from trainables.architectures import ARCHITECTURES, Track
-from trainables.augment import PRESETS
 from trainables.config import TrialConfig
+from trainables.data.augment import PRESETS
 from trainables.losses import LOSSES, WEIGHTS
+from trainables.models.architectures import ARCHITECTURES, Track
 
 Space = dict[str, BaseDistribution]
 Point = dict[str, Any]

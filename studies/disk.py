@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from trainables.errors import UserError, is_disk_trouble
+from trainables.common.errors import UserError, is_disk_trouble
 
 DISK = ("SQLITE_FULL", "SQLITE_IOERR")
 FORBIDDEN = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from studies import folder
-from studies.cluster import plan_slots, ray_session
-from studies.plans import Finals, first_plan
-from studies.prepared import prepare
-from studies.seal import Seal
+from studies.backend.cluster import plan_slots, ray_session
+from studies.preparation import prepare
+from studies.seal.seal import Seal
+from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
 
 

@@ -15,7 +15,7 @@ import yaml
 from studies import lock
 from studies.spec import StudySpec
 from trainables.checkpoints import sync_folder
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 
 STUDY = "study.yaml"
 LEDGER = "optuna.db"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 
 try:
     import fcntl

@@ -4,13 +4,13 @@ import sys
 
 from rich.console import Console
 
-from studies import cli
+from studies import command_line as cli
 from studies.dry_run import show_plan
 from studies.folder import MODELS, begun
 from studies.profiles import PhaseName
 from studies.study import StudyResult, run_study
-from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
-from trainables.errors import UserError
+from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
+from trainables.common.errors import UserError
 
 
 def run_phase(phase: PhaseName, description: str | None) -> int:
@@ -44,7 +44,9 @@ def _told(result: StudyResult, console: Console) -> int:
         console.print(f"{result.ending}: go on with --out {result.out} --resume", highlight=False, soft_wrap=True)
         return EXIT_OUT_OF_TIME if result.ending == "out of time" else EXIT_INTERRUPTED
     if result.report is not None:
-        from analysis.report import show  # only here: what draws figures takes seconds, which --help has no use for
+        from analysis.report.write import (
+            show,
+        )  # only here: what draws figures takes seconds, which --help has no use for
 
         show(result.report, console)
     console.print(f"study     {result.out}", highlight=False)

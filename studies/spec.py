@@ -9,11 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from searchspace.spaces import Point, Space, levels, recipe_point, space_for, trial_config
 from studies.profiles import REFERENCE, PhaseName, ProfileName
-from trainables.architectures import ARCHITECTURES
-from trainables.command import path_of, validate
+from trainables.common.command import path_of, validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
 from trainables.losses import WEIGHTS
-from trainables.weights import encoder_of, weights_for
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.weights import encoder_of, weights_for
 
 WandbMode = Literal["offline", "online", "disabled"]
 Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from studies import folder, lock
-from studies.ledger import check_ledger
-from studies.plans import Plan, Search, first_plan
-from studies.register import NAME
+from studies.seal.register import NAME
+from studies.search.ledger import check_ledger
+from studies.search.plans import Plan, Search, first_plan
 from studies.spec import StudySpec
-from trainables.command import Parser, run
-from trainables.diagnostics import duration
-from trainables.errors import UserError
+from trainables.attempts.diagnostics import duration
+from trainables.common.command import Parser, run
+from trainables.common.errors import UserError
 
 MOST_REASONS = 4
 """Different reasons shown per arm, the most frequent first."""

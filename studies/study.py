@@ -8,31 +8,33 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.wandb_logs import LogsError
-from studies import finals, folder, selection, tracking
-from studies.cluster import plan_slots, probe_storage, ray_session
-from studies.coordinator import Coordinator
+from analysis.logs.wandb_files import LogsError
+from studies import folder
+from studies.backend.cluster import plan_slots, probe_storage, ray_session
+from studies.backend.engine import run_trials
+from studies.backend.progress import ProgressDisplay
+from studies.backend.scoring import Scorers
+from studies.backend.slots import Slots
+from studies.backend.watch import Ending, Permit, sigterm_as_ctrl_c
+from studies.backend.worker import Fit, WorkerSettings
 from studies.disk import said_in_one_line
-from studies.engine import run_trials
-from studies.evaluation import Evaluate, score_model
-from studies.forecast import Sizes, seconds_after, seconds_to_test
-from studies.ledger import Ledger, check_ledger
-from studies.plans import Finals, first_plan
-from studies.prepared import Prepared, check_unchanged, log_config, prepare
-from studies.progress import ProgressDisplay
-from studies.resources import Slots
-from studies.scoring import Scorers
-from studies.seal import Seal
+from studies.logs import tracking
+from studies.models import finals, selection
+from studies.models.evaluation import Evaluate, score_model
+from studies.preparation import Prepared, check_unchanged, log_config, prepare
+from studies.seal.seal import Seal
+from studies.search.coordinator import Coordinator
+from studies.search.forecast import Sizes, seconds_after, seconds_to_test
+from studies.search.ledger import Ledger, check_ledger
+from studies.search.plans import Finals, first_plan
+from studies.search.trials import Progress
 from studies.spec import StudySpec
-from studies.trials import Progress
-from studies.watch import Ending, Permit, sigterm_as_ctrl_c
-from studies.worker import Fit, WorkerSettings
-from trainables.diagnostics import duration
-from trainables.errors import UserError
-from trainables.fit import fit
+from trainables.attempts.diagnostics import duration
+from trainables.common.errors import UserError
+from trainables.trial import fit
 
 if TYPE_CHECKING:
-    from analysis.report import Report
+    from analysis.report.write import Report
 
 HANG_MINUTES = 10.0
 
@@ -190,7 +192,9 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         console.print(f"W&B: {log.trouble}", highlight=False)
     report = None
     if result.ending is None and prepared.spec.wandb != "disabled":
-        from analysis.report import write_report  # only here: what draws figures takes seconds, which --help needs not
+        from analysis.report.write import (
+            write_report,
+        )  # only here: what draws figures takes seconds, which --help needs not
 
         try:
             report = write_report([out], out / "report")

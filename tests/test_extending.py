@@ -17,7 +17,7 @@ ARCHITECTURE = '''
 
 from torch import nn
 
-from trainables.model_spec import ModelSpec
+from trainables.models.model_spec import ModelSpec
 
 
 class Plain(nn.Module):
@@ -47,8 +47,8 @@ DATA_SET = '''
 
 import numpy as np
 
-from trainables.source_tiles import Adapter, Plan, SourceTile
-from trainables.tiles import DatasetInfo
+from trainables.datasets.sources.tiles import Adapter, Plan, SourceTile
+from trainables.data.tiles import DatasetInfo
 
 
 def plan_squares(*, side: int) -> Plan:
@@ -114,7 +114,7 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     )
     insert(
         rooms / "adapters.py",
-        ("from trainables.source_tiles import", "from trainables import squares\n"),
+        ("from trainables.datasets.sources.tiles import", "from trainables import squares\n"),
         ('    "deepglobe": ', '    "squares": squares.ADAPTER,\n'),
     )
     changed = {path.relative_to(copy).as_posix() for path in copy.rglob("*.py") if differs(path, copy)}

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.checkpoints import TrainedModel, load_model
-from trainables.command import Parser, run
-from trainables.errors import UserError
-from trainables.pictures import to_rgb
+from trainables.common.command import Parser, run
+from trainables.common.errors import UserError
+from trainables.common.whole_files import write_whole
+from trainables.data.formats.raster import read_image
+from trainables.data.pictures import to_rgb
 from trainables.predict import predict_logits
-from trainables.raster import read_image
-from trainables.whole_files import write_whole
 
 NUM_STAGES = 4
 

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from pydantic import ValidationError
 
-from trainables.architectures import ARCHITECTURES
+from trainables.common.errors import UserError, disk_trouble
 from trainables.config import TrialConfig
-from trainables.errors import UserError, disk_trouble
+from trainables.data.tiles import DatasetInfo
 from trainables.memory import out_of_memory_words
-from trainables.model_spec import ModelSpec
-from trainables.segmenter import Segmenter
-from trainables.tiles import DatasetInfo
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.model_spec import ModelSpec
+from trainables.models.segmenter import Segmenter
 
 NEWEST = "newest.pt"
 PREVIOUS = "previous.pt"

@@ -5,10 +5,10 @@ Whoever follows the advice is not refused again: faults of sizes come before oth
 
 from typing import Any
 
-from trainables.architectures import ARCHITECTURES
+from trainables.common.errors import UserError
 from trainables.config import LEAST_WINDOW_PX, TrialConfig
-from trainables.errors import UserError
-from trainables.tiles import IGNORE, Tiles, TrainVal
+from trainables.data.tiles import IGNORE, Tiles, TrainVal
+from trainables.models.architectures import ARCHITECTURES
 
 
 def check(config: TrialConfig, tiles: TrainVal) -> None:

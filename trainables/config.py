@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from trainables.architectures import ARCHITECTURES, Optimizer
-from trainables.augment import PRESETS
+from trainables.data.augment import PRESETS
 from trainables.losses import WEIGHTS, Loss, LossName
+from trainables.models.architectures import ARCHITECTURES, Optimizer
 from trainables.precision import Precision
 
 

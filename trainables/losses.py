@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 
-from trainables.tiles import IGNORE
+from trainables.data.tiles import IGNORE
 
 LossName = Literal["bce_dice", "cross_entropy", "dice", "focal_dice", "bce_dice_cldice"]
 

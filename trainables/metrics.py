@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.tiles import IGNORE
+from trainables.data.tiles import IGNORE
 
 
 @dataclass(frozen=True, slots=True)

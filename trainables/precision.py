@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

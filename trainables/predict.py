@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
+from trainables.data.windows import WHOLE_PX, Span, windows
 from trainables.losses import Loss
 from trainables.metrics import Scores, confusion, scores
-from trainables.tiles import IGNORE, DatasetInfo, Tiles
-from trainables.windows import WHOLE_PX, Span, windows
 
 OnTile = Callable[[int, NDArray[np.uint8], NDArray[np.uint8] | None], None]
 """Takes a tile's index, its (H, W) class indices and (H, W) the foreground's probability times 255, if it has one."""

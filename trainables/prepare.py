@@ -10,13 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from trainables import inria_crops
-from trainables.adapters import ADAPTERS
-from trainables.command import Parser, run
-from trainables.progress_bar import progress_bar
-from trainables.source_classes import told_absent
-from trainables.source_tiles import Plan
-from trainables.tile_folder import write_tiles
+from trainables.common.command import Parser, run
+from trainables.common.progress_bar import progress_bar
+from trainables.datasets import inria_crops
+from trainables.datasets.adapters import ADAPTERS
+from trainables.datasets.sources.classes import told_absent
+from trainables.datasets.sources.tiles import Plan
+from trainables.datasets.tile_folder import write_tiles
 
 INRIA = "inria"
 """Has a command of its own: its tiles are crops that a person may nudge."""

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainables.architectures import ARCHITECTURES
-from trainables.bands import band_statistics
 from trainables.checkpoints import build_model, check_frozen
+from trainables.common.errors import UserError
 from trainables.config import TrialConfig
-from trainables.errors import UserError
+from trainables.data.bands import band_statistics
+from trainables.data.tiles import TrainVal
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.segmenter import Segmenter
 from trainables.precision import half_dtype
 from trainables.records import EpochRecord
-from trainables.segmenter import Segmenter
-from trainables.tiles import TrainVal
 
 
 class TrainingState:

@@ -1,4 +1,4 @@
-"""Writes small studies with the real W&B library, offline, as `studies/tracking.py` logs them, and small attempts."""
+"""Writes small studies with the real W&B library, offline, as `studies/logs/tracking.py` logs them."""
 
 import json
 import os

@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from analysis.browse import NAME, tiles_page
-from analysis.report import write_report
-from analysis.wandb_logs import read_logs
+from analysis.logs.wandb_files import read_logs
+from analysis.report.write import write_report
 from tests.analysis.made_up import MadeUp
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

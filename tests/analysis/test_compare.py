@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
-from analysis import compare, figures
+from analysis import compare
 from analysis.attempts import read_attempts
+from analysis.figures import figures
 
 TILES = {"austin1": 0.71, "austin2": 0.48}
 IMAGE, TRUTH = (70, 90, 110), (200, 60, 60)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from trainables.attempts import ATTEMPTS
-from trainables.demo import write_demo_tiles
-from trainables.errors import UserError
+from trainables.attempts.table import ATTEMPTS
+from trainables.common.errors import UserError
+from trainables.datasets.demo import write_demo_tiles
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "epochs.py"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import wandb
 
-from analysis.record_log import split_records
-from analysis.wandb_logs import read_logs, read_run
+from analysis.logs.record_log import split_records
+from analysis.logs.wandb_files import read_logs, read_run
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "report.py"
 CONFIG = {

@@ -10,8 +10,8 @@ from typing import Any
 
 from records import REGISTER, Key, Snapshot, TrialRecord, read_lines
 
-from analysis.wandb_logs import read_logs
-from studies.ladder import Ladder
+from analysis.logs.wandb_files import read_logs
+from studies.search.ladder import Ladder
 from trainables import checkpoints
 
 CONFIRMATION = "-confirmation"

@@ -35,16 +35,19 @@ import optuna
 import torch
 from rich.console import Console
 
-from studies import cli, folder, register, selection
-from studies.evaluation import Job, Way, score_model
-from studies.ledger import Ledger
+from studies import command_line as cli
+from studies import folder
+from studies.models import selection
+from studies.models.evaluation import Job, Way, score_model
+from studies.seal import register
+from studies.search.ledger import Ledger
 from studies.study import run_study
 from trainables import checkpoints as ckpt
-from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME, run
+from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME, run
+from trainables.common.errors import UserError
 from trainables.config import TrialConfig
-from trainables.errors import UserError
+from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
-from trainables.tiles import DatasetInfo, Tiles, TrainVal
 from trainables.training import TrainingState
 
 SETTINGS = (
@@ -89,7 +92,7 @@ def recorded_fit(
     micro_batch_size: int | None,
     **_: Any,
 ) -> Iterator[EpochRecord]:
-    """`trainables.fit.fit` with a curve for the training; checkpoints are real, of an untrained network."""
+    """`trainables.trial.fit` with a curve for the training; checkpoints are real, of an untrained network."""
     number = int(checkpoints.name)
     checkpoints.mkdir(parents=True, exist_ok=True)
     (checkpoints / "worker").write_text(str(os.getpid()), encoding="utf-8")

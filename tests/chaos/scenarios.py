@@ -15,11 +15,14 @@ from nodes import Nodes
 from records import REGISTER
 from subject import Fault, Subject, age, is_confirming, is_time_left
 
-from trainables.demo import write_demo_tiles
+from trainables.datasets.demo import write_demo_tiles
 
 ARMS = ("unet-2", "unet-4")
 EPOCHS = 9
 NUM_CORES = os.cpu_count() or 1
+
+HANG_MINUTES = "0.5"
+"""More than a worker needs from its start to its first batch while four studies share two cores: 15 s were too few."""
 
 NUM_FINALS = 4
 """Of each arm in C: enough to be interrupted several times."""
@@ -152,7 +155,7 @@ def everything_at_once(root: Path, seed: int, outcome: Outcome) -> None:
     cores = max(1, NUM_CORES // 2)
     subject = make_subject(root, "B", seed, outcome, grace_epochs=3, reduction_factor=2, cpus_per_trial=cores)
     subject.environment |= {"CROWDED": "[1]", "OUT_OF_MEMORY": "[2]", "DIVERGES": "[3]", "HANGS": "[4]"}
-    subject.flags += ["--hang-minutes", "0.25"]
+    subject.flags += ["--hang-minutes", HANG_MINUTES]
     rng = subject.rng
     few, more = ("--trials", "6"), ("--trials", "8")
     slow = {"EPOCH_SECONDS": "1"}
@@ -210,7 +213,7 @@ def scored_on_a_cluster(root: Path, seed: int, outcome: Outcome) -> None:
     subject = make_subject(root, "C", seed, outcome, trials=1, grace_epochs=EPOCHS, reduction_factor=2)
     subject.flags[subject.flags.index("--seeds") + 1] = str(NUM_FINALS)
     with Nodes(subject) as nodes:
-        subject.flags += ["--address", nodes.address, "--hang-minutes", "0.25"]
+        subject.flags += ["--address", nodes.address, "--hang-minutes", HANG_MINUTES]
         subject.environment |= {"SCORING_MEMORY": "[1]", "SCORING_HANGS": "[2]"}
         training = {"EPOCH_SECONDS": "0.5", "TILE_SECONDS": "1"}
         scoring = {"EPOCH_SECONDS": "0.02", "TILE_SECONDS": "4"}

@@ -55,7 +55,8 @@ class Subject:
         self.num_starts += 1
         log = self.out.parent / f"driver-{self.num_starts:02d}.log"
         more = [*flags] if is_first else [*flags, "--resume"]
-        signs = [self.out / name for name in (f"{records.LEDGER}-wal", records.REGISTER)]
+        # A ledger that several machines see has no write-ahead log
+        signs = [self.out / name for name in (records.LEDGER, f"{records.LEDGER}-wal", records.REGISTER)]
         return Driver(self.name, [*self.flags, *more], self.environment | environment, log=log, signs=signs)
 
     def book(self, kind: str, is_hit: bool, detail: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from searchspace.spaces import space_for
-from studies.ledger import Ledger
+from studies.search.ledger import Ledger
 
 POINT = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weight": 0.5}
 

@@ -22,10 +22,10 @@ from searchspace.spaces import (
     trial_config,
 )
 from studies.profiles import REFERENCE
-from trainables.architectures import ARCHITECTURES
-from trainables.attempts import ATTEMPTS
-from trainables.augment import PRESETS
+from trainables.attempts.table import ATTEMPTS
+from trainables.data.augment import PRESETS
 from trainables.losses import LOSSES, WEIGHTS
+from trainables.models.architectures import ARCHITECTURES
 
 NAMES = list(ARCHITECTURES)
 SEEDS = st.integers(0, 2**32 - 1)

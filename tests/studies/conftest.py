@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from studies.cli import make_spec
+from studies.command_line import make_spec
 from studies.folder import write_study
 from studies.phases import run_phase
 from studies.profiles import PhaseName
-from trainables.command import EXIT_USER_ERROR, run
+from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import TrialConfig
-from trainables.dataset import decode_train_val, read_dataset
-from trainables.demo import write_demo_tiles
-from trainables.tiles import TrainVal
+from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.tiles import TrainVal
+from trainables.datasets.demo import write_demo_tiles
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from studies import cli
-from studies.chosen import CARRIED, read_chosen
+from studies import command_line as cli
+from studies.earlier_study import CARRIED, read_chosen
 from studies.folder import write_study
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 
 WriteTuned = Callable[..., dict[str, Any]]
 PHASE = "phase3_data_budget"

@@ -10,17 +10,17 @@ import torch
 import wandb
 import yaml
 
-from studies import cli
+from studies import command_line as cli
 from studies.folder import PROVENANCE, begun, write_study
 from studies.phases import run_phase
-from studies.prepared import LIBRARIES
+from studies.preparation import LIBRARIES
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
 from studies.study import HANG_MINUTES, Options
-from trainables.command import EXIT_USER_ERROR, run
+from trainables.common.command import EXIT_USER_ERROR, run
+from trainables.common.errors import UserError
 from trainables.config import Recipe
-from trainables.dataset import decode_train_val, read_dataset
-from trainables.errors import UserError
+from trainables.data.dataset import decode_train_val, read_dataset
 
 
 def request_of(*flags: str) -> cli.Request:
@@ -427,7 +427,14 @@ def test_resume_of_a_study_whose_ledger_is_gone_is_refused_before_anything_start
 
 def test_commands_start_without_what_builds_networks_and_draws_figures():
     """It takes seconds to import, which --help, --dry-run and the status have no use for."""
-    heavy = ["analysis.report", "matplotlib", "segment_anything", "segmentation_models_pytorch", "timm", "torchvision"]
+    heavy = [
+        "analysis.report.write",
+        "matplotlib",
+        "segment_anything",
+        "segmentation_models_pytorch",
+        "timm",
+        "torchvision",
+    ]
     code = f"import sys, studies.phases, studies.status; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "[]\n"

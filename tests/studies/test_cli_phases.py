@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from searchspace.spaces import LEVELS
-from studies import cli
+from studies import command_line as cli
 from studies.profiles import PROFILES, REFERENCE, PhaseName, ProfileName
 from studies.spec import StudySpec
 from trainables.config import Recipe

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 
 from studies.disk import said_in_one_line
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 
 OUT = Path("/runs/study")
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from studies import cli, dry_run
+from studies import command_line as cli
+from studies import dry_run
+from studies.backend.slots import Node, plan
 from studies.phases import run_phase
 from studies.profiles import PhaseName
-from studies.resources import Node, plan
-from trainables.demo import write_demo_tiles
-from trainables.errors import UserError
+from trainables.common.errors import UserError
+from trainables.datasets.demo import write_demo_tiles
 
 PHASE_1: PhaseName = "phase1_comparison"
 PHASE_2: PhaseName = "phase2_tuning"

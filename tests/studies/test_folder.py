@@ -14,14 +14,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies import cli, folder, lock
-from studies.coordinator import Coordinator
-from studies.ledger import Ledger
-from studies.plans import Search
+from studies import command_line as cli
+from studies import folder, lock
 from studies.profiles import PROFILES
+from studies.search.coordinator import Coordinator
+from studies.search.ledger import Ledger
+from studies.search.plans import Search
 from studies.spec import StudySpec
-from trainables.architectures import ARCHITECTURES
-from trainables.errors import UserError
+from trainables.common.errors import UserError
+from trainables.models.architectures import ARCHITECTURES
 
 PROVENANCE: dict[str, Any] = {"study_id": "f00", "versions": {"python": "3.11.7"}, "segments": []}
 

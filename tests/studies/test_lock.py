@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from studies import lock
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 
 HOLDER = """
 import sys
@@ -190,7 +190,7 @@ RACER = """
 import sys
 from pathlib import Path
 from studies import lock
-from trainables.errors import UserError
+from trainables.common.errors import UserError
 folder, left = Path(sys.argv[1]), 40
 while left:
     try:

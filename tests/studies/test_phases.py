@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from analysis.wandb_logs import read_logs
+from analysis.logs.wandb_files import read_logs
 from studies import phases
 from studies.folder import STUDY
 from studies.phases import run_phase
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
 from studies.study import Options, StudyResult
-from trainables.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
-from trainables.demo import write_demo_tiles
-from trainables.tiles import TrainVal
+from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
+from trainables.data.tiles import TrainVal
+from trainables.datasets.demo import write_demo_tiles
 
 STUDIES = Path(__file__).parents[2] / "studies"
 DEADLINE_SECONDS = 600

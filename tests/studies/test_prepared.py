@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies.prepared import Prepared, log_config
-from studies.resources import Slots
+from studies.backend.slots import Slots
+from studies.preparation import Prepared, log_config
 from studies.spec import StudySpec
 from trainables.config import Recipe
-from trainables.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import decode_train_val, read_dataset
 
 GROUPS = {"train_0": "north", "train_2": "south", "val_1": "north", "test_0": "south"}
 

@@ -19,13 +19,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.wandb_logs import read_logs
-from studies import cli, lock
+from analysis.logs.wandb_files import read_logs
+from studies import command_line as cli
+from studies import lock
 from studies.folder import LEDGER, STUDY
 from studies.study import run_study
-from trainables.command import EXIT_OUT_OF_TIME, EXIT_USER_ERROR
-from trainables.demo import write_demo_tiles
-from trainables.errors import UserError
+from trainables.common.command import EXIT_OUT_OF_TIME, EXIT_USER_ERROR
+from trainables.common.errors import UserError
+from trainables.datasets.demo import write_demo_tiles
 
 ROOT = Path(__file__).parents[2]
 PHASE = ROOT / "studies" / "phase2_tuning.py"

@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from studies import folder, lock, status
-from studies.cli import make_spec
-from studies.coordinator import Coordinator
-from studies.ledger import Ledger
-from studies.plans import Finals, Grid, Search, first_plan
+from studies.command_line import make_spec
+from studies.search.coordinator import Coordinator
+from studies.search.ledger import Ledger
+from studies.search.plans import Finals, Grid, Search, first_plan
 from studies.spec import Arm, StudySpec
-from trainables.command import EXIT_USER_ERROR, run
+from trainables.common.command import EXIT_USER_ERROR, run
 
 EPOCHS = 3
 NUM_TILES = 24

@@ -16,16 +16,16 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from analysis.report import write_report
-from analysis.wandb_logs import read_logs, read_run
+from analysis.logs.wandb_files import read_logs, read_run
+from analysis.report.write import write_report
 from studies.folder import PROVENANCE
 from studies.profiles import REFERENCE
-from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import load_model
-from trainables.command import EXIT_INTERRUPTED
+from trainables.common.command import EXIT_INTERRUPTED
 from trainables.config import TrialConfig
+from trainables.data.tiles import TrainVal
+from trainables.models.architectures import ARCHITECTURES
 from trainables.predict import evaluate
-from trainables.tiles import TrainVal
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "phase2_tuning.py"

@@ -7,14 +7,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from studies import cli
-from studies.prepared import _find_weights
+from studies import command_line as cli
+from studies.preparation import _find_weights
 from studies.spec import Arm, StudySpec
 from studies.study import run_study
-from trainables import weights as weights_module
-from trainables.errors import UserError
-from trainables.weights import PUBLISHED
-from trainables.whole_files import digest
+from trainables.common.errors import UserError
+from trainables.common.whole_files import digest
+from trainables.models import weights as weights_module
+from trainables.models.weights import PUBLISHED
 
 URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from trainables import fit as fit_module
-from trainables.architectures import ARCHITECTURES, IMAGENET, Architecture
+from trainables import trial as fit_module
 from trainables.checkpoints import load
+from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
-from trainables.errors import UserError
 from trainables.metrics import Scores
-from trainables.model_spec import ModelSpec
+from trainables.models.architectures import ARCHITECTURES, IMAGENET, Architecture
+from trainables.models.model_spec import ModelSpec
 from trainables.predict import Evaluation
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.draws import DrawSource
-from trainables.segmenter import Segmenter
-from trainables.tiles import Tiles, TrainVal
+from trainables.data.draws import DrawSource
+from trainables.data.tiles import Tiles, TrainVal
+from trainables.models.segmenter import Segmenter
 from trainables.training import band_statistics
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from PIL import Image
 from trainables import attention
 from trainables.attention import attention_of, main, stage_attentions, write_attention
 from trainables.checkpoints import BEST, TrainedModel, build_model, load_model, save
-from trainables.tiles import DatasetInfo
+from trainables.data.tiles import DatasetInfo
 
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
 STAGES = range(1, 5)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from trainables import checkpoints as ckpt
-from trainables.architectures import ARCHITECTURES
 from trainables.checkpoints import build_model, load, load_model, save
-from trainables.tiles import DatasetInfo
+from trainables.data.tiles import DatasetInfo
+from trainables.models.architectures import ARCHITECTURES
 
 NAMES = list(ARCHITECTURES)
 INFO = DatasetInfo(

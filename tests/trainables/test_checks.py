@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.architectures import ARCHITECTURES
 from trainables.checks import check
+from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
-from trainables.errors import UserError
-from trainables.tiles import IGNORE, Tiles, TrainVal
+from trainables.data.tiles import IGNORE, Tiles, TrainVal
+from trainables.models.architectures import ARCHITECTURES
 
 
 def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import fit as fit_module
+from trainables import trial as fit_module
 from trainables.checkpoints import BEST, NEWEST, load, load_model
-from trainables.fit import fit
+from trainables.data.tiles import IGNORE
 from trainables.losses import Loss
 from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
-from trainables.tiles import IGNORE
 from trainables.training import TrainingState
+from trainables.trial import fit
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from trainables.checkpoints import BEST, NEWEST, load, load_model
-from trainables.fit import fit
 from trainables.predict import evaluate
+from trainables.trial import fit
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trainables.checkpoints import BEST, NEWEST, PREVIOUS, load, newest_valid, save
-from trainables.fit import fit
 from trainables.records import EpochRecord
+from trainables.trial import fit
 
 NEVER_SECONDS = 1e9
 """Between two checkpoints: those of `checkpoint_epochs` only."""

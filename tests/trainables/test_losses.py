@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.data.tiles import IGNORE
 from trainables.losses import (
     LOSSES,
     WEIGHTS,
@@ -15,7 +16,6 @@ from trainables.losses import (
     segmentation_loss,
     soft_skeleton,
 )
-from trainables.tiles import IGNORE
 
 LOG_3 = math.log(3.0)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.attempts.run import main
 from trainables.checkpoints import newest_valid
-from trainables.draws import DrawSource
-from trainables.fit import fit
+from trainables.data.draws import DrawSource
 from trainables.memory import out_of_memory_words
 from trainables.records import DivergedError, OutOfMemoryError
-from trainables.run_attempt import main
 from trainables.training import TrainingState
+from trainables.trial import fit
 
 CUDA_TEXT = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 14.75 GiB of which 1.06 GiB is "

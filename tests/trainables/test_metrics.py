@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from trainables.data.tiles import IGNORE
 from trainables.metrics import class_iou, class_pixels, confusion, constant_scores, scores, tile_values
-from trainables.tiles import IGNORE
 
 TRUTH = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], np.uint8)
 PREDICTION = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]], np.uint8)

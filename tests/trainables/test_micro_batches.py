@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.checkpoints import NEWEST, load
-from trainables.fit import fit
 from trainables.losses import segmentation_loss
 from trainables.training import TrainingState, chunk_sizes
+from trainables.trial import fit
 
 CPU = torch.device("cpu")
 

@@ -12,10 +12,10 @@ from trainables import precision as precision_module
 from trainables.checkpoints import BEST, NEWEST, load
 from trainables.config import Recipe, TrialConfig
 from trainables.epoch_loss import NUM_LOST_IN_A_ROW, EpochLoss
-from trainables.fit import fit
 from trainables.precision import device_model, dtype_name, half_dtype
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import TrainingState, autocast
+from trainables.trial import fit
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

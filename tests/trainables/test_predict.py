@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from trainables.data.tiles import IGNORE, DatasetInfo
 from trainables.losses import Loss, segmentation_loss
 from trainables.metrics import confusion, scores
 from trainables.predict import evaluate, predict_logits, to_classes, to_tensor
-from trainables.tiles import IGNORE, DatasetInfo
 
 CPU = torch.device("cpu")
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)

@@ -15,12 +15,12 @@ import pytest
 
 from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, save, write_cityscapes, write_deepglobe, write_massachusetts
-from trainables.adapters import ADAPTERS
-from trainables.dataset import read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.formats.raster import read_image
+from trainables.data.tiles import DatasetInfo
+from trainables.datasets.adapters import ADAPTERS
+from trainables.datasets.sources.tiles import Adapter, Plan, SourceTile, add_src_flag
 from trainables.prepare import main
-from trainables.raster import read_image
-from trainables.source_tiles import Adapter, Plan, SourceTile, add_src_flag
-from trainables.tiles import DatasetInfo
 
 
 @pytest.fixture

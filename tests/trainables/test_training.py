@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.bands import band_statistics
 from trainables.checkpoints import BEST, NEWEST, load
-from trainables.fit import fit
+from trainables.data.bands import band_statistics
 from trainables.records import EpochRecord
 from trainables.training import TrainingState
+from trainables.trial import fit
 
 CPU = torch.device("cpu")
 

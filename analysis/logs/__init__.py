@@ -1,0 +1,1 @@
+"""W&B logs in: files or a server, as pandas frames."""

@@ -1,0 +1,70 @@
+"""Says what a reader must know to trust a report that joins studies."""
+
+from collections.abc import Sequence
+
+from analysis.logs.frames import Logs
+from analysis.report.answer import deciding_study
+from analysis.report.remarks import warnings
+from analysis.tables import results
+from analysis.tables.conditions import mixed_conditions
+from analysis.tables.scores import final_split
+
+
+def joint_warnings(studies: Sequence[Logs]) -> list[str]:
+    """Returns what limits a report of some studies: what several share is said once, the others name their study."""
+    return [
+        *_different_tiles(studies),
+        *_higher_elsewhere(studies),
+        *mixed_conditions(studies),
+        *_shared(studies),
+    ]
+
+
+def tiles_key(logs: Logs) -> tuple[object, ...]:
+    """Returns what is the same for two studies on the same tiles."""
+    study = logs.study
+    return study.get("tiles_digest"), tuple(study["val_tiles"]), tuple(study["test_tiles"])
+
+
+def _different_tiles(studies: Sequence[Logs]) -> list[str]:
+    """Says so where the studies did not use the same tiles, so that nobody compares their scores."""
+    by_tiles: dict[tuple[object, ...], list[str]] = {}
+    for logs in studies:
+        by_tiles.setdefault(tiles_key(logs), []).append(logs.study["study"])
+    if len(by_tiles) == 1:
+        return []
+    apart = " | ".join(", ".join(names) for names in by_tiles.values())
+    return [f"These studies are NOT ON THE SAME TILES ({apart}): scores from either side of a bar cannot be compared."]
+
+
+def _higher_elsewhere(studies: Sequence[Logs]) -> list[str]:
+    """Says so where a study that does not decide has scored higher on the same tiles than the one that does."""
+    if len(studies) == 1:
+        return []
+    deciding = deciding_study(studies)
+    mine, split = results.cells(deciding), final_split(deciding)
+    mine = mine[mine["tiles"] == mine["tiles"].max()]
+    found = []
+    for logs in studies:
+        theirs = results.cells(logs)
+        theirs = theirs[theirs["tiles"].isin(mine["tiles"])].sort_values("mean", ascending=False, kind="stable")
+        is_alike = final_split(logs) == split and tiles_key(logs) == tiles_key(deciding)
+        if not is_alike or theirs.empty or not theirs["mean"].iloc[0] > mine["mean"].max():
+            continue
+        best = theirs.iloc[0]
+        found.append(
+            f"{logs.study['study']} scored higher with {best['tiles']} tiles: {split} IoU {best['mean']:.3f} "
+            f"({best['label']}), against {mine['mean'].max():.3f} in {deciding.study['study']}, on which the "
+            "first sentence rests."
+        )
+    return found
+
+
+def _shared(studies: Sequence[Logs]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for logs in studies:
+        for text in warnings(logs):
+            found.setdefault(text, []).append(logs.study["study"])
+    if len(studies) == 1:
+        return list(found)
+    return [text if len(names) == len(studies) else f"{', '.join(names)}: {text}" for text, names in found.items()]

@@ -1,0 +1,1 @@
+"""Pure functions of scores: intervals, contrasts, ranks, variances, importance."""

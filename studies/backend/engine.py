@@ -1,0 +1,271 @@
+"""The only place that drives Ray Tune: all arms' trials in one `Tuner.fit()`, decided by the coordinator."""
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from studies.backend import lost_workers
+from studies.backend.kept_checkpoints import Checkpoints
+from studies.backend.slots import Slots
+from studies.backend.watch import NothingRunsError, Permit, Watch
+from studies.backend.worker import Trial, WorkerSettings, beat_file
+from studies.search.coordinator import MAX_LOSSES, Coordinator
+from studies.search.trials import Progress
+from studies.spec import Arm
+from trainables.data.tiles import TrainVal
+
+OnEnd = Callable[[Progress], None]
+
+
+def run_trials(
+    coordinator: Coordinator,
+    tiles: TrainVal,
+    settings: WorkerSettings,
+    slots: Slots,
+    *,
+    permit: Permit,
+    hang_seconds: float,
+    on_end: OnEnd,
+    callbacks: Sequence[Any],
+) -> bool:
+    """Runs trials until every allowance is spent; False when the permit was withdrawn before.
+
+    Args:
+        coordinator: Decides what runs and what stops.
+        tiles: Put into Ray's object store once; every worker reads them there without a copy.
+        settings: What every worker is told.
+        slots: The shape of a trial and how many run side by side.
+        permit: Withdrawn by signals, by the end of the time allowed, and by a user's error in a trial.
+        hang_seconds: A trial that gives no sign of life for so long loses its worker.
+        on_end: Called with every trial that ended.
+        callbacks: Tune callbacks that show progress.
+    """
+    checkpoints = Checkpoints(coordinator, settings.out)
+    if coordinator.is_complete:
+        return True
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
+    searcher = _Searcher(coordinator, slots, permit)
+    watch = Watch(permit, hang_seconds, lambda trial_id: beat_file(settings.out, *searcher.name(trial_id)))
+    searcher.started = watch.started
+    usual, alone = _bundle(slots.cpus, slots.gpus), _bundle(*slots.alone)
+    trainable = tune.with_resources(
+        tune.with_parameters(Trial, tiles=tiles, settings=settings),
+        lambda config: tune.PlacementGroupFactory([alone if config["is_alone"] else usual]),
+    )
+    with tempfile.TemporaryDirectory(prefix="fewtile-") as scratch:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_Scheduler(coordinator, searcher, watch, slots, permit, on_end, checkpoints),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[watch, *callbacks],
+                failure_config=tune.FailureConfig(max_failures=0),  # the coordinator decides what is tried again
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the fit loop writes its own
+            ),
+        )
+        try:
+            with permit.until_signal(), lost_workers.told_apart():
+                tuner.fit()
+        except NothingRunsError:
+            for key in list(searcher.current):
+                coordinator.interrupt(*key)
+        except tune.TuneError:
+            if searcher.broken is not None:  # of which Tune passes the text on, and no more
+                raise searcher.broken from searcher.broken.__cause__
+            raise
+    return coordinator.is_complete
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+
+
+class NotPickled:
+    """Tune pickles its parts for a restore that Fewtile never makes: nothing of them is to be kept."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps what a call of Tune's raised, such as a full disk: Tune turns it into a text."""
+
+    @functools.wraps(method)
+    def keeping(self: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return method(self, *arguments, **named)
+        except Exception as error:
+            self.keep(error)
+            raise
+
+    return keeping
+
+
+class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
+    """Hands the coordinator's assignments to Tune."""
+
+    def __init__(self, coordinator: Coordinator, slots: Slots, permit: Permit):
+        super().__init__(metric="best", mode="max")
+        self._coordinator, self._slots, self._permit = coordinator, slots, permit
+        self.keys: dict[str, tuple[Arm, int]] = {}
+        self.current: dict[tuple[Arm, int], str] = {}  # Tune's id of each trial that runs: it changes with each try
+        self.started: set[str] = set()
+        self._alone: str | None = None
+        self.broken: Exception | None = None
+
+    def keep(self, error: Exception) -> None:
+        """Keeps the first error of the study itself; nothing goes on after it."""
+        self.broken = self.broken or error
+
+    def name(self, trial_id: str) -> tuple[str, int]:
+        """Arm and number of one of Tune's trials."""
+        arm, number = self.keys[trial_id]
+        return arm.name, number
+
+    @_keeping_errors
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._permit.ending is not None:
+            return str(Searcher.FINISHED)
+        if self._coordinator.num_running >= self._slots.count:
+            return None
+        if self._alone not in self.started and self._alone in self.current.values():
+            return None  # others would take what it waits for, again and again
+        assignment = self._coordinator.next()
+        if assignment is None:  # trials that run may still come back
+            return None if self._coordinator.num_running else str(Searcher.FINISHED)
+        key = self.keys[trial_id] = (assignment.arm, assignment.number)
+        self.current[key] = trial_id
+        self._alone = trial_id if assignment.is_alone else None
+        return {
+            "arm": assignment.arm.name,
+            "parent": assignment.arm.parent,
+            "number": assignment.number,
+            "config": assignment.config.model_dump_json(),
+            "epoch": assignment.epoch,
+            "rungs": list(self._coordinator.ladders[assignment.arm].rungs),
+            "is_alone": assignment.is_alone,
+            "micro_batch_size": assignment.micro_batch_size,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the scheduler hears of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+
+class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
+    """Hands Tune's results to the coordinator and its decisions back; all that ends a trial arrives here."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        searcher: _Searcher,
+        watch: Watch,
+        slots: Slots,
+        permit: Permit,
+        on_end: OnEnd,
+        checkpoints: Checkpoints,
+    ):
+        super().__init__()
+        self._coordinator, self._searcher, self._watch = coordinator, searcher, watch
+        self._slots, self._permit, self._on_end, self._checkpoints = slots, permit, on_end, checkpoints
+        self._losses_in_a_row = 0
+
+    def keep(self, error: Exception) -> None:
+        """See `_Searcher.keep`."""
+        self._searcher.keep(error)
+
+    @_keeping_errors
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        arm, number = self._searcher.keys[trial.trial_id]
+        match result.get("error"):
+            case None:
+                self._losses_in_a_row = 0
+                ends = self._coordinator.report(
+                    arm,
+                    number,
+                    result["epoch"],
+                    result["best"],
+                    result["best_epoch"],
+                    result["ended"],
+                    result["seconds"],
+                    result["is_replayed"],
+                )
+            case "out of memory":
+                self._out_of_memory(arm, number, result["reason"])
+                ends = True
+            case "user error":
+                self._coordinator.interrupt(arm, number)
+                self._permit.withdraw("user error", result["reason"])
+                ends = True
+            case outcome:
+                self._coordinator.fail(arm, number, outcome, result["reason"], result["details"])
+                ends = True
+        if ends:
+            self._ended(arm, number)
+        return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
+
+    @_keeping_errors
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Tune is done with a trial; where nothing else ended it, the permit was withdrawn."""
+        key = self._searcher.keys[trial.trial_id]
+        if self._searcher.current.get(key) == trial.trial_id:
+            del self._searcher.current[key]
+            self._coordinator.interrupt(*key)
+            if self._permit.ending is None:
+                self._permit.withdraw(
+                    "user error",
+                    f"{self._permit.path} is gone: was the folder removed, or does another driver use it?",
+                )
+
+    @_keeping_errors
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker that was lost, killed, or could not start: its trial goes on elsewhere."""
+        arm, number = self._searcher.keys[trial.trial_id]
+        if self._searcher.current.get((arm, number)) != trial.trial_id:
+            return
+        error = lost_workers.error_of(trial)
+        if self._permit.ending is not None:
+            self._coordinator.interrupt(arm, number)
+        elif isinstance(error, lost_workers.WorkerOutOfMemoryError):
+            self._out_of_memory(arm, number, "out of memory on the machine: its worker was killed")
+        else:
+            self._lose(arm, number, self._watch.killed.get(trial.trial_id, lost_workers.reason_of(error)))
+        self._ended(arm, number)
+
+    def _lose(self, arm: Arm, number: int, reason: str) -> None:
+        """Where worker after worker is lost and no epoch gets done, it is not the trials: they keep their chances."""
+        self._losses_in_a_row += 1
+        if self._losses_in_a_row >= MAX_LOSSES * max(2, self._slots.count):
+            self._coordinator.interrupt(arm, number)
+            self._permit.withdraw("user error", f"{self._losses_in_a_row} workers were lost in a row: {reason}")
+        else:
+            self._coordinator.lose(arm, number, reason)
+
+    def _out_of_memory(self, arm: Arm, number: int, reason: str) -> None:
+        self._coordinator.out_of_memory(arm, number, reason, has_company=self._slots.has_company)
+
+    def _ended(self, arm: Arm, number: int) -> None:
+        """Forgets Tune's trial; tells of one that ended for good, and makes room."""
+        del self._searcher.current[arm, number]
+        progress = self._coordinator.trials[arm, number]
+        if progress.outcome is not None:
+            self._on_end(progress)
+            self._checkpoints.tidy(progress)

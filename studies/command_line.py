@@ -1,0 +1,251 @@
+"""Command lines of the phases: a flag and a YAML key per field of spec and recipe, and errors in one line."""
+
+import argparse
+import difflib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from searchspace.spaces import RECIPE_WEIGHTS, recipe_point
+from studies.earlier_study import best_only, check_same, read_chosen
+from studies.folder import begun, read_frozen, read_settings
+from studies.profiles import PROFILES, PhaseName, ProfileName
+from studies.spec import StudySpec
+from studies.study import HANG_MINUTES, Options
+from trainables.common.command import Parser, add_flags, is_list, path_of, validate
+from trainables.common.errors import UserError
+from trainables.config import Recipe, TrialConfig
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.weights import encoder_of
+
+_SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
+
+NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
+    "phase1_comparison": ("phase", "chosen", "subsets", "best", *_SEARCHES),
+    "phase2_tuning": ("phase", "chosen", "subsets", "best"),
+    "phase3_data_budget": ("phase", "chosen", "fix", *_SEARCHES),
+}
+"""Settings that say nothing in a phase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a command line asks for.
+
+    Attributes:
+        spec: The study.
+        out: Its folder; None if left out.
+        options: How to run it.
+        is_dry_run: Whether only to say what would run.
+    """
+
+    spec: StudySpec
+    out: Path | None
+    options: Options
+    is_dry_run: bool = False
+
+
+def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str) -> Request:
+    """Reads flags over a YAML file over the profile's defaults; to go on, over the frozen spec of the study.
+
+    Phase 3 takes what `--from` chose and how that was trained before the file.
+
+    Raises:
+        UserError: A flag, key or value that is not allowed.
+    """
+    flags = vars(_parser(phase, description).parse_args(argv))
+    out, tuned, is_dry_run = flags.pop("out", None), flags.pop("from", None), flags.pop("dry_run", False)
+    options = Options(
+        resume=flags.pop("resume", False),
+        max_hours=_positive("--max-hours", flags.pop("max_hours", None)),
+        hang_minutes=_positive("--hang-minutes", flags.pop("hang_minutes", None)) or HANG_MINUTES,
+        reopen=flags.pop("reopen", ""),
+    )
+    settings = read_settings(flags.pop("config"))[0] if "config" in flags else {}
+    file_out = settings.pop("out", None)
+    path: Path | None = _out_of_file(file_out) if out is None else out
+    if options.resume and path is None:
+        raise UserError("--resume needs the folder of the study to go on with: add --out DIR")
+    if options.resume and path is not None and begun(path):
+        settings = read_frozen(path)[0] | settings
+    elif "seed" in flags:  # seeds of the file that followed from its own seed
+        settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
+    if settings.setdefault("phase", phase) != phase:
+        raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
+    if tuned is not None and "chosen" not in settings:
+        settings = read_chosen(tuned, settings | flags) | settings
+    spec = make_spec(settings | flags)
+    _check_phase(spec)
+    if tuned is not None:
+        check_same(spec, tuned)
+    if spec.vary is not None and (idle := [name for name in _SEARCHES if name != "vary" and name in flags]):
+        raise UserError(
+            f"--{idle[0].replace('_', '-')} is about a search, but --vary makes none: leave one of them out"
+        )
+    return Request(spec=best_only(spec), out=path, options=options, is_dry_run=is_dry_run)
+
+
+def _out_of_file(text: Any) -> Path | None:
+    """The study's folder where a YAML file names it."""
+    if text is None:
+        return None
+    try:
+        return Path(path_of(text if isinstance(text, str) else ""))
+    except ValueError as error:
+        raise UserError(f"out is {text!r} in the file of --config, but {error}") from error
+
+
+def _check_phase(spec: StudySpec) -> None:
+    if spec.phase == "phase3_data_budget":
+        if spec.fix:
+            raise UserError(f"--fix is {spec.fix[0]}, but phase 3 trains what phase 2 chose: leave it out")
+        if not spec.chosen:
+            raise UserError("phase 3 needs the study whose configurations it retrains: add --from runs/phase2")
+        if missing := [name for name in spec.architectures if name not in spec.chosen]:
+            raise UserError(
+                f"--architectures names {missing[0]}, but the study chose only for {', '.join(spec.chosen)}: tune it "
+                "first, or leave it out"
+            )
+    if spec.vary is not None and not spec.has_search:
+        raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
+    _check_fixed(spec)
+    if not spec.seeds and (spec.vary is not None or not spec.has_search):
+        raise UserError("--seeds is 0, but without a search every model is a final one: give at least 1")
+
+
+def _check_fixed(spec: StudySpec) -> None:
+    """Refuses values that no trial could have, and hyperparameters that say nothing to any of the architectures."""
+    names = ", ".join(spec.architectures)
+    if twice := [name for name in spec.fixed if sum(item.startswith(f"{name}=") for item in spec.fix) > 1]:
+        raise UserError(f"--fix has {twice[0]} twice, but one value only can be: leave one out")
+    if bare := [item for item in spec.fix if not all(item.partition("="))]:
+        raise UserError(f"--fix is {bare[0]}, but must be NAME=VALUE, such as loss=dice")
+    for name in spec.fixed:
+        known = list(dict.fromkeys(key for row in spec.architectures for key in recipe_point(row)))
+        known += [key for key in RECIPE_WEIGHTS if key not in known]
+        if name not in known:
+            raise UserError(f"--fix names {name}, but must name one of {', '.join(known)}, as NAME=VALUE")
+        if spec.vary != "loss" and all(name not in recipe_point(row, spec.fixed) for row in spec.architectures):
+            raise UserError(f"--fix names {name}, but the loss of {names} has no such weight: fix that loss, too")
+        if name == spec.vary:
+            raise UserError(f"--fix and --vary both name {name}: leave one of them out")
+    for row in spec.architectures:
+        recipe = recipe_point(row, spec.fixed)
+        if spec.vary is not None and spec.vary not in recipe:
+            raise UserError(
+                f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "
+                "--fix loss=NAME"
+            )
+        own = ARCHITECTURES[row].settings
+        of_any_loss = {name: value for name, value in spec.fixed.items() if name in RECIPE_WEIGHTS}
+        point = {name: value for name, value in recipe.items() if name not in own} | of_any_loss
+        point |= {"architecture": row, "tiles": 1, "settings": {name: recipe[name] for name in own}}
+        validate(TrialConfig, point, flag=lambda name: f"--fix {name}")
+
+
+def _positive(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"{flag} is {text!r}, but must be a number above 0")
+    return value
+
+
+def make_spec(settings: dict[str, Any]) -> StudySpec:
+    """The spec of flat settings (flags or YAML keys), with the profile's defaults for what they leave out.
+
+    Raises:
+        UserError: An unknown key or a value that is not allowed.
+    """
+    known = _study_fields() | Recipe.model_fields
+    for key in settings:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise UserError(f"setting {key!r} is unknown: {hint}")
+    settings = {
+        key: [value] if is_list(known[key]) and isinstance(value, str | int) else value
+        for key, value in settings.items()
+    }
+    name: ProfileName = settings.get("profile", "quick")
+    phase: PhaseName = settings.get("phase", "phase2_tuning")
+    if not isinstance(name, str) or name not in PROFILES:
+        raise UserError(f"--profile is {name!r}, but must be one of {', '.join(PROFILES)}")
+    profile = PROFILES[name]
+    defaults = profile.defaults(phase, varies=str(settings.get("vary") or "none") != "none")
+    match settings.get("weights"):
+        case [_, *_] as choices if all(encoder_of(str(choice)) for choice in choices):  # they add to the profile's
+            settings["weights"] = [*defaults.get("weights", ()), *choices]
+    study = defaults | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
+    seed = validate(StudySpec, study).seed
+    recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
+    recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
+    return validate(StudySpec, study | {"recipe": validate(Recipe, recipe)})
+
+
+def short(phase: PhaseName) -> str:
+    """A phase's name as its folders have it: `phase2`."""
+    return phase.partition("_")[0]
+
+
+def default_folders(phase: PhaseName) -> Iterator[Path]:
+    """`runs/phase2`, `runs/phase2-2`, …: where a study goes when no folder is given, the first that is free."""
+    yield Path("runs") / short(phase)
+    for number in itertools.count(2):
+        yield Path("runs") / f"{short(phase)}-{number}"
+
+
+def _study_fields() -> dict[str, FieldInfo]:
+    return {name: field for name, field in StudySpec.model_fields.items() if name != "recipe"}
+
+
+def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
+    profiles = "\n".join(f"  {name:6} {profile.purpose}" for name, profile in PROFILES.items())
+    grows = "--seeds" if "trials" in NO_FLAGS[phase] else "--trials and --seeds"
+    parser = Parser(
+        description=description,
+        epilog=f"profiles:\n{profiles}\n\nYAML keys have the names of the flags, with _ for -.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help=f"folder of the study; runs/{short(phase)} or the next free if left out",
+    )
+    if phase == "phase3_data_budget":
+        parser.add_argument(
+            "--from", metavar="DIR", type=Path, help="folder of the finished study whose configurations to retrain"
+        )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would run, how much and where, and run nothing"
+    )
+    parser.add_argument("--config", metavar="FILE.yaml", type=Path, help="settings from a file; flags win over it")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"go on with the study in --out after whatever ended it; {grows} may grow",
+    )
+    parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume goes on")
+    parser.add_argument(
+        "--hang-minutes",
+        metavar="M",
+        help=f"replace the worker of a trial that begins no batch for M minutes ({HANG_MINUTES:g})",
+    )
+    parser.add_argument(
+        "--reopen", metavar="WHY", help="look at test tiles again whose opening left no result; WHY is put on record"
+    )
+    add_flags(parser, {name: field for name, field in _study_fields().items() if name not in NO_FLAGS[phase]})
+    add_flags(parser.add_argument_group("recipe (the same for all trials)"), Recipe.model_fields)
+    return parser

@@ -1,0 +1,1 @@
+"""What a study logs: W&B runs and TensorBoard curves."""

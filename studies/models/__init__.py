@@ -1,0 +1,1 @@
+"""What becomes of the selected configurations: final models and their scores."""

@@ -1,0 +1,257 @@
+"""Scores one model on whole tiles, in a worker: what it came to, on the disk at once, and its pictures."""
+
+import contextlib
+import gc
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.checkpoints import BEST, load_model
+from trainables.common.errors import UserError, is_disk_trouble
+from trainables.common.whole_files import digest, file_stem, write_whole
+from trainables.data.pictures import side_by_side
+from trainables.data.tiles import DatasetInfo, Tiles
+from trainables.memory import out_of_memory_words
+from trainables.metrics import tile_values
+from trainables.predict import evaluate
+from trainables.training import autocast
+
+VAL_SCORES = "val_scores.json"
+"""Beside a model's `best.pt`: what it came to on the val tiles, so that nothing is scored twice."""
+
+MAX_PICTURES = 24
+"""Tiles in a trial's or model's logged pictures; of more, every so many-th, so that a study's logs stay small."""
+
+PICTURE_PX = 2048
+"""Longest side of a tile in a picture; of larger ones every so many-th pixel shows, as 24 take gigabytes."""
+
+BEAT_SECONDS = 5.0
+"""Least time between two signs of life."""
+
+BESIDE = "_beside.jpg"
+"""Ends the name of a picture of image, truth and prediction, side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a model is scored.
+
+    Attributes:
+        words: What tells it from the usual way, for tables; empty for that.
+        cpus: Cores, and threads.
+        gpus: Share of a GPU.
+        is_alone: Whether nothing else is scored meanwhile.
+        window_px: Side of the windows that larger tiles are predicted in; None for as usual.
+    """
+
+    words: str
+    cpus: int
+    gpus: float
+    is_alone: bool = False
+    window_px: int | None = None
+
+    @property
+    def device(self) -> str:
+        """The torch device."""
+        return "cuda" if self.gpus else "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One model to score, and what to leave on the disk.
+
+    Attributes:
+        folder: The trial's, with its `best.pt`.
+        beat: A file to touch while it gets on.
+        permit: The scoring ends before its next tile when this file is gone; None for a scoring that must not end.
+        scores_of: Of which tiles `VAL_SCORES` is to be (see `known_scores`); empty to write none.
+        pictures: Folder for pictures of `MAX_PICTURES` of the tiles; None for none.
+        keeps_all: Whether that folder gets every tile's mask, picture and probabilities.
+    """
+
+    folder: Path
+    beat: Path
+    permit: Path | None
+    scores_of: str = ""
+    pictures: Path | None = None
+    keeps_all: bool = False
+
+
+Evaluate = Callable[[Job, Way, Tiles, DatasetInfo], dict[str, Any]]
+"""`score_model`, or a function with its arguments."""
+
+
+class _NoPermitError(Exception):
+    """Ends a scoring between two tiles."""
+
+
+def use_threads(num_threads: int) -> None:
+    """Keeps this process to its share of the cores."""
+    torch.set_num_threads(num_threads)
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+
+
+def shown(num_tiles: int) -> range:
+    """Which tiles have their pictures logged."""
+    return range(0, num_tiles, math.ceil(num_tiles / MAX_PICTURES) or 1)
+
+
+def picture(tiles: Tiles, index: int, prediction: NDArray[np.uint8], info: DatasetInfo) -> NDArray[np.uint8]:
+    """(H, W', 3) uint8: a tile, its truth and its prediction (H, W), side by side; see `PICTURE_PX`."""
+    step = -(-max(prediction.shape) // PICTURE_PX)
+    image, mask, predicted = (
+        pixels[::step, ::step] for pixels in (tiles.images[index], tiles.masks[index], prediction)
+    )
+    return side_by_side(image, mask, predicted, info)
+
+
+def score_model(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
+    """Scores a trial's best checkpoint on whole tiles.
+
+    Returns:
+        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of
+        truth × prediction, row by row), `epoch` (that the checkpoint is from), `scored` (the way's words) and, where
+        pictures could not be saved, `unsaved` with the reason. Else `error` with the reason and, where something may
+        help, `kind`: "out of memory" for another way, "disk" for a person; or `kind` "stopped" alone.
+    """
+    beat = _Beat(job.beat, job.permit)
+    try:
+        beat()
+        return _scored(job, way, tiles, info, beat)
+    except _NoPermitError:
+        return {"kind": "stopped"}
+    except torch.AcceleratorError as error:
+        if (words := out_of_memory_words(error)) is None:
+            raise  # this process cannot use its device any more: the model needs another one
+    except Exception as error:
+        words = out_of_memory_words(error)
+        if words is None:
+            about = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".splitlines()[0]
+            return {"error": about} | ({"kind": "disk"} if is_disk_trouble(error) else {})
+    finally:
+        beat.close()
+    # The error has gone out of scope, and with it the frames that hold the model and its activations
+    gc.collect()
+    torch.cuda.empty_cache()
+    return {"kind": "out of memory", "error": words}
+
+
+def known_scores(folder: Path, scores_of: str) -> dict[str, Any] | None:
+    """What `score_model` left in a trial's folder; None unless it is of this very model and of these tiles.
+
+    Args:
+        folder: The trial's.
+        scores_of: What tells the tiles from others.
+    """
+    try:
+        content = json.loads((folder / VAL_SCORES).read_text(encoding="utf-8"))
+        is_known = content["tiles"] == scores_of and content["model"] == digest(folder / BEST)
+        return dict(content["scores"]) if is_known else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_pictures(folder: Path, tile_ids: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Pictures of these tiles that `score_model` saved, as far as there are any: (H, W', 3) uint8 by tile id."""
+    pictures = {}
+    for tile_id in tile_ids:
+        path = folder / f"{file_stem(tile_id)}{BESIDE}"
+        if path.exists():  # there may have been no room, or another study scored the model
+            with Image.open(path) as file:
+                pictures[tile_id] = np.asarray(file)
+    return pictures
+
+
+def _scored(job: Job, way: Way, tiles: Tiles, info: DatasetInfo, beat: Callable[[], None]) -> dict[str, Any]:
+    use_threads(way.cpus)
+    trained = load_model(job.folder / BEST)
+    target = torch.device(way.device)
+    pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
+    with autocast(trained.config, target):  # as it was judged
+        result = evaluate(
+            trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            tiles,
+            info,
+            stride=trained.stride,
+            loss=trained.config.loss_function,
+            device=target,
+            before_tile=beat,
+            window_px=way.window_px,
+            keeps_predictions=False,
+            on_tile=pictures,
+        )
+    scores = {
+        "iou": result.scores.iou,
+        "f1": result.scores.f1,
+        "tile_iou": tile_values(tiles.ids, result.scores.tile_iou),
+        "tile_confusion": {
+            tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
+        },
+        "epoch": trained.epoch,
+        "scored": way.words,
+    }
+    if pictures is not None and pictures.unsaved:
+        scores["unsaved"] = pictures.unsaved
+    if job.scores_of:
+        content = {"tiles": job.scores_of, "model": digest(job.folder / BEST), "scores": scores}
+        write_whole(job.folder / VAL_SCORES, json.dumps(content).encode())
+    return scores
+
+
+class _Beat:
+    """Asked before each tile: a sign of life, which the permit may end."""
+
+    def __init__(self, path: Path, permit: Path | None):
+        self._path, self._permit = path, permit
+        self._at = -math.inf
+
+    def __call__(self) -> None:
+        if self._permit is not None and not self._permit.exists():
+            raise _NoPermitError
+        now = time.monotonic()
+        if now - self._at >= BEAT_SECONDS:
+            self._at = now
+            with contextlib.suppress(OSError):  # of a share that stumbles; one that stays away shows elsewhere
+                self._path.touch()
+
+    def close(self) -> None:
+        """Leaves no file behind."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+class _Pictures:
+    """Saves predictions tile by tile; a disk that takes no more of them spoils no scores."""
+
+    def __init__(self, folder: Path, tiles: Tiles, info: DatasetInfo, *, keeps_all: bool):
+        self._folder, self._tiles, self._info = folder, tiles, info
+        self._keeps_all = keeps_all
+        self._shown: Sequence[int] = range(len(tiles)) if keeps_all else shown(len(tiles))
+        self.unsaved = ""
+
+    def __call__(self, index: int, prediction: NDArray[np.uint8], probability: NDArray[np.uint8] | None = None) -> None:
+        if self.unsaved or index not in self._shown:
+            return
+        pictures = {BESIDE: picture(self._tiles, index, prediction, self._info)}
+        if self._keeps_all:
+            pictures[".png"] = prediction
+            if probability is not None:
+                pictures["_probability.png"] = probability
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for ending, pixels in pictures.items():
+                Image.fromarray(pixels).save(self._folder / f"{file_stem(self._tiles.ids[index])}{ending}")
+        except OSError as error:
+            self.unsaved = f"{self._folder} could not be written ({error.strerror or error})"

@@ -1,0 +1,252 @@
+"""What is checked and found out before a study starts or goes on: tiles, weights, and what its logs say of itself."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from searchspace.spaces import described, readable
+from studies import folder
+from studies.backend.slots import Slots
+from studies.logs import tracking
+from studies.spec import BUDGETS, Arm, StudySpec
+from trainables.checkpoints import count_parameters
+from trainables.checks import check
+from trainables.common.errors import UserError
+from trainables.data.augment import left_out
+from trainables.data.dataset import Dataset, decode_train_val, read_dataset
+from trainables.data.pictures import GAP_PX, class_color
+from trainables.data.tiles import TrainVal
+from trainables.data.windows import WHOLE_PX
+from trainables.datasets.demo import write_demo_tiles
+from trainables.metrics import class_pixels, constant_scores
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
+
+DEMO_TILES = Path("runs/demo-tiles")
+
+LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "albumentations", "wandb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A spec that was checked against its tiles, with everything that starting it needs.
+
+    Attributes:
+        spec: With paths and budgets filled in.
+        dataset: The folder of tiles.
+        tiles: Train and val tiles, decoded.
+        digests: SHA-256 of the pretrained weights, by encoder.
+        parameters: How many parameters each architecture trains, and how many it never does.
+        facts: What study.yaml and the logs say of tiles, weights and versions.
+    """
+
+    spec: StudySpec
+    dataset: Dataset
+    tiles: TrainVal
+    digests: dict[str, str]
+    parameters: dict[str, tuple[int, int]]
+    facts: dict[str, Any]
+
+    @property
+    def scored_tiles(self) -> str:
+        """What tells the tiles that models are scored on, and how they are scaled, from others."""
+        return f"{self.facts['tiles_digest']} {self.tiles.scale}"
+
+    @property
+    def train_px(self) -> int:
+        """Longest side of a train tile."""
+        return max(int(side) for mask in self.tiles.train.masks for side in mask.shape)
+
+    @property
+    def scored_px(self) -> int:
+        """Longest side of a tile that whole models are scored on, as far as one is predicted at once."""
+        test = self.dataset.test.tiles if self.spec.test else ()
+        sides = [int(side) for mask in self.tiles.val.masks for side in mask.shape]
+        return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
+
+
+def prepare(spec: StudySpec, console: Console) -> Prepared:
+    """Checks all that can be checked before anything starts, cheapest first.
+
+    Raises:
+        UserError: The spec, the weights or the tiles do not allow it.
+    """
+    for name in ("architectures", "tiles"):
+        values = getattr(spec, name) or ()
+        if len(set(values)) < len(values):
+            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
+    spec, digests = _find_weights(spec)
+    if spec.wandb != "disabled":
+        for note in tracking.check_variables():
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True)
+    if spec.wandb == "online":
+        tracking.check_online()
+    if spec.data is None:
+        console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
+    root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
+    dataset = read_dataset(root, spec.bands)
+    if spec.data is not None:  # a study goes on from wherever it is resumed
+        spec = spec.model_copy(update={"data": str(root.absolute())})
+    if spec.tiles is None:
+        spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
+    tiles = decode_train_val(dataset)
+    notes = (*dataset.notes, *tiles.notes)
+    for note in notes:
+        console.print(f"Note: {note}", highlight=False, soft_wrap=True)
+    parameters: dict[str, tuple[int, int]] = {}
+    for arm in spec.arms():
+        config = arm.config(spec, {"lr": 1e-3}, digests, init_seed=0)
+        check(config, tiles)
+        if arm.architecture not in parameters:
+            parameters[arm.architecture] = count_parameters(config, tiles.info)
+    for name, chosen in spec.chosen.items():
+        if chosen.tiles_digest != tiles.digest():
+            console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
+        if chosen.profile != spec.profile:
+            console.print(f"Note: {name} was tuned by {chosen.study} in profile {chosen.profile}", highlight=False)
+    if not tiles.is_photograph:
+        names = ", ".join(left_out("EXTREME"))
+        console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
+    if spec.wandb != "disabled":
+        tracking.check_start()
+    facts = {
+        "tiles_digest": tiles.digest(),
+        "num_train_tiles": len(tiles.train),
+        "num_val_tiles": len(tiles.val),
+        "data_notes": list(notes),
+        "weights_digests": digests,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, parameters=parameters, facts=facts)
+
+
+def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
+    """The data budgets where none are named: phase 3's, as far as there are so many tiles; else all tiles."""
+    if not spec.has_subsets:
+        return (num_tiles,)
+    return tuple(sorted({min(budget, num_tiles) for budget in BUDGETS}))
+
+
+def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
+    """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
+    known = {row.encoder for row in ARCHITECTURES.values() if row.encoder}
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in known:
+            raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
+    taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
+    for path in {choice for choice in spec.weights if encoder_of(choice) is None} - set(KEYWORDS):
+        if path not in taken.values():
+            names = ", ".join(spec.architectures)
+            raise UserError(f"--weights {path} is taken by none of the architectures ({names}): leave it out")
+        if len(takers := sorted(encoder for encoder, weights in taken.items() if weights == path)) > 1:
+            raise UserError(
+                f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"
+            )
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in taken:
+            fetch_weights(
+                weights_for(spec.weights, encoder), encoder
+            )  # nobody needs it, but a slip is told all the same
+    files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
+    absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
+    found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
+    return (
+        spec.model_copy(update={"weights": found}),
+        {encoder: known_digest(path) for encoder, path in files.items() if path is not None},
+    )
+
+
+def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str, Any]:
+    """The provenance of the study in the folder.
+
+    Raises:
+        UserError: The study began with another spec, other tiles or other weights.
+    """
+    settings, provenance = folder.read_frozen(out)
+    frozen = StudySpec.from_flat(settings)
+    if changes := _by_digest(prepared.spec, prepared.digests).changes(_by_digest(frozen, prepared.digests)):
+        raise UserError(
+            f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
+            "in another folder; only --trials and --seeds may grow, and --test may be added"
+        )
+    if provenance.get("tiles_digest") != prepared.facts["tiles_digest"]:
+        raise UserError(
+            f"the train or val tiles of {prepared.spec.data or DEMO_TILES} are not those that the study {out} began "
+            "with: put these back, or start in another folder"
+        )
+    if provenance.get("weights_digests") != prepared.digests:
+        raise UserError(
+            f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
+            "another folder"
+        )
+    then, now = provenance.get("versions", {}), prepared.facts["versions"]
+    if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:
+        console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
+    return provenance
+
+
+def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
+    """The spec without the paths of weights: their digests are compared apart, and files may move."""
+    weights = [f"{e}=file" if (e := encoder_of(choice)) in digests else choice for choice in spec.weights]
+    return spec.model_copy(update={"weights": tuple(weights)})
+
+
+def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
+    """What the W&B run of the study `name` says of it."""
+    spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
+    num_classes, center = len(info.classes), spec.recipe.val_center_px
+    label, trivial = constant_scores(tiles.val.masks, num_classes)
+    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
+    splits = {"train": tiles.train, "val": tiles.val}
+    pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
+    test_ids = [tile.id for tile in prepared.dataset.test.tiles]
+    return {
+        "study": name,
+        "phase": spec.phase,
+        "spec": spec.flat(),
+        "profile": spec.profile,
+        "seed": spec.seed,
+        "judged_metric": spec.judged_metric,
+        "arms": [_about(arm, prepared) for arm in spec.arms()],
+        "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
+        "train_tiles": list(tiles.train.ids),
+        "val_tiles": list(tiles.val.ids),
+        "test_tiles": test_ids,
+        "classes": list(info.classes),
+        "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
+        "panel_gap_px": GAP_PX,
+        "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
+        "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
+        "groups": {
+            tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
+        },
+        "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
+        **prepared.facts,
+    }
+
+
+def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
+    """What the study's run says of an arm."""
+    spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
+    space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
+    trained, frozen = prepared.parameters[arm.architecture]
+    return {
+        "arm": arm.name,
+        "architecture": arm.architecture,
+        "architecture_label": arm.label(spec),
+        "is_stand_in": arm.label(spec) != arm.architecture,
+        "track": row.track,
+        "has_encoder": row.encoder is not None,
+        "weights": arm.weights(spec).rpartition("/")[2],
+        "tiles": arm.tiles,
+        "trials": spec.trials,
+        "num_trainable": trained,
+        "num_frozen": frozen,
+        "space": {key: readable(value) for key, value in space.items()},
+        "ranges": {key: described(value) for key, value in space.items()},
+        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
+    }

@@ -1,0 +1,1 @@
+"""The seal of the test tiles and the register of their openings."""

@@ -1,0 +1,267 @@
+"""Checks what is read from real W&B files: the frames' values, torn files, resumed runs."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from analysis.logs.wandb_files import read_logs
+
+
+def trial(logs, arm: str, number: int) -> dict:
+    (row,) = logs.runs[(logs.runs["arm"] == arm) & (logs.runs["number"] == number)].to_dict("records")
+    return row
+
+
+def history(logs, arm: str, number: int) -> pd.DataFrame:
+    return logs.history[(logs.history["arm"] == arm) & (logs.history["number"] == number)]
+
+
+def test_read_logs_returns_the_configuration_of_the_study(demo: Path):
+    study = read_logs(demo).study
+    assert (study["study"], study["profile"], study["seed"]) == ("demo", "smoke", 42)
+    assert [arm["arm"] for arm in study["arms"]] == ["unet-24", "sam_conv-24", "unet-5", "sam_conv-5"]
+    assert (study["phase"], study["slots"]["count"], study["test_tiles"]) == ("phase2_tuning", 2, ["e1", "e2", "e3.a"])
+    assert study["trivial"] == {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.3}
+    assert study["spec"]["weights"] == ["resnet34=imagenet", "sam_vit_b=files/sam.pth"]
+    assert (study["spec"]["epochs"], study["spec"]["vary"]) == (4, None)
+    assert "_wandb" not in study
+
+
+def test_read_logs_has_a_row_per_trial_in_the_order_of_the_arms(demo: Path):
+    logs = read_logs(demo)
+    assert list(zip(logs.runs["arm"], logs.runs["number"], logs.runs["state"], strict=True)) == [
+        ("unet-24", 0, "finished"),
+        ("unet-24", 1, "stopped"),
+        ("unet-24", 2, "finished"),
+        ("unet-24", 3, "diverged"),
+        ("sam_conv-24", 0, "finished"),
+        ("sam_conv-24", 1, "interrupted"),
+        ("sam_conv-24", 2, "started"),
+        ("unet-5", 0, "finished"),
+        ("sam_conv-5", 0, "failed"),
+    ]
+    assert logs.notes == ()
+
+
+def test_read_logs_describes_an_ended_trial(demo: Path):
+    row = trial(read_logs(demo), "unet-24", 2)
+    run = row.pop("run")
+    assert len(list(demo.glob(f"wandb/*/{run}.wandb"))) == 1
+    assert row == {
+        "arm": "unet-24",
+        "run_arm": "unet-24",
+        "number": 2,
+        "stage": "search",
+        "architecture": "unet",
+        "architecture_label": "unet (base width 16)",
+        "tiles": 24,
+        "state": "finished",
+        "reason": "",
+        "epochs": 3,
+        "seconds": 30.0,
+        "judged": 0.61,
+        "best_epoch": 2,
+        "signature": "sig-unet-24-2",
+        "micro_batch_size": 0,
+        "lost_epochs": 0,
+        "lost_seconds": 0.0,
+        "num_segments": 1,
+        "dtype": "fp32",
+        "device_model": "a CPU",
+        "hyperparameters/augmentation": "MEDIUM",
+        "hyperparameters/bce_weight": 0.5,
+        "hyperparameters/decoder_dropout": 0.3,
+        "hyperparameters/lr": 0.0031622776601683794,
+    }
+
+
+def test_read_logs_leaves_missing_what_a_failed_trial_never_had(demo: Path):
+    row = trial(read_logs(demo), "sam_conv-5", 0)
+    assert row["reason"] == "out of memory"
+    assert math.isnan(row["judged"])
+    assert pd.isna(row["best_epoch"])
+
+
+def test_read_logs_tells_how_far_a_trial_without_an_end_has_come(demo: Path):
+    row = trial(read_logs(demo), "sam_conv-24", 2)
+    assert (row["state"], row["epochs"], row["seconds"]) == ("started", 2, 4.0)
+    assert (row["judged"], row["best_epoch"]) == (0.47, 2)
+
+
+def test_read_logs_has_a_history_row_per_epoch_with_numbers_only(demo: Path):
+    logs = read_logs(demo)
+    rows = history(logs, "unet-24", 0)
+    assert list(rows["epoch"]) == [1, 2, 3]
+    assert list(rows["val/iou_center512"]) == [0.30, 0.52, 0.50]
+    assert list(rows["val/iou_center512/t1"]) == pytest.approx([0.31, 0.53, 0.51])
+    assert list(rows["train/loss"]) == pytest.approx([1, 1 / 2, 1 / 3])
+    assert len(logs.history) == 3 + 1 + 3 + 2 + 2 + 1 + 2 + 2
+    assert not [column for column in logs.history.columns if column.startswith(("_", "overlays"))]
+
+
+def test_read_logs_returns_the_selection(demo: Path):
+    assert read_logs(demo).selection.to_dict("records")[0] == {
+        "arm": "unet-24",
+        "number": 2,
+        "signature": "sig-unet-24-2",
+        "judged": 0.61,
+        "val_iou": 0.60,
+        "val_f1": 0.75,
+        "best_epoch": 2,
+    }
+
+
+def test_read_logs_finds_the_pictures_of_the_selected_trials(demo: Path):
+    images = read_logs(demo).images
+    expected = [(arm, tile) for arm in ("unet-24", "sam_conv-24") for tile in ("t1", "t2", "t3")]
+    assert list(zip(images["arm"], images["caption"], strict=True)) == expected
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in images["path"])
+
+
+def test_read_logs_takes_the_pictures_that_were_logged_last(fake_study):
+    study = fake_study()
+    study.end({}, images=("unet-24", "sam_conv-24", "unet-24"))
+    images = read_logs(study.out).images
+    assert list(images["arm"]) == ["unet-24"] * 3 + ["sam_conv-24"] * 3
+    assert [round(float(imread(path)[0, 0, 0]) * 255) for path in images["path"]] == [120, 140, 160, 60, 80, 100]
+
+
+def test_read_logs_finds_a_picture_that_was_logged_alone(fake_study):
+    study = fake_study()
+    study.end({}, alone={"selected/unet-5": 90})
+    images = read_logs(study.out).images
+    assert list(zip(images["arm"], images["caption"], strict=True)) == [("unet-5", "")]
+    assert round(float(imread(images["path"][0])[0, 0, 0]) * 255) == 90
+
+
+def test_read_logs_notes_a_picture_whose_file_is_gone(demo: Path, tmp_path: Path):
+    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
+    lost = Path(read_logs(tmp_path).images["path"].iloc[1])
+    lost.unlink()
+    logs = read_logs(tmp_path)
+    assert len(logs.images) == 5
+    assert logs.notes == (f"The picture media/images/selected/{lost.name} is in the log, but its file is gone.",)
+
+
+def test_read_logs_reads_values_that_span_blocks(fake_study):
+    study = fake_study()
+    long = {f"key {index}": "x" * 1000 for index in range(150)}
+    study.segment("unet-24", 0, [0.1 + 0.001 * epoch for epoch in range(120)], config={"trial_config": long})
+    path = study.end({}, spec=long)
+    assert path.stat().st_size > 4 * 32 * 1024
+    logs = read_logs(study.out)
+    assert logs.study["spec"] == long
+    assert list(logs.history["epoch"]) == list(range(1, 121))
+    assert logs.notes == ()
+
+
+def test_read_logs_reads_a_torn_trial_up_to_the_tear(fake_study):
+    study = fake_study()
+    path = study.segment("unet-24", 0, [0.01 * epoch for epoch in range(1, 61)])
+    study.end({})
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: size // 2])
+    logs = read_logs(study.out)
+    epochs = list(logs.history["epoch"])
+    assert epochs == list(range(1, len(epochs) + 1))
+    assert 10 < len(epochs) < 50
+    assert list(logs.history["val/iou_center512"]) == pytest.approx([0.01 * epoch for epoch in epochs])
+    (note,) = logs.notes
+    assert note.startswith(f"{path.parent.name}/{path.name} is torn at byte ")
+    assert note.endswith(f" of {size // 2}: it is read up to there.")
+
+
+def test_read_logs_leaves_out_a_file_that_is_not_of_wandb(fake_study):
+    study = fake_study()
+    path = study.segment("unet-24", 0, [0.5])
+    study.end({})
+    path.write_bytes(b"")
+    logs = read_logs(study.out)
+    assert logs.runs.empty
+    assert logs.history.empty
+    assert logs.notes == (f"{path.parent.name}/{path.name} (0 bytes) does not begin like a W&B file: it is left out.",)
+
+
+def test_read_logs_unites_the_epochs_of_a_trial_s_runs_and_keeps_the_first_record_of_each(fake_study):
+    study = fake_study()
+    study.segment("unet-24", 0, [0.1, 0.2])
+    study.segment("unet-24", 0, [0.1, 0.2, 0.3])
+    study.segment("unet-24", 0, [0.1, 0.25, 0.35, 0.4])
+    study.segment("unet-24", 0, [0.1])
+    study.end({})
+    logs = read_logs(study.out)
+    assert list(history(logs, "unet-24", 0)["val/iou_center512"]) == [0.1, 0.2, 0.3, 0.4]
+    assert trial(logs, "unet-24", 0)["num_segments"] == 4
+
+
+def test_read_logs_counts_an_epoch_once_and_keeps_its_first_record(fake_study):
+    study = fake_study()
+    config = {"study": "demo", "stage": "search", "arm": "unet-24", "run_arm": "unet-24", "trial": 0}
+    run = study.run(job_type="trial", config=config)
+    for epoch, loss in [(1, 0.9), (2, 0.8), (2, 0.1), (3, 0.7)]:
+        run.log({"epoch": epoch, "val/loss": loss})
+    run.finish()
+    study.end({})
+    assert list(read_logs(study.out).history["val/loss"]) == [0.9, 0.8, 0.7]
+
+
+def test_read_logs_unites_the_trials_of_a_resumed_study(fake_study):
+    study = fake_study()
+    study.trial("unet-24", 0, [0.1], state="interrupted")
+    study.trial("unet-24", 1, [0.2])
+    study.end({"unet-24": (1, 0.2, 0.3)})
+    study.ended = []
+    study.trial("unet-24", 0, [0.1, 0.4])
+    study.end({"unet-24": (0, 0.4, 0.5)})
+    logs = read_logs(study.out)
+    assert [(row["number"], row["state"], row["epochs"]) for row in logs.runs.to_dict("records")] == [
+        (0, "finished", 2),
+        (1, "finished", 1),
+    ]
+    assert list(logs.selection["number"]) == [0]
+    assert logs.notes == ()
+
+
+def test_read_logs_takes_the_selection_of_the_newest_study_run_that_is_whole(fake_study):
+    study = fake_study()
+    study.trial("unet-24", 0, [0.1])
+    study.end({"unet-24": (0, 0.1, 0.2)})
+    study.trial("unet-24", 1, [0.4])
+    cut = study.end({"unet-24": (1, 0.4, 0.5)})
+    cut.write_bytes(cut.read_bytes()[:-8])
+    logs = read_logs(study.out)
+    assert list(logs.selection["number"]) == [0]
+    assert list(logs.runs["state"]) == ["finished", "finished"]
+    assert logs.notes[-1] == (
+        "The study's newest run has not ended: selection, final models and pictures are those of an earlier run."
+    )
+
+
+def test_read_logs_notes_that_the_study_has_not_ended(fake_study):
+    study = fake_study()
+    study.trial("unet-24", 0, [0.1])
+    cut = study.end({})
+    cut.write_bytes(cut.read_bytes()[:-8])
+    logs = read_logs(study.out)
+    assert list(logs.runs["state"]) == ["finished"]
+    assert logs.notes[-1].startswith("The study's run has not ended: ")
+
+
+def test_read_logs_reads_nothing_beside_the_wandb_files(demo: Path, tmp_path: Path):
+    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
+    (tmp_path / "selection.json").write_text(json.dumps({"unet-24": {"number": 0}}))
+    (tmp_path / "optuna.db").write_bytes(b"no database")
+    logs = read_logs(tmp_path)
+    pd.testing.assert_frame_equal(logs.selection, read_logs(demo).selection)
+
+
+def test_read_logs_follows_no_link(demo: Path, tmp_path: Path):
+    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
+    other = next((tmp_path / "wandb").glob("offline-run-*"))
+    (tmp_path / "wandb" / "run-linked").symlink_to(other)
+    assert list(read_logs(tmp_path).runs["num_segments"]) == [1] * 9

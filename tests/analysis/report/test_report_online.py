@@ -1,0 +1,82 @@
+"""The report of a W&B project, whose server is a stand-in on loopback, beside that of the same runs' files."""
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.logs import wandb_api
+from analysis.logs.wandb_files import read_run
+from analysis.report import write as report
+
+_spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")
+assert _spec is not None
+assert _spec.loader is not None
+wandb_server = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(wandb_server)
+
+
+@pytest.fixture
+def server(demo: Path) -> Iterator[Any]:
+    """Holds the runs of `demo`, as a sync would leave them there."""
+    with wandb_server.talking() as kept, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb_api, "NUM_RETRIES", 1)
+        upload(kept, demo)
+        yield kept
+
+
+def upload(server: Any, out: Path, prefix: str = "", **changed: Any) -> None:
+    for path in sorted((out / "wandb").glob("offline-run-*/run-*.wandb")):
+        run = read_run(path, [])
+        assert run is not None
+        name = prefix + path.stem.removeprefix("run-")
+        stored = wandb_server.StoredRun("someone", "fewtile", name, fields={"jobType": run.job_type})
+        stored.config = {key: {"value": value} for key, value in (run.config | changed).items()}
+        stored.rows = [json.dumps({"_step": step} | row) for step, row in enumerate(run.rows)]
+        stored.state = "finished"
+        files = path.parent / "files"
+        stored.files |= {str(file.relative_to(files)): file.read_bytes() for file in files.rglob("*.png")}
+        server.runs[name] = stored
+
+
+def tables(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (folder / "tables").glob("*.csv") if path.stem != "trials"}
+
+
+def test_report_of_a_project_is_that_of_its_files(server: Any, demo: Path, tmp_path: Path):
+    shutil.copytree(demo / "wandb", tmp_path / "out" / "wandb", symlinks=True)
+    assert report.main([str(tmp_path / "out"), "--to", str(tmp_path / "files")]) == 0
+    assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "project")]) == 0
+    assert tables(tmp_path / "project").keys() == tables(tmp_path / "files").keys()
+    for name, text in tables(tmp_path / "files").items():
+        if name not in ("models.csv",):  # which name the runs
+            assert tables(tmp_path / "project")[name] == text, name
+    pages = [(tmp_path / name / "report.md").read_text() for name in ("files", "project")]
+    assert pages[0].split("## How these numbers came about")[0] == pages[1].split("## How these numbers came about")[0]
+
+
+def test_studies_of_one_name_in_a_project_are_told_apart(server: Any, demo: Path, tmp_path: Path):
+    server.clear()
+    upload(server, demo, "a", study_id="aaaaaaaaaa")
+    upload(server, demo, "b", study_id="bbbbbbbbbb")
+    assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path)]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "demo-aaaaaa" in text
+    assert "demo-bbbbbb" in text
+    assert (tmp_path / "tables" / "accounting_2.csv").read_text() == (
+        tmp_path / "tables" / "accounting_1.csv"
+    ).read_text()
+
+
+def test_project_without_a_study_is_told_in_one_line(server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    server.clear()
+    server.runs["theirs"] = wandb_server.StoredRun("someone", "fewtile", "theirs", fields={"jobType": "train"})
+    assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "report")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: someone/fewtile holds 1 readable W&B runs, but none is a study's")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,233 @@
+"""Checks the command as a person runs it: what it writes and prints, and how it refuses."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from rich.console import Console
+
+from analysis.report import write as report
+
+TILES = {"e1": 0.5, "e2": 0.4, "e3.a": 0.6}
+
+
+def finished(study: Any) -> Path:
+    """A study of phase 1 with two models of each of two architectures."""
+    for arm, above in (("unet-24", 0.0), ("sam_conv-24", 0.1)):
+        for seed in range(2):
+            scores = {tile: iou + above + 0.01 * seed for tile, iou in TILES.items()}
+            mean = sum(scores.values()) / len(scores)
+            study.model(arm, seed, values=[0.2, 0.4], test_iou=mean, test_f1=0.6, test_tile_iou=scores)
+    study.end({}, spec={"epochs": 2, "sampler": "tpe", "grace_epochs": 1})
+    return study.out
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, new_study: Callable[..., Any]) -> Path:
+    """The folder of a finished study that no test changes."""
+    folder = tmp_path_factory.mktemp("source") / "out"
+    return finished(new_study(folder, name="first", phase="phase1_comparison", tiles=(24,)))
+
+
+@pytest.fixture(scope="module")
+def written(source: Path, tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    """A report that no test changes."""
+    return report.write_report([source], tmp_path_factory.mktemp("written"))
+
+
+@pytest.fixture
+def out(source: Path, tmp_path: Path) -> Path:
+    shutil.copytree(source / "wandb", tmp_path / "out" / "wandb", symlinks=True)
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws all figures but does not set them, which takes most of the time."""
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"/>'
+    monkeypatch.setattr("analysis.figures.figures.render", lambda figure, kind: svg)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that the command says where it writes nothing."""
+    assert report.main([str(argument) for argument in arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    return said.err.removeprefix("error: ").removesuffix("\n")
+
+
+def test_report_has_a_page_tables_and_figures(written: report.Report):
+    files = {path.relative_to(written.folder).as_posix() for path in written.paths}
+    assert files <= set(contents(written.folder))
+    tables = ("standing", "headline", "accounting", "variance", "gap")
+    assert files >= {f"tables/{name}.{kind}" for name in tables[:4] for kind in ("csv", "md", "tex")}
+    assert files >= {f"figures/{name}.{kind}" for name in ("intervals", "learning") for kind in ("svg", "png")}
+    assert files >= {"report.html", "report.md", "tables/models.csv", "tables/trials.csv", "tables/scores.csv"}
+    assert (written.folder / "figures/intervals.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_can_be_traced_from_its_first_sentence_to_the_scores_of_each_tile(written: report.Report):
+    sentence = written.composed.document.answer[0]
+    assert "sam_conv" in sentence
+    with (written.folder / "tables/standing.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["architecture"] for row in rows] == ["sam_conv", "unet (base width 16)"]
+    assert f"test IoU {float(rows[0]['test_iou']):.3f}" in sentence
+    with (written.folder / "tables/models.csv").open(newline="") as file:
+        models = {(row["arm"], row["number"]): float(row["test_iou"]) for row in csv.DictReader(file)}
+    of_first = [iou for (arm, _), iou in models.items() if arm == "sam_conv-24"]
+    assert float(rows[0]["test_iou"]) == pytest.approx(sum(of_first) / len(of_first))
+    with (written.folder / "tables/scores.csv").open(newline="") as file:
+        scores = [float(row["iou"]) for row in csv.DictReader(file) if (row["arm"], row["number"]) == ("unet-24", "1")]
+    assert scores == pytest.approx([iou + 0.01 for iou in TILES.values()])
+    text = (written.folder / "report.md").read_text()
+    assert (written.folder / "tables/standing.md").read_text().splitlines()[-1] in text
+    assert sentence.split("(")[0] in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_studies_become_one_report_beside_the_first(
+    out: Path, tmp_path: Path, new_study: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+):
+    other = finished(new_study(tmp_path / "other", name="second", phase="phase1_comparison", tiles=(24,)))
+    assert report.main([str(out), str(other)]) == 0
+    assert f"report    {tmp_path / 'report' / 'report.html'}" in capsys.readouterr().out
+    names = {path.stem for path in (tmp_path / "report" / "tables").glob("headline*.csv")}
+    assert names == {"headline_1", "headline_2"}
+    assert "first" in (tmp_path / "report" / "report.md").read_text()
+    assert set(contents(out)) == {name for name in contents(out) if name.startswith("wandb/")}
+    to, mine, outside = tmp_path / "report", tmp_path / "report" / "tables" / "mine.csv", tmp_path / "outside.txt"
+    mine.write_text("a file of the reader's own")
+    outside.write_text("not in the report at all")
+    (to / ".files.json").write_text(json.dumps([*json.loads((to / ".files.json").read_text()), "../outside.txt"]))
+    report.write_report([out], to)  # forgets what the other has left, and nothing else
+    assert {path.stem for path in to.glob("tables/headline*.csv")} == {"headline"}
+    assert mine.is_file()
+    assert outside.is_file()
+    (to / ".files.json").write_text("{torn")
+    report.write_report([out], to)
+    assert "report.html" in json.loads((to / ".files.json").read_text())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_report_lies_in_the_study_s_folder_or_where_it_is_wanted(out: Path, tmp_path: Path):
+    assert report.main([str(out)]) == 0
+    assert (out / "report" / "report.html").is_file()
+    assert report.main([str(out), "--to", str(tmp_path / "a" / "b")]) == 0
+    assert (tmp_path / "a" / "b" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_report_leaves_the_old_file_when_a_write_fails(out: Path, monkeypatch: pytest.MonkeyPatch):
+    paths = report.write_report([out], out / "report").paths
+    before = contents(out / "report")
+
+    def fail(path: Path, target: Path) -> Path:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        report.write_report([out], out / "report")
+    assert contents(out / "report") == before
+    assert len(paths) > 10
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 250])
+def test_show_fits_the_terminal(written: report.Report, width: int):
+    console = Console(width=width, file=io.StringIO())
+    report.show(written, console)
+    said = console.file.getvalue()
+    lines = said.splitlines()
+    start = next(place for place, line in enumerate(lines) if set(line.strip()) == {"─"})
+    assert max(len(line) for line in lines[start : start + 3]) <= width
+    assert lines[start + 1].strip().startswith("sam_conv")
+    assert any("0.605" in line for line in lines[start : start + 3]) == (width > 20)  # its mean IoU
+    assert bool(re.search(r"\d+ more\s+columns", said)) == (width < 250)
+    assert " ".join(said.split()).startswith(written.composed.document.answer[0])
+    assert said.index(written.composed.document.warnings[0].split()[0]) < said.index("─")
+
+
+def test_command_prints_the_answer_the_limits_and_the_path(out: Path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "analysis.report", str(out), "--to", str(out / "here")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("This is a smoke run, whose numbers mean nothing. Among 2 architectures, ")
+    assert "Note: Stand-ins, which say nothing about" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"report    {out / 'here' / 'report.html'}"
+
+
+def test_study_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    assert refusal(capsys=capsys) == (
+        "no study is named, but a report needs one: give its folder, or --wandb entity/project"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_without_logs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert refusal(tmp_path, capsys=capsys).startswith(f"{tmp_path} holds no W&B run (wandb/*run-*/run-*.wandb): ")
+    assert refusal(tmp_path / "none", capsys=capsys) == (
+        f"the study's folder is {tmp_path / 'none'}, but no such folder exists: give the one that holds wandb/"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logs_of_another_program_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "wandb" / "offline-run-1"
+    folder.mkdir(parents=True)
+    (folder / "run-a.wandb").write_bytes(b"something else altogether")
+    assert refusal(tmp_path, capsys=capsys).startswith(f"{tmp_path} holds 0 readable W&B runs, but none is a study's")
+    assert not (tmp_path / "report").exists()
+
+
+def test_runs_that_fewtile_has_not_logged_are_refused(
+    tmp_path: Path, new_study: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+):
+    study = new_study(tmp_path / "out")
+    run = study.run(job_type="study", name="theirs", config={"learning_rate": 0.1})
+    run.log({"loss": 1.0})
+    run.finish()
+    wandb.teardown()
+    assert "does not say study, phase, profile" in refusal(tmp_path / "out", capsys=capsys)
+    assert not (tmp_path / "out" / "report").exists()
+
+
+def test_study_that_is_given_twice_is_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    said = refusal(out, out, "--to", tmp_path / "to", capsys=capsys)
+    assert said.startswith("two studies are called first, but a report tells them apart by name: ")
+    assert not (tmp_path / "to").exists()
+
+
+def test_bad_folder_among_good_ones_is_refused_with_nothing_written(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert str(tmp_path / "none") in refusal(out, tmp_path / "none", capsys=capsys)
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_folder_that_cannot_be_written_is_said_in_one_line(out: Path, capsys: pytest.CaptureFixture[str]):
+    (out / "report").write_text("a file where the folder should be")
+    assert refusal(out, capsys=capsys).startswith("the report cannot be written: ")
+    assert (out / "report").read_text() == "a file where the folder should be"

@@ -1,0 +1,199 @@
+"""Studies on a cluster: a folder that not all nodes share is refused, and a node that dies takes nothing with it."""
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import optuna
+import pytest
+import ray
+from optuna.trial import FrozenTrial, TrialState
+from ray.cluster_utils import Cluster
+
+from studies.backend.cluster import plan_slots, probe_storage, ray_session
+from studies.spec import StudySpec
+from trainables.common.errors import UserError
+from trainables.config import TrialConfig
+
+RECORDED = Path(__file__).parents[2] / "chaos" / "recorded.py"
+EPOCHS, TRIALS, ARMS = 4, 2, ("unet-2", "unet-4")
+DEADLINE_SECONDS = 120.0
+
+UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
+"""A namespace of its own for mounts; and for processes, so that all of a node's end with its first."""
+
+MOUNTS = {
+    "does not see it": "mount -t tmpfs none {parent}",
+    "cannot use it (Read-only file system)": "mount --bind {parent} {parent} && mount -o remount,ro,bind {parent}",
+    "writes into another folder of that name": "mount -t tmpfs none {spare} && mkdir {spare}/upper {spare}/work && "
+    "mount -t overlay none -o lowerdir={parent},upperdir={spare}/upper,workdir={spare}/work {parent}",
+}
+"""What a node has in place of a folder that others see, by what is said of it."""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes and namespaces as Linux has them")
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < until, f"waited {DEADLINE_SECONDS:.0f} s for {what}, in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head with one core; an epoch takes its workers 0.4 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("EPOCH_SECONDS", "0.4")
+        soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
+        arguments = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
+        cluster = Cluster(initialize_head=True, head_node_args=arguments)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+# A node that dies
+
+
+@pytest.fixture(scope="module")
+def recorded() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recorded", RECORDED)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def trials_of(out: Path, arm: str) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
+
+
+def worker_below(out: Path, raylet_pid: int) -> int | None:
+    """A process of that node which has a trial with a checkpoint."""
+    for path in out.glob("checkpoints/*/*/worker"):
+        with contextlib.suppress(ValueError, OSError):
+            pid = int(path.read_text())
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if parent == raylet_pid and path.with_name("newest.pt").exists():
+                return pid
+    return None
+
+
+@pytest.mark.faults
+def test_study_goes_on_when_a_node_dies_under_its_trials(
+    cluster: Cluster, recorded: ModuleType, dataset_root: Path, tmp_path: Path
+) -> None:
+    """Ray attaches a driver to the head where that is on its machine: it outlives the other node."""
+    out = tmp_path / "study"
+    flags = (
+        f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke --architectures unet "
+        f"--tiles 2 4 --window-px 64 --epochs {EPOCHS} --grace-epochs {EPOCHS} --trials {TRIALS} --wandb disabled"
+    )
+    node = cluster.add_node(num_cpus=1)
+    (raylet,) = node.all_processes["raylet"]
+    command = [sys.executable, str(RECORDED), *flags.split()]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as driver:
+        try:
+            wait_for(
+                lambda: driver.poll() is not None or worker_below(out, raylet.process.pid),
+                "a checkpoint from the node",
+            )
+            worker = worker_below(out, raylet.process.pid)
+            assert worker is not None, (tmp_path / "log").read_text()
+            os.kill(worker, signal.SIGSTOP)  # it ends no trial any more, however slow this machine is
+            cluster.remove_node(node, allow_graceful=False)
+            os.kill(worker, signal.SIGKILL)  # with the power goes everything at once
+            assert driver.wait(DEADLINE_SECONDS) == 0, (tmp_path / "log").read_text()
+        finally:
+            driver.kill()
+    output = (tmp_path / "log").read_text()
+    assert "2 trials at a time, each on 1 core" in output
+    assert "Traceback" not in output
+    lost = []
+    for arm in ARMS:
+        trials = trials_of(out, arm)
+        assert [(trial.state, trial.user_attrs["outcome"]) for trial in trials] == [
+            (TrialState.COMPLETE, "finished")
+        ] * TRIALS
+        for trial in trials:
+            config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+            judged = [recorded.curve(config, epoch) for epoch in range(1, EPOCHS + 1)]
+            best = dict(enumerate(itertools.accumulate(judged, max), start=1))
+            assert trial.intermediate_values == pytest.approx(best)
+            assert trial.user_attrs["cost"]["seconds"] == EPOCHS
+            lost += [retry["losses"]] if (retry := trial.user_attrs.get("retry")) else []
+        selected = json.loads((out / "selection.json").read_text())[arm]
+        assert selected["judged"] == max(trial.value for trial in trials)
+        assert (out / selected["checkpoint"]).is_file()
+    assert lost == [1]
+
+
+# A folder that is not shared
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder that all nodes share, and for each way not to share one, another; and a spare one for that."""
+    root = tmp_path_factory.mktemp("storage")
+    found = {words: root / str(number) / "study" for number, words in enumerate(["shared", "spare", *MOUNTS])}
+    for path in found.values():
+        path.mkdir(parents=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
+    """A node that has something else in the place of some folders; the driver is connected."""
+    refused = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
+    if refused.returncode:
+        pytest.skip(f"namespaces with mounts of their own are not allowed here: {refused.stderr.strip()}")
+    mounts = [mount.format(parent=folders[words].parent, spare=folders["spare"]) for words, mount in MOUNTS.items()]
+    start = f"exec {Path(sys.executable).with_name('ray')} start --address={cluster.address} --num-cpus=1 --block"
+    command = [*UNSHARE, " && ".join([*mounts, start])]
+    log = folders["spare"].with_suffix(".log")
+    with ray_session(cluster.address), log.open("w") as stream:
+        num_alive = sum(node["Alive"] for node in ray.nodes())
+        with subprocess.Popen(command, stdout=stream, stderr=stream) as node:
+            try:
+                wait_for(
+                    lambda: node.poll() is not None or sum(n["Alive"] for n in ray.nodes()) > num_alive, "the node"
+                )
+                assert node.poll() is None, log.read_text()
+                yield
+            finally:
+                node.kill()
+
+
+def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:
+    probe_storage(folders["shared"])
+    assert list(folders["shared"].iterdir()) == []
+    assert plan_slots(StudySpec(tiles=(4,)), 128).count == sum(
+        int(node["Resources"]["CPU"]) for node in ray.nodes() if node["Alive"]
+    )
+
+
+@pytest.mark.parametrize("words", MOUNTS)
+def test_folder_that_a_node_has_otherwise_is_refused_and_left_empty(
+    stranger: None, folders: dict[str, Path], words: str
+) -> None:
+    out = folders[words]
+    address = ray.nodes()[0]["NodeManagerAddress"]  # they are all on this machine
+    with pytest.raises(UserError) as refused:
+        probe_storage(out)
+    assert str(refused.value) == (
+        f"--out {out} is not shared: the node {address} {words}; use a folder that all nodes mount at the same path"
+    )
+    assert list(out.iterdir()) == []

@@ -1,0 +1,133 @@
+"""The Ray of a study: whose it is, what its workers import, and what it leaves behind and says."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from studies.backend import cluster
+from studies.backend.cluster import ray_session
+from trainables.common.errors import UserError
+
+PRIVATE = """
+import ray
+from studies.backend.cluster import ray_session
+with ray_session(None):
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    input()
+"""
+
+
+def python(script: str, cwd: Path, **named: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=cwd, text=True, stdout=subprocess.PIPE, **named
+    )
+
+
+@contextmanager
+def another_study(cwd: Path) -> Iterator[str]:
+    """The address of a private Ray that another process has; a line ends it."""
+    with python(PRIVATE, cwd, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.write("\n")
+            process.stdin.close()
+
+
+def test_another_studys_own_ray_is_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with another_study(tmp_path) as address:
+        assert address not in cluster._known_addresses()
+        with pytest.raises(UserError, match=f"^--address {address} is another study's own Ray"), ray_session(address):
+            pass
+        assert not ray.is_initialized()
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=r"^--address auto is another study's own Ray"), ray_session("auto"):
+            pass
+
+
+def test_auto_is_what_ray_start_left_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray._private.utils, "read_ray_address", lambda folder: None)
+    with pytest.raises(UserError, match=r"^--address auto answers no Ray driver"), ray_session("auto"):
+        pass
+    monkeypatch.setattr(ray._private.utils, "read_ray_address", lambda folder: "127.0.0.1:9" if folder else None)
+    assert cluster._known_addresses() == ["127.0.0.1:9"]
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    assert cluster._known_addresses() == ["192.0.2.1:6379"]
+
+
+def test_cluster_of_another_version_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    its = {"ray_version": "2.40.0", "python_version": "3.9.1"}
+    monkeypatch.setattr(cluster, "_probe", lambda address: None)
+    monkeypatch.setattr(
+        cluster.ray, "init", lambda **_: ray._private.utils.check_version_info(its, "node 127.0.0.1:6379")
+    )
+    own = f"Ray {ray.__version__} on Python {sys.version.split()[0]}"
+    words = f"^--address h:1 runs Ray 2.40.0 on Python 3.9.1, but this is {own}: install the same on all machines$"
+    with pytest.raises(UserError, match=words), ray_session("h:1"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RuntimeError("Failed to start\nGCS."), "Failed to start GCS."), (SystemExit(15), "the last of its core's lines")],
+)
+def test_ray_that_does_not_start_is_one_line(
+    error: BaseException, reason: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def init(**_: object) -> None:
+        subprocess.run(["sh", "-c", "echo a line of its core >&2; echo the last of its core\\'s lines >&2"], check=True)
+        raise error
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    folder = Path.cwd()
+    with pytest.raises(UserError, match=f"^Ray does not start on this machine: {reason}$"), ray_session(None):
+        pass
+    assert Path.cwd() == folder
+    assert capfd.readouterr().err == ""
+
+
+SHADOWED = """
+import os, sys, tempfile
+import ray
+from studies.backend.cluster import ray_session
+@ray.remote
+def look():
+    import torch, wandb
+    open(tempfile.mkdtemp("wandb-media") + "/x", "w").close()
+    os.write(2, b"a word of native code\\n")
+    return torch.__file__, wandb.__file__, os.getcwd() in sys.path, tempfile.gettempdir()
+with ray_session(None):
+    os.write(2, b"a word of Ray's core\\n")
+    print("a word of ours", file=sys.stderr)
+    *_, folder = found = ray.get(look.remote())
+    print(found, os.path.isdir(folder))
+print(os.path.exists(folder))
+"""
+
+
+def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(tmp_path: Path) -> None:
+    for name in ("ray", "torch", "wandb"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not the library')\n")
+    script = tmp_path / "elsewhere" / "look.py"
+    script.parent.mkdir()
+    script.write_text(SHADOWED)
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == "a word of ours\n"
+    found, is_gone = ended.stdout.splitlines()
+    assert str(tmp_path) not in found
+    assert found.endswith("True")
+    assert is_gone == "False"

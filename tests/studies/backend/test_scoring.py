@@ -1,0 +1,270 @@
+"""Scoring models side by side on a real Ray, with a GPU that is not there: retries, ways, and what ends it."""
+
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import ray
+from rich.console import Console
+
+from studies.backend.scoring import Key, Scorers, score_on_val, ways
+from studies.backend.slots import Slots
+from studies.backend.watch import Permit
+from studies.backend.worker import trial_folder
+from studies.models.evaluation import VAL_SCORES, Job, Way, known_scores
+from studies.spec import Arm
+from trainables.checkpoints import BEST
+from trainables.common.whole_files import digest
+from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
+
+ARM = Arm("unet", 4)
+SHARED = Slots(count=2, cpus=1, gpus=0.5, alone=(1, 1.0))
+WINDOWS = "in windows of 512 px"
+CPU = f"on the CPU, {WINDOWS}"
+
+SCORES = {"iou": 0.5, "f1": 0.6, "tile_iou": {"a": 0.5}, "tile_confusion": {"a": [1, 0, 0, 1]}, "epoch": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(
+        address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False
+    )
+    yield
+    ray.shutdown()
+
+
+class Kept(Scorers):
+    """Takes over the workers that the test before left idle: each takes seconds to start."""
+
+    idle: ClassVar[list[Any]] = []
+
+    def __enter__(self) -> "Kept":
+        self._idle, Kept.idle = Kept.idle, []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Kept.idle = self._idle
+
+
+class Scene:
+    """Models to score, and what their scorings did, from the files that these leave."""
+
+    def __init__(self, folder: Path, tiles: TrainVal):
+        self.out, self.tiles = folder, tiles
+        self.permit = Permit(folder)
+        self.said = Console(record=True, width=200, file=io.StringIO())
+
+    def job(self, number: int, *, may_end: bool = True) -> Job:
+        folder = trial_folder(self.out, ARM.name, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return Job(folder=folder, beat=folder / "beat", permit=self.permit.path if may_end else None)
+
+    def score(
+        self,
+        evaluate: Callable[[Job, Way, Tiles, DatasetInfo], dict[str, Any]],
+        count: int = 1,
+        *,
+        slots: Slots = SHARED,
+        hang_seconds: float = 60.0,
+        may_end: bool = True,
+        **named: Any,
+    ) -> dict[int, dict[str, Any]]:
+        jobs = {(ARM, number): self.job(number, may_end=may_end) for number in range(count)}
+        with Kept(
+            self.tiles.info, slots, self.permit, hang_seconds=hang_seconds, console=self.said, evaluate=evaluate
+        ) as scorers:
+            results = scorers.score(jobs, self.tiles.val, **named)
+        return {number: result for (_, number), result in results.items()}
+
+    def tried(self, number: int) -> list[list[Any]]:
+        """[words, device, began, ended] of each try."""
+        path = trial_folder(self.out, ARM.name, number) / "tried"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def scene(tmp_path: Path, tiles: TrainVal) -> Scene:
+    return Scene(tmp_path, tiles)
+
+
+def scoring(
+    fails: Callable[[Job, Way], dict[str, Any] | None] = lambda *_: None, seconds: float = 0.0
+) -> Callable[..., dict[str, Any]]:
+    """A scoring that takes so long, gives what `fails` gives if that is anything, and leaves word of its try."""
+
+    def evaluate(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
+        job.beat.touch()
+        began = time.time()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if job.permit is not None and not job.permit.exists():
+                return {"kind": "stopped"}
+            time.sleep(0.01)
+        with (job.folder / "tried").open("a") as file:
+            file.write(json.dumps([way.words, way.device, began, time.time()]) + "\n")
+        return fails(job, way) or SCORES | {"scored": way.words}
+
+    return evaluate
+
+
+def test_ways_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
+    assert [(w.words, w.device, w.gpus, w.is_alone, w.window_px) for w in ways(SHARED)] == [
+        ("", "cuda", 0.5, False, None),
+        ("", "cuda", 1.0, True, None),
+        (WINDOWS, "cuda", 1.0, True, 512),
+        (CPU, "cpu", 0.0, True, 512),
+    ]
+    assert [w.words for w in ways(Slots(count=1, cpus=4, gpus=1.0, alone=(4, 1.0)))] == ["", WINDOWS, CPU]
+    assert [w.words for w in ways(Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))] == ["", "", WINDOWS]
+    assert [w.words for w in ways(Slots(count=1, cpus=2, gpus=0.0, alone=(2, 0.0)))] == ["", WINDOWS]
+
+
+@pytest.mark.faults
+def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu(scene: Scene) -> None:
+    def fails(job: Job, way: Way) -> dict[str, Any] | None:
+        needed = {"0000": [""], "0001": [], "0002": ["", WINDOWS]}[job.folder.name]
+        return {"kind": "out of memory", "error": "out of memory on cuda"} if way.words in needed else None
+
+    results = scene.score(scoring(fails, seconds=0.2), 3)
+    assert {number: result["scored"] for number, result in results.items()} == {0: WINDOWS, 1: "", 2: CPU}
+    assert [(words, device) for words, device, *_ in scene.tried(0)] == [("", "cuda"), ("", "cuda"), (WINDOWS, "cuda")]
+    assert [(words, device) for words, device, *_ in scene.tried(2)][-1] == (CPU, "cpu")
+    alone = [(began, ended) for number in (0, 2) for _, _, began, ended in scene.tried(number)[1:]]
+    others = [(b, e) for number in range(3) for _, _, b, e in scene.tried(number)]
+    for began, ended in alone:  # nothing else was scored meanwhile
+        assert [(b, e) for b, e in others if b < ended and e > began] == [(began, ended)]
+
+
+@pytest.mark.faults
+def test_model_that_fits_nowhere_says_so_and_takes_nothing_from_the_others(scene: Scene) -> None:
+    def fails(job: Job, way: Way) -> dict[str, Any] | None:
+        return {"kind": "out of memory", "error": "out of memory on cpu"} if job.folder.name == "0000" else None
+
+    results = scene.score(scoring(fails), 2)
+    assert results[0] == {"error": "out of memory on cpu"}
+    assert results[1]["iou"] == 0.5
+    assert len(scene.tried(0)) == 4
+
+
+@pytest.mark.faults
+def test_way_that_it_was_scored_in_before_is_tried_first(scene: Scene) -> None:
+    known = {(ARM, 0): WINDOWS, (ARM, 1): "a way of another version"}
+    results = scene.score(scoring(), 2, first_words=known)
+    assert {number: result["scored"] for number, result in results.items()} == {0: WINDOWS, 1: ""}
+    assert len(scene.tried(0)) == 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("num_kills", "has_scores"), [(2, True), (3, False)])
+def test_killed_worker_is_replaced_twice(scene: Scene, num_kills: int, has_scores: bool) -> None:
+    def fails(job: Job, way: Way) -> None:
+        if job.folder.name == "0000" and len((job.folder / "tried").read_text().splitlines()) <= num_kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    results = scene.score(scoring(fails), 2)
+    assert results[1]["iou"] == 0.5
+    if has_scores:
+        assert results[0]["iou"] == 0.5
+    else:
+        assert results[0]["error"].startswith("lost 3 workers: its worker was lost (")
+    assert len(scene.tried(0)) == 3
+
+
+def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(scene: Scene) -> None:
+    """As where a node died: two were planned, and there is room for one."""
+    scene.permit.close()
+    scene.permit = Permit(scene.out, seconds=120.0)  # not for ever, where they do not
+    results = scene.score(scoring(), 3, slots=Slots(count=2, cpus=2, gpus=0.0, alone=(2, 0.0)))
+    assert {number: result["iou"] for number, result in results.items()} == dict.fromkeys(range(3), 0.5)
+
+
+def test_scoring_that_raises_is_an_error_of_that_model(scene: Scene) -> None:
+    def fails(job: Job, way: Way) -> dict[str, Any] | None:
+        return {"error": "KeyError: 'mean'"} if job.folder.name == "0001" else None
+
+    results = scene.score(scoring(fails), 2)
+    assert results[1] == {"error": "KeyError: 'mean'"}
+    assert results[0]["iou"] == 0.5
+
+
+@pytest.mark.faults
+def test_worker_that_hangs_is_replaced(scene: Scene) -> None:
+    def fails(job: Job, way: Way) -> None:
+        if len((job.folder / "tried").read_text().splitlines()) == 1:
+            time.sleep(600)
+
+    began = time.monotonic()
+    assert scene.score(scoring(fails), hang_seconds=1.0)[0]["iou"] == 0.5
+    assert time.monotonic() - began < 60
+    assert "its worker hung: it began no tile for 0.0167 min; it is scored again" in scene.said.export_text()
+
+
+def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene: Scene) -> None:
+    def fails(job: Job, way: Way) -> None:
+        if job.folder.name == "0001":
+            job.permit.unlink()  # type: ignore[union-attr]
+
+    def end(*_: Any) -> float:
+        scene.permit.withdraw("interrupted")
+        return 0.0
+
+    results = scene.score(scoring(fails, seconds=0.1), 4, slots=replace(SHARED, count=1), later=end)
+    assert list(results) == [0]
+    assert scene.permit.ending == "interrupted"
+
+
+def test_time_that_is_over_ends_it(scene: Scene) -> None:
+    scene.permit.close()
+    scene.permit = Permit(scene.out, seconds=3.0)
+    began = time.monotonic()
+    assert scene.score(scoring(seconds=600.0), 3) == {}
+    assert scene.permit.ending == "out of time"
+    assert time.monotonic() - began < 60
+
+
+def test_scoring_without_a_permit_goes_on_whatever_asks_to_end(scene: Scene) -> None:
+    scene.permit.withdraw("interrupted")
+    assert len(scene.score(scoring(seconds=0.1), 3, may_end=False)) == 3
+
+
+def test_disk_that_fails_ends_the_study_until_a_person_mends_it(scene: Scene) -> None:
+    result = {"error": "OSError: [Errno 28] No space left on device", "kind": "disk"}
+    assert scene.score(scoring(lambda *_: result), 2) == {}
+    assert (scene.permit.ending, scene.permit.reason) == ("user error", result["error"])
+
+
+def test_what_was_scored_on_val_before_is_read(scene: Scene) -> None:
+    scored: list[list[int]] = []
+
+    class Counted(Scorers):
+        def score(self, jobs: Any, *arguments: Any, **named: Any) -> dict[Key, dict[str, Any]]:
+            scored.append([number for _, number in jobs])
+            for job in jobs.values():
+                content = {"tiles": job.scores_of, "model": "", "scores": SCORES}
+                content["model"] = digest(job.folder / BEST)
+                (job.folder / VAL_SCORES).write_text(json.dumps(content))
+            return {key: dict(SCORES) for key in jobs}
+
+    models = [(ARM, number) for number in range(3)]
+    for arm, number in models:
+        trial_folder(scene.out, arm.name, number).mkdir(parents=True)
+        (trial_folder(scene.out, arm.name, number) / BEST).write_text(f"model {number}")
+    scorers = Counted(scene.tiles.info, SHARED, scene.permit, hang_seconds=1.0, console=scene.said)
+    about: Any = {"out": scene.out, "tiles_digest": "one", "permit": scene.permit}
+    first = score_on_val(scorers, models, scene.tiles, **about)
+    assert score_on_val(scorers, models, scene.tiles, **about) == first == dict.fromkeys(models, SCORES)
+    folder = trial_folder(scene.out, ARM.name, 1)
+    (folder / BEST).write_text("another model")
+    (trial_folder(scene.out, ARM.name, 2) / VAL_SCORES).write_text('{"tiles": "one", "mo')  # torn
+    assert score_on_val(scorers, models, scene.tiles, **about) == first
+    assert known_scores(folder, "other tiles") is None
+    assert scored == [[0, 1, 2], [], [1, 2]]

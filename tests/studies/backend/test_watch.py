@@ -1,0 +1,335 @@
+"""What ends a study or a trial from outside, with made trials and a made clock."""
+
+import contextlib
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from studies.backend import watch
+from studies.backend.watch import (
+    CHECK_SECONDS,
+    GRACE_SECONDS,
+    NO_ROOM_SECONDS,
+    STOP_SECONDS,
+    NothingRunsError,
+    Permit,
+    Watch,
+    sigterm_as_ctrl_c,
+)
+
+HANG_SECONDS = 90.0
+
+
+class Clock:
+    """Stands in for `time` in the module under test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(watch, "time", clock)
+    return clock
+
+
+# The permit
+
+
+def test_permit_of_a_killed_driver_is_removed_so_that_its_workers_end(tmp_path: Path) -> None:
+    killed = [Permit(tmp_path).path, tmp_path / ".permit-of-another"]
+    killed[1].touch()
+    (tmp_path / "optuna.db").touch()
+    permit = Permit(tmp_path)
+    assert permit.path not in killed
+    assert sorted(tmp_path.iterdir()) == sorted([permit.path, tmp_path / "optuna.db"])
+    assert permit.ending is None
+    permit.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["optuna.db"]
+    assert permit.ending is None
+    permit.close()  # once more does no harm: the folder may be gone too
+
+
+def test_first_ending_stands(tmp_path: Path, clock: Clock) -> None:
+    permit = Permit(tmp_path, seconds=10.0)
+    clock.now = 1003.0
+    permit.withdraw("user error", "a tile is damaged")
+    assert not permit.path.exists()
+    clock.now = 1020.0
+    permit.withdraw("interrupted", "by a signal")
+    permit.check_time()
+    assert (permit.ending, permit.reason, permit.withdrawn_at) == ("user error", "a tile is damaged", 1003.0)
+
+
+def test_time_that_is_over_withdraws_the_permit(tmp_path: Path, clock: Clock) -> None:
+    permit = Permit(tmp_path, seconds=10.0)
+    clock.now = 1009.9
+    permit.check_time()
+    assert permit.ending is None
+    assert permit.path.exists()
+    clock.now = 1010.0
+    permit.check_time()
+    assert (permit.ending, permit.reason, permit.withdrawn_at) == ("out of time", "", 1010.0)
+    assert not permit.path.exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, -5.0])
+def test_time_that_was_over_before_the_first_trial_withdraws_at_once(
+    tmp_path: Path, clock: Clock, seconds: float
+) -> None:
+    permit = Permit(tmp_path, seconds=seconds)
+    permit.check_time()
+    assert permit.ending == "out of time"
+
+
+def test_permit_without_a_time_never_ends(tmp_path: Path, clock: Clock) -> None:
+    permit = Permit(tmp_path)
+    clock.now = 1e12
+    permit.check_time()
+    assert permit.ending is None
+
+
+# Signals
+
+
+@contextlib.contextmanager
+def own_handlers() -> Iterator[dict[int, Any]]:
+    """Handlers that stand before; whatever a test leaves behind, those of pytest are put back."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    mine = {number: lambda *_: None for number in numbers}
+    for number, handler in mine.items():
+        signal.signal(number, handler)
+    try:
+        yield mine
+        assert {number: signal.getsignal(number) for number in numbers} == mine
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def receive(number: int) -> None:
+    """Sends this process a signal and gives Python the chance to handle it."""
+    os.kill(os.getpid(), number)
+    time.sleep(0)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_signal_withdraws_the_permit_and_a_second_one_ends_the_driver(tmp_path: Path, first: int, second: int) -> None:
+    permit = Permit(tmp_path)
+    with own_handlers(), permit.until_signal():
+        receive(first)
+        assert (permit.ending, permit.path.exists()) == ("interrupted", False)
+        with pytest.raises(KeyboardInterrupt):
+            receive(second)
+
+
+def test_handlers_are_put_back_in_any_case(tmp_path: Path) -> None:
+    permit = Permit(tmp_path)
+    with own_handlers(), permit.until_signal():
+        pass
+    with own_handlers(), sigterm_as_ctrl_c(), permit.until_signal():
+        pass
+    with own_handlers(), pytest.raises(KeyError), permit.until_signal():
+        raise KeyError
+    assert permit.ending is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_outside_of_trials_ends_the_driver_through_its_finally_clauses(number: int) -> None:
+    with own_handlers(), sigterm_as_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        receive(number)
+
+
+def test_signal_after_the_trials_ends_the_driver(tmp_path: Path) -> None:
+    permit = Permit(tmp_path)
+    with own_handlers(), sigterm_as_ctrl_c():
+        with permit.until_signal():
+            receive(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            receive(signal.SIGTERM)
+    assert permit.ending == "interrupted"
+
+
+# Signs of life
+
+
+class Workers:
+    """Trials with workers that are actors in name only, and the driver's watch over them."""
+
+    def __init__(self, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch):
+        self.folder, self.clock = folder, clock
+        self.killed: list[str] = []
+        self.trials: list[Any] = []
+        self.permit = Permit(folder)
+        self.watch = Watch(self.permit, HANG_SECONDS, lambda trial_id: folder / f"beat-{trial_id}")
+        monkeypatch.setattr(watch.ray, "kill", self.killed.append)
+
+    def add(self, name: str, status: str = "RUNNING") -> Any:
+        actor = f"actor of {name}" if status == "RUNNING" else None
+        trial = SimpleNamespace(trial_id=name, status=status, temporary_state=SimpleNamespace(ray_actor=actor))
+        self.trials.append(trial)
+        if status == "RUNNING":
+            self.watch.on_trial_start(iteration=0, trials=self.trials, trial=trial)
+        return trial
+
+    def beat(self, name: str, stamp: float) -> None:
+        (self.folder / f"beat-{name}").touch()
+        os.utime(self.folder / f"beat-{name}", (stamp, stamp))
+
+    def wait(self, seconds: float) -> list[str]:
+        """Lets time pass, ten steps a second as Tune does at most; whose workers are dead by then."""
+        until = self.clock.now + seconds
+        while self.clock.now < until:
+            self.clock.now = min(until, self.clock.now + 0.5)
+            self.watch.on_step_end(iteration=0, trials=self.trials)
+        return self.killed
+
+
+@pytest.fixture
+def workers(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    return Workers(tmp_path, clock, monkeypatch)
+
+
+def test_trial_that_never_shows_a_sign_of_life_is_killed_after_the_time_and_not_before(workers: Workers) -> None:
+    workers.add("a")
+    assert workers.wait(HANG_SECONDS) == []
+    assert workers.wait(2 * CHECK_SECONDS) == ["actor of a"]
+    assert workers.watch.killed == {"a": "hung: began no batch for 1.5 min"}
+    assert workers.watch.started == {"a"}
+
+
+def test_trial_is_killed_once(workers: Workers) -> None:
+    workers.add("a")
+    workers.wait(3 * HANG_SECONDS)
+    workers.permit.withdraw("interrupted")
+    assert workers.wait(3 * STOP_SECONDS) == ["actor of a"]
+    assert workers.watch.killed == {"a": "hung: began no batch for 1.5 min"}
+
+
+def test_changing_sign_of_life_keeps_a_trial_alive_until_it_stops_changing(workers: Workers) -> None:
+    workers.add("a")
+    for stamp in range(10):
+        workers.beat("a", 5000.0 + stamp)
+        assert workers.wait(HANG_SECONDS - CHECK_SECONDS) == []
+    assert workers.wait(CHECK_SECONDS) == []
+    assert workers.wait(2 * CHECK_SECONDS) == ["actor of a"]
+
+
+@pytest.mark.parametrize("step", [1.0, 0.001, -3600.0], ids=["forward", "a millisecond", "backward"])
+@pytest.mark.parametrize("offset", [-1e9, 0.0, 1e9], ids=["long ago", "now", "far ahead"])
+def test_clock_of_a_worker_does_not_matter(workers: Workers, offset: float, step: float) -> None:
+    workers.add("a")
+    workers.add("b")
+    for number in range(5):
+        workers.beat("a", 1.7e9 + offset + number * step)
+        workers.beat("b", 1.7e9 + offset)  # on time by its clock, but always the same
+        workers.wait(HANG_SECONDS / 2)
+    assert workers.killed == ["actor of b"]
+
+
+def test_beat_that_an_earlier_try_left_gives_no_more_than_the_usual_time(workers: Workers) -> None:
+    workers.beat("a", 1.7e9)
+    workers.add("a")
+    assert workers.wait(HANG_SECONDS) == []
+    assert workers.wait(3 * CHECK_SECONDS) == ["actor of a"]
+
+
+def test_each_trial_has_its_own_time_from_when_a_worker_has_it(workers: Workers) -> None:
+    workers.add("a")
+    workers.wait(HANG_SECONDS / 2)
+    workers.add("b")
+    assert workers.wait(HANG_SECONDS / 2 + 2 * CHECK_SECONDS) == ["actor of a"]
+    assert workers.wait(HANG_SECONDS / 2) == ["actor of a", "actor of b"]
+
+
+def test_trial_that_waits_for_a_worker_is_left_alone(workers: Workers) -> None:
+    trial = workers.add("a", status="PENDING")
+    workers.add("b")
+    for stamp in range(6):
+        workers.beat("b", stamp)
+        assert workers.wait(HANG_SECONDS / 2) == []
+    assert workers.watch.started == {"b"}
+    trial.status, trial.temporary_state.ray_actor = "RUNNING", "late actor"
+    workers.watch.on_trial_start(iteration=0, trials=workers.trials, trial=trial)
+    workers.permit.withdraw("interrupted")
+    assert workers.wait(STOP_SECONDS + 2 * CHECK_SECONDS) == ["actor of b", "late actor"]
+
+
+def test_run_ends_where_trials_wait_and_no_machine_has_room(workers: Workers) -> None:
+    workers.add("b").status = "TERMINATED"
+    workers.add("a", status="PENDING")
+    workers.wait(NO_ROOM_SECONDS - 2 * CHECK_SECONDS)
+    assert workers.permit.ending is None
+    with pytest.raises(NothingRunsError):
+        workers.wait(4 * CHECK_SECONDS)
+    assert workers.permit.ending == "user error"
+    assert workers.permit.reason == "no machine had room for a trial for 15 min: free or add one"
+
+
+def test_run_that_was_told_to_end_does_not_wait_for_workers(workers: Workers) -> None:
+    workers.add("a", status="PENDING")
+    workers.permit.withdraw("out of time")
+    workers.wait(GRACE_SECONDS)
+    with pytest.raises(NothingRunsError):
+        workers.wait(2 * CHECK_SECONDS)
+
+
+def test_signs_of_life_are_not_looked_at_with_every_step(workers: Workers) -> None:
+    """They may lie on a slow shared file system, and Tune steps ten times a second."""
+    looks = []
+    workers.watch = Watch(workers.permit, HANG_SECONDS, lambda name: looks.append(name) or workers.folder / name)
+    workers.add("a")
+    workers.wait(20 * CHECK_SECONDS)
+    assert 19 <= len(looks) <= 21
+
+
+# Ending
+
+
+def test_workers_that_do_not_end_when_they_are_told_to_are_killed(workers: Workers) -> None:
+    workers.add("a")
+    stubborn = workers.add("b")
+    workers.permit.withdraw("interrupted")
+    for stamp in range(int(STOP_SECONDS / CHECK_SECONDS)):
+        workers.beat("b", float(stamp))  # it is alive, and trains on
+        assert workers.wait(CHECK_SECONDS) == []
+        workers.trials[0].status = "TERMINATED"
+    assert workers.wait(2 * CHECK_SECONDS) == ["actor of b"]
+    assert workers.watch.killed == {stubborn.trial_id: "did not end within 60 s"}
+
+
+def test_hung_worker_is_killed_while_others_end(workers: Workers) -> None:
+    workers.add("a")
+    workers.wait(HANG_SECONDS - STOP_SECONDS / 2)
+    workers.permit.withdraw("out of time")
+    assert workers.wait(STOP_SECONDS / 2) == []
+    assert workers.wait(2 * CHECK_SECONDS) == ["actor of a"]
+    assert workers.watch.killed == {"a": "hung: began no batch for 1.5 min"}
+
+
+def test_watch_ends_the_study_when_its_time_is_over(tmp_path: Path, clock: Clock) -> None:
+    permit = Permit(tmp_path, seconds=1.0)
+    looking = Watch(permit, HANG_SECONDS, lambda _: tmp_path)
+    looking.on_step_end(iteration=0, trials=[])
+    assert permit.ending is None
+    clock.now += 1.0  # earlier than its next look at the signs of life
+    looking.on_step_end(iteration=0, trials=[])
+    assert permit.ending == "out of time"
+
+
+def test_watch_leaves_nothing_of_itself_to_tune(workers: Workers) -> None:
+    workers.add("a")
+    assert vars(pickle.loads(pickle.dumps(workers.watch))) == {}

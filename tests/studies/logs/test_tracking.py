@@ -1,0 +1,225 @@
+"""What W&B's own process does must not stop or slow a study: killed, hung, on a full disk, never started.
+
+The scenarios run in processes of their own, which this file is the script of: what is killed there leaves nothing here.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.logs.frames import LoggedRun
+from analysis.logs.wandb_files import read_run
+from studies.logs import tracking
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress
+
+
+def start(out: Path, name: str = "trial", mode: Any = "offline") -> tracking.Run:
+    return tracking.Run(out, mode, name=name, job_type="trial", config={"name": name})
+
+
+def logged(out: Path) -> list[LoggedRun]:
+    """The runs below a folder that say which they are, oldest first."""
+    runs = [read_run(path, []) for path in out.glob("wandb/*run-*/run-*.wandb")]
+    return sorted((run for run in runs if run is not None), key=lambda run: run.start)
+
+
+def rows(run: LoggedRun) -> list[dict[str, Any]]:
+    """What was logged, without what W&B adds."""
+    return [{key: value for key, value in row.items() if key[0] != "_"} for row in run.rows]
+
+
+def service() -> int:
+    """The process id of this process's W&B service."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True)
+    processes = [line.split(None, 3) for line in listed.stdout.splitlines()]
+    (pid,) = [
+        int(pid)
+        for pid, parent, state, name in processes
+        if int(parent) == os.getpid() and "wandb" in name and state[0] not in "ZT"
+    ]
+    return pid
+
+
+def kill_service() -> None:
+    pid = service()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until it is dead, and leaves it to W&B to ask
+
+
+def until(is_so: Callable[[LoggedRun], bool], out: Path) -> None:
+    """Waits until it is so on the disk for any run."""
+    deadline = time.monotonic() + 30
+    while not any(is_so(run) for run in logged(out)):
+        assert time.monotonic() < deadline, "it never came to the disk"
+        time.sleep(0.05)
+
+
+def scenario_killed(out: Path) -> dict[str, Any]:
+    run = start(out, "killed")
+    run.log({"epoch": 1})
+    until(lambda run: len(run.rows) == 1, out)
+    kill_service()
+    began = time.monotonic()
+    for epoch in (2, 3):
+        run.log({"epoch": epoch})
+    run.log_pictures("overlays", [PICTURE], ["t1"])
+    run.finish()
+    seconds = time.monotonic() - began
+    after = start(out, "after")
+    after.log({"epoch": 1})
+    after.finish()
+    until(lambda run: run.ended, out)
+    kill_service()
+    last = start(out, "last")
+    last.log({"epoch": 1})
+    last.finish()
+    tracking.complete_files()
+    end = start(out, "end")
+    end.log({"epoch": 1})
+    end.finish()
+    kill_service()  # before its file is whole, unless it was faster
+    tracking.complete_files()
+    return {"seconds": seconds, "troubles": [run.trouble, after.trouble, last.trouble], "end": end.trouble}
+
+
+def scenario_hung(out: Path) -> dict[str, Any]:
+    tracking.CALL_TIMEOUT_SECONDS = 2.0
+    run = start(out, "hung")
+    run.log({"epoch": 1})
+    until(lambda run: len(run.rows) == 1, out)
+    hung = service()
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for epoch in range(2, 2000):
+            run.log({"epoch": epoch, "filler": "x" * 1000})  # until nothing more fits into the pipe to it
+        run.finish()
+        seconds = time.monotonic() - began
+        tracking.CALL_TIMEOUT_SECONDS = 30.0
+        after = start(out, "after")
+        after.log({"epoch": 1})
+        after.finish()
+        tracking.complete_files()
+    finally:
+        os.kill(hung, signal.SIGKILL)
+    return {"seconds": seconds, "troubles": [run.trouble, after.trouble]}
+
+
+def scenario_full(out: Path) -> dict[str, Any]:
+    run = start(out, "full")
+    for epoch in range(1, 400):
+        run.log({"epoch": epoch, "filler": "x" * 1000})
+    picture = start(out, "picture")
+    deadline = time.monotonic() + 30
+    while not picture.trouble and time.monotonic() < deadline:
+        picture.log_pictures("overlays", [PICTURE], ["t1"])
+    told = picture.trouble
+    picture.log({"epoch": 1})
+    picture.finish()
+    run.finish()
+    tracking.complete_files()
+    return {"troubles": [run.trouble, told]}
+
+
+def run_scenario(name: str, out: Path, script: str = __file__, **environment: str) -> tuple[dict[str, Any], str]:
+    """Runs a scenario in a process of its own; what it returned, and its stderr."""
+    home = out.parent / "home"
+    home.mkdir(exist_ok=True)
+    folders = dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "HOME"), str(home))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, script, name, str(out)],
+        env=kept | folders | {"WANDB_ERROR_REPORTING": "false"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.faults
+def test_killed_service_costs_nothing(tmp_path: Path) -> None:
+    """A new run takes the place of the one whose process was killed, with all of its rows."""
+    told, _ = run_scenario("scenario_killed", tmp_path)
+    killed, again, after, last, *end = logged(tmp_path)
+    assert told["seconds"] < 30
+    assert told["troubles"] == ["", "", ""]
+    assert (rows(killed), killed.ended) == ([{"epoch": 1}], False)
+    assert again.ended
+    assert rows(again)[:3] == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
+    assert [run.config["name"] for run in (killed, again, after, last)] == ["killed", "killed", "after", "last"]
+    for run in (after, last):
+        assert (rows(run), run.ended) == ([{"epoch": 1}], True)
+    is_whole = any(run.ended for run in end)
+    assert told["end"].startswith("" if is_whole else "The log of end has no end: ")
+    assert bool(told["end"]) != is_whole
+
+
+@pytest.mark.faults
+def test_hung_service_is_waited_for_once_and_replaced(tmp_path: Path) -> None:
+    told, _ = run_scenario("scenario_hung", tmp_path)
+    hung, again, after = logged(tmp_path)
+    assert told["seconds"] < 60
+    assert told["troubles"] == ["", ""]
+    assert (rows(hung)[0], hung.ended) == ({"epoch": 1}, False)
+    assert [row["epoch"] for row in rows(again)] == list(range(1, 2000))
+    assert again.ended
+    assert (rows(after), after.ended) == ([{"epoch": 1}], True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 300 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk can be mounted here: {error}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.faults
+def test_full_disk_raises_nothing_prints_nothing_and_is_told(small_disk: Path) -> None:
+    told, stderr = run_scenario("scenario_full", small_disk)
+    assert stderr == ""
+    run, picture = told["troubles"]
+    assert run.startswith("The log of full has no end: ")
+    assert picture.startswith("W&B could not write a picture of picture: OSError: [Errno 28] No space left on device")
+
+
+def test_run_that_cannot_start_is_told_and_takes_everything(tmp_path: Path) -> None:
+    (tmp_path / "wandb").write_text("a file where the folder should be")
+    run = start(tmp_path)
+    assert run.trouble.startswith("W&B could not start trial, so nothing of it is logged: ")
+    run.log({"epoch": 1})
+    run.log_pictures("overlays", [PICTURE], ["t1"])
+    run.finish()
+    tracking.complete_files()
+
+
+def test_disabled_run_writes_nothing(tmp_path: Path) -> None:
+    run = start(tmp_path, mode="disabled")
+    run.log({"epoch": 1})
+    run.finish()
+    tracking.complete_files()
+    assert (run.trouble, run.is_offline_fallback) == ("", False)
+    assert list(tmp_path.iterdir()) == []
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(globals()[sys.argv[1]](Path(sys.argv[2]))) + "\n")

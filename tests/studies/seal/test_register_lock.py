@@ -1,0 +1,70 @@
+"""A register's file that another process holds: said, waited for with a bound, and refused in one line."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from studies.seal import register as register_module
+from studies.seal.register import Register
+from trainables.common.errors import UserError
+
+HOLDS = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock; a line to it ends it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", HOLDS, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(register_module, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(register_module, "LOCK_SECONDS", 0.5)
+    (tmp_path / "tiles").mkdir()
+    return Register(tmp_path / "tiles", "d" * 64, own=tmp_path / "study" / "seal.jsonl")
+
+
+def add(register: Register) -> None:
+    opening = {"event": "opened", "attempt": "a", "study": "one", "study_id": "1", "arm": "unet", "signatures": ["s"]}
+    register.append(lambda _: opening | {"tiles_digest": "d" * 64, "tiles": {"t": "1"}})
+
+
+@pytest.mark.parametrize("which", ["path", "memory", "own"])
+def test_file_that_stays_locked_is_one_line_and_nothing_is_written(
+    which: str, register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = getattr(register, which)
+    with held(path), pytest.raises(UserError) as refused:
+        add(register)
+    assert str(refused.value).startswith(f"{path} has been locked by another process for ")
+    assert "\n" not in str(refused.value)
+    assert capsys.readouterr().err == f"waiting for {path}, which another process has locked\n"
+    assert register.read().lines == ()
+    assert not any(other.exists() and other.read_bytes() for other in (register.path, register.memory, register.own))
+
+
+def test_lock_that_is_given_back_is_taken(
+    register: Register, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(register_module, "LOCK_SECONDS", 30.0)
+    with held(register.path) as process:
+        assert process.stdin is not None
+        threading.Timer(0.5, lambda: (process.stdin.write("\n"), process.stdin.flush())).start()  # type: ignore[union-attr]
+        add(register)
+    assert len(register.read().lines) == 1
+    assert "waiting for" in capsys.readouterr().err

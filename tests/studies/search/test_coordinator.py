@@ -1,0 +1,173 @@
+"""Fairness and decisions, without Ray: who runs next, who stops, who can be selected."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from searchspace.spaces import recipe_point, space_for, starting_points
+from studies.search.coordinator import Coordinator
+from studies.search.ledger import Ledger
+from studies.search.plans import Search
+from studies.spec import Arm, StudySpec
+from trainables.config import Recipe
+
+
+def make(path: Path, **changes: object) -> Coordinator:
+    recipe = Recipe(epochs=4)
+    settings = {"architectures": ("unet", "unet_resnet34"), "tiles": (5, 24), "trials": 6, "grace_epochs": 1}
+    spec = StudySpec.model_validate(settings | {"reduction_factor": 2, "recipe": recipe} | changes)
+    labels = {arm.name: arm.architecture for arm in spec.arms()}
+    return Coordinator(spec, Ledger(path / "optuna.db", labels, study_id="one"), Search(spec))
+
+
+def quality(arm: Arm, lr: float, epoch: int) -> float:
+    """A made-up IoU that is best at lr 2e-3 and grows with the epochs."""
+    return max(0.0, 0.8 - 0.2 * abs(math.log10(lr / 2e-3)) - 0.1 / epoch)
+
+
+def run(coordinator: Coordinator, value: Callable[[Arm, float, int], float] = quality) -> None:
+    while (job := coordinator.next()) is not None:
+        for epoch in range(1, 5):
+            best = value(job.arm, job.config.lr, epoch)
+            if coordinator.report(job.arm, job.number, epoch, best, epoch, "epochs" if epoch == 4 else "", 2.0):
+                break
+
+
+def points(coordinator: Coordinator) -> list[tuple[str, int, float, str]]:
+    return [
+        (arm.name, number, p.assignment.config.lr, p.assignment.config.augmentation)
+        for (arm, number), p in coordinator.trials.items()
+    ]
+
+
+def test_every_arm_gets_the_same_allowance(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    run(coordinator)
+    counts = Counter(arm.name for arm, _ in coordinator.trials)
+    assert counts == dict.fromkeys(("unet-5", "unet-24", "unet_resnet34-5", "unet_resnet34-24"), 6)
+    assert coordinator.next() is None
+
+
+def test_arms_take_turns(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    first = [coordinator.next() for _ in range(8)]
+    assert [job.arm.name for job in first if job] == [arm.name for arm in coordinator.arms] * 2
+    assert coordinator.num_running == 8
+
+
+def test_arms_start_from_the_same_points_and_seeds(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    run(coordinator)
+    starts = starting_points(space_for("unet"), recipe_point("unet"), 3, coordinator.spec.seed)
+    for arm in coordinator.arms:
+        configs = [p.assignment.config for p in coordinator.of_arm(arm)]
+        assert [(c.lr, c.augmentation) for c in configs[:3]] == [(s["lr"], s["augmentation"]) for s in starts]
+        assert [c.init_seed for c in configs] == [
+            p.assignment.config.init_seed for p in coordinator.of_arm(coordinator.arms[0])
+        ]
+        assert len({c.init_seed for c in configs}) == 6
+
+
+def test_same_seed_gives_the_same_study(tmp_path: Path) -> None:
+    runs = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        coordinator = make(tmp_path / name, seed=seed)
+        run(coordinator)
+        runs.append(points(coordinator))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_sampler_learns_from_its_own_arm_only(tmp_path: Path) -> None:
+    """Changing what another arm reports changes none of this arm's suggestions."""
+
+    def spoiled(arm: Arm, lr: float, epoch: int) -> float:
+        return quality(arm, lr, epoch) if arm.architecture == "unet" else 0.01 * epoch
+
+    runs = []
+    for name, value in (("a", quality), ("b", spoiled)):
+        (tmp_path / name).mkdir()
+        coordinator = make(tmp_path / name, trials=10)
+        run(coordinator, value)
+        runs.append([point for point in points(coordinator) if point[0].startswith("unet-")])
+    assert runs[0] == runs[1]
+
+
+def test_ladders_are_not_pooled(tmp_path: Path) -> None:
+    """The first trial of a poor architecture passes its rung, however good another arm's trials are."""
+    coordinator = make(tmp_path, tiles=(5,))
+    good, poor = coordinator.next(), coordinator.next()
+    assert good is not None
+    assert poor is not None
+    assert not coordinator.report(good.arm, 0, 1, 0.9, 1, "", 1.0)
+    assert not coordinator.report(poor.arm, 0, 1, 0.1, 1, "", 1.0)
+
+
+def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path) -> None:
+    coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
+    first, second = coordinator.next(), coordinator.next()
+    assert first is not None
+    assert second is not None
+    arm = first.arm
+    assert not coordinator.report(arm, 0, 1, 0.3, 1, "", 1.0)
+    assert coordinator.report(arm, 1, 1, 0.2, 1, "", 1.5)
+    trial = coordinator.ledger.trials(arm.name)[1]
+    assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {1: 0.2})
+    assert trial.user_attrs["stop"] == [1, "stopped", "below the best 1/2 at rung 1"]
+    assert trial.user_attrs["seconds"] == 1.5
+    assert coordinator.selection(arm) is None
+    coordinator.report(arm, 0, 2, 0.4, 2, "early stopping", 1.0)
+    selected = coordinator.selection(arm)
+    assert selected is not None
+    assert selected.assignment.number == 0
+    assert selected.best == 0.4
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_diverged_or_failed_trial_is_never_selected(tmp_path: Path, outcome: str) -> None:
+    coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
+    job = coordinator.next()
+    assert job is not None
+    coordinator.report(job.arm, 0, 1, 0.99, 1, "", 1.0)
+    coordinator.fail(job.arm, 0, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
+    assert coordinator.selection(job.arm) is None
+    attributes = coordinator.ledger.trials(job.arm.name)[0].user_attrs
+    assert (attributes["outcome"], attributes["reason"], attributes["details"]) == (
+        outcome,
+        "the loss is nan",
+        "a traceback",
+    )
+
+
+def test_an_epoch_counts_once(tmp_path: Path) -> None:
+    coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
+    job = coordinator.next()
+    assert job is not None
+    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0)
+    coordinator.report(job.arm, 0, 1, 0.9, 1, "", 10.0)
+    progress = coordinator.trials[job.arm, 0]
+    assert (progress.best, progress.seconds) == (0.5, 10.0)
+    assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
+    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0, is_replayed=True)
+    assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
+
+
+def test_tie_selects_the_earliest(tmp_path: Path) -> None:
+    coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
+    run(coordinator, lambda arm, lr, epoch: 0.5)
+    selected = coordinator.selection(coordinator.arms[0])
+    assert selected is not None
+    assert selected.assignment.number == 0
+
+
+def test_signature_in_the_ledger_is_the_configuration_s(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    job = coordinator.next()
+    assert job is not None
+    trial = coordinator.ledger.trials(job.arm.name)[0]
+    assert trial.user_attrs["signature"] == job.config.signature()
+    assert type(job.config).model_validate_json(trial.user_attrs["config"]) == job.config

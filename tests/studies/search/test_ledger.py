@@ -1,0 +1,123 @@
+"""The ledger: what Optuna's storage holds after each call."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from searchspace.spaces import recipe_point, space_for
+from studies.search.ledger import WORST, Ledger
+from trainables.common.errors import UserError
+
+POINT = {name: recipe_point("unet")[name] for name in space_for("unet")}
+ARMS = {"unet-5": "unet (base width 16)", "unet-24": "unet"}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "optuna.db", ARMS, study_id="one")
+
+
+def add(ledger: Ledger, arm: str = "unet-5") -> int:
+    return ledger.add(arm, POINT, space_for("unet"), {"signature": "abc"})
+
+
+def test_add_numbers_trials_per_arm(ledger: Ledger) -> None:
+    assert [add(ledger), add(ledger), add(ledger, "unet-24")] == [0, 1, 0]
+    trial = ledger.trials("unet-5")[1]
+    assert trial.state == TrialState.RUNNING
+    assert trial.params == POINT
+    assert trial.user_attrs == {"signature": "abc"}
+    assert trial.datetime_start is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "value"),
+    [
+        ("finished", TrialState.COMPLETE, 0.6),
+        ("stopped", TrialState.PRUNED, 0.6),
+        ("diverged", TrialState.COMPLETE, WORST),
+        ("failed", TrialState.FAIL, None),
+        ("out of memory", TrialState.FAIL, None),
+    ],
+)
+def test_end_tells_optuna_what_each_outcome_means(
+    ledger: Ledger, outcome: str, state: TrialState, value: float | None
+) -> None:
+    add(ledger)
+    ledger.report("unet-5", 0, 1, 0.5)
+    ledger.report("unet-5", 0, 2, 0.6)
+    ledger.end("unet-5", 0, outcome, 0.6, {"reason": "because", "epochs": 2})  # type: ignore[arg-type]
+    trial = ledger.trials("unet-5")[0]
+    assert trial.state == state
+    assert trial.value == value
+    assert trial.intermediate_values == {1: 0.5, 2: 0.6}
+    assert trial.user_attrs["outcome"] == outcome
+    assert trial.user_attrs["reason"] == "because"
+
+
+def test_decision_is_there_before_its_epoch(ledger: Ledger) -> None:
+    add(ledger)
+    ledger.decide("unet-5", 0, 3, "stopped", "rung")
+    trial = ledger.trials("unet-5")[0]
+    assert trial.user_attrs["stop"] == [3, "stopped", "rung"]
+    assert trial.intermediate_values == {}
+    assert trial.state == TrialState.RUNNING
+
+
+def test_closed_ledger_is_one_file_that_optuna_reads(ledger: Ledger, tmp_path: Path) -> None:
+    add(ledger)
+    ledger.end("unet-5", 0, "finished", 0.7, {})
+    ledger.close()
+    copy = shutil.copy(tmp_path / "optuna.db", tmp_path / "copy.db")
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    study = optuna.load_study(study_name="unet-5", storage=f"sqlite:///{copy}")
+    assert study.best_value == 0.7
+    assert study.user_attrs == {"architecture": "unet (base width 16)", "study_id": "one"}
+
+
+@pytest.mark.parametrize("length", [0.1, 0.5, 0.9])
+def test_torn_ledger_is_refused_and_left_alone(ledger: Ledger, tmp_path: Path, length: float) -> None:
+    for _ in range(20):
+        add(ledger)
+    ledger.close()
+    path = tmp_path / "optuna.db"
+    whole = path.read_bytes()
+    torn = whole[: int(len(whole) * length)]
+    path.write_bytes(torn)
+    with pytest.raises(UserError, match=r"optuna\.db is damaged or no ledger \(.*\): put a whole copy of it back"):
+        Ledger(path, ARMS, study_id="one")
+    assert path.read_bytes() == torn
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but as long as a header of one would be" * 4])
+def test_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "optuna.db"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged or no ledger"):
+        Ledger(path, ARMS, study_id="one")
+    assert path.read_bytes() == content
+
+
+def test_ledger_of_another_study_is_refused_and_left_alone(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.close()
+    before = (tmp_path / "optuna.db").read_bytes()
+    with pytest.raises(UserError, match=r"is not the ledger of study\.yaml beside it: put that one back"):
+        Ledger(tmp_path / "optuna.db", ARMS, study_id="another")
+    assert (tmp_path / "optuna.db").read_bytes() == before
+
+
+def test_ledger_goes_on_where_it_was_and_takes_more_arms(ledger: Ledger, tmp_path: Path) -> None:
+    add(ledger)
+    ledger.report("unet-5", 0, 1, 0.5)
+    again = Ledger(tmp_path / "optuna.db", ARMS, study_id="one")
+    again.add_arms({"unet-5-confirmation-ab": "unet"})
+    again.report("unet-5", 0, 2, 0.6)
+    assert again.trials("unet-5")[0].intermediate_values == {1: 0.5, 2: 0.6}
+    assert add(again) == 1
+    assert add(again, "unet-5-confirmation-ab") == 0

@@ -1,0 +1,328 @@
+"""What a study's trials are, without Ray: final models by seed and tile subset, grids, random points."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from searchspace.spaces import levels, recipe_point
+from studies.search.coordinator import Coordinator
+from studies.search.ledger import Ledger
+from studies.search.plans import Finals, Grid, Plan, Search, first_plan
+from studies.search.trials import Assignment, Progress
+from studies.spec import Arm, Chosen, StudySpec
+from trainables.config import Recipe, TrialConfig
+from trainables.data.augment import PRESETS
+from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
+
+NUM_TILES = 24
+POINT = {"lr": 2e-3, "augmentation": "HEAVY", "decoder_dropout": 0.2, "bce_weight": 0.4}
+RECIPE = Recipe(epochs=4, subset_seed=42, draw_seed=42)
+
+
+def make_spec(**changes: Any) -> StudySpec:
+    settings = {"architectures": ("unet", "unet_resnet34"), "tiles": (24,), "trials": 4, "seeds": 3, "recipe": RECIPE}
+    return StudySpec.model_validate(settings | changes)
+
+
+FROM: dict[str, Any] = {"study": "phase2", "study_id": "f00", "profile": "quick", "tiles_digest": "d16e57"}
+
+
+def seeds_of(found: list[TrialConfig], name: str) -> set[int]:
+    return {getattr(config, name, None) or getattr(config.recipe, name) for config in found}
+
+
+def phase3(**changes: Any) -> StudySpec:
+    chosen = {
+        name: Chosen(point=POINT | {"lr": lr}, tiles=24, signature="f0", val_iou=0.5, **FROM)
+        for name, lr in (("unet", 2e-3), ("unet_resnet34", 1e-3))
+    }
+    settings = {"phase": "phase3_data_budget", "chosen": chosen, "tiles": (5, 12, 24), "subsets": 3, "seeds": 2}
+    return make_spec(**settings | changes)
+
+
+def configs(plan: Plan, arm: Arm) -> list[TrialConfig]:
+    return [plan.config(arm, number, plan.point(arm, number, [])) for number in range(plan.allowance(arm))]
+
+
+@pytest.fixture(scope="module")
+def pool() -> TrainVal:
+    """24 tiles, of a pixel each."""
+    ids = tuple(f"t{number:02d}" for number in range(NUM_TILES))
+    image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
+    tiles = Tiles(ids, (image,) * NUM_TILES, (mask,) * NUM_TILES)
+    return TrainVal(DatasetInfo(scale=1.0), tiles, tiles.take([0]))
+
+
+def learned_from(pool: TrainVal, config: TrialConfig) -> set[str]:
+    return set(pool.budget(config.tiles, config.recipe.subset_seed).train.ids)
+
+
+# Which plan
+
+
+def test_first_plan_follows_from_the_phase_and_what_it_varies() -> None:
+    for phase, changes, kind in (
+        ("phase1_comparison", {}, Finals),
+        ("phase2_tuning", {}, Search),
+        ("phase2_tuning", {"vary": "lr"}, Grid),
+        ("phase3_data_budget", {}, Finals),
+    ):
+        plan = first_plan(phase3(phase=phase, **changes), {}, NUM_TILES)
+        assert type(plan) is kind
+        assert plan.stage == ("final" if kind is Finals else "search")
+        assert [arm.name for arm in plan.arms] == [arm.name for arm in phase3().arms()]
+
+
+# Final models
+
+
+def test_phase_1_trains_every_architecture_by_the_recipe() -> None:
+    spec = make_spec(phase="phase1_comparison", subsets=5)
+    plan = first_plan(spec, {}, NUM_TILES)
+    for arm in plan.arms:
+        assert plan.allowance(arm) == 3
+        for config in configs(plan, arm):
+            assert config.hyperparameters == recipe_point(arm.architecture)
+            assert config.recipe == RECIPE.model_copy(update={"draw_seed": config.recipe.draw_seed})
+            assert config.tiles == 24
+    dropouts = [configs(plan, arm)[0].decoder_dropout for arm in plan.arms]
+    assert dropouts == [0.0, 0.3]  # the reference's U-Net has none
+
+
+def test_phase_3_trains_what_was_chosen_with_every_budget() -> None:
+    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+    assert [(arm.name, plan.allowance(arm)) for arm in plan.arms if arm.architecture == "unet"] == [
+        ("unet-5", 6),
+        ("unet-12", 6),
+        ("unet-24", 2),
+    ]
+    for arm in plan.arms:
+        for config in configs(plan, arm):
+            lr = {"unet": 2e-3, "unet_resnet34": 1e-3}[arm.architecture]
+            assert {name: getattr(config, name) for name in POINT} == POINT | {"lr": lr}
+            assert config.tiles == arm.tiles
+        assert len({config.signature() for config in configs(plan, arm)}) == plan.allowance(arm)
+
+
+def test_every_subset_has_every_seed() -> None:
+    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+    for arm in plan.arms:
+        places = [plan.place(arm, number) for number in range(plan.allowance(arm))]
+        assert Counter(places) == {(subset, seed): 1 for subset in range(plan.num_subsets(arm)) for seed in range(2)}
+    assert {arm.tiles: plan.num_subsets(arm) for arm in plan.arms} == {5: 3, 12: 3, 24: 1}
+
+
+def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
+    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+    found: dict[int, set[tuple[int, int]]] = {}
+    for arm in plan.arms:
+        for number, config in enumerate(configs(plan, arm)):
+            found.setdefault(plan.place(arm, number)[1], set()).add((config.init_seed, config.recipe.draw_seed))
+    assert {seed: len(pairs) for seed, pairs in found.items()} == {0: 1, 1: 1}
+    values = {value for pairs in found.values() for pair in pairs for value in pair}
+    assert len(values) == 4  # no seed is used for two things
+    assert 42 not in values
+
+
+def test_final_seeds_are_new_to_the_search_they_confirm() -> None:
+    spec = make_spec(trials=20)
+    search = Search(spec)
+    arm = spec.arms()[0]
+    searched = [search.config(arm, number, POINT) for number in range(20)]
+    plan = Finals.confirming(spec, {arm: searched[3]}, NUM_TILES)
+    (final_arm,) = plan.arms
+    assert final_arm.name == f"unet-24-confirmation-{searched[3].signature()[:8]}"
+    final = configs(plan, final_arm)
+    assert not {config.init_seed for config in final} & {config.init_seed for config in searched}
+    assert not {config.recipe.draw_seed for config in final} & {config.recipe.draw_seed for config in searched}
+
+
+@given(
+    seeds=st.integers(1, 6),
+    more=st.integers(0, 6),
+    subsets=st.integers(1, 4),
+    phase=st.sampled_from(["phase1_comparison", "phase2_tuning", "phase3_data_budget"]),
+)
+def test_models_keep_their_numbers_when_seeds_are_added(seeds: int, more: int, subsets: int, phase: str) -> None:
+    few, many = (
+        Finals.of_phase(phase3(phase=phase, seeds=count, subsets=subsets), {}, NUM_TILES)
+        for count in (seeds, seeds + more)
+    )
+    for arm in few.arms:
+        signatures = [config.signature() for config in configs(many, arm)]
+        assert [config.signature() for config in configs(few, arm)] == signatures[: few.allowance(arm)]
+
+
+def test_first_subset_is_the_study_s_own_and_all_tiles_have_no_other(pool: TrainVal) -> None:
+    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+    for arm in plan.arms:
+        own = set(pool.budget(arm.tiles, RECIPE.subset_seed).train.ids)
+        by_subset = [(plan.place(arm, n)[0], learned_from(pool, c)) for n, c in enumerate(configs(plan, arm))]
+        assert all(tiles == own for subset, tiles in by_subset if subset == 0)
+        assert all(tiles != own for subset, tiles in by_subset if subset != 0)
+        assert len({frozenset(tiles) for _, tiles in by_subset}) == plan.num_subsets(arm)
+
+
+def test_subsets_are_nested_over_budgets_and_the_same_for_every_architecture(pool: TrainVal) -> None:
+    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+    for subset in range(3):
+        by_budget: dict[int, set[frozenset[str]]] = {}
+        for arm in plan.arms:
+            for number, config in enumerate(configs(plan, arm)):
+                if plan.place(arm, number)[0] == subset:
+                    by_budget.setdefault(arm.tiles, set()).add(frozenset(learned_from(pool, config)))
+        assert all(len(found) == 1 for found in by_budget.values())  # over seeds and architectures
+        (five,), (twelve,) = by_budget[5], by_budget[12]
+        assert (len(five), len(twelve)) == (5, 12)
+        assert five < twelve
+
+
+@pytest.mark.parametrize("phase", ["phase1_comparison", "phase2_tuning"])
+def test_only_phase_3_draws_subsets(phase: Any) -> None:
+    plan = Finals.of_phase(phase3(phase=phase), {}, NUM_TILES)
+    for arm in plan.arms:
+        assert plan.allowance(arm) == 2
+        assert {config.recipe.subset_seed for config in configs(plan, arm)} == {RECIPE.subset_seed}
+
+
+def test_seeds_of_phase_3_are_not_those_that_chose_what_it_retrains() -> None:
+    """Phase 3 takes the best of what phase 2 confirmed: its own models are new to that choice."""
+    digests = {"resnet34": "34" * 32}
+    spec = make_spec(weights=("resnet34=encoder.pth",), seeds=2)
+    search = Search(spec, digests)
+    tuned = {arm: search.config(arm, 1, POINT | {"lr": 1e-3 * (1 + arm.tiles)}) for arm in spec.arms()}
+    confirmed = Finals.confirming(spec, tuned, NUM_TILES)
+    chosen = {
+        arm.architecture: Chosen(
+            point=POINT | {"lr": config.lr}, tiles=24, signature=config.signature(), val_iou=0.5, **FROM
+        )
+        for arm, config in tuned.items()
+    }
+    again = Finals.of_phase(phase3(chosen=chosen, weights=spec.weights), digests, NUM_TILES)
+    for arm in confirmed.arms:
+        same = Arm(arm.architecture, 24)
+        for seeds in ("init_seed", "draw_seed"):
+            assert not seeds_of(configs(confirmed, arm), seeds) & seeds_of(configs(again, same), seeds)
+
+
+def test_final_models_run_their_course() -> None:
+    plan = Finals.of_phase(phase3(grace_epochs=1), {}, NUM_TILES)
+    assert {epoch for arm in plan.arms for epoch in plan.ladder(arm).rungs} == set()
+    for arm in plan.arms:
+        space = plan.space(arm)
+        assert {name: choice for name, kind in space.items() for choice in kind.choices} == plan.point(arm, 0, [])
+
+
+# Grids
+
+
+def grid(**changes: Any) -> Grid:
+    return Grid(make_spec(**{"vary": "decoder_dropout"} | changes))
+
+
+@pytest.mark.parametrize("vary", ["augmentation", "lr", "bce_weight", "decoder_dropout"])
+def test_grid_has_every_value_with_every_seed_and_all_else_at_the_recipe(vary: Any) -> None:
+    plan = grid(vary=vary)
+    for arm in plan.arms:
+        values = levels(arm.architecture, vary)
+        found = configs(plan, arm)
+        assert len(found) == len(values) * 3
+        assert Counter(getattr(config, vary) for config in found) == dict.fromkeys(values, 3)
+        others = {name: value for name, value in recipe_point(arm.architecture).items() if name != vary}
+        assert all(getattr(config, name) == value for config in found for name, value in others.items())
+        space = plan.space(arm)
+        assert list(space[vary].choices) == list(values)  # type: ignore[attr-defined]
+        assert {name: kind.choices for name, kind in space.items() if name != vary} == {  # type: ignore[attr-defined]
+            name: (value,) for name, value in others.items()
+        }
+        assert plan.ladder(arm).rungs == {}
+
+
+def test_grid_pairs_values_and_arms_by_seed() -> None:
+    plan = grid(seeds=2)
+    pairs = [[(config.init_seed, config.recipe.draw_seed) for config in configs(plan, arm)] for arm in plan.arms]
+    assert pairs[0] == pairs[1]
+    first, second = pairs[0][:4], pairs[0][4:]
+    assert len(set(first)) == len(set(second)) == 1
+    assert first[0] != second[0]
+    finals = Finals.of_phase(phase3(), {}, NUM_TILES)
+    assert not {first[0], second[0]} & {
+        (config.init_seed, config.recipe.draw_seed) for config in configs(finals, finals.arms[0])
+    }
+
+
+def test_grid_grows_by_seeds() -> None:
+    few, many = grid(seeds=1), grid(seeds=3)
+    for arm in few.arms:
+        assert configs(many, arm)[: few.allowance(arm)] == configs(few, arm)
+
+
+def ended(plan: Grid, best: list[float]) -> list[Progress]:
+    """The first arm's trials, by number."""
+    arm = plan.arms[0]
+    return [
+        Progress(Assignment(arm, number, config), epoch=4, best=value, best_epoch=4, outcome="finished")
+        for (number, config), value in zip(enumerate(configs(plan, arm)), best, strict=False)
+    ]
+
+
+def test_grid_selects_the_median_of_the_value_with_the_best_mean() -> None:
+    """Four values: the second has the best single trial, the third the best mean."""
+    plan = grid(seeds=3)
+    trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.1, 0.7, 0.1, 0.2, 0.1, 0.6, 0.1])
+    best = plan.best(trials)
+    assert best is not None
+    assert (best.assignment.number, best.best) == (10, 0.6)
+    assert best.assignment.config.decoder_dropout == 0.3
+    assert plan.best(trials[::-1]) is best  # in whatever order they ended
+
+
+def test_grid_selects_among_values_that_have_all_seeds() -> None:
+    """The best value lacks a trial that failed; where all values do, any is better than none."""
+    plan = grid(seeds=2)
+    trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.9, 0.4, 0.1])
+    without = [progress for progress in trials if progress.assignment.number != 5]
+    best = plan.best(without)
+    assert best is not None
+    assert best.assignment.number == 6  # of two, the poorer
+    early = plan.best(trials[:3])
+    assert early is not None
+    assert early.assignment.number == 1
+    assert plan.best([]) is None
+
+
+def test_grid_runs_over_a_ledger_and_goes_on_with_more_seeds(tmp_path: Path) -> None:
+    for seeds, before in ((1, 0), (2, len(PRESETS))):
+        spec = make_spec(architectures=("unet",), vary="augmentation", seeds=seeds)
+        ledger = Ledger(tmp_path / "optuna.db", {"unet-24": "unet"}, study_id="one")
+        coordinator = Coordinator(spec, ledger, Grid(spec))
+        (arm,) = coordinator.arms
+        assert len(coordinator.of_arm(arm)) == before
+        while (job := coordinator.next()) is not None:
+            for epoch in range(1, 5):
+                coordinator.report(arm, job.number, epoch, 0.1 * epoch, epoch, "epochs" if epoch == 4 else "", 1.0)
+        assert coordinator.is_complete
+        tried = [trial.params["augmentation"] for trial in ledger.trials(arm.name)]
+        assert tried == list(PRESETS) * seeds
+        ledger.close()
+
+
+# Random points
+
+
+def test_random_search_draws_points_that_nothing_else_decides() -> None:
+    plan = Search(make_spec(sampler="random", trials=6))
+    unet, resnet = plan.arms
+    points = [plan.point(unet, number, []) for number in range(6)]
+    assert points == [plan.point(unet, number, ["anything"]) for number in range(6)]  # type: ignore[list-item]
+    assert len({point["lr"] for point in points}) == 6
+    assert points[0] != recipe_point("unet")
+    assert points != [plan.point(resnet, number, []) for number in range(6)]
+    assert points == [Search(make_spec(sampler="random", trials=99)).point(unet, number, []) for number in range(6)]
+    other = Search(make_spec(sampler="random", trials=6, seed=1))
+    assert points != [other.point(unet, number, []) for number in range(6)]

@@ -1,0 +1,237 @@
+"""Reading and decoding a good folder, and the seal over its test tiles."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+
+import trainables.data.dataset as dataset_module
+from trainables.common.errors import UserError
+from trainables.data.dataset import SealedFiles, decode, decode_train_val, read_dataset
+from trainables.data.tiles import IGNORE
+
+
+def read_all(root: Path) -> Any:
+    return decode_train_val(read_dataset(root))
+
+
+def truncate(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def save_mask(path: Path, pixels: Any) -> None:
+    Image.fromarray(np.asarray(pixels)).save(path)
+
+
+# What a good folder becomes
+
+
+def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
+    dataset = read_dataset(rgb_folder)
+    assert [tile.id for tile in dataset.train.tiles] == ["train_0", "train_1", "train_2"]
+    assert [tile.id for tile in dataset.val.tiles] == ["val_0", "val_1"]
+    assert [tile.id for tile in dataset.test.tiles] == ["test_0"]
+    assert (dataset.train.split, dataset.val.split) == ("train", "val")
+    first = dataset.train.tiles[0]
+    assert first.image == rgb_folder / "train/images/train_0.png"
+    assert first.mask == rgb_folder / "train/masks/train_0.png"
+
+
+def test_read_dataset_sizes_are_height_then_width(tmp_path, write_rgb):
+    tile = read_dataset(write_rgb(tmp_path, size_px=(64, 96))).train.tiles[0]
+    assert (tile.height_px, tile.width_px) == (64, 96)
+
+
+def test_read_dataset_fills_in_info_of_rgb(rgb_folder):
+    dataset = read_dataset(rgb_folder)
+    assert dataset.dtype == "uint8"
+    assert dataset.info.classes == ("background", "foreground")
+    assert dataset.info.bands == ("red", "green", "blue")
+    assert dataset.info.scale == 1 / 255
+    assert dataset.info.num_outputs == 1
+
+
+def test_read_dataset_takes_info_from_dataset_json(band_folder):
+    dataset = read_dataset(band_folder)
+    assert dataset.dtype == "uint16"
+    assert dataset.info.bands == ("red", "green", "blue", "nir")
+    assert dataset.info.scale == 1e-4
+    assert dataset.info.num_outputs == 4
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 1 / 255), ("uint16", 1 / 65535), ("float32", 1.0)])
+def test_read_dataset_scales_by_type_where_nothing_is_said(tmp_path, write_rgb, save_tiff, dtype, scale):
+    write_rgb(tmp_path, counts={"train": 1, "val": 1})
+    for split in ("train", "val"):
+        (tmp_path / split / "images" / f"{split}_0.png").unlink()
+        save_tiff(tmp_path / split / "images" / f"{split}_0.tif", np.ones((2, 64, 64), dtype))
+    dataset = read_dataset(tmp_path)
+    assert dataset.info.scale == scale
+    assert dataset.info.bands == ("band1", "band2")
+    assert read_all(tmp_path).train.images[0].dtype == dtype
+
+
+def test_decode_keeps_pixels_as_written(rgb_folder):
+    tiles = read_all(rgb_folder)
+    for tile_id, image, mask in zip(tiles.train.ids, tiles.train.images, tiles.train.masks, strict=True):
+        assert image.flags.c_contiguous
+        assert np.array_equal(image, np.array(Image.open(rgb_folder / f"train/images/{tile_id}.png")))
+        assert np.array_equal(mask * 255, np.array(Image.open(rgb_folder / f"train/masks/{tile_id}.png")))
+    assert tiles.train.images[0].dtype == np.uint8
+    assert tiles.train.masks[0].dtype == np.uint8
+
+
+def test_decode_keeps_uint16_bands_in_file_order(band_folder):
+    tiles = read_all(band_folder)
+    with rasterio.open(band_folder / "train/images/train_1.tif") as source:
+        written = source.read()
+    image = tiles.train.images[1]
+    assert (image.dtype, image.shape) == (np.uint16, (64, 64, 4))
+    assert all(np.array_equal(image[..., band], written[band]) for band in range(4))
+
+
+def test_decode_turns_ignore_index_into_ignore(band_folder):
+    mask = read_all(band_folder).val.masks[0]
+    assert (mask[:, :3] == IGNORE).all()
+    assert set(np.unique(mask[:, 3:])) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("foreground", [1, 255])
+def test_decode_takes_binary_masks_as_0_1_or_0_255(tmp_path, write_rgb, foreground):
+    mask = read_all(write_rgb(tmp_path, foreground=foreground)).train.masks[0]
+    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
+    assert set(np.unique(written)) == {0, foreground}
+    assert np.array_equal(mask, written // foreground)
+
+
+def test_decode_ignores_255_in_binary_masks_where_dataset_json_says_so(tmp_path, write_rgb):
+    write_rgb(tmp_path, foreground=1, info={"ignore_index": 255})
+    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
+    written[:5] = 255
+    save_mask(tmp_path / "train/masks/train_0.png", written)
+    assert np.array_equal(read_all(tmp_path).train.masks[0], written)
+
+
+def test_decode_takes_jpeg_images_as_rgb(tmp_path, write_rgb):
+    write_rgb(tmp_path, suffix=".jpg")
+    Image.new("RGB", (64, 64), (200, 90, 30)).save(tmp_path / "train/images/train_0.jpg")
+    image = read_all(tmp_path).train.images[0]
+    assert (image.dtype, image.shape) == (np.uint8, (64, 64, 3))
+    assert np.abs(image.astype(int) - (200, 90, 30)).max() <= 3  # rounding in YCbCr
+
+
+def test_read_dataset_takes_uppercase_suffixes(tmp_path, write_rgb):
+    write_rgb(tmp_path, suffix=".JPG")
+    mask = tmp_path / "train/masks/train_0.png"
+    mask.rename(mask.with_suffix(".PNG"))
+    assert read_all(tmp_path).train.ids == ("train_0", "train_1", "train_2")
+
+
+def test_read_dataset_leaves_sidecar_files_alone(rgb_folder):
+    for name in ("train_0.png.aux.xml", "train_0.pgw", "Thumbs.db", ".DS_Store", "._train_0.png", "notes.txt"):
+        (rgb_folder / "train/images" / name).write_text("no image")
+    assert len(read_dataset(rgb_folder).train.tiles) == 3
+
+
+def test_read_dataset_does_without_test_tiles(rgb_folder):
+    shutil.rmtree(rgb_folder / "test")
+    dataset = read_dataset(rgb_folder)
+    assert dataset.test.tiles == ()
+    assert len(decode_train_val(dataset).val) == 2
+
+
+def test_read_dataset_allows_tiles_of_different_sizes(rgb_folder):
+    save_mask(rgb_folder / "train/images/wide.png", np.zeros((64, 96, 3), np.uint8))
+    save_mask(rgb_folder / "train/masks/wide.png", np.zeros((64, 96), np.uint8))
+    tiles = read_all(rgb_folder)
+    assert tiles.train.images[tiles.train.ids.index("wide")].shape == (64, 96, 3)
+
+
+def test_read_dataset_reads_real_roofs(real_roofs):
+    dataset = read_dataset(real_roofs)
+    assert (len(dataset.train.tiles), len(dataset.val.tiles), len(dataset.test.tiles)) == (24, 6, 6)
+    assert all(tile.height_px == tile.width_px == 1024 for tile in dataset.train.tiles)
+    assert {tile.id for tile in dataset.train.tiles} <= set(dataset.info.groups)
+
+
+# The seal
+
+
+def break_pixels(path: Path) -> None:
+    """Cuts a file in half, which leaves its header whole."""
+    truncate(path, 0.5)
+    with pytest.raises(UserError, match="damaged or truncated"):
+        dataset_module.read_pixels(path)
+
+
+@pytest.fixture(params=["png", "jpg", "tif"])
+def sealed_folder(request, tmp_path, write_rgb, write_bands) -> Path:
+    """A dataset whose test tiles have good headers and destroyed pixels."""
+    if request.param == "tif":
+        write_bands(tmp_path)
+    else:
+        write_rgb(tmp_path, suffix=f".{request.param}")
+    for path in (tmp_path / "test").rglob("*.*"):
+        break_pixels(path)
+    return tmp_path
+
+
+def test_dataset_never_decodes_test_pixels(sealed_folder):
+    dataset = read_dataset(sealed_folder)
+    tiles = decode_train_val(dataset)
+    assert (len(tiles.train), len(tiles.val)) == (3, 2)
+    assert [tile.id for tile in dataset.test.tiles] == ["test_0"]
+
+
+def test_dataset_reads_pixels_of_train_and_val_only(rgb_folder, monkeypatch):
+    read: list[Path] = []
+    original = dataset_module.read_pixels
+    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: read.append(path) or original(path))
+    dataset = read_dataset(rgb_folder)
+    assert read == []
+    decode_train_val(dataset)
+    open_files = [path for tile in (*dataset.train.tiles, *dataset.val.tiles) for path in (tile.image, tile.mask)]
+    assert sorted(read) == sorted(open_files)
+
+
+def test_decode_refuses_sealed_files(rgb_folder):
+    dataset = read_dataset(rgb_folder)
+    assert isinstance(dataset.test, SealedFiles)
+    with pytest.raises(TypeError, match=r"SealedFiles cannot be decoded: only train and val tiles are open"):
+        decode(dataset.test, dataset)
+
+
+# Chosen bands
+
+
+@pytest.mark.parametrize("bands", [("nir", "red"), ("4", "1"), ("NIR", "1")])
+def test_bands_are_chosen_by_name_or_number_in_their_order(band_folder, bands):
+    whole, chosen = read_all(band_folder), decode_train_val(read_dataset(band_folder, bands))
+    assert chosen.info.bands == ("nir", "red")
+    for image, all_bands in zip(chosen.train.images, whole.train.images, strict=True):
+        assert np.array_equal(image, all_bands[..., [3, 0]])
+    assert chosen.digest() != whole.digest()
+
+
+def test_no_chosen_bands_are_all_bands(band_folder):
+    dataset = read_dataset(band_folder)
+    assert (dataset.places, dataset.info.bands) == ((0, 1, 2, 3), ("red", "green", "blue", "nir"))
+
+
+@pytest.mark.parametrize(
+    ("bands", "words"),
+    [
+        (("swir",), "--bands names swir, but the images have red, green, blue, nir (1 to 4): name some of these"),
+        (("0",), "--bands names 0, but the images have red, green, blue, nir (1 to 4): name some of these"),
+        (("red", "1"), "--bands names red and 1, which are one band: name each once"),
+    ],
+)
+def test_bands_that_are_not_there_are_refused(band_folder, bands, words):
+    with pytest.raises(UserError) as caught:
+        read_dataset(band_folder, bands)
+    assert str(caught.value) == words

@@ -1,0 +1,354 @@
+"""What mask files mean: values, palettes and colours, over all masks of a data set; and what is said of classes."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio import Affine
+
+from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.formats.raster import read_pixels
+from trainables.data.tiles import IGNORE, TrainVal
+
+Write = Callable[[Path, np.ndarray], None]
+BLACK, WHITE, RED, YELLOW = (0, 0, 0), (255, 255, 255), (230, 57, 70), (250, 240, 60)
+
+
+def read_all(root: Path) -> TrainVal:
+    return decode_train_val(read_dataset(root))
+
+
+def classes_of(root: Path) -> list[np.ndarray]:
+    tiles = read_all(root)
+    return [*tiles.train.masks, *tiles.val.masks]
+
+
+def palette(*colors: tuple[int, int, int]) -> Write:
+    """Writes class indices, or numbers of colours, with a palette."""
+
+    def write(path: Path, indices: np.ndarray) -> None:
+        image = Image.fromarray(indices).convert("P")
+        image.putpalette([level for color in colors for level in color])
+        image.putdata(indices.ravel().tolist())
+        image.save(path)
+
+    return write
+
+
+def colored(*colors: tuple[int, ...]) -> Write:
+    return lambda path, indices: Image.fromarray(np.array(colors, np.uint8)[indices]).save(path)
+
+
+def grey(path: Path, levels: np.ndarray) -> None:
+    Image.fromarray(levels).save(path)
+
+
+def min_is_white(bits: int) -> Write:
+    """Writes what is shown bright as low values, in a TIFF that says so."""
+
+    def write(path: Path, indices: np.ndarray) -> None:
+        height, width = indices.shape
+        options = {"nbits": bits} if bits < 8 else {}
+        profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "uint8"}
+        with rasterio.open(
+            path, "w", photometric="MINISWHITE", transform=Affine.scale(2), **profile, **options
+        ) as target:
+            target.write(((1 - indices) * (2**bits - 1)).astype(np.uint8), 1)
+
+    return write
+
+
+def rewrite(root: Path, write: Write, *, names: str = "*", suffix: str = ".png", change: Any = None) -> Path:
+    """Writes the masks of all splits anew, from class indices that may be changed first; a rewritten file's path."""
+    path = root
+    for old in sorted(root.glob(f"*/masks/{names}.png")):
+        indices = (np.array(Image.open(old)) > 0).astype(np.uint8)
+        old.unlink()
+        path = old.with_suffix(suffix)
+        write(path, indices if change is None else change(indices))
+    return path
+
+
+def with_third(indices: np.ndarray) -> np.ndarray:
+    indices[40:44] = 2
+    return indices
+
+
+def describe(root: Path, **info: Any) -> None:
+    (root / "dataset.json").write_text(json.dumps(info))
+
+
+def first_mask(root: Path) -> Path:
+    return root / "train/masks/train_0.png"
+
+
+# Palettes and colours
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix"),
+    [
+        (lambda path, indices: palette(WHITE, BLACK)(path, 1 - indices), ".png"),
+        (palette(BLACK, WHITE), ".png"),
+        (palette(BLACK, RED), ".png"),
+        (palette(RED, YELLOW), ".tif"),
+        (colored(BLACK, WHITE), ".png"),
+        (colored((0, 0, 0, 255), (1, 1, 1, 255)), ".png"),
+        (lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), ".png"),
+        (lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), ".tif"),
+        (min_is_white(8), ".tif"),
+        (min_is_white(1), ".tif"),
+        (lambda path, indices: Image.fromarray(indices.astype(np.uint16) * 65535).save(path), ".png"),
+    ],
+    ids=[
+        "palette of white and black", "palette of black and white", "palette of black and red", "palette in a TIFF",
+        "grey RGB", "RGBA of 0 and 1", "1-bit PNG", "1-bit TIFF", "MinIsWhite", "1-bit MinIsWhite", "0 and 65535",
+    ],
+)  # fmt: skip
+def test_masks_of_two_classes_are_as_viewers_show_them(rgb_folder, write, suffix):
+    expected = classes_of(rgb_folder)
+    rewrite(rgb_folder, write, suffix=suffix)
+    assert all(np.array_equal(mask, other) for mask, other in zip(classes_of(rgb_folder), expected, strict=True))
+
+
+def test_palette_masks_taken_by_colour_are_named(rgb_folder):
+    rewrite(rgb_folder, lambda path, indices: palette(WHITE, BLACK)(path, 1 - indices))
+    assert read_all(rgb_folder).notes == (
+        "masks with a palette were taken by its colours, not by its numbers: train_0.png, train_1.png, train_2.png and "
+        "2 more",
+    )
+    rewrite(rgb_folder, grey)
+    assert read_all(rgb_folder).notes == ()
+
+
+def test_palette_with_a_light_background_in_colour_is_refused_until_colours_decide(rgb_folder, refusal):
+    expected = classes_of(rgb_folder)
+    rewrite(rgb_folder, palette(YELLOW, BLACK))
+    fix = '("colors_rgb": [[0, 0, 0], [250, 240, 60]]), or store class indices without a palette'
+    assert refusal(lambda: read_all(rgb_folder)) == (
+        f"{first_mask(rgb_folder)} has a palette (0 is (250, 240, 60), 1 is (0, 0, 0)) whose values and colours do not "
+        f"say the same classes: give each class its colour in dataset.json {fix}"
+    )
+    describe(rgb_folder, colors_rgb=[YELLOW, BLACK])
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    describe(rgb_folder, colors_rgb=[BLACK, YELLOW])
+    assert all(np.array_equal(mask, 1 - other) for mask, other in zip(classes_of(rgb_folder), expected, strict=True))
+
+
+def test_palette_against_colors_rgb_is_refused(rgb_folder, refusal):
+    rewrite(rgb_folder, palette(RED, BLACK, YELLOW), change=with_third)
+    describe(rgb_folder, classes=["a", "b", "c"], colors_rgb=[BLACK, RED, WHITE])
+    assert "whose values and colours do not say the same classes" in refusal(lambda: read_all(rgb_folder))
+
+
+def test_palettes_that_differ_between_files_are_refused_until_colours_decide(rgb_folder, refusal):
+    describe(rgb_folder, classes=["ground", "roof", "tree"])
+    rewrite(rgb_folder, grey, change=with_third)
+    expected = classes_of(rgb_folder)
+    turned = palette(YELLOW, BLACK, RED)  # numbers 0, 1, 2 are tree, ground, roof
+    for path in sorted(rgb_folder.glob("*/masks/*.png")):
+        indices = np.array(Image.open(path))
+        turned(path, (indices + 1) % 3) if "_0" in path.name else palette(BLACK, RED, YELLOW)(path, indices)
+    one, other = first_mask(rgb_folder), rgb_folder / "train/masks/train_1.png"
+    assert refusal(lambda: read_all(rgb_folder)).startswith(
+        f"{other} paints value 0 as (0, 0, 0) and {one} as (250, 240, 60), so values or colours may be the classes: "
+    )
+    describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[BLACK, RED, YELLOW])
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+
+
+def test_void_in_a_palette_is_its_value(rgb_folder):
+    expected = classes_of(rgb_folder)
+    voc = palette(BLACK, (128, 0, 0), *[(9, 9, 9)] * 253, (224, 224, 192))
+
+    def with_void(indices: np.ndarray) -> np.ndarray:
+        indices[:3] = 255
+        return indices
+
+    rewrite(rgb_folder, voc, change=with_void)
+    describe(rgb_folder, ignore_index=255)
+    for mask, other in zip(classes_of(rgb_folder), expected, strict=True):
+        assert (mask[:3] == IGNORE).all()
+        assert np.array_equal(mask[3:], other[3:])
+
+
+@pytest.mark.parametrize("opacity", [(), (255,)])
+def test_colour_masks_go_by_colors_rgb(rgb_folder, opacity):
+    describe(rgb_folder, classes=["ground", "roof", "tree"])
+    rewrite(rgb_folder, grey, change=with_third)
+    expected = classes_of(rgb_folder)
+    colors = [(*color, *opacity) for color in (WHITE, RED, YELLOW)]
+    for path in rgb_folder.glob("*/masks/*.png"):
+        colored(*colors)(path, np.array(Image.open(path)))
+    describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[WHITE, RED, YELLOW])
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+
+
+def test_colour_masks_of_black_on_white_go_by_colors_rgb(rgb_folder):
+    expected = classes_of(rgb_folder)
+    rewrite(rgb_folder, colored(WHITE, BLACK))
+    describe(rgb_folder, colors_rgb=[WHITE, BLACK])
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+
+
+def test_a_colour_of_no_class_is_refused(rgb_folder, refusal):
+    rewrite(rgb_folder, colored(BLACK, RED, YELLOW), change=with_third)
+    describe(rgb_folder, colors_rgb=[BLACK, RED])
+    assert refusal(lambda: read_all(rgb_folder)).startswith(
+        f"{first_mask(rgb_folder)} has the colour (250, 240, 60), which is no class's: give each class its colour "
+    )
+
+
+def test_a_picture_as_a_mask_is_refused(rgb_folder, refusal):
+    shutil.copy(rgb_folder / "train/images/train_0.png", first_mask(rgb_folder))
+    assert "colours, which are more than classes can be" in refusal(lambda: read_all(rgb_folder))
+
+
+def test_see_through_pixels_of_a_mask_are_refused(rgb_folder, refusal):
+    rewrite(rgb_folder, colored((0, 0, 0, 0), (255, 255, 255, 255)))
+    message = refusal(lambda: read_all(rgb_folder))
+    assert message.startswith(f"{first_mask(rgb_folder)} has see-through pixels, but every pixel of a mask must say")
+
+
+def test_min_is_white_is_stored_the_other_way_round(tmp_path):
+    path = tmp_path / "a.tif"
+    min_is_white(8)(path, np.ones((4, 4), np.uint8))
+    assert (read_pixels(path).stored == 0).all()
+
+
+# One convention
+
+
+def test_1_beside_255_is_refused_naming_one_mask_of_each(rgb_folder, refusal):
+    path = rewrite(rgb_folder, grey, names="val_1")
+    assert refusal(lambda: read_all(rgb_folder)) == (
+        f"{path} holds 1 and {first_mask(rgb_folder)} holds 255, but the foreground must be the same value in all "
+        'masks: store them alike, or, where one is void, write it into dataset.json ("ignore_index": 255)'
+    )
+    describe(rgb_folder, ignore_index=255)
+    rewrite(rgb_folder, lambda path, indices: grey(path, indices * np.uint8(255)), names="val_1")
+    for path in rgb_folder.glob("train/masks/*.png"):
+        grey(path, (np.array(Image.open(path)) > 0).astype(np.uint8))
+    assert read_all(rgb_folder).val.masks[1].max() == IGNORE
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path, indices: Image.fromarray(indices.astype(bool)).save(path),
+        lambda path, indices: Image.fromarray(indices.astype(np.uint16) * 65535).save(path),
+        palette(BLACK, WHITE),
+    ],
+    ids=["1 bit", "16 bits", "palette"],
+)
+def test_white_beside_255_is_white_whatever_its_bits(rgb_folder, write):
+    expected = classes_of(rgb_folder)
+    rewrite(rgb_folder, write, names="*_0")
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+
+
+def test_a_bit_does_not_hide_that_1_and_255_are_mixed(rgb_folder, refusal):
+    rewrite(rgb_folder, lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), names="train_0")
+    path = rewrite(rgb_folder, grey, names="train_1")
+    assert refusal(lambda: read_all(rgb_folder)).startswith(
+        f"{rgb_folder / 'train/masks/train_2.png'} holds 255 and {path} holds 1, but the foreground must be the same "
+    )
+
+
+def test_many_values_that_are_no_class_are_counted(rgb_folder, refusal):
+    grey(first_mask(rgb_folder), np.arange(4096, dtype=np.uint16).reshape(64, 64).clip(0, 200).astype(np.uint8))
+    assert refusal(lambda: read_all(rgb_folder)).startswith(
+        f"{first_mask(rgb_folder)} holds the value 2 and 198 more, as smoothing or JPEG makes them, but a mask of 2 "
+    )
+
+
+# Void and missing classes
+
+
+@pytest.mark.parametrize(("ignored", "only"), [(255, "background"), (0, "foreground")])
+def test_nothing_but_one_class_and_void_is_refused(rgb_folder, refusal, ignored, only):
+    describe(rgb_folder, ignore_index=ignored)
+    assert refusal(lambda: read_all(rgb_folder)) == (
+        f"the train masks hold nothing but {only} and void ({ignored}), so there is nothing to tell apart: take "
+        f'"ignore_index": {ignored} out of dataset.json if {ignored} is a class, or label more classes'
+    )
+
+
+def test_void_tiles_are_said_and_a_void_split_is_refused(tmp_path, write_rgb, refusal):
+    root = write_rgb(tmp_path, foreground=1, info={"ignore_index": 255})
+    grey(root / "val/masks/val_1.png", np.full((64, 64), 255, np.uint8))
+    assert read_all(root).notes == ("every pixel is void in 1 of 2 val tiles: val_1",)
+    grey(root / "val/masks/val_0.png", np.full((64, 64), 255, np.uint8))
+    assert refusal(lambda: read_all(root)) == (
+        "all val tiles are void or without data in every pixel, but a study needs some that count: mend them, or "
+        "ignore_index in dataset.json (255)"
+    )
+
+
+def test_classes_that_a_split_lacks_are_said(rgb_folder):
+    describe(rgb_folder, classes=["ground", "roof", "tree", "water", "road", "sand"])
+    rewrite(rgb_folder, grey, names="val*")
+    rewrite(rgb_folder, grey, names="train*", change=with_third)
+    assert read_all(rgb_folder).notes == (
+        "no train tile has a pixel of water, road, sand",
+        "no val tile has a pixel of tree, water, road and 1 more",
+    )
+
+
+# JPEG
+
+
+def jpeg(quality: int) -> Write:
+    return lambda path, indices: Image.fromarray(indices * np.uint8(255)).save(path, quality=quality)
+
+
+def test_jpeg_masks_of_nearly_black_and_white_are_cut_and_said(rgb_folder):
+    def blocks(path: Path, indices: np.ndarray) -> None:
+        levels = np.kron(indices[::8, ::8], np.ones((8, 8), np.uint8)) * np.uint8(249) + np.uint8(3)
+        Image.fromarray(levels).save(path, quality=100)
+
+    rewrite(rgb_folder, blocks, suffix=".jpg")
+    levels = np.array(Image.open(first_mask(rgb_folder).with_suffix(".jpg")))
+    assert set(np.unique(levels)) - {0, 255}
+    tiles = read_all(rgb_folder)
+    assert np.array_equal(tiles.train.masks[0], levels > 127)
+    assert tiles.notes == (
+        "masks that JPEG left a few grey levels off black and white were cut at mid-grey: train_0.jpg, train_1.jpg, "
+        "train_2.jpg and 2 more",
+    )
+
+
+def test_smeared_jpeg_masks_are_refused_with_a_command_that_mends_them(rgb_folder, refusal):
+    expected = classes_of(rgb_folder)
+    rewrite(rgb_folder, jpeg(50), suffix=".jpg")
+    message = refusal(lambda: read_all(rgb_folder))
+    words, _, command = message.partition(" python -c ")
+    assert words == (
+        f"{first_mask(rgb_folder).with_suffix('.jpg')} is a mask compressed by JPEG, which smears class values at "
+        "every edge: export them again as PNG, or cut at mid-grey and move the JPEGs away:"
+    )
+    code, files = shlex.split(command)
+    assert files == f"{rgb_folder / 'train/masks'}/*.jpg"
+    jpegs = sorted(rgb_folder.glob("*/masks/*.jpg"))
+    subprocess.run([sys.executable, "-c", code, *map(str, jpegs)], check=True)
+    for path in jpegs:
+        path.unlink()
+    for mask, other in zip(classes_of(rgb_folder), expected, strict=True):
+        assert (mask != other).mean() < 0.02
+
+
+def test_jpeg_masks_of_more_classes_or_of_0_and_1_are_refused(rgb_folder, refusal):
+    rewrite(rgb_folder, lambda path, indices: Image.fromarray(indices * np.uint8(2)).save(path), suffix=".jpg")
+    assert "is a mask compressed by JPEG, which smears class values" in refusal(lambda: read_all(rgb_folder))
+    describe(rgb_folder, classes=["a", "b", "c"])
+    message = refusal(lambda: read_all(rgb_folder))
+    assert message.endswith("which smears class values at every edge: export the masks again as PNG")

@@ -1,0 +1,262 @@
+"""Tiles by windows: they cover each pixel once, and networks that see no farther than the margin say the same."""
+
+import math
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
+from trainables.data.windows import MARGIN_PX, WHOLE_PX, margin_of, windows
+from trainables.losses import Loss
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.model_spec import ModelSpec
+from trainables.models.segmenter import Segmenter
+from trainables.predict import evaluate, predict_logits, predict_parts
+
+CPU = torch.device("cpu")
+INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
+
+
+# Where they lie
+
+
+@given(
+    height=st.integers(1, 40), width=st.integers(1, 40), window=st.integers(1, 12), stride=st.sampled_from([1, 8, 32])
+)
+def test_windows_keep_each_pixel_once_and_lie_on_the_strides_grid(height, width, window, stride):
+    kept = np.zeros((height * stride, width * stride), int)
+    for one in windows(*kept.shape, window_px=window * stride, stride=stride):
+        for span, length in ((one.rows, len(kept)), (one.columns, kept.shape[1])):
+            assert 0 <= span.start <= span.kept_start < span.kept_stop <= span.stop <= length
+            assert span.stop - span.start == min(window * stride, length)
+            assert span.start % stride == 0
+            margin = margin_of(window * stride, stride)
+            assert span.start in (0, span.kept_start) or span.kept_start - span.start >= margin
+            assert span.stop in (length, span.kept_stop) or span.stop - span.kept_stop >= margin
+            assert span.start == 0 or span.kept_start - span.start >= margin
+            assert span.stop == length or span.stop - span.kept_stop >= margin
+        kept[one.rows.kept_start : one.rows.kept_stop, one.columns.kept_start : one.columns.kept_stop] += 1
+    assert (kept == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "margin"), [(2048, 16, 256), (1024, 32, 128), (512, 16, 128), (256, 32, 64), (64, 32, 0)]
+)
+def test_margins_are_an_eighth_or_what_a_quarter_leaves_of_the_least(window, stride, margin):
+    assert margin_of(window, stride) == margin
+
+
+def test_windows_of_a_tile_that_is_no_larger_are_one():
+    (one,) = windows(96, 64, window_px=96, stride=32)
+    assert (one.rows.kept_stop, one.columns.kept_stop) == (96, 64)
+    assert list(windows(96, 64, window_px=None, stride=32)) == [one]
+
+
+# What is predicted by them
+
+
+class Recorder(nn.Module):
+    """Gives its input back and remembers its shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(x.shape[2:]))
+        return x
+
+
+def segmenter(network: nn.Module, **sides: Any) -> Segmenter:
+    return Segmenter(network, [0.0] * 3, [1.0] * 3, **sides).eval()
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70), window=st.integers(1, 50), only=st.booleans())
+def test_parts_give_every_pixel_back_exactly(height, width, window, only):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    model = segmenter(Recorder(), only_px=48 if only else None)
+    logits = predict_logits(model, image, scale=1.0, stride=8, device=CPU, window_px=window)
+    assert np.array_equal(logits.numpy(), image.transpose(2, 0, 1))
+    shapes = model.network.shapes
+    if only:
+        assert set(shapes) == {(48, 48)}
+    else:
+        side = max(8, window // 8 * 8)
+        assert all(s <= max(side, 8) for shape in shapes for s in shape)
+
+
+@pytest.mark.parametrize(("side", "shapes"), [(64, {(64, 64)}), (72, {(64, 64)})])
+def test_tiles_are_predicted_by_windows_above_the_models_bound_alone(side, shapes):
+    model = segmenter(Recorder(), whole_px=64)
+    predict_logits(model, np.zeros((side, side, 3), np.uint8), scale=1.0, stride=8, device=CPU)
+    assert set(model.network.shapes) == shapes
+    assert (len(model.network.shapes) > 1) == (side > 64)
+
+
+def test_a_long_tile_of_no_more_pixels_is_predicted_at_once():
+    model = segmenter(Recorder(), whole_px=64)
+    predict_logits(model, np.zeros((32, 128, 3), np.uint8), scale=1.0, stride=8, device=CPU)
+    assert model.network.shapes == [(32, 128)]
+
+
+def test_every_architecture_has_a_bound_that_its_windows_can_have():
+    for row in ARCHITECTURES.values():
+        assert row.whole_px <= WHOLE_PX
+        assert row.whole_px % row.stride == 0
+        assert row.only_px is None or row.only_px % row.stride == 0
+
+
+@pytest.fixture(scope="module")
+def unet() -> Segmenter:
+    """With features of unit variance in every layer, as after training, so that what is far away shows."""
+    torch.manual_seed(0)
+    network = ARCHITECTURES["unet"].build(ModelSpec(num_bands=3, num_outputs=1, small=True))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    model = segmenter(network)
+    model.train()(torch.rand(2, 3, 256, 256))
+    return model.eval()
+
+
+def test_unet_sees_no_farther_than_the_margin(unet):
+    # Pixels on both sides of a border of every grid that it pools to
+    for at in (255, 256):
+        pixels = torch.rand(1, 3, 512, 32, requires_grad=True)
+        unet(pixels)[0, 0, at, 15].backward()
+        assert pixels.grad is not None
+        rows = pixels.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
+        assert max(at - int(rows[0]), int(rows[-1]) - at) < MARGIN_PX
+
+
+def test_unet_says_by_windows_what_it_says_of_the_whole_tile(unet):
+    image = np.random.default_rng(1).integers(0, 256, (576, 320, 3)).astype(np.uint8)
+    args: dict[str, Any] = {"scale": 1 / 255, "stride": 16, "device": CPU}
+    with torch.inference_mode():
+        whole = predict_logits(unet, image, **args)
+        parts = predict_logits(unet, image, **args, window_px=512)
+        few = predict_logits(unet, image, **args, window_px=64)
+    assert (parts - whole).abs().max() < 1e-5 * whole.std()
+    assert (few - whole).abs().max() > 1e-2 * whole.std()  # with margins of 16 px
+
+
+# What is made of them
+
+
+class Brightness(nn.Module):
+    """Foreground where the first band is above one half."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1] - 0.5
+
+
+@pytest.fixture
+def large() -> Tiles:
+    """Two tiles of other sizes with ignored pixels in one."""
+    rng = np.random.default_rng(3)
+    images = tuple(rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((90, 130), (70, 61)))
+    masks = [(rng.random(image.shape[:2]) < 0.4).astype(np.uint8) for image in images]
+    masks[0][:50] = IGNORE
+    return Tiles(("a", "b"), images, tuple(masks))
+
+
+def test_evaluate_by_windows_predicts_and_scores_alike(large):
+    args: dict[str, Any] = {"stride": 8, "loss": Loss(bce_weight=1.0), "device": CPU, "keeps_probabilities": True}
+    whole = evaluate(Brightness(), large, INFO, **args)
+    parts = evaluate(Brightness(), large, INFO, **args, window_px=32)
+    for one, other in zip(
+        (*whole.predictions, *whole.probabilities), (*parts.predictions, *parts.probabilities), strict=True
+    ):
+        assert np.array_equal(one, other)
+    assert parts.scores == whole.scores
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)  # BCE is a mean over pixels, in parts or not
+    empty = replace(large, masks=tuple(np.full_like(mask, IGNORE) for mask in large.masks))
+    assert math.isnan(evaluate(Brightness(), empty, INFO, **args, window_px=32).loss)  # of nothing
+
+
+def test_evaluate_asks_before_each_tile_and_between_windows(large):
+    asked: list[int] = []
+    args: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU, "before_tile": lambda: asked.append(1)}
+    evaluate(Brightness(), large, INFO, **args)
+    assert len(asked) == 2
+    asked.clear()
+    evaluate(Brightness(), large, INFO, **args, window_px=64)
+    num = [len(list(windows(*shape, window_px=64, stride=8))) for shape in ((96, 136), (72, 64))]
+    assert len(asked) == sum(num) == 10
+
+
+def test_evaluate_keeps_what_it_is_told_and_hands_over_all(large):
+    args: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU}
+    whole = evaluate(Brightness(), large, INFO, **args, keeps_probabilities=True)
+    handed: list[tuple[Any, ...]] = []
+    some = evaluate(
+        Brightness(),
+        large,
+        INFO,
+        **args,
+        on_tile=lambda *its: handed.append(its),
+        keeps_predictions={1},
+        keeps_probabilities=[0],
+    )
+    assert [its[0] for its in handed] == [0, 1]
+    for index, prediction, probability in handed:
+        assert np.array_equal(prediction, whole.predictions[index])
+        assert np.array_equal(probability, whole.probabilities[index])
+    assert len(some.predictions) == len(some.probabilities) == 1
+    assert some.predictions[0] is handed[1][1]
+    assert some.probabilities[0] is handed[0][2]
+    assert some.scores == whole.scores
+
+
+def test_evaluate_hands_no_probability_over_of_more_than_two_classes(band_tiles):
+    class Bands(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, : len(band_tiles.info.classes)]
+
+    handed: list[Any] = []
+    evaluate(
+        Bands(),
+        band_tiles.val,
+        band_tiles.info,
+        stride=16,
+        loss=Loss(),
+        device=CPU,
+        on_tile=lambda *its: handed.append(its[2]),
+        keeps_probabilities=True,
+    )
+    assert handed == [None] * len(band_tiles.val)
+
+
+@pytest.mark.parametrize(("keeps", "least", "most"), [(True, 30, 99), (False, 0, 4), ({7}, 1, 5)])
+def test_evaluate_over_many_tiles_has_the_memory_of_what_it_keeps(keeps, least, most):
+    side, num_tiles = 256, 32  # one prediction is 64 KiB
+    image, mask = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
+    tiles = Tiles(tuple(map(str, range(num_tiles))), (image,) * num_tiles, (mask,) * num_tiles)
+    args: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU, "keeps_predictions": keeps}
+    evaluate(Brightness(), tiles.take([0]), INFO, **args)
+    tracemalloc.start()
+    try:
+        result = evaluate(Brightness(), tiles, INFO, **args)
+        kept = tracemalloc.get_traced_memory()[0] / side**2
+    finally:
+        tracemalloc.stop()
+    assert least <= kept <= most
+    assert len(result.predictions) == (num_tiles if keeps is True else len(keeps or ()))
+
+
+def test_parts_of_a_tile_with_many_classes_are_no_larger_than_windows():
+    class Classes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :1].expand(-1, 19, -1, -1)
+
+    image = np.zeros((256, 256, 3), np.uint8)
+    parts = list(predict_parts(Classes(), image, scale=1.0, stride=8, device=CPU, window_px=64))
+    assert max(part.logits[0].numel() for part in parts) <= 64**2
+    assert sum(part.logits[0].numel() for part in parts) == 256**2

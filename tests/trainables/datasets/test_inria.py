@@ -1,0 +1,115 @@
+"""Where the crop of an Inria tile lies."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainables.datasets.inria import find_place
+
+
+def reader(mask: np.ndarray, windows: list[tuple[int, int, int, int]] | None = None) -> Any:
+    """Reads windows of a mask as a file would: never past its edges."""
+
+    def read(top: int, left: int, height: int, width: int) -> np.ndarray:
+        assert top >= 0
+        assert left >= 0
+        assert top + height <= mask.shape[0]
+        assert left + width <= mask.shape[1]
+        if windows is not None:
+            windows.append((top, left, height, width))
+        return mask[top : top + height, left : left + width]
+
+    return read
+
+
+def brute_force(mask: np.ndarray, side: int) -> tuple[int, int]:
+    """The rule, place by place."""
+    last_top, last_left = mask.shape[0] - side, mask.shape[1] - side
+    places = []
+    for top in range(last_top + 1):
+        for left in range(last_left + 1):
+            building = int((mask[top : top + side, left : left + side] > 0).sum())
+            squared = (top - last_top // 2) ** 2 + (left - last_left // 2) ** 2
+            places.append((building, squared, top, left))
+    enough = [place for place in places if 20 * place[0] >= side**2]
+    most = max(place[0] for place in places)
+    return min(place[1:] for place in enough or [place for place in places if place[0] == most])[1:]
+
+
+@st.composite
+def masks_and_sides(draw: st.DrawFn) -> tuple[np.ndarray, int]:
+    side = draw(st.integers(1, 14))
+    height, width = (side + draw(st.integers(0, 26)) for _ in range(2))
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(draw(st.integers(0, 5))):
+        top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        mask[top : top + draw(st.integers(1, 4)), left : left + draw(st.integers(1, 4))] = 255
+    return mask, side
+
+
+@settings(max_examples=400)
+@given(masks_and_sides())
+def test_find_place_is_what_brute_force_finds(mask_and_side):
+    mask, side = mask_and_side
+    assert find_place(reader(mask), *mask.shape, side) == brute_force(mask, side)
+
+
+def test_find_place_keeps_the_centre_with_exactly_5_percent_and_reads_no_more():
+    mask, windows = np.zeros((60, 80), np.uint8), []
+    mask[20:30, 30] = mask[20:30, 31] = 255  # 20 of 400
+    mask[0, 0:40] = 255
+    assert find_place(reader(mask, windows), 60, 80, 20) == (20, 30)
+    assert windows == [(20, 30, 20, 20)]
+
+
+def test_find_place_leaves_the_centre_with_one_pixel_less():
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:30, 30] = mask[20:29, 31] = mask[18, 40] = 255
+    assert find_place(reader(mask), 60, 80, 20) == (18, 30)
+
+
+def test_find_place_reads_only_around_the_centre_when_that_is_enough():
+    mask, windows = np.zeros((300, 300), np.uint8), []
+    mask[140:160, 163:170] = 255
+    assert find_place(reader(mask, windows), 300, 300, 20) == (140, 144)
+    assert windows == [(140, 140, 20, 20), (135, 135, 30, 30)]
+
+
+def test_find_place_searches_twice_as_far_each_time():
+    mask, windows = np.zeros((300, 300), np.uint8), []
+    mask[140:160, 173:180] = 255
+    assert find_place(reader(mask, windows), 300, 300, 20) == (140, 154)
+    assert [height for _, _, height, _ in windows] == [20, 30, 40, 60]
+
+
+def test_find_place_looks_past_the_corner_of_what_it_searched():
+    # The first search goes 3 px each way; its corner is 4.2 px away, farther than 4 px straight up.
+    mask = np.zeros((40, 40), np.uint8)
+    mask[27:29, 25:29] = 255
+    assert find_place(reader(mask), 40, 40, 12) == (17, 17)
+    mask[10, 16:24] = 255
+    assert find_place(reader(mask), 40, 40, 12) == (10, 14)
+
+
+def test_find_place_prefers_upper_then_left_of_equals():
+    mask = np.zeros((41, 41), np.uint8)
+    for top, left in ((10, 20), (30, 20), (20, 10), (20, 30)):
+        mask[top - 1 : top + 2, left - 1 : left + 2] = 255  # 9 of 121 pixels
+    assert find_place(reader(mask), 41, 41, 11) == (9, 15)
+    mask[:15] = 0
+    assert find_place(reader(mask), 41, 41, 11) == (15, 9)
+
+
+@pytest.mark.parametrize(("building", "place"), [(None, (20, 20)), ((5, 55), (5, 36)), ((45, 30), (26, 20))])
+def test_find_place_takes_the_most_building_where_nothing_has_enough(building, place):
+    mask = np.zeros((60, 60), np.uint8)
+    if building is not None:
+        mask[building] = 255
+    assert find_place(reader(mask), 60, 60, 20) == place
+
+
+def test_find_place_in_a_source_of_the_size_of_the_crop():
+    assert find_place(reader(np.zeros((20, 20), np.uint8)), 20, 20, 20) == (0, 0)

@@ -1,0 +1,201 @@
+"""Arrays in pickle files as tiles: any bands, any type, one mask for each image."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainables.killing import digests
+from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.tiles import IGNORE
+from trainables.datasets.pickled import plan_pickled
+from trainables.datasets.tile_folder import write_tiles
+
+COUNTS = {"num_train": 3, "num_val": 1, "num_test": 1}
+CLASSES = ("clear", "thick cloud", "thin cloud", "cloud shadow")
+
+
+def make_arrays(dtype: str = "uint16", count: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """(count, 8, 9, 4) images, whose values name the place, and (count, 8, 9) masks of four classes."""
+    images = np.arange(count * 8 * 9 * 4).reshape(count, 8, 9, 4).astype(dtype)
+    masks = (np.arange(count)[:, None, None] + np.arange(8)[None, :, None]) % 4 * np.ones((1, 1, 9), np.int64)
+    return images, masks.astype(np.int64)
+
+
+def dump(folder: Path, images: Any, masks: Any) -> tuple[Path, Path]:
+    paths = folder / "images.pkl", folder / "masks.pkl"
+    for path, value in zip(paths, (images, masks), strict=True):
+        path.write_bytes(pickle.dumps(value))
+    return paths
+
+
+@pytest.mark.parametrize("dtype", ["uint16", ">u2", "uint8", "float32", "int16"])
+def test_arrays_become_tiffs_of_their_own_type(tmp_path, dtype):
+    images, masks = make_arrays(dtype)
+    plan = plan_pickled(
+        *dump(tmp_path, images, masks), classes=CLASSES, bands=("red", "green", "blue", "nir"), scale=1e-4, **COUNTS
+    )
+    counts = write_tiles("pickled", plan, tmp_path / "dst")
+    dataset = read_dataset(tmp_path / "dst")
+    assert [len(files.tiles) for files in (dataset.train, dataset.val, dataset.test)] == [3, 1, 1]
+    assert dataset.info.classes == CLASSES
+    assert (dataset.info.bands, dataset.info.scale) == (("red", "green", "blue", "nir"), 1e-4)
+    assert dataset.info.ignore_index is None
+    train = decode_train_val(dataset).train
+    for id_, image, mask in zip(train.ids, train.images, train.masks, strict=True):
+        assert image.dtype == np.dtype(dtype).newbyteorder("=")
+        assert np.array_equal(image, images[int(id_)])
+        assert np.array_equal(mask, masks[int(id_)])
+    assert counts["val"].tolist() == [18, 18, 18, 18, 0]
+
+
+def test_four_bands_of_8_bits_stay_four_where_nobody_names_them(tmp_path):
+    images, masks = make_arrays("uint8")
+    write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
+    train = decode_train_val(read_dataset(tmp_path / "dst")).train
+    assert all(np.array_equal(image, images[int(id_)]) for id_, image in zip(train.ids, train.images, strict=True))
+
+
+def test_containers_give_the_same_tiles(tmp_path):
+    images, masks = make_arrays()
+    forms = {
+        "array": (images, masks),
+        "last axis": (images, masks[..., None]),
+        "list": (list(images), tuple(masks.astype(np.uint8))),
+        "dict": (dict(enumerate(images)), {str(i): mask for i, mask in enumerate(masks)}),
+    }
+    found = set()
+    for name, arrays in forms.items():
+        (tmp_path / name).mkdir()
+        plan = plan_pickled(*dump(tmp_path / name, *arrays), classes=CLASSES, **COUNTS)
+        write_tiles("pickled", plan, tmp_path / name / "dst")
+        files = digests(tmp_path / name / "dst")
+        del files["dataset.json"], files["prepared.json"]  # name the pickles' digests
+        found.add(tuple(sorted(files.items())))
+    assert len(found) == 1
+
+
+def test_sizes_may_differ_in_a_list(tmp_path):
+    images = [np.full((4 + number, 5, 2), number, np.uint8) for number in range(5)]
+    masks = [np.eye(4 + number, 5, dtype=bool) for number in range(5)]
+    write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), **COUNTS), tmp_path / "dst")
+    train = decode_train_val(read_dataset(tmp_path / "dst")).train
+    assert [image.shape for image in train.images] == [(4 + int(id_), 5, 2) for id_ in train.ids]
+
+
+@pytest.mark.parametrize(
+    ("values", "ignore", "num_classes", "expected"),
+    [
+        ([0, 1], None, 2, [0, 1]),
+        ([0, 255], None, 2, [0, 1]),
+        ([0, 1, 255], 255, 2, [0, 1, IGNORE]),
+        ([0, 1, 9], 9, 2, [0, 1, IGNORE]),
+        ([2, 1, 0], 0, 3, [2, 1, IGNORE]),
+    ],
+)
+def test_mask_values_become_classes(tmp_path, values, ignore, num_classes, expected):
+    images, masks = make_arrays()
+    masks[:] = values[0]
+    masks[:, 0, : len(values)] = values
+    plan = plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES[:num_classes], ignore=ignore, **COUNTS)
+    assert plan.tiles[0].load_mask()[0, : len(values)].tolist() == expected
+    assert plan.info.ignore_index == (None if ignore is None else IGNORE)
+    write_tiles("pickled", plan, tmp_path / "dst")
+    assert decode_train_val(read_dataset(tmp_path / "dst")).val.masks[0][0, : len(values)].tolist() == expected
+
+
+def test_another_pickle_under_the_same_name_is_told_from_the_first(tmp_path, refusal):
+    images, masks = make_arrays()
+    write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
+    other = plan_pickled(*dump(tmp_path, images + 1, masks), classes=CLASSES, **COUNTS)
+    message = refusal(lambda: write_tiles("pickled", other, tmp_path / "dst"))
+    assert "was made from other tiles or with other flags (images.pkl (SHA-256 " in message
+
+
+def bad_arrays() -> dict[str, tuple[Any, Any, dict[str, Any], str]]:
+    images, masks = make_arrays()
+    return {
+        "no bands": (images[..., 0], masks, {}, "holds an array of shape (6, 8, 9), but must be (N, H, W, C): reshape"),
+        "one item without bands": (
+            [images[0, ..., 0]],
+            masks,
+            {},
+            "0 has the shape (8, 9), but must be (H, W, C): add",
+        ),
+        "one-hot": (images, np.eye(4)[masks], {}, "must be (N, H, W): reshape"),
+        "one-hot items": (images, list(np.eye(4)[masks]), {}, "must be (H, W): take argmax over one-hot classes"),
+        "one mask less": (
+            images,
+            masks[:5],
+            {},
+            "--images has 6 arrays and --masks 5, and only one of them has 5: give",
+        ),
+        "other keys": (
+            {"a": images[0]},
+            {"b": masks[0]},
+            {},
+            "--images has 1 arrays and --masks 1, and only one of them has a: give each image its mask",
+        ),
+        "keys": ({1: images[0], "1": images[1]}, masks, {}, "has two keys that read the same: name each array once"),
+        "float masks": (
+            images,
+            masks / 2,
+            {},
+            "is of float64, but masks must be whole numbers or booleans: convert them",
+        ),
+        "few classes": (
+            images,
+            masks,
+            {"classes": CLASSES[:3]},
+            "holds the value 3, but --classes names 3, so that 0 to 2 are allowed: name all classes, or --ignore 3",
+        ),
+        "negative": (
+            images,
+            masks - 1,
+            {"classes": CLASSES},
+            "holds the value -1, but --classes names 4, so that 0 to 3",
+        ),
+        "void or road": (images, np.where(masks > 1, 255, masks), {}, "holds the value 255, but --classes names 2"),
+        "empty": ([images[0, :0]], [masks[0, :0]], {}, "0 has the shape (0, 9, 4), which holds nothing: leave it out"),
+        "one class": (images, masks, {"classes": ("a",)}, "--classes names 1, but there must be 2 to 254: name every"),
+        "class twice": (
+            images,
+            masks,
+            {"classes": ("a", "A")},
+            "--classes is 'a A', but a is there twice: name each once",
+        ),
+        "band twice": (
+            images,
+            masks,
+            {"bands": ("r", "", "b", "n")},
+            "--bands is 'r  b n', but each needs a name that is not blank: name each once",
+        ),
+        "scale": (images, masks, {"scale": 0.0}, "--scale is 0.0, but must be above 0: "),
+        "ignore": (images, masks, {"ignore": 256}, "--ignore is 256, but must be 0 to 255: "),
+        "few arrays": (images[:4], masks[:4], {"classes": CLASSES}, "ask for 3 + 1 + 1 = 5 tiles, but there are 4: "),
+    }
+
+
+@pytest.mark.parametrize("mistake", bad_arrays())
+def test_bad_arrays_are_refused(tmp_path, mistake, refusal):
+    images, masks, flags, words = bad_arrays()[mistake]
+    paths = dump(tmp_path, images, masks)
+    assert words in refusal(lambda: plan_pickled(*paths, **COUNTS | flags))
+
+
+@pytest.mark.parametrize(
+    ("images", "flags", "words"),
+    [
+        (np.zeros((6, 8, 9, 2), np.float16), {}, "is of float16, but may be of "),
+        (np.zeros((6, 8, 9, 2), bool), {}, "is of bool, but may be of "),
+        (np.full((6, 8, 9, 2), np.nan), {}, "holds NaN or infinite pixels"),
+        (np.zeros((6, 7, 9, 2)), {}, "is 9×8 px, but its image is 9×7 px"),
+        (np.zeros((6, 8, 9, 2)), {"bands": ("red",)}, "has 2 bands, but 1 are named: name each band once"),
+    ],
+)
+def test_bad_images_are_refused_before_anything_is_written(tmp_path, images, flags, words, refusal):
+    plan = plan_pickled(*dump(tmp_path, images, make_arrays()[1]), classes=CLASSES, **COUNTS, **flags)
+    assert words in refusal(lambda: write_tiles("pickled", plan, tmp_path / "dst"))
+    assert not (tmp_path / "dst").exists()

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from trainables.models.state_dicts import read_state
+
+
+def test_read_state_reads_both_formats_alike(tmp_path):
+    state = {"a": torch.arange(4.0), "b.c": torch.ones(2, 2, dtype=torch.int64)}
+    save_file(state, tmp_path / "w.safetensors")
+    for suffix in (".pt", ".pth"):
+        torch.save(state, tmp_path / f"w{suffix}")
+    for path in sorted(tmp_path.iterdir()):
+        read = read_state(path)
+        assert set(read) == set(state)
+        assert all(torch.equal(read[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(2)], {"model": {"a": torch.zeros(2)}}, {"epoch": 3}, torch.zeros(2)])
+def test_read_state_refuses_other_content(tmp_path, content, refusal):
+    path = tmp_path / "w.pth"
+    torch.save(content, path)
+    assert refusal(lambda: read_state(path)).startswith(f"{path} holds no plain state dict of tensors: save ")
+
+
+def test_read_state_refuses_to_unpickle_code(tmp_path, refusal):
+    path = tmp_path / "w.pth"
+    torch.save({"a": Path("x")}, path)
+    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello world",
+        b"this is no checkpoint",
+        b"GIF89a",
+        b"\x89PNG\r\n",
+        b"PK\x03\x04",
+        b"\x80\x04\x88\xff",
+        b"{}",
+    ],
+)
+def test_read_state_refuses_files_of_any_other_kind(tmp_path, suffix, content, refusal):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
+    path, state = tmp_path / f"w{suffix}", {"a": torch.arange(1000.0)}
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")

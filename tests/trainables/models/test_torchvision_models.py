@@ -1,0 +1,177 @@
+"""DeepLabV3 of torchvision: its weights, whole and of the backbone alone, and what is changed about the model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_weight, resnet50
+from torchvision.models.segmentation import deeplabv3_resnet50
+
+from trainables.models import torchvision_models, weights
+from trainables.models.model_spec import ModelSpec
+from trainables.models.torchvision_models import deeplabv3
+
+NUM_VOC_CLASSES = 21
+
+
+def spec(**changes: Any) -> ModelSpec:
+    return ModelSpec(**{"num_bands": 3, "num_outputs": 2} | changes)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+    """A state dict with the layout of the published COCO weights and random values, and its file."""
+    torch.manual_seed(3)
+    model = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=NUM_VOC_CLASSES, aux_loss=True)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+            module.num_batches_tracked.fill_(7)
+    path = tmp_path_factory.mktemp("weights") / "coco.pth"
+    torch.save(model.state_dict(), path)
+    return model.state_dict(), path
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+    """A state dict with the layout of the published ImageNet weights: older than the counters of batch norms."""
+    torch.manual_seed(4)
+    state = {k: v for k, v in resnet50(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")}
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.save(state, path)
+    return state, path
+
+
+# Weights
+
+
+def test_coco_weights_land_bit_by_bit_but_for_the_last_layer(published):
+    state, path = published
+    loaded = deeplabv3(spec(weights=str(path))).model.state_dict()
+    last = {"classifier.4.weight", "classifier.4.bias"}
+    assert last <= set(loaded)
+    assert set(loaded) - last == {key for key in state if not key.startswith("aux_classifier.")} - last
+    assert all(torch.equal(loaded[key], state[key]) for key in set(loaded) - last)
+    assert loaded["classifier.4.weight"].shape == (2, 256, 1, 1)
+
+
+def test_coco_by_name_is_the_published_file(published, monkeypatch):
+    state, path = published
+    asked = []
+
+    def cached(entry: str, keyword: str, encoder: str) -> Path:
+        asked.append((get_weight(entry).url, keyword, encoder))
+        return path
+
+    monkeypatch.setattr(weights, "_from_torchvision", cached)
+    model = deeplabv3(spec(weights="coco"))
+    assert asked == [
+        (
+            "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
+            "coco",
+            "deeplabv3_resnet50",
+        )
+    ]
+    assert torch.equal(model.encoder["layer4"][2].conv3.weight, state["backbone.layer4.2.conv3.weight"])
+
+
+def test_backbone_weights_land_bit_by_bit(resnet):
+    state, path = resnet
+    loaded = deeplabv3(spec(weights=str(path))).encoder.state_dict()
+    assert {key for key in loaded if not key.endswith("num_batches_tracked")} == set(state) - {"fc.weight", "fc.bias"}
+    assert all(torch.equal(loaded[key], state[key]) for key in state if key in loaded)
+
+
+def test_loaded_weights_give_torchvisions_own_features(published):
+    state, path = published
+    theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=NUM_VOC_CLASSES, aux_loss=True)
+    theirs.load_state_dict(state)
+    ours = deeplabv3(spec(weights=str(path), decoder_dropout=0.3)).eval()
+    ours.model.classifier[4] = theirs.classifier[4]
+    pixels = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(ours(pixels), theirs.eval()(pixels)["out"])
+
+
+def test_last_layer_is_random_whatever_the_file_holds(published):
+    torch.manual_seed(0)
+    one = deeplabv3(spec(num_outputs=NUM_VOC_CLASSES, weights=str(published[1]))).model.classifier[4]
+    torch.manual_seed(1)
+    other = deeplabv3(spec(num_outputs=NUM_VOC_CLASSES, weights=str(published[1]))).model.classifier[4]
+    assert not torch.equal(one.weight, other.weight)
+    assert not torch.equal(one.weight, published[0]["classifier.4.weight"])
+
+
+@pytest.mark.parametrize("source", ["published", "resnet"])
+def test_weights_are_adapted_to_four_bands(source, request):
+    state, path = request.getfixturevalue(source)
+    first = deeplabv3(spec(num_bands=4, weights=str(path))).encoder["conv1"]
+    three = state.get("conv1.weight", state.get("backbone.conv1.weight"))
+    assert torch.equal(first.weight, three[:, [0, 1, 2, 0]] * 0.75)
+    assert first.in_channels == 4
+
+
+@pytest.mark.parametrize(
+    "keep", ["classifier.0", "backbone.layer1", "layer1"], ids=["no backbone", "half a backbone", "half a ResNet"]
+)
+def test_weights_of_something_else_are_refused(keep, published, resnet, tmp_path, refusal):
+    state = {key: value for key, value in (published[0] | resnet[0]).items() if key.startswith(keep)}
+    assert state
+    torch.save(state, tmp_path / "other.pth")
+    assert refusal(lambda: deeplabv3(spec(weights=str(tmp_path / "other.pth")))) == (
+        f"{tmp_path / 'other.pth'} does not fit deeplabv3_resnet50: pass a state dict of torchvision's "
+        "deeplabv3_resnet50 or resnet50"
+    )
+
+
+# The model
+
+
+@pytest.mark.parametrize("num_outputs", [1, 5])
+def test_model_has_the_parameters_that_torchvision_publishes(num_outputs):
+    entry = get_weight(weights.TORCHVISION["deeplabv3_resnet50"]["coco"])
+    # theirs has an auxiliary head (3×3 convolution from 1024 to 256, batch norm, 1×1) and 21 classes
+    auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * NUM_VOC_CLASSES + NUM_VOC_CLASSES
+    expected = entry.meta["num_params"] - auxiliary - (NUM_VOC_CLASSES - num_outputs) * (256 + 1)
+    with torch.device("meta"):
+        model = deeplabv3(spec(num_outputs=num_outputs))
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_model_drops_out_between_aspp_and_head(small):
+    model = deeplabv3(spec(small=small, decoder_dropout=0.2))
+    aspp = model.model.classifier[0]
+    assert [name for name, module in model.named_modules() if isinstance(module, nn.Dropout | nn.Dropout2d)] == [
+        "model.classifier.0.project.3"
+    ]
+    assert (type(aspp.project[3]), aspp.project[3].p) == (nn.Dropout2d, 0.2)
+
+
+@pytest.mark.parametrize(("small", "raised"), [(False, 8), (True, 16)])
+def test_model_raises_its_mask_to_the_inputs_size_bilinearly(small, raised):
+    model = deeplabv3(spec(small=small)).eval()
+    low = []
+    model.model.classifier.register_forward_hook(lambda _, __, output: low.append(output))
+    with torch.inference_mode():
+        logits = model(torch.rand(1, 3, 64, 96))
+    assert low[0].shape == (1, 2, 64 // raised, 96 // raised)
+    expected = nn.functional.interpolate(low[0], size=(64, 96), mode="bilinear", align_corners=False)
+    assert torch.equal(logits, expected)
+
+
+def test_small_model_is_over_resnet18_and_takes_other_bands():
+    model = deeplabv3(spec(small=True, num_bands=5))
+    assert model.encoder["conv1"].weight.shape == (64, 5, 7, 7)
+    assert model.encoder["conv1"].in_channels == 5
+    assert [name for name, _ in model.encoder.named_children()][-1] == "layer3"
+
+
+def test_last_layer_is_where_the_module_says():
+    keys = deeplabv3(spec(small=True)).model.state_dict()
+    assert [key for key in keys if key.startswith(torchvision_models.LAST)] == [
+        "classifier.4.weight",
+        "classifier.4.bias",
+    ]

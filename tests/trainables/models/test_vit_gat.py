@@ -1,0 +1,188 @@
+"""ViT with graph attention: the layer against loops over nodes, what affinities do, the decoder, and timm's weights."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from trainables.models.architectures import ARCHITECTURES, HALVES
+from trainables.models.model_spec import ModelSpec
+from trainables.models.vit_gat import GraphAttention, affinity_of, vit_gat
+
+SMALL = ModelSpec(num_bands=3, num_outputs=2, small=True)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+    """A state dict with timm's layout and random weights, and its file."""
+    torch.manual_seed(3)
+    state = timm.create_model("vit_small_patch16_224", pretrained=False).state_dict()
+    state["pos_embed"] = torch.randn_like(state["pos_embed"])
+    path = tmp_path_factory.mktemp("weights") / "vit.pth"
+    torch.save(state, path)
+    return state, path
+
+
+# Graph attention
+
+
+def gathered_by_loops(layer: GraphAttention, nodes: np.ndarray, affinity: np.ndarray) -> np.ndarray:
+    weights = {name: value.detach().double().numpy() for name, value in layer.state_dict().items()}
+    num_nodes, channels = len(nodes), weights["of_node"].shape[1]
+    result = np.zeros((num_nodes, layer.num_heads * channels))
+    for head in range(layer.num_heads):
+        own = slice(head * channels, (head + 1) * channels)
+        projected = [weights["project.weight"][own] @ node for node in nodes]
+        for i in range(num_nodes):
+            scores = []
+            for j in range(num_nodes):
+                raw = weights["of_node"][head] @ projected[i] + weights["of_neighbour"][head] @ projected[j]
+                scores.append((raw if raw > 0 else 0.2 * raw) + affinity[i, j])
+            shares = np.exp(scores) / np.exp(scores).sum()
+            summed = sum(share * other for share, other in zip(shares, projected, strict=True)) + weights["bias"][own]
+            result[i, own] = np.where(summed > 0, summed, np.exp(summed) - 1)
+    return result
+
+
+@pytest.mark.parametrize(("num_heads", "num_nodes"), [(1, 1), (1, 5), (3, 6)])
+def test_graph_attention_is_that_of_loops_over_nodes(num_heads, num_nodes):
+    torch.manual_seed(0)
+    layer = GraphAttention(4, 5, num_heads)
+    nn.init.normal_(layer.bias)
+    nodes, affinity = torch.randn(2, num_nodes, 4), torch.randn(2, num_nodes, num_nodes)
+    found = layer(nodes, affinity).detach().numpy()
+    assert found.shape == (2, num_nodes, num_heads * 5)
+    for image in range(2):
+        expected = gathered_by_loops(layer, nodes[image].double().numpy(), affinity[image].double().numpy())
+        assert np.allclose(found[image], expected, atol=1e-5)
+
+
+def test_graph_attention_of_two_nodes_by_hand():
+    layer = GraphAttention(1, 1, 1)
+    with torch.no_grad():
+        for parameter, value in ((layer.project.weight, 1.0), (layer.of_node, -1.0), (layer.of_neighbour, 2.0)):
+            parameter.fill_(value)
+    # node 0 is 1, node 1 is 3; scores of node 0: -1+2·1 = 1 and -1+2·3 = 5; of node 1: 0.2·(-3+2) = -0.2 and 3
+    found = layer(torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[4.0, 0.0], [0.0, 0.0]]]))
+    first = (math.exp(5) * 1 + math.exp(5) * 3) / (2 * math.exp(5))
+    second = (math.exp(-0.2) * 1 + math.exp(3) * 3) / (math.exp(-0.2) + math.exp(3))
+    assert found.flatten().tolist() == pytest.approx([first, second], rel=1e-6)
+
+
+def test_graph_attention_turns_to_what_is_alike():
+    torch.manual_seed(0)
+    layer, nodes = GraphAttention(4, 5, 2), torch.randn(1, 3, 4)
+    towards = torch.zeros(1, 3, 3)
+    towards[0, 0, 2] = 100.0  # node 0 hears node 2 alone; the others as before
+    with torch.no_grad():
+        before, after = layer(nodes, torch.zeros(1, 3, 3)), layer(nodes, towards)
+    assert torch.allclose(after[0, 0], nn.functional.elu(layer.project(nodes[0, 2])), atol=1e-6)
+    assert torch.equal(after[0, 1:], before[0, 1:])
+
+
+def test_affinity_is_the_mean_product():
+    nodes = torch.tensor([[[1.0, 2.0], [3.0, -1.0]]])
+    assert affinity_of(nodes).tolist() == [[[2.5, 0.5], [0.5, 5.0]]]
+
+
+def test_affinity_of_normed_nodes_lies_within_one():
+    nodes = nn.functional.layer_norm(torch.randn(2, 50, 384), (384,))
+    affinity = affinity_of(nodes)
+    assert affinity.abs().max() <= 1.0001
+    assert torch.allclose(affinity.diagonal(dim1=1, dim2=2), torch.tensor(1.0), atol=1e-3)
+
+
+@pytest.mark.parametrize(("in_channels", "channels", "heads"), [(384, 128, 4), (96, 32, 4)])
+def test_graph_attention_has_the_parameters_of_its_formula(in_channels, channels, heads):
+    count = sum(parameter.numel() for parameter in GraphAttention(in_channels, channels, heads).parameters())
+    assert count == (in_channels + 3) * heads * channels  # the projection, two ends of the scores, the bias
+
+
+# The network
+
+
+def test_network_takes_the_patch_embeddings_as_its_skip():
+    model = vit_gat(SMALL).eval()
+    seen = []
+    model.fuse.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    pixels = torch.rand(2, 3, 32, 48)
+    with torch.inference_mode():
+        model(pixels)
+        embedded = model.encoder.vit.patch_embed.proj(pixels)
+    assert seen[0].shape == (2, 128 + 96, 4, 6)
+    assert torch.equal(seen[0][:, 128:], embedded)
+
+
+def test_network_raises_logits_as_the_source_raises_features():
+    model = vit_gat(SMALL).eval()
+    features = []
+    model.dropout.register_forward_hook(lambda _, __, output: features.append(output))
+    with torch.inference_mode():
+        logits = model(torch.rand(2, 3, 32, 48))
+        raised = nn.functional.interpolate(features[0], size=(32, 48), mode="bilinear", align_corners=False)
+        assert torch.allclose(logits, model.head(raised), atol=1e-5)
+
+
+def test_every_pixel_reaches_every_other():
+    model = vit_gat(SMALL).eval()
+    pixels = torch.rand(1, 3, 64, 64, requires_grad=True)
+    model(pixels)[0, 0, 0, 0].backward()
+    assert (pixels.grad != 0).float().mean() > 0.99
+
+
+def test_encoder_has_no_class_token():
+    vit = vit_gat(SMALL).encoder.vit
+    assert vit.cls_token is None
+    assert vit.pos_embed.shape == (1, (224 // 8) ** 2, 96)
+
+
+# Weights
+
+
+def test_weights_land_bit_by_bit_without_class_and_head(published):
+    state, path = published
+    model = vit_gat(ModelSpec(num_bands=3, num_outputs=1, weights=str(path)))
+    loaded = model.encoder.vit.state_dict()
+    assert set(state) - set(loaded) == {"cls_token", "head.weight", "head.bias"}
+    assert torch.equal(loaded.pop("pos_embed"), state["pos_embed"][:, 1:])
+    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
+
+
+def test_weights_give_timms_own_features(published):
+    _, path = published
+    model = vit_gat(ModelSpec(num_bands=3, num_outputs=1, weights=str(path))).eval()
+    timms = timm.create_model("vit_small_patch16_224", class_token=False, global_pool="avg", fc_norm=False)
+    timms.load_state_dict(model.encoder.vit.state_dict(), strict=False)
+    pixels = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = timms.eval().forward_features(pixels)
+        assert torch.allclose(model.encoder(pixels)[1].flatten(1, 2), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_bands", "indices"), [(4, [0, 1, 2, 0]), (2, [0, 1])])
+def test_weights_are_adapted_to_other_bands(published, num_bands, indices):
+    state, path = published
+    model = vit_gat(ModelSpec(num_bands=num_bands, num_outputs=1, weights=str(path)))
+    assert torch.equal(
+        model.encoder.vit.patch_embed.proj.weight, state["patch_embed.proj.weight"][:, indices] * (3 / num_bands)
+    )
+
+
+def test_weights_of_another_model_are_refused(tmp_path, refusal):
+    for content in ({"pos_embed": torch.zeros(1, 197, 384)}, {"conv1.weight": torch.zeros(3)}):
+        torch.save(content, tmp_path / "other.pth")
+        spec = ModelSpec(num_bands=3, num_outputs=1, weights=str(tmp_path / "other.pth"))
+        assert refusal(lambda s=spec: vit_gat(s)) == (
+            f"{tmp_path / 'other.pth'} does not fit vit_small_patch16_224: pass a state dict of timm's "
+            "vit_small_patch16_224"
+        )
+
+
+def test_normalisation_is_timms():
+    settings = timm.get_pretrained_cfg("vit_small_patch16_224")
+    assert (HALVES.mean, HALVES.std) == (settings.mean, settings.std)
+    assert ARCHITECTURES["vit_gat"].normalisation == HALVES

@@ -1,0 +1,1 @@
+"""The attempts of the reference study, trained one at a time without Ray."""

@@ -1,0 +1,1 @@
+"""What all rooms share: errors for people, whole files, command lines and output."""

@@ -1,0 +1,1 @@
+"""Tiles: read, checked, sealed, drawn and augmented."""

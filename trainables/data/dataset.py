@@ -1,0 +1,304 @@
+"""Tiles on disk: the layout of record, its checks, and the types that keep test pixels out of tuning.
+
+The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,tif}` with an optional
+`<root>/dataset.json`; `tile_files` says which other names are taken. Headers of all splits are checked; only
+train and val are open: `decode` takes `OpenFiles`. A `SealedFiles` (the test split) has one way to its pixels,
+`trainables.data.sealed`, which only the seal may import.
+"""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from trainables.common.command import did_you_mean
+from trainables.common.errors import UserError
+from trainables.data.formats.mask_files import MOST_BANDS, StoredMask, stored_mask
+from trainables.data.formats.raster import SUFFIXES, read_header, read_pixels
+from trainables.data.georeference import check_same_place, overlaps
+from trainables.data.masks import MaskRule, class_notes, learn_rule, mask_notes
+from trainables.data.settle import SCALED_BY_TYPE, settle
+from trainables.data.tile_files import Pair, groups_by_id, named, no_tiles_hint, split_files
+from trainables.data.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
+
+OPACITY_NAMES = ("alpha", "a", "opacity")
+"""Names of a last band in dataset.json that say what the file says by itself: it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileFile:
+    """One tile's two files and what their headers say."""
+
+    id: str
+    image: Path
+    mask: Path
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFiles:
+    """The tiles of a split that tuning may decode."""
+
+    split: Literal["train", "val"]
+    tiles: tuple[TileFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFiles:
+    """The test tiles: known by name and header, with nothing in tuning that decodes them."""
+
+    tiles: tuple[TileFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A checked folder of tiles, nothing decoded yet.
+
+    Attributes:
+        root: The folder.
+        info: What is known of it; `bands` are those that were chosen.
+        dtype: Of the images.
+        num_bands: How many bands are taken of a file (see `raster.Header.bands_named`), before some are chosen.
+        places: Which bands of the files these are, from 0.
+        train: Tiles that tuning learns from.
+        val: Tiles that tuning judges by.
+        test: Tiles that stay sealed.
+        notes: What the reader should know of how the folder was read, a sentence each.
+    """
+
+    root: Path
+    info: DatasetInfo
+    dtype: str
+    num_bands: int
+    places: tuple[int, ...]
+    train: OpenFiles
+    val: OpenFiles
+    test: SealedFiles
+    notes: tuple[str, ...] = ()
+
+
+def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
+    """Checks a folder of tiles by names and headers, decoding nothing.
+
+    Args:
+        root: The folder.
+        bands: Which bands to take, in this order, by name or by number (from 1, as GDAL counts); all if None.
+
+    Raises:
+        UserError: The folder, a split, a mask or an image is missing, or could be one of two; sizes, bands, dtypes or
+            georeferences differ; a file has no readable header, or is in a format that is not read; or `dataset.json`
+            is not what `DatasetInfo` allows.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path{did_you_mean(root)}"
+        )
+    splits = {split: split_files(root, split) for split in ("train", "val", "test")}
+    for split in ("train", "val"):
+        if not splits[split].pairs:
+            raise UserError(
+                f"{root / split / 'images'} holds no tiles, but a study needs train and val tiles: "
+                f"put images ({', '.join(SUFFIXES)}) there and their masks in {split}/masks, or make a folder of a "
+                f"published data set by python -m trainables.prepare{no_tiles_hint(root, split)}"
+            )
+    first_image = splits["train"].pairs[0].image
+    info = _without_opacity(_read_info(root), first_image)
+    headers = [_check_pair(pair, len(info.bands)) for files in splits.values() for pair in files.pairs]
+    first, (num_bands, dtype) = headers[0]
+    for tile, image_type in headers:
+        if image_type != (num_bands, dtype):
+            raise UserError(
+                f"{tile.image} has {image_type[0]} bands of {image_type[1]}, but {first.image} has {num_bands} of "
+                f"{dtype}: all images must have the same bands and type"
+            )
+    tiles = [tile for tile, _ in headers]
+    seen: dict[str, TileFile] = {}
+    for tile in tiles:
+        if tile.id in seen:
+            raise UserError(f"{tile.image} and {seen[tile.id].image} share the id {tile.id}: rename one of them")
+        seen[tile.id] = tile
+    on_ground = {
+        split: [(pair.id, check_same_place(pair.image, pair.mask)) for pair in files.pairs]
+        for split, files in splits.items()
+    }
+    info = _complete(info, num_bands, dtype, root)
+    groups, group_notes = groups_by_id(info.groups, seen, root / "dataset.json")
+    places = _places(bands, info.bands)
+    left_out = [path.relative_to(root) for files in splits.values() for path in files.left_out]
+    num_train, num_val = len(splits["train"].pairs), len(splits["val"].pairs)
+    return Dataset(
+        root=root,
+        info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places), "groups": groups}),
+        dtype=dtype,
+        num_bands=num_bands,
+        places=places,
+        train=OpenFiles("train", tuple(tiles[:num_train])),
+        val=OpenFiles("val", tuple(tiles[num_train : num_train + num_val])),
+        test=SealedFiles(tuple(tiles[num_train + num_val :])),
+        notes=(
+            *((f"not read, since no tiles: {named(left_out)}",) if left_out else ()),
+            *group_notes,
+            *overlaps(on_ground),
+            *_band_notes(first_image, num_bands),
+        ),
+    )
+
+
+def decode_train_val(dataset: Dataset) -> TrainVal:
+    """Decodes train and val tiles, once, in their own dtype.
+
+    Raises:
+        UserError: A file is damaged or truncated; a mask holds a value that is no class, or masks contradict each
+            other; or there is nothing to learn or to judge by.
+    """
+    files = dataset.train.tiles + dataset.val.tiles
+    stored = tuple(_stored_mask(tile, dataset) for tile in files)
+    rule = learn_rule(stored, dataset.info)
+    both = _decode_files(files, dataset, rule, stored)
+    num_train = len(dataset.train.tiles)
+    train, val = both.take(range(num_train)), both.take(range(num_train, len(files)))
+    tiles = settle(TrainVal(dataset.info, train, val, mask_notes(stored, rule)))
+    return replace(tiles, notes=(*tiles.notes, *class_notes(tiles.train, tiles.val, tiles.info)))
+
+
+def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
+    """Decodes the tiles of an open split of a data set.
+
+    Raises:
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class, or masks contradict each
+            other.
+        TypeError: `files` are not open to tuning.
+    """
+    if not isinstance(files, OpenFiles):
+        raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
+    stored = tuple(_stored_mask(tile, dataset) for tile in files.tiles)
+    return _decode_files(files.tiles, dataset, learn_rule(stored, dataset.info), stored)
+
+
+def mask_rule(dataset: Dataset) -> MaskRule:
+    """What mask values mean in this data set, learnt from its train and val masks, of which one is held at a time.
+
+    Raises:
+        UserError: As `decode`.
+    """
+    return learn_rule((_stored_mask(tile, dataset) for tile in dataset.train.tiles + dataset.val.tiles), dataset.info)
+
+
+def _decode_files(
+    files: tuple[TileFile, ...], dataset: Dataset, rule: MaskRule, stored: tuple[StoredMask, ...] | None = None
+) -> Tiles:
+    """The tiles of these files; `stored` are their masks, where they were read before."""
+    read = [read_pixels(tile.image).image(dataset.num_bands, dataset.places) for tile in files]
+    masks = tuple(rule.classes(mask) for mask in stored or (_stored_mask(tile, dataset) for tile in files))
+    for mask, (_, missing) in zip(masks, read, strict=True):
+        if missing is not None:
+            mask[missing] = IGNORE
+    nodata = tuple(missing for _, missing in read)
+    some = any(missing is not None for missing in nodata)
+    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks, nodata if some else ())
+
+
+def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
+    """What is said of images that are not taken as they are stored."""
+    stored = read_header(image).stored
+    if stored < num_bands:
+        return ("the images have a palette: they are read as RGB",)
+    if stored > num_bands:
+        return ("the images have opacity (alpha): it is left out, and pixels where it is 0 count as no data",)
+    return ()
+
+
+def _stored_mask(tile: TileFile, dataset: Dataset) -> StoredMask:
+    return stored_mask(read_pixels(tile.mask), dataset.info)
+
+
+def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
+    """Where the chosen bands are among those of the files, from 0."""
+    if bands is None:
+        return tuple(range(len(known)))
+    numbers = {str(number): place for place, number in enumerate(range(1, len(known) + 1))}
+    by_name = numbers | {band.lower(): place for place, band in enumerate(known)}
+    for band in bands:
+        if band.lower() not in by_name:
+            raise UserError(
+                f"--bands names {band}, but the images have {', '.join(known)} (1 to {len(known)}): name some of these"
+            )
+    places = tuple(by_name[band.lower()] for band in bands)
+    if twice := [band for band, place in zip(bands, places, strict=True) if places.count(place) > 1]:
+        raise UserError(f"--bands names {' and '.join(twice)}, which are one band: name each once")
+    return places
+
+
+def _check_pair(pair: Pair, num_named: int) -> tuple[TileFile, tuple[int, str]]:
+    """The tile and its image's (bands, dtype), from the two headers; `num_named` bands are named in dataset.json."""
+    image, mask = pair.image, pair.mask
+    header = read_header(image)
+    height, width, num_bands, dtype = header.height, header.width, header.bands_named(num_named), header.dtype
+    mask_height, mask_width, _, mask_dtype, mask_bands = read_header(mask)
+    if (height, width) != (mask_height, mask_width):
+        raise UserError(
+            f"{mask} is {mask_width}×{mask_height} px, but its image is {width}×{height} px: "
+            "image and mask must have one size"
+        )
+    if mask_bands > MOST_BANDS or not np.issubdtype(np.dtype(mask_dtype), np.integer):
+        raise UserError(
+            f"{mask} has {mask_bands} bands of {mask_dtype}, but a mask must be one band of integer class indices, or "
+            "colours of 8 bits: convert it"
+        )
+    return TileFile(pair.id, image, mask, height, width), (num_bands, dtype)
+
+
+def _read_info(root: Path) -> DatasetInfo:
+    path = root / "dataset.json"
+    if not path.exists():
+        return DatasetInfo()
+    try:
+        content = json.loads(path.read_bytes())  # UTF-8 or 16, with a byte-order mark or without
+        return DatasetInfo.model_validate(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no JSON ({error}): mend or remove it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        near = (
+            difflib.get_close_matches(where, DatasetInfo.model_fields, 1) if first["type"] == "extra_forbidden" else ()
+        )
+        fix = f"call it {near[0]}" if near else "mend it"
+        raise UserError(f"{path}: {where} is {first['input']!r}, but {what}: {fix}") from error
+
+
+def _without_opacity(info: DatasetInfo, image: Path) -> DatasetInfo:
+    """What dataset.json says without a last band that it names as opacity, where the images call it that, too."""
+    if info.bands and info.bands[-1].lower() in OPACITY_NAMES and read_header(image).bands == len(info.bands) - 1:
+        return info.model_copy(update={"bands": info.bands[:-1]})
+    return info
+
+
+def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> DatasetInfo:
+    """Fills in what dataset.json left out, from the images' bands and type."""
+    if info.bands and len(info.bands) != num_bands:
+        raise UserError(
+            f"{root / 'dataset.json'} names {len(info.bands)} bands, but the images have {num_bands}: "
+            "name each band once"
+        )
+    if info.colors_rgb is not None and len(info.colors_rgb) != len(info.classes):
+        raise UserError(
+            f"{root / 'dataset.json'} has {len(info.colors_rgb)} colours for {len(info.classes)} classes: "
+            "give one per class"
+        )
+    bands = info.bands or (
+        ("red", "green", "blue") if num_bands == 3 else tuple(f"band{i + 1}" for i in range(num_bands))
+    )
+    scale = info.scale
+    if scale is None and np.issubdtype(np.dtype(dtype), np.integer):
+        scale = 1.0 / float(np.iinfo(dtype).max) if dtype in SCALED_BY_TYPE else None  # `settle` finds it
+    elif scale is None:
+        scale = 1.0
+    return info.model_copy(update={"bands": bands, "scale": scale})

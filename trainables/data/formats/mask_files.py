@@ -1,0 +1,165 @@
+"""A mask as its file has it: values as viewers show them, the colours of palettes, and what JPEG smeared."""
+
+import shlex
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+
+from trainables.common.errors import UserError
+from trainables.data.formats.raster import Raster
+from trainables.data.tiles import DatasetInfo
+
+Color: TypeAlias = tuple[int, int, int]
+
+MOST_BANDS = 4
+"""Of a mask: red, green, blue and opacity."""
+
+NEAR = 16
+"""Grey levels that black and white may be off: in a JPEG of pure black and white, and in a palette."""
+
+_MOST_COLORS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMask:
+    """A mask as its file has it.
+
+    Attributes:
+        path: The file.
+        pixels: (H, W) integers: the file's own values, or numbers of colours where it has colours alone.
+        values: Those that occur, ascending.
+        white: The value that viewers show as white.
+        colors: The colour of each value; None where the mask is grey.
+        is_indexed: Whether the values may be classes: false where the file has colours alone.
+        is_thresholded: Whether its values are off by a few grey levels, as JPEG leaves them, and were set right.
+    """
+
+    path: Path
+    pixels: NDArray[Any]
+    values: tuple[int, ...]
+    white: int
+    colors: Mapping[int, Color] | None = None
+    is_indexed: bool = True
+    is_thresholded: bool = False
+
+
+class _Header(NamedTuple):
+    """What a mask's header says besides: what is white, whether 0 is, and whether values were compressed with loss."""
+
+    white: int
+    is_min_white: bool
+    is_lossy: bool
+
+
+def stored_mask(raster: Raster, info: DatasetInfo) -> StoredMask:
+    """What a mask file holds.
+
+    Args:
+        raster: All of the file.
+        info: The classes.
+
+    Raises:
+        UserError: It has more than one band and no colours, or see-through pixels; or it was compressed by JPEG, which
+            smears classes, and not just black and white.
+    """
+    path, pixels, header = raster.path, raster.stored, _header(raster.path)
+    if raster.palette is not None:
+        used = values_in(pixels[0])
+        colors: dict[int, Color] = {value: tuple(raster.palette[value, :3].tolist()) for value in used}
+        is_grey = all(color == (value, value, value) for value, color in colors.items())
+        return StoredMask(path, pixels[0], used, header.white, None if is_grey else colors)
+    if raster.alpha is not None:
+        if (pixels[raster.alpha] != header.white).any():
+            raise UserError(f"{path} has see-through pixels, but every pixel of a mask must say its class: fill them")
+        pixels = np.delete(pixels, raster.alpha, axis=0)
+    if len(pixels) not in (1, 3):
+        raise UserError(f"{path} has {len(pixels)} bands, but a mask must have one, or three of colours: convert it")
+    if len(pixels) == 3 and not _is_grey(pixels, header.is_lossy):
+        return _refuse_smeared(path, info) if header.is_lossy else _colored(path, pixels, header.white)
+    named_greys = {red for red, *others in info.colors_rgb or () if {red} == {*others}}
+    if len(pixels) == 3 and set(values_in(pixels[0])) <= named_greys:
+        return _colored(path, pixels, header.white)
+    # TIFF's MinIsWhite
+    grey = header.white - pixels[0] if header.is_min_white else pixels[0]
+    mask = StoredMask(path, grey, values_in(grey), header.white)
+    return _without_smear(mask, info) if header.is_lossy else mask
+
+
+def _header(path: Path) -> _Header:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as source:
+            tags = source.tags(ns="IMAGE_STRUCTURE") | source.tags(1, ns="IMAGE_STRUCTURE")
+            dtype = np.dtype(source.dtypes[0])
+            bits = int(tags.get("NBITS", 8 * dtype.itemsize - (dtype.kind == "i")))
+            return _Header(
+                white=2**bits - 1,
+                is_min_white=tags.get("MINISWHITE") == "YES",
+                is_lossy=source.driver == "JPEG" or "JPEG" in tags.get("COMPRESSION", ""),
+            )
+
+
+def values_in(pixels: NDArray[Any]) -> tuple[int, ...]:
+    """The different values of an array of integers, ascending."""
+    if pixels.dtype == np.uint8:
+        return tuple(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist())
+    return tuple(np.unique(pixels).tolist())
+
+
+def _is_grey(pixels: NDArray[Any], is_lossy: bool) -> bool:
+    """Whether red, green and blue are one, but for what JPEG does to them."""
+    if not is_lossy:
+        return bool((pixels == pixels[0]).all())
+    signed = pixels.astype(np.int16)
+    return bool((np.abs(signed - signed[0]) <= NEAR // 2).all())
+
+
+def _colored(path: Path, pixels: NDArray[Any], white: int) -> StoredMask:
+    """A mask of colours alone; its values are their numbers, in the order of red, green and blue."""
+    if pixels.dtype != np.uint8:
+        raise UserError(f"{path} has colours of {pixels.dtype}, but a colour mask must have 8 bits: convert it")
+    codes = (pixels[0].astype(np.uint32) << 16) | (pixels[1].astype(np.uint32) << 8) | pixels[2]
+    found, numbers = np.unique(codes, return_inverse=True)
+    if len(found) > _MOST_COLORS:
+        raise UserError(
+            f"{path} has {len(found)} colours, which are more than classes can be: store class indices, or one colour "
+            "per class without soft edges"
+        )
+    colors = {i: (int(c) >> 16, (int(c) >> 8) & 255, int(c) & 255) for i, c in enumerate(found)}
+    values = numbers.reshape(codes.shape).astype(np.uint8)
+    return StoredMask(path, values, tuple(colors), white, colors, is_indexed=False)
+
+
+def _without_smear(mask: StoredMask, info: DatasetInfo) -> StoredMask:
+    """A JPEG of black and white with its few off levels set right.
+
+    Raises:
+        UserError: It is anything else, so that smeared pixels cannot be told from classes.
+    """
+    is_sharp = all(value <= NEAR or value >= 255 - NEAR for value in mask.values)
+    has_only_dark = 0 < mask.values[-1] <= NEAR
+    if len(info.classes) != 2 or info.ignore_index is not None or not is_sharp or has_only_dark:
+        return _refuse_smeared(mask.path, info)
+    if set(mask.values) <= {0, 255}:
+        return mask
+    pixels = np.where(mask.pixels > 127, np.uint8(255), np.uint8(0))
+    return StoredMask(mask.path, pixels, values_in(pixels), mask.white, is_thresholded=True)
+
+
+def _refuse_smeared(path: Path, info: DatasetInfo) -> StoredMask:
+    fix = "export the masks again as PNG"
+    if len(info.classes) == 2 and info.ignore_index is None:
+        files = f"{shlex.quote(str(path.parent))}/*{path.suffix}"
+        fix = (
+            'export them again as PNG, or cut at mid-grey and move the JPEGs away: python -c "import sys; from PIL '
+            "import Image; [Image.open(p).convert('L').point(lambda v: 255 * (v > 127)).save(p.rpartition('.')[0] + "
+            f"'.png') for p in sys.argv[1:]]\" {files}"
+        )
+    raise UserError(f"{path} is a mask compressed by JPEG, which smears class values at every edge: {fix}")

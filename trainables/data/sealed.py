@@ -1,0 +1,67 @@
+"""The pixels of the test tiles, the check that they are whole, and the digests of their files.
+
+Only `studies.seal.seal` may import this module.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from trainables.common.errors import UserError
+from trainables.common.whole_files import digest
+from trainables.data.dataset import Dataset, _decode_files, mask_rule
+from trainables.data.tiles import IGNORE, Tiles
+
+
+def check_sealed(dataset: Dataset) -> None:
+    """Checks that the test tiles are whole and their masks hold classes, so that no study finds out after training.
+
+    Nothing of them is told but what is wrong: one tile at a time is decoded, and thrown away.
+
+    Raises:
+        UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
+            else in the train and val masks; or no pixel of all of them counts.
+    """
+    rule, has_counting = mask_rule(dataset), False
+    for tile in dataset.test.tiles:
+        (mask,) = _decode_files((tile,), dataset, rule).masks
+        has_counting = has_counting or bool((mask != IGNORE).any())
+    if not has_counting:
+        raise UserError(
+            "all test tiles are void or without data in every pixel, but test scores need some that count: mend them, "
+            "or do without by --no-test"
+        )
+
+
+def decode_sealed(dataset: Dataset) -> Tiles:
+    """Decodes the test tiles as `decode` does train and val tiles.
+
+    Raises:
+        UserError: As `check_sealed`.
+    """
+    return _decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
+
+
+def file_digests(dataset: Dataset) -> dict[str, str]:
+    """Test tile id to the SHA-256 over its image file's bytes and its mask file's; decodes nothing.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    return {tile.id: _sha256(_file_digest(tile.image) + _file_digest(tile.mask)) for tile in dataset.test.tiles}
+
+
+def tiles_digest(digests: dict[str, str]) -> str:
+    """SHA-256 over the ids and digests of `file_digests`: what tells one test set from another."""
+    return _sha256(json.dumps(digests, sort_keys=True))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return digest(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): put it back or make it readable") from error

@@ -1,0 +1,143 @@
+"""What is known of tiles only once their pixels are: the scale of wide whole numbers, and what looks odd."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.common.errors import UserError
+from trainables.data.bands import extremes, value_ranges
+from trainables.data.tiles import Tiles, TrainVal, is_rgb
+
+SCALED_BY_TYPE = ("uint8", "int8", "uint16")
+"""Whole numbers whose type says what their full scale is; that of wider ones says nothing of the values in it."""
+
+_USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, 65535.0)
+_HUGE = 1e30
+"""Floats beyond are fill values (3.4e38, 9.97e36, 1e30) and no measurement."""
+_FEW_PIXELS = 10
+
+
+def settle(tiles: TrainVal) -> TrainVal:
+    """The tiles with the scale of wide whole numbers filled in, RGB of 8-bit values in 8 bits, and notes on both.
+
+    Raises:
+        UserError: No train tile holds any data.
+    """
+    if all(missing is not None and missing.all() for missing in tiles.train.nodata) and tiles.train.nodata:
+        raise UserError(
+            "no pixel of the train tiles has data: all are transparent, masked or of the files' nodata value: mend the "
+            "opacity (alpha), the mask or the nodata tag of the images"
+        )
+    notes = [*tiles.notes, *_nodata_notes(tiles), *_untagged_notes(tiles), *_range_notes(tiles)]
+    dtype = tiles.train.images[0].dtype
+    if tiles.info.scale is None:
+        if is_rgb(tiles.info.bands) and _is_8_bit(tiles):
+            notes.append(f"the pixels are {dtype}, but all are 0 to 255: they are taken as 8-bit RGB")
+            scale = 1 / 255
+            tiles = replace(tiles, train=_in_8_bits(tiles.train), val=_in_8_bits(tiles.val))
+        else:
+            greatest = float(np.abs(value_ranges(tiles.train)).max()) or 1.0
+            notes.append(
+                f"the pixels are {dtype}, which says nothing of their range: they are divided by {greatest:g}, the "
+                'greatest value of the train tiles (write "scale" into dataset.json for another factor)'
+            )
+            scale = 1 / greatest
+        tiles = replace(tiles, info=tiles.info.model_copy(update={"scale": scale}))
+    return replace(tiles, notes=tuple(notes))
+
+
+def _is_8_bit(tiles: TrainVal) -> bool:
+    return all(image.min() >= 0 and image.max() <= 255 for image in (*tiles.train.images, *tiles.val.images))
+
+
+def _in_8_bits(tiles: Tiles) -> Tiles:
+    return replace(tiles, images=tuple(image.astype(np.uint8) for image in tiles.images))
+
+
+def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
+    """How much has no data, and which tiles have none at all."""
+    everywhere, lacking, num_missing, num_pixels = [], 0, 0, 0
+    for part in (tiles.train, tiles.val):
+        num_pixels += sum(mask.size for mask in part.masks)
+        for tile_id, missing in zip(part.ids, part.nodata, strict=False):
+            if missing is not None:
+                lacking += 1
+                num_missing += int(missing.sum())
+                everywhere += [tile_id] if missing.all() else []
+    if lacking:
+        yield (
+            f"{lacking} of {len(tiles.train) + len(tiles.val)} train and val tiles have pixels without data by the "
+            f"files' nodata tag, mask or opacity, {num_missing / num_pixels:.1%} of all pixels: these count nowhere"
+        )
+    if everywhere:
+        yield f"{', '.join(everywhere)} hold no data at all: remove them"
+
+
+def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
+    """Bands whose least or greatest value is a usual sign for no data, far away from all others, in many pixels."""
+    suspects = _suspects(tiles)
+    for band, name in enumerate(tiles.info.bands):
+        for value in sorted(suspects[band]):
+            count, num_tiles, low, high = 0, 0, np.inf, -np.inf
+            for values in (pixels[:, band] for pixels in _data(tiles.train, tiles.val)):
+                others = values[values != values.dtype.type(value)]
+                count += values.size - others.size
+                num_tiles += others.size < values.size
+                if others.size:
+                    low, high = min(low, float(others.min())), max(high, float(others.max()))
+            gap = max(low - value, value - high)
+            if count > _FEW_PIXELS and high >= low and gap > high - low:
+                yield (
+                    f"{name} is {value:g} in {count} pixels of {num_tiles} train and val tiles and {low:g} to {high:g} "
+                    f"in all others: if {value:g} means no data, tag it in the files (rio edit-info --nodata "
+                    f"{value:g} FILE), or it is trained on as a measurement"
+                )
+
+
+def _range_notes(tiles: TrainVal) -> Iterator[str]:
+    """Bands that do not vary, and those with values that `value_ranges` leaves out."""
+    low, high = value_ranges(tiles.train)
+    for name, least, greatest in zip(tiles.info.bands, low, high, strict=True):
+        if least == greatest:
+            yield f"{name} is {least:g} all over the train tiles: it is 0 for the model, which learns from the others"
+    if tiles.train.images[0].dtype == np.uint8:  # training keeps all of these
+        return
+    far: list[list[float]] = [[] for _ in tiles.info.bands]
+    for pixels in _data(tiles.train):
+        least, greatest = extremes(pixels)
+        for band in np.flatnonzero((least < low) | (greatest > high)):
+            values = pixels[:, band]
+            far[band] += values[(values < low[band]) | (values > high[band])].tolist()
+    for name, found, first, last in zip(tiles.info.bands, far, low, high, strict=True):
+        if found:
+            extent = f"{min(found):g}" if min(found) == max(found) else f"{min(found):g} to {max(found):g}"
+            yield (
+                f"{name} is {first:g} to {last:g} in the train tiles but for {len(found)} "
+                f"pixel{'s' * (len(found) > 1)} far off ({extent}): training takes the nearest value within"
+            )
+
+
+def _suspects(tiles: TrainVal) -> list[set[float]]:
+    """Per band, extremes of single tiles that are usual signs for no data."""
+    found: list[set[float]] = [set() for _ in tiles.info.bands]
+    if tiles.train.images[0].dtype == np.uint8:
+        return found
+    for pixels in _data(tiles.train, tiles.val):
+        for values in extremes(pixels):
+            for band, value in enumerate(values.tolist()):
+                if value in _USUAL_NODATA or abs(value) >= _HUGE:
+                    found[band].add(value)
+    return found
+
+
+def _data(*parts: Tiles) -> Iterator[NDArray[Any]]:
+    """(n, C) pixels that are data, of each tile that has any."""
+    for part in parts:
+        for index, image in enumerate(part.images):
+            missing = part.missing(index)
+            pixels = image.reshape(-1, image.shape[2]) if missing is None else image[~missing]
+            if len(pixels):
+                yield pixels

@@ -1,0 +1,1 @@
+"""What the published data sets share: their files, classes, masks and tiles."""

@@ -1,9 +1,0 @@
-"""Built-in demo tiles, drawn by rules, for a study without data: scenes seen from above and their roof masks.
-
-Imports run one way: materials -> render -> solids -> plan (with kinds) -> lots, buildings -> layout -> folder.
-"""
-
-from trainables.demo.folder import write_demo_tiles
-from trainables.demo.layout import scene
-
-__all__ = ["scene", "write_demo_tiles"]

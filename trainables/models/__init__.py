@@ -1,0 +1,1 @@
+"""The table of architectures, one file per family, and their pretrained weights."""

@@ -1,0 +1,243 @@
+"""Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
+
+import functools
+import platform
+import socket
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub
+from huggingface_hub import constants as hub_constants
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from trainables.common.errors import UserError
+from trainables.common.whole_files import digest
+
+KEYWORDS = ("none", "imagenet", "coco")
+"""Choices of `--weights` that are no paths; `coco` is for the encoders that `TORCHVISION` has it for."""
+
+TIMM = ("vit_small_patch16_224",)
+"""Encoders whose ImageNet weights are the default file of timm, on the Hugging Face hub."""
+
+TORCHVISION: dict[str, dict[str, str]] = {
+    "deeplabv3_resnet50": {
+        # V1 and not the better V2, because it is what torchvision's own segmentation models start from
+        "imagenet": "ResNet50_Weights.IMAGENET1K_V1",
+        "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+    }
+}
+"""Encoders whose weights are torchvision's, by keyword: names in its table, which knows address and file name."""
+
+FILENAME = "model.safetensors"
+"""Of weights on the Hugging Face hub."""
+
+HUB_TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFile:
+    """A file of weights that people fetch by hand and pass by its path.
+
+    Attributes:
+        name: As it is published.
+        url: Where.
+        sha256: Of its bytes.
+    """
+
+    name: str
+    url: str
+    sha256: str
+
+
+PUBLISHED: dict[str, PublishedFile] = {
+    "sam_vit_b": PublishedFile(
+        name="sam_vit_b_01ec64.pth",
+        url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    )
+}
+"""Encoders whose weights are one published file. Source: segment-anything's model checkpoints."""
+
+
+def encoder_of(choice: str) -> str | None:
+    """The encoder that a choice of the form `ENCODER=WEIGHTS` names; None for a choice that is for all encoders."""
+    name, equals, _ = choice.partition("=")
+    return name if equals and name.isidentifier() else None  # else a path with an equals sign in it
+
+
+def weights_for(choices: Sequence[str], encoder: str) -> str:
+    """What `--weights` has for an encoder: `ENCODER=WEIGHTS` if that is among the choices, else the one for all.
+
+    Raises:
+        UserError: Several choices are for all encoders, or for this one.
+    """
+    others = [choice for choice in choices if encoder_of(choice) is None]
+    if len(others) > 1:
+        raise UserError(
+            f"--weights has {' and '.join(others)} for every encoder, but one only can be: write the others as "
+            "ENCODER=WEIGHTS"
+        )
+    named = [choice.split("=", 1)[1] for choice in choices if encoder_of(choice) == encoder]
+    if len(named) > 1:
+        raise UserError(f"--weights has {' and '.join(named)} for {encoder}, but one only can be: name it once")
+    return [*named, *others, "none"][0]
+
+
+def fetch_weights(weights: str, encoder: str, expected: str | None = None) -> Path | None:
+    """The file that `--weights` stands for: None for `none`, a published file for a keyword, else the path itself.
+
+    A study's trials all begin from the file that its driver found, known by its digest. So a machine whose cache has
+    several revisions of it takes that one, and a machine that has another file refuses.
+
+    Args:
+        weights: `none`, `imagenet`, `coco` or the path of a state dict (`.safetensors`, or `.pt`/`.pth` of tensors
+            only).
+        encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`, or of one in `PUBLISHED`, `TIMM` or
+            `TORCHVISION`.
+        expected: SHA-256 that the file must have; None where any will do.
+
+    Raises:
+        UserError: There is no such file, it is not in the cache and cannot be fetched, it is not the published or the
+            expected one, or the keyword is not for this encoder.
+    """
+    if weights == "none":
+        return None
+    path = _find(weights, encoder, expected)
+    if expected is not None and (sha256 := known_digest(path)) != expected:
+        raise UserError(
+            f"--weights {weights} is {path} of SHA-256 {sha256[:12]}… on {platform.node()}, but the trial is to begin "
+            f"from {encoder} of {expected[:12]}…: put that file there, or in a place that all machines share and pass "
+            f"--weights {encoder}=PATH"
+        )
+    return path
+
+
+def known_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; read once per process, unless the file changes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    status = path.stat()
+    return _digest_of(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_of(path: Path, size: int, changed_at: int) -> str:
+    return digest(path)
+
+
+def _find(weights: str, encoder: str, expected: str | None) -> Path:
+    """See `fetch_weights`: the file, whose digest is not compared yet but for what it is published with."""
+    published, torchvision = PUBLISHED.get(encoder), TORCHVISION.get(encoder, {})
+    if weights == "coco" and weights not in torchvision:
+        having = " or ".join(name for name, entries in TORCHVISION.items() if weights in entries)
+        raise UserError(
+            f"--weights coco is for {having} only, but {encoder} would take it too: write {having}=coco, and imagenet, "
+            "none or a path for the others"
+        )
+    if weights == "imagenet" and published is not None:
+        raise UserError(
+            f"--weights imagenet has nothing for {encoder}: fetch {published.url} and pass it as "
+            f"--weights {encoder}=PATH"
+        )
+    if weights not in KEYWORDS:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            keywords = "coco, imagenet" if "coco" in torchvision else "imagenet"
+            raise UserError(
+                f"--weights {weights} is no file, but must be {keywords}, none or a state dict: check the path"
+            )
+        if published is not None and (sha256 := known_digest(path)) != published.sha256:
+            raise UserError(
+                f"--weights {weights} has SHA-256 {sha256[:12]}…, but {published.name} has {published.sha256[:12]}…: "
+                f"fetch {published.url} again"
+            )
+        return path
+    if weights in torchvision:
+        return _from_torchvision(torchvision[weights], weights, encoder)
+    repository, revision = _hub_file(encoder)
+    return _of_digest(repository, expected) or _from_hub(repository, revision, encoder)
+
+
+def _hub_file(encoder: str) -> tuple[str, str | None]:
+    """Repository and revision of the Hugging Face hub that hold an encoder's ImageNet weights; None for the newest."""
+    import segmentation_models_pytorch as smp  # here, and below: it takes seconds, and most commands fetch nothing
+    import timm
+
+    if encoder in TIMM:
+        return timm.get_pretrained_cfg(encoder).hf_hub_id, None  # timm pins no revision
+    settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
+    return settings["repo_id"], settings["revision"]
+
+
+def _of_digest(repository: str, expected: str | None) -> Path | None:
+    """The file of that digest among all revisions in the cache of the Hugging Face hub, if there is one.
+
+    Timm names no revision, so that the newest one is meant, which may be another one on the next machine.
+    """
+    if expected is None:
+        return None
+    name = hub_constants.REPO_ID_SEPARATOR.join(["models", *repository.split("/")])
+    cached = sorted(Path(hub_constants.HF_HUB_CACHE, name, "snapshots").glob(f"*/{FILENAME}"))
+    return next((path for path in cached if known_digest(path) == expected), None)
+
+
+def _from_hub(repository: str, revision: str | None, encoder: str) -> Path:
+    """The file in the cache of the Hugging Face hub, fetched where it is not there."""
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        _probe(hub_constants.ENDPOINT)
+        return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision))
+    except (OSError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        command = f"hf download {repository} {FILENAME}{f' --revision {revision}' if revision else ''}"
+        raise UserError(
+            f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
+            f"fetched: run `{command}` where there is a network and "
+            f"pass the file as --weights {encoder}=PATH, or use --weights none"
+        ) from error
+
+
+def _from_torchvision(entry: str, weights: str, encoder: str) -> Path:
+    """The file of an entry of torchvision's table in torch.hub's cache, fetched where it is not there, and verified.
+
+    The name of a file of torchvision's ends in the first digits of its SHA-256. Source: `torch.hub`'s `check_hash`.
+    """
+    import torch
+    from torchvision.models import get_weight
+
+    url = get_weight(entry).url
+    name = url.rsplit("/", 1)[1]
+    beginning = name.rpartition("-")[2].partition(".")[0]
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _probe(url)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=beginning, progress=False)
+        except (OSError, RuntimeError) as error:  # the latter where what came is not the file
+            raise UserError(
+                f"--weights {weights} needs {name}, which is not in {path.parent} and cannot be fetched: fetch {url} "
+                f"where there is a network and pass the file as --weights {encoder}=PATH, or use --weights none"
+            ) from error
+    if not (sha256 := known_digest(path)).startswith(beginning):
+        raise UserError(
+            f"--weights {weights}: {path} has SHA-256 {sha256[:12]}…, but its name says {beginning}…: remove it, and "
+            f"fetch {url} again"
+        )
+    return path
+
+
+def _probe(endpoint: str) -> None:
+    """Raises OSError at once where the hub cannot be reached; its client would retry for 24 s (seen)."""
+    if urllib.request.getproxies():
+        return
+    url = urlsplit(endpoint)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    socket.create_connection((url.hostname or "", port), timeout=HUB_TIMEOUT_SECONDS).close()

@@ -1,0 +1,217 @@
+"""A trial as a generator of epochs: whoever iterates decides when to stop."""
+
+import math
+import time
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path
+
+import torch
+
+from trainables import checkpoints as ckpt
+from trainables.checks import check
+from trainables.common.errors import UserError
+from trainables.config import TrialConfig
+from trainables.data.draws import DrawSource
+from trainables.data.tiles import TrainVal
+from trainables.epoch_loss import EpochLoss
+from trainables.memory import raises_out_of_memory
+from trainables.models.architectures import ARCHITECTURES
+from trainables.precision import device_model, dtype_name
+from trainables.predict import evaluate
+from trainables.records import DivergedError, EpochRecord
+from trainables.training import TrainingState, chunk_sizes
+
+
+class _StopRequestedError(Exception):
+    """Ends an epoch in its middle."""
+
+
+def never() -> bool:
+    """The `should_stop` of a trial that nobody interrupts."""
+    return False
+
+
+@raises_out_of_memory
+def fit(
+    config: TrialConfig,
+    tiles: TrainVal,
+    *,
+    checkpoints: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    checkpoint_epochs: Container[int] = (),
+    resume: Path | None = None,
+    device: str = "cpu",
+    num_threads: int = 0,
+    micro_batch_size: int | None = None,
+    predictions_every: int = 0,
+    predictions_of: Container[int] | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[EpochRecord]:
+    """Trains one configuration and yields a record after each epoch, until it ran its course.
+
+    Args:
+        config: What to train.
+        tiles: All train and val tiles; the budget of `config.tiles` is taken from them.
+        checkpoints: Folder for `best.pt` (at each improvement) and `newest.pt` (at the first epoch's end after each
+            `checkpoint_seconds`, and after `checkpoint_epochs`), written before the epoch is yielded; the `newest.pt`
+            before that one is kept as `previous.pt`. None writes nothing.
+        checkpoint_seconds: Least time between two `newest.pt`; 0 writes one per epoch.
+        checkpoint_epochs: Epochs after which `newest.pt` is written whatever the clock says.
+        resume: A `newest.pt` to go on from (see `checkpoints.newest_valid`): yields the epochs after it, the same ones
+            as without the interruption. Where repeated epochs differ in their last digits, a `best.pt` of a later epoch
+            stays, and counts as the best so far from that epoch on, until an epoch is judged better.
+        device: A torch device.
+        num_threads: Threads that prepare draws ahead of the training step.
+        micro_batch_size: Splits each batch into chunks of about that many draws (from 2 up) whose gradients are added
+            up to one optimizer step, so that a batch that the memory does not hold is trained on all the same. Batch
+            norm, dropout and Dice see chunks, so results differ from those of whole batches. None splits nothing.
+        predictions_every: Attach predictions to every n-th record and the last; 0 for none.
+        predictions_of: Indices of the val tiles that records have predictions of, in the tiles' order; None for all.
+            No others are kept in memory.
+        should_stop: Asked before each batch and each val tile (and between the windows of a large one), so that it is a
+            sign of life too; when it says yes the generator ends without the epoch's record.
+
+    Raises:
+        UserError: The configuration does not fit the tiles, `resume` is not of this configuration, or
+            `micro_batch_size` is less than 2; or the device lacks the recipe's precision.
+        DivergedError: The loss is no longer finite, or weights are not. In float16, where steps without finite
+            gradients are skipped, several losses in a row are not (see `epoch_loss`).
+        OutOfMemoryError: The trial does not fit into the memory; its own share of it is free again.
+    """
+    if micro_batch_size is not None and micro_batch_size < 2:
+        raise UserError(f"micro_batch_size is {micro_batch_size}, but must be at least 2 for batch norm: use 2 or more")
+    check(config, tiles)
+    trial = TrainingState(config, tiles, torch.device(device), micro_batch_size=micro_batch_size)
+    incumbent = ckpt.KeptBest()
+    if resume is not None:
+        trial.load_state(ckpt.load(resume, ckpt.NEWEST), resume)
+        if checkpoints is not None:
+            incumbent = _settle_best(trial, checkpoints)
+    if trial.records and trial.records[-1].ended:
+        return
+    recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
+    source = DrawSource(
+        trial.tiles,
+        preset=config.augmentation,
+        window_px=recipe.window_px,
+        subset_seed=recipe.subset_seed,
+        draw_seed=recipe.draw_seed,
+        num_threads=num_threads,
+    )
+    val = trial.tiles.val
+    dtype, model_name = dtype_name(recipe.precision, trial.device), device_model(trial.device)
+    suffix = ""
+    if recipe.val_center_px is not None:
+        val, suffix = val.center_windows(recipe.val_center_px), f"_center{recipe.val_center_px}"
+    is_split = len(chunk_sizes(config.batch_size, micro_batch_size)) > 1
+    saved_at = time.monotonic()
+    # Whoever resumes from previous.pt found newest.pt unusable: it must not take the place of the one that is whole
+    keeps_newest = checkpoints is None or resume != checkpoints / ckpt.PREVIOUS
+
+    def go_on() -> None:
+        if should_stop():
+            raise _StopRequestedError
+
+    kept: bool | Container[int] = predictions_every > 0
+    if kept and predictions_of is not None:
+        kept = predictions_of
+
+    try:
+        for epoch in range(len(trial.records) + 1, recipe.epochs + 1):
+            started = time.monotonic()
+            trial.start_epoch(epoch)
+            lr = trial.lr
+            train_loss = EpochLoss(trial.device, is_skipping=trial.is_skipping)
+            batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
+            for images, masks in batches:
+                go_on()
+                train_loss.add(trial.train_step(images, masks))
+            mean_loss = train_loss.mean()  # waits for the device
+            step_seconds = (time.monotonic() - started) / train_loss.num_steps
+            if not math.isfinite(mean_loss):
+                raise DivergedError(f"the training loss is {mean_loss} in epoch {epoch}")
+            if not trial.has_finite_weights():  # the last step of the epoch may have lost them
+                raise DivergedError(f"weights are no longer finite after epoch {epoch}")
+
+            with trial.autocast():
+                result = evaluate(
+                    trial.evaluated,
+                    val,
+                    tiles.info,
+                    stride=architecture.stride,
+                    loss=trial.loss,
+                    device=trial.device,
+                    before_tile=go_on,
+                    keeps_predictions=kept,
+                )
+            if not math.isfinite(result.loss):
+                raise DivergedError(f"the validation loss is {result.loss} in epoch {epoch}")
+            metrics = {
+                "train/loss": mean_loss,
+                "val/loss": result.loss,
+                f"val/iou{suffix}": result.scores.iou,
+                f"val/f1{suffix}": result.scores.f1,
+                f"val/accuracy{suffix}": result.scores.accuracy,
+                "val/collapsed": float(result.only_class is not None),
+            }
+            if len(tiles.info.classes) > 2:
+                by_class = zip(tiles.info.classes, result.scores.class_iou, strict=True)
+                metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
+            by_tile = zip(val.ids, result.scores.tile_iou, strict=True)
+            metrics |= {f"val/iou{suffix}/{i}": v for i, v in by_tile if not math.isnan(v)}  # where no pixel counts
+            judged = result.scores.iou
+            is_best = not trial.records or judged > trial.records[-1].best
+            best, best_epoch = (judged, epoch) if is_best else (trial.records[-1].best, trial.records[-1].best_epoch)
+            is_kept = is_best and judged > incumbent.judged
+            if epoch >= incumbent.epoch and incumbent.judged > best:  # where it is the best on disk, records say so
+                best, best_epoch = incumbent.judged, incumbent.epoch
+            ended = ""
+            if epoch == recipe.epochs:
+                ended = "epochs"
+            elif epoch - max(best_epoch, config.frozen_epochs) >= recipe.stop_patience:
+                ended = "early stopping"
+            wants_predictions = predictions_every > 0 and (bool(ended) or epoch % predictions_every == 0)
+            record = EpochRecord(
+                epoch=epoch,
+                metrics=metrics,
+                lr=lr,
+                judged=judged,
+                best=best,
+                best_epoch=best_epoch,
+                collapsed_to="" if result.only_class is None else tiles.info.classes[result.only_class],
+                micro_batch_size=micro_batch_size if micro_batch_size and is_split else 0,
+                ended=ended,
+                seconds=time.monotonic() - started,
+                step_seconds=step_seconds,
+                peak_memory_gib=trial.peak_memory_gib(),
+                dtype=dtype,
+                device_model=model_name,
+                predictions=result.predictions if wants_predictions else (),
+            )
+            trial.end_epoch(record)
+            if checkpoints is not None:
+                if epoch in checkpoint_epochs or time.monotonic() - saved_at >= checkpoint_seconds:
+                    previous = checkpoints / ckpt.PREVIOUS if keeps_newest else None
+                    ckpt.save(checkpoints / ckpt.NEWEST, trial.state(), previous=previous)
+                    saved_at, keeps_newest = time.monotonic(), True
+                if is_kept:
+                    ckpt.save(checkpoints / ckpt.BEST, trial.best_content(record))
+            yield record
+            if ended:
+                return
+    except _StopRequestedError:
+        return
+    finally:
+        source.close()
+
+
+def _settle_best(trial: TrainingState, folder: Path) -> ckpt.KeptBest:
+    """Mends `best.pt` of a resumed trial; what an epoch must be better than to replace it where it is of a later one.
+
+    A kill may have come before the last record's was saved, or before the checkpoint of a later one.
+    """
+    last, kept = trial.records[-1], ckpt.kept_best(folder, trial.config)
+    if last.best_epoch == last.epoch and (kept.epoch < last.epoch or kept.judged < last.judged):
+        ckpt.save(folder / ckpt.BEST, trial.best_content(last))
+        return ckpt.KeptBest()
+    return kept if kept.epoch > last.epoch else ckpt.KeptBest()
