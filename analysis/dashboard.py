@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from analysis.logs.errors import LogsError
 from analysis.logs.wandb_api import check_project, connect, told_in_one_line
-from analysis.logs.wandb_files import LogsError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # wandb-workspaces 0.4 has pydantic 1's validators

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.logs.wandb_files import LogsError
+from analysis.logs.errors import LogsError
 from studies import folder
 from studies.backend.cluster import plan_slots, probe_storage, ray_session
 from studies.backend.engine import run_trials

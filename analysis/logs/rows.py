@@ -238,6 +238,12 @@ def tile_iou(row: ModelRow, split: Split) -> dict[str, float | None]:
     return dict(zip(values.get(f"{split}_tiles", ()), values.get(f"{split}_tile_iou", ()), strict=True))
 
 
+def tile_confusion(row: ModelRow, split: Split) -> list[list[int]]:
+    """Returns a model's confusion matrices by tile of a split, as `tile_iou` does; each row after row."""
+    found = row.get("val_tile_confusion") if split == "val" else row.get("test_tile_confusion")
+    return found or []
+
+
 def pictures_key(split: Split, arm: str) -> str:
     """The key of a study's pictures of an arm: the selected trial's of val tiles, or a final model's of test tiles."""
     return f"{'selected' if split == 'val' else 'tested'}/{arm}"

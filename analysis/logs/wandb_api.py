@@ -1,4 +1,4 @@
-"""Reads the runs of a W&B project through its server, as `wandb_logs` reads those of a folder."""
+"""Reads the runs of a W&B project through its server, as `wandb_files` reads those of a folder."""
 
 import contextlib
 import functools
@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 import wandb
 
-from analysis.logs.frames import LoggedRun
-from analysis.logs.wandb_files import LogsError
+from analysis.logs.errors import LogsError
+from analysis.logs.rows import pictures
+from analysis.logs.run_configs import STUDY_JOB
+from analysis.logs.wandb_run import LoggedRun
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 
@@ -143,7 +145,7 @@ def _read(
 
 def _logged(run: Any, folder: Path) -> LoggedRun:
     rows = [_row(row) for row in run.scan_history()] if "study" in run.config else []
-    if run.job_type == "study":
+    if run.job_type == STUDY_JOB:
         _download(run, rows, folder / run.id / "files")
     return LoggedRun(
         path=folder / run.id / f"run-{run.id}.wandb",
@@ -178,8 +180,7 @@ def _start(run: Any, rows: list[dict[str, Any]]) -> tuple[int, int]:
 def _download(run: Any, rows: list[dict[str, Any]], folder: Path) -> None:
     """Downloads the pictures that the rows name, as far as the server has them."""
     logged = [value for row in rows for value in row.values() if isinstance(value, dict) and "_type" in value]
-    pictures = [value for value in logged if value["_type"] in _PICTURES]
-    names = sorted({name for value in pictures for name in value.get("filenames") or [value["path"]]})
+    names = sorted({name for value in logged if value["_type"] in _PICTURES for name, _ in pictures(value)})
     if not names:
         return
     for file in run.files(names=names):

@@ -17,7 +17,7 @@ from analysis.figures import figures
 from analysis.given import given_path
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
-from analysis.logs.wandb_files import LogsError, logs_of, read_logs, study_identity, thinned
+from analysis.logs.wandb_files import LogsError, compact, logs_of, read_logs, study_identity
 from analysis.report import page
 from analysis.report.compose import Composed, compose
 from analysis.report.document import TableBlock
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read_project(project: str, cache: Path) -> list[Logs]:
     """All studies of a W&B project, the oldest first; those of one name are told apart by the start of their ids."""
-    runs = read_project_runs(project, cache, shrink=thinned)
+    runs = read_project_runs(project, cache, shrink=compact)
     told = list(dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config))
     studies = [logs_of(runs, project, study=identity or name) for name, identity in told] or [logs_of(runs, project)]
     names = Counter(name for name, _ in told)

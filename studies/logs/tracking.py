@@ -27,7 +27,7 @@ import wandb
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 from studies.logs import wandb_variables
 from studies.search.trials import Progress
 from studies.spec import WandbMode

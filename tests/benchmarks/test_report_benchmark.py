@@ -8,7 +8,8 @@ import pytest
 import wandb
 
 from analysis.logs.record_log import split_records
-from analysis.logs.wandb_files import read_logs, read_run
+from analysis.logs.wandb_files import read_logs
+from analysis.logs.wandb_run import read_run
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "report.py"
 CONFIG = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wandb.proto.wandb_internal_pb2 import Record
 
 from analysis.logs.record_log import CHUNK_HEADER, FILE_HEADER, FULL
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.logs.frames import LoggedRun
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import LoggedRun, read_run
 from studies.logs import tracking
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
 from studies.search.coordinator import Assignment, Progress
 from studies.spec import Arm

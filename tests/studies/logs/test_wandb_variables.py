@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 from studies.logs import tracking, wandb_variables
 from trainables.common.errors import UserError
 
