@@ -4,14 +4,15 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
+from analysis.logs.run_configs import ArmFacts, StudyRunConfig
 from searchspace.spaces import described, readable
 from studies import folder
 from studies.backend.slots import Slots
-from studies.logs import tracking
+from studies.logs import wandb_checks
 from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.checkpoints import count_parameters
 from trainables.checks import check
@@ -81,10 +82,10 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
     spec, digests = _find_weights(spec)
     if spec.wandb != "disabled":
-        for note in tracking.check_variables():
+        for note in wandb_checks.check_variables():
             console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     if spec.wandb == "online":
-        tracking.check_online()
+        wandb_checks.check_online()
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
@@ -112,7 +113,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
     if spec.wandb != "disabled":
-        tracking.check_start()
+        wandb_checks.check_start()
     facts = {
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
@@ -195,7 +196,7 @@ def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
     return spec.model_copy(update={"weights": tuple(weights)})
 
 
-def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
+def log_config(prepared: Prepared, name: str, slots: Slots) -> StudyRunConfig:
     """What the W&B run of the study `name` says of it."""
     spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
@@ -204,7 +205,7 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
     splits = {"train": tiles.train, "val": tiles.val}
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
     test_ids = [tile.id for tile in prepared.dataset.test.tiles]
-    return {
+    config: StudyRunConfig = {
         "study": name,
         "phase": spec.phase,
         "spec": spec.flat(),
@@ -225,16 +226,17 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
             tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
         },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
-        **prepared.facts,
+        "num_train_tiles": prepared.facts["num_train_tiles"],
     }
+    return cast("StudyRunConfig", {**config, **prepared.facts})
 
 
-def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
+def _about(arm: Arm, prepared: Prepared) -> ArmFacts:
     """What the study's run says of an arm."""
     spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = prepared.parameters[arm.architecture]
-    return {
+    facts: ArmFacts = {
         "arm": arm.name,
         "architecture": arm.architecture,
         "architecture_label": arm.label(spec),
@@ -248,5 +250,7 @@ def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
         "num_frozen": frozen,
         "space": {key: readable(value) for key, value in space.items()},
         "ranges": {key: described(value) for key, value in space.items()},
-        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }
+    if chosen is not None:
+        facts["chosen"] = chosen.model_dump(mode="json")
+    return facts

@@ -21,15 +21,6 @@ Trivial = TypedDict("Trivial", {"class": str, "iou": float, "f1": float, "judged
 judged metric."""
 
 
-class Range(TypedDict):
-    """The values that a hyperparameter may have: `choices`, or `low` to `high`, evenly or (`log`) by magnitude."""
-
-    choices: NotRequired[list[Any]]
-    low: NotRequired[float]
-    high: NotRequired[float]
-    log: NotRequired[bool]
-
-
 class ArmFacts(TypedDict):
     """What the study's run says of an arm.
 
@@ -42,7 +33,8 @@ class ArmFacts(TypedDict):
         tiles: Its data budget.
         trials: Its allowance.
         num_trainable, num_frozen: Parameters.
-        ranges: By hyperparameter; `space` has the same in words.
+        ranges: By hyperparameter, `choices`, or `low`, `high` and `log` (whether magnitudes are drawn evenly); `space`
+            has the same in words.
         has_encoder: Whether there is an encoder that weights could be for.
         chosen: In phase 3, the configuration that an earlier study selected, and where.
     """
@@ -57,7 +49,7 @@ class ArmFacts(TypedDict):
     trials: int
     num_trainable: int
     num_frozen: int
-    ranges: dict[str, Range]
+    ranges: dict[str, Any]
     space: NotRequired[dict[str, str]]
     has_encoder: NotRequired[bool]
     chosen: NotRequired[dict[str, Any]]

@@ -5,9 +5,7 @@ import functools
 import math
 import os
 import re
-import socket
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -21,8 +19,7 @@ from analysis.logs.errors import LogsError
 from analysis.logs.rows import pictures
 from analysis.logs.run_configs import STUDY_JOB
 from analysis.logs.wandb_run import LoggedRun
-
-CONNECT_TIMEOUT_SECONDS = 5.0
+from trainables.common.network import check_url
 
 TIMEOUT_SECONDS = 60
 """For one answer of the server, with all retries."""
@@ -103,19 +100,17 @@ def connect(project: str) -> wandb.Api:
             x_file_transfer_retry_wait_max_seconds=10,
         )
     ).settings
-    url = urlsplit(settings.base_url)
+    host = urlsplit(settings.base_url).hostname
     try:
-        if not urllib.request.getproxies():  # W&B itself would try for minutes
-            port = url.port or (443 if url.scheme == "https" else 80)
-            socket.create_connection((url.hostname or "", port), timeout=CONNECT_TIMEOUT_SECONDS).close()
+        check_url(settings.base_url)
         if not wandb.login(prompt=False):
-            raise LogsError(f"{url.hostname} has no login here, but {project} needs one: run `wandb login`")
+            raise LogsError(f"{host} has no login here, but {project} needs one: run `wandb login`")
         return wandb.Api(timeout=TIMEOUT_SECONDS)
     except OSError as error:
-        raise LogsError(f"{url.hostname} cannot be reached: check the network, or WANDB_BASE_URL") from error
+        raise LogsError(f"{host} cannot be reached: check the network, or WANDB_BASE_URL") from error
     except wandb.Error as error:
         raise LogsError(
-            f"{url.hostname} did not take the login ({_words(error)}): check the network, or `wandb login --relogin`"
+            f"{host} did not take the login ({_words(error)}): check the network, or `wandb login --relogin`"
         ) from error
 
 

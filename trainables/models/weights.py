@@ -2,18 +2,16 @@
 
 import functools
 import platform
-import socket
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from trainables.common.errors import UserError
+from trainables.common.network import check_url
 from trainables.common.whole_files import digest
 
 KEYWORDS = ("none", "imagenet", "coco")
@@ -33,8 +31,6 @@ TORCHVISION: dict[str, dict[str, str]] = {
 
 FILENAME = "model.safetensors"
 """Of weights on the Hugging Face hub."""
-
-HUB_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +189,7 @@ def _from_hub(repository: str, revision: str | None, encoder: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        _probe(hub_constants.ENDPOINT)
+        check_url(hub_constants.ENDPOINT)
         return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision))
     except (OSError, LocalEntryNotFoundError, HfHubHTTPError) as error:
         command = f"hf download {repository} {FILENAME}{f' --revision {revision}' if revision else ''}"
@@ -219,7 +215,7 @@ def _from_torchvision(entry: str, weights: str, encoder: str) -> Path:
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _probe(url)
+            check_url(url)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=beginning, progress=False)
         except (OSError, RuntimeError) as error:  # the latter where what came is not the file
             raise UserError(
@@ -232,12 +228,3 @@ def _from_torchvision(entry: str, weights: str, encoder: str) -> Path:
             f"fetch {url} again"
         )
     return path
-
-
-def _probe(endpoint: str) -> None:
-    """Raises OSError at once where the hub cannot be reached; its client would retry for 24 s (seen)."""
-    if urllib.request.getproxies():
-        return
-    url = urlsplit(endpoint)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    socket.create_connection((url.hostname or "", port), timeout=HUB_TIMEOUT_SECONDS).close()

@@ -48,7 +48,7 @@ class Logged(NamedTuple):
 
 def log(out: Path, mode: Any, job_type: str) -> str:
     """Logs a run with rows and pictures, and returns its trouble."""
-    run = tracking.Run(
+    run = tracking.WandbRun(
         out,
         mode,
         name=f"{mode} {job_type}",
