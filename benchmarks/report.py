@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.given import given_path
 from analysis.logs.wandb_files import read_logs
 from benchmarks.made_up_study import LEVELS, NUM_SEEDS, write_study
+from trainables.common.command import Parser, run
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,8 +46,8 @@ def _peak_mib() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=given_path, required=True, help="folder of the made-up study")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the made-up study")
     parser.add_argument("--runs", type=int, default=10_000, help="of trials")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--to-the-end", action="store_true", help="no trial is stopped early")
@@ -80,4 +80,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,7 +1,6 @@
 """`python -m analysis.report OUT... [--wandb E/P]`."""
 
-import sys
-
 from analysis.report.write import main
+from trainables.common.command import run
 
-sys.exit(main())
+run(main)

@@ -11,6 +11,7 @@ from analysis.logs.wandb_run import read_run
 from benchmarks.made_up_study import write_study
 from benchmarks.report import main
 from benchmarks.run_file import RunFile
+from trainables.common.errors import UserError
 
 CONFIG = {
     "study": "demo",
@@ -76,6 +77,5 @@ def test_report_prints_what_reading_took(tmp_path: Path, capsys: Any) -> None:
     assert seconds < cpu_seconds
     assert 20 < mib < 2000
     assert [row[-3].strip(), row[-2].strip()] == ["20", "60"]
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="--runs is 19, but must be at least 20"):
         main(["--out", str(tmp_path / "other"), "--runs", "19"])
-    assert "--runs is 19, but must be at least 20" in capsys.readouterr().err
