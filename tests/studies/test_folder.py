@@ -113,7 +113,7 @@ def leave_beginnings(out: Path) -> Ledger:
     ledger = Ledger(out / folder.LEDGER, {"unet-5": "unet"}, study_id="f00")
     for name in (".study.yaml.part", ".permit-1", lock.NAME):
         (out / name).touch()
-    assert names(out) == [".lock", ".permit-1", "optuna.db", "optuna.db-shm", "optuna.db-wal", ".study.yaml.part"]
+    assert names(out) == [".lock", ".permit-1", ".study.yaml.part", "optuna.db", "optuna.db-shm", "optuna.db-wal"]
     return ledger
 
 
