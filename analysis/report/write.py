@@ -16,13 +16,13 @@ from analysis.figures import figures
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError, compact, logs_of, read_logs, study_identity
-from analysis.report import page
+from analysis.report import command_line, page
 from analysis.report.compose import Composed, compose
 from analysis.report.document import TableBlock
 from analysis.tables import formatting as tables
 from analysis.tables import latex
 from analysis.tables.terminal import fitting
-from trainables.common.command import Parser, exit_code
+from trainables.common.command import exit_code
 from trainables.common.errors import UserError
 from trainables.common.whole_files import write_all
 
@@ -83,13 +83,7 @@ def show(report: Report, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes and prints the report of the studies that the command line names; returns the exit code."""
-    parser = Parser(prog="python -m analysis.report", description=__doc__)
-    help_out = "folders of studies, those that hold wandb/"
-    parser.add_argument("out", metavar="OUT", nargs="*", type=Path, help=help_out)
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read all studies of this W&B project as well")
-    help_to = "folder of the report; OUT/report if left out, and for several studies report beside the first"
-    parser.add_argument("--to", metavar="DIR", type=Path, help=help_to)
-    return exit_code(lambda: _report(parser.parse_args(arguments)))
+    return exit_code(lambda: _report(command_line.read(arguments)))
 
 
 def _report(given: argparse.Namespace) -> int:

@@ -1,9 +1,6 @@
-"""Draws where a pixel of an image looks, one panel per stage of SegFormer: `python -m analysis.attention FILE.npz`."""
+"""The picture of where a pixel of an image looks, one panel per stage of SegFormer."""
 
-import argparse
-import sys
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.figures.drawing import GREY, STYLE, head, render
-from trainables.common.command import Parser, exit_code, run
 from trainables.common.errors import UserError
 from trainables.common.whole_files import write_all
 
@@ -153,28 +149,3 @@ def write_picture(path: Path, to: Path, head_number: int | None = None) -> None:
     if kind not in KINDS:
         raise UserError(f"--to is {to}, but must end in .{' or .'.join(KINDS)}: name it so")
     write_all({to: render(draw(read_attention(path), head_number), kind)})
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the file that the command line names; returns the exit code."""
-    parser = Parser(prog="python -m analysis.attention", description=__doc__)
-    parser.add_argument("file", type=Path, help="what python -m trainables.attention wrote")
-    parser.add_argument("--head", type=int, metavar="N", help="one head, from 1; the mean over heads if left out")
-    parser.add_argument(
-        "--to", type=Path, metavar="FILE.png", help="the picture, .png or .svg; beside the file, as .png"
-    )
-    return exit_code(lambda: _draw(parser.parse_args(arguments)))
-
-
-def _draw(given: argparse.Namespace) -> int:
-    to = given.file.with_suffix(".png") if given.to is None else given.to
-    try:
-        write_picture(given.file, to, given.head)
-    except OSError as error:
-        raise UserError(f"the picture cannot be written: {error}") from error
-    sys.stdout.write(f"{to}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)
