@@ -1,7 +1,7 @@
 """What is checked and found out before a study starts or goes on: tiles, weights, and what its logs say of itself."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from studies import folder
 from studies.backend.slots import Slots
 from studies.logs import tracking
 from studies.spec import BUDGETS, Arm, StudySpec
+from trainables.attempts.reference import ATTEMPTS
 from trainables.checkpoints import count_parameters
 from trainables.checks import check
 from trainables.common.errors import UserError
@@ -226,7 +227,20 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
         },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         **prepared.facts,
+        **({"published": figures} if (figures := published_figures(spec)) else {}),
     }
+
+
+def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
+    """The reference study's figures of each architecture; none unless the study trains as the reference study did.
+
+    Returns:
+        By architecture: `val_iou`, `val_f1`, `test_iou` and `test_f1` in 0..1, `best_epoch`, and `minutes` on a T4.
+    """
+    if spec.phase != "phase1_comparison" or spec.profile != "full":
+        return {}
+    figures = {attempt.architecture: asdict(attempt.figures) for attempt in ATTEMPTS.values()}
+    return {name: figures[name] for name in spec.architectures if name in figures}
 
 
 def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:

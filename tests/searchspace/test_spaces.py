@@ -22,7 +22,7 @@ from searchspace.spaces import (
     trial_config,
 )
 from studies.profiles import REFERENCE
-from trainables.attempts.table import ATTEMPTS
+from trainables.attempts.reference import ATTEMPTS
 from trainables.data.augment import PRESETS
 from trainables.losses import LOSSES, WEIGHTS
 from trainables.models.architectures import ARCHITECTURES

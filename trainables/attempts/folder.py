@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables import checkpoints as ckpt
-from trainables.attempts.table import Attempt, published_config
+from trainables.attempts.reference import ReferenceAttempt, reference_config
 from trainables.common.errors import UserError
 from trainables.common.whole_files import write_whole
 from trainables.config import TrialConfig
@@ -51,7 +51,7 @@ class Run:
     """
 
     number: str
-    attempt: Attempt
+    attempt: ReferenceAttempt
     config: TrialConfig
     tiles: TrainVal
     data: Path
@@ -70,7 +70,7 @@ class Run:
     @property
     def changed(self) -> list[str]:
         """Settings that differ from the published attempt's."""
-        published = settings(published_config(self.attempt))
+        published = settings(reference_config(self.attempt))
         return [name for name, value in settings(self.config).items() if value != published[name]]
 
 
@@ -207,7 +207,7 @@ def _about(run: Run) -> dict[str, Any]:
         "signature": run.config.signature(),
         "weights_digest": run.config.weights_digest,
         "versions": {name: version(name) for name in ("torch", "segmentation-models-pytorch", "albumentations")},
-        "published": asdict(run.attempt.published),
+        "published": asdict(run.attempt.figures) | {"trainable": run.attempt.trainable},
     }
 
 

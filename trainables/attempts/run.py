@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trainables.attempts import folder as attempt_folder
 from trainables.attempts.diagnostics import diagnostics, duration, memory_words
 from trainables.attempts.folder import Run, settings
-from trainables.attempts.table import ATTEMPTS, SEED, Attempt, get_attempt, published_config
+from trainables.attempts.reference import ATTEMPTS, SEED, ReferenceAttempt, get_attempt, reference_config
 from trainables.checkpoints import count_parameters, newest_valid
 from trainables.checks import check
 from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, validate
@@ -121,7 +121,7 @@ def _prepare(flags: dict[str, Any]) -> Run:
         is_whole = ARCHITECTURES[attempt.architecture].is_frozen and weights != "none"
         recipe |= SMOKE_RECIPE_WHOLE_TILES if is_whole else SMOKE_RECIPE
     recipe |= {name: flags.pop(name) for name in list(flags) if name in Recipe.model_fields}
-    published = published_config(attempt)
+    published = reference_config(attempt)
     trial = {name: getattr(published, name) for name in SETTINGS} | {
         "architecture": attempt.architecture,
         "tiles": min(len(dataset.train.tiles), SMOKE_TILES) if smoke else len(dataset.train.tiles),
@@ -173,7 +173,7 @@ def _count(name: str, value: int | str) -> int:
     return int(value)
 
 
-def _weights(attempt: Attempt, choice: str | None) -> tuple[str, Path | None]:
+def _weights(attempt: ReferenceAttempt, choice: str | None) -> tuple[str, Path | None]:
     """What to start from and its file: the attempt's own weights where nothing is chosen."""
     encoder = ARCHITECTURES[attempt.architecture].encoder
     if encoder is None:
@@ -199,7 +199,7 @@ def _heading(run: Run, num_done: int) -> str:
     return "\n".join(
         [
             f"attempt {run.name}: {run.attempt.title}",
-            f"  {run.num_trainable:,} trainable parameters (published: {run.attempt.published.trainable}), "
+            f"  {run.num_trainable:,} trainable parameters (published: {run.attempt.trainable}), "
             f"{run.num_frozen:,} frozen; weights: {values['weights']}",
             f"  lr {config.lr:g}, {config.augmentation}, dropout {config.decoder_dropout:g}, "
             f"{config.loss_function.words}, batch {config.batch_size}, {config.tiles} train and "
@@ -266,12 +266,12 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _closing(run: Run, summary: dict[str, Any]) -> str:
-    published, trivial = run.attempt.published, summary["trivial"]
+    published, trivial = run.attempt.figures, summary["trivial"]
     return (
         f"attempt {run.name}: val IoU {summary['val_iou']:.3f}, F1 {summary['val_f1']:.3f} (best epoch "
         f"{summary['best_epoch']} of {summary['epochs']}, {duration(summary['minutes'] * 60)}); everything is "
         f"{trivial['class']}: {trivial['iou']:.3f}\n"
         f"published, on Inria Austin: val IoU {published.val_iou:.3f}, F1 {published.val_f1:.3f} (best epoch "
-        f"{published.best_epoch}, {published.minutes_t4} min on a T4)\n"
+        f"{published.best_epoch}, {published.minutes} min on a T4)\n"
         f"wrote attempt.json, history.csv, best.pt, summary.json and predictions/val in {run.out}"
     )

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from trainables.attempts.folder import settings
+from trainables.attempts.reference import ATTEMPTS, reference_config
 from trainables.attempts.run import main
-from trainables.attempts.table import ATTEMPTS, published_config
 from trainables.checkpoints import load, load_model, save
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR, run
 
@@ -122,7 +122,7 @@ def test_attempt_tells_its_settings_and_what_was_changed(command, tmp_path, caps
 
 @pytest.mark.parametrize("number", ATTEMPTS)
 def test_settings_of_a_published_attempt_are_flat(number):
-    found = settings(published_config(ATTEMPTS[number]))
+    found = settings(reference_config(ATTEMPTS[number]))
     assert found["batch_size"] == (2 if number in ("04", "05") else 4)
     assert found["epochs"] == 60
     assert not any(isinstance(value, dict) for value in found.values())
