@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from trainables.common.errors import UserError, disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
-from trainables.memory import out_of_memory_words
+from trainables.device import out_of_memory_words
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from trainables.data.augment import PRESETS
+from trainables.device import Precision
 from trainables.losses import WEIGHTS, Loss, LossName
 from trainables.models.architectures import ARCHITECTURES, Optimizer
-from trainables.precision import Precision
 
 
 def _known_architecture(name: str) -> str:

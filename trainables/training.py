@@ -1,6 +1,5 @@
 """Model, optimizer and schedule of one trial, and one training step of them."""
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -17,10 +16,10 @@ from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
 from trainables.data.tiles import TrainVal
+from trainables.device import half_dtype
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.segmenter import Segmenter
-from trainables.precision import half_dtype
-from trainables.records import EpochRecord
+from trainables.records import EpochRecord, records_from_json, records_to_json
 
 
 class TrainingState:
@@ -160,7 +159,7 @@ class TrainingState:
         """All that the next epoch depends on; randomness is keyed, so it needs none."""
         return {
             "config": self.config.model_dump_json(),
-            "records": json.dumps([record.as_json() for record in self.records]),
+            "records": records_to_json(self.records),
             "frozen_digest": self.model.frozen_digest,
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
@@ -178,7 +177,7 @@ class TrainingState:
                 "resume with the configuration that it was saved with"
             )
         check_frozen(self.model, state, path)
-        self.records = [EpochRecord(**record) for record in json.loads(state["records"])]
+        self.records = records_from_json(state["records"])
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])

@@ -13,10 +13,9 @@ from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
+from trainables.device import device_model, dtype_name, raises_out_of_memory
 from trainables.epoch_loss import EpochLoss
-from trainables.memory import raises_out_of_memory
 from trainables.models.architectures import ARCHITECTURES
-from trainables.precision import device_model, dtype_name
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import TrainingState, chunk_sizes

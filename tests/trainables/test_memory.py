@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.attempts.run import main
 from trainables.checkpoints import newest_valid
 from trainables.data.draws import DrawSource
-from trainables.memory import out_of_memory_words
+from trainables.device import out_of_memory_words
+from trainables.fit import main
 from trainables.records import DivergedError, OutOfMemoryError
 from trainables.training import TrainingState
 from trainables.trial import fit

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from trainables import precision as precision_module
+from trainables import device as precision_module
 from trainables.checkpoints import BEST, NEWEST, load
 from trainables.config import Recipe, TrialConfig
+from trainables.device import device_model, dtype_name, half_dtype
 from trainables.epoch_loss import NUM_LOST_IN_A_ROW, EpochLoss
-from trainables.precision import device_model, dtype_name, half_dtype
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import TrainingState, autocast
 from trainables.trial import fit
@@ -85,7 +85,7 @@ def on(monkeypatch):
 
     def use(name: str) -> None:
         dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-        for module in ("trainables.training", "trainables.precision"):
+        for module in ("trainables.training", "trainables.device"):
             monkeypatch.setattr(f"{module}.half_dtype", lambda *_: dtype)
 
     return use
