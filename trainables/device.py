@@ -7,14 +7,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, ParamSpec
+from typing import ParamSpec
 
 import torch
 
 from trainables.common.errors import UserError
+from trainables.names import Precision
 from trainables.records import EpochRecord, OutOfMemoryError
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 DTYPES = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 """Names of autocast's types; None is no autocast."""

@@ -21,6 +21,7 @@ from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
+from trainables.names import left_out
 
 SMOKE_TILES = 2
 SMOKE_RECIPE = {"epochs": 2, "draws_per_epoch": 8, "window_px": 128, "small": True}
@@ -48,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from trainables.attempts import diagnostics, outputs
     from trainables.checks import check
-    from trainables.data.augment import left_out
     from trainables.data.dataset import decode_train_val, read_dataset
     from trainables.device import find_device, memory_words
     from trainables.records import DivergedError, OutOfMemoryError

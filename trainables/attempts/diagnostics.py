@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainables.attempts.reference import ReferenceAttempt
+from trainables.common.duration import duration
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 from trainables.metrics import Scores, constant_scores
@@ -113,12 +114,3 @@ def closing(
         f"published, on Inria Austin: val IoU {figures.val_iou:.3f}, F1 {figures.val_f1:.3f} (best epoch "
         f"{figures.best_epoch}, {figures.minutes} min on a T4)"
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them; None, where nobody knows yet, is an ellipsis."""
-    if seconds is None:
-        return "…"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,6 +1,7 @@
 import pytest
 
-from trainables.attempts.diagnostics import block, duration
+from trainables.attempts.diagnostics import block
+from trainables.common.duration import duration
 from trainables.config import Recipe, TrialConfig
 from trainables.records import EpochRecord
 
