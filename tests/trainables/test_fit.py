@@ -133,7 +133,7 @@ def interrupted(flags: list[str], after: str, number: signal.Signals) -> tuple[i
 
 
 def test_interrupted_attempt_goes_on_as_if_it_had_not_been(command, out, capsys):
-    flags = command("01", "--small", "--window-px", "64", "--draws-per-epoch", "64", "--epochs", "3")
+    flags = command("01", *SHORT[:3], "--draws-per-epoch", "24", "--batch-size", "2", "--epochs", "3")
     code, said = interrupted(flags, "epoch: 1/3", signal.SIGINT)
     assert code == EXIT_INTERRUPTED, said
     done = len(history(out))
