@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pkgutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -153,15 +154,14 @@ class TrialConfig(BaseModel):
 
     @property
     def loss_function(self) -> "Loss":
-        """The loss with its weights."""
-        from trainables.losses import Loss  # here: it computes with torch, which a configuration has no use for
-
-        return Loss(
+        """The loss with its weights; it computes with torch, which is imported when this is asked for."""
+        loss: Loss = pkgutil.resolve_name("trainables.losses:Loss")(
             name=self.loss,
             bce_weight=self.bce_weight,
             focal_weight=self.focal_weight,
             cldice_weight=self.cldice_weight,
         )
+        return loss
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
