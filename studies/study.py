@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.logs.wandb_files import LogsError
+from analysis.logs.errors import LogsError
+from analysis.logs.run_configs import STUDY_JOB
 from studies import folder
 from studies.backend.cluster import plan_slots, probe_storage, ray_session
 from studies.backend.engine import run_trials
@@ -71,7 +72,7 @@ class _Session:
     slots: Slots
     ledger: Ledger
     sizes: Sizes
-    log: tracking.Run
+    log: tracking.WandbRun
     permit: Permit
     options: Options
     console: Console
@@ -131,13 +132,12 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             versions = dict(prepared.facts["versions"])
             folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
             console.print(_first_line(out, coordinator, slots, resume=resume), highlight=False)
-            origin = {"study_id": provenance["study_id"]}
-            log = tracking.Run(
+            log = tracking.WandbRun(
                 out,
                 prepared.spec.wandb,
                 name=out.name,
-                job_type="study",
-                config=log_config(prepared, parameters, out.name, slots) | origin,
+                job_type=STUDY_JOB,
+                config={**log_config(prepared, parameters, out.name, slots), "study_id": provenance["study_id"]},
             )
             seconds = None if options.max_hours is None else 3600 * options.max_hours - (time.monotonic() - started)
             permit = Permit(out, seconds)
