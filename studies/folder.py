@@ -114,6 +114,21 @@ def claimed(out: Path, *, resume: bool) -> Iterator[None]:
                 path.rmdir()
 
 
+def trial_folder(out: Path, arm: str, number: int) -> Path:
+    """Where a trial's checkpoints lie."""
+    return out / "checkpoints" / arm / f"{number:04d}"
+
+
+def beat_file(out: Path, arm: str, number: int) -> Path:
+    """Touched by a trial's worker at the start of a batch or val tile."""
+    return trial_folder(out, arm, number) / "beat"
+
+
+def predictions_folder(out: Path, split: str, arm: str, number: int) -> Path:
+    """Where a model's predictions for the tiles of a split (`val` or `test`) lie."""
+    return out / "predictions" / split / arm / f"model-{number}"
+
+
 def _beginnings(out: Path) -> list[Path]:
     """Files that a driver writes before the study begins."""
     return [*out.glob(f"{LEDGER}*"), *out.glob(f"{STUDY}.*"), *out.glob(".permit-*")]

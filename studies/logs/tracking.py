@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from analysis.logs.wandb_files import read_run
 from studies.logs import wandb_variables
-from studies.search.trials import Progress
+from studies.search.trials import Trial
 from studies.spec import WandbMode
 from trainables.common.errors import UserError
 from trainables.records import EpochRecord
@@ -238,25 +238,24 @@ def log_epoch(run: Run, record: EpochRecord) -> None:
     )
 
 
-def log_trial(run: Run, progress: Progress, stage: str) -> None:
+def log_trial(run: Run, trial: Trial, stage: str) -> None:
     """Logs to the study's run how a trial ended and what it cost; a later row of the same trial stands for it."""
-    trial = progress.assignment
     row: dict[str, Any] = {
         "arm": trial.arm.parent,
         "run_arm": trial.arm.name,
         "number": trial.number,
         "stage": stage,
         "signature": trial.config.signature(),
-        "state": progress.outcome or "interrupted",
-        "reason": progress.reason,
-        "epochs": progress.epoch,
-        "seconds": progress.seconds,
-        "micro_batch_size": progress.micro_batch_size,
-        "lost_epochs": progress.lost_epochs,
-        "lost_seconds": progress.lost_seconds,
+        "state": trial.outcome or "interrupted",
+        "reason": trial.reason,
+        "epochs": trial.epoch,
+        "seconds": trial.seconds,
+        "micro_batch_size": trial.micro_batch_size,
+        "lost_epochs": trial.lost_epochs,
+        "lost_seconds": trial.lost_seconds,
     }
-    if progress.epoch:
-        row |= {"judged": progress.best, "best_epoch": progress.best_epoch}
+    if trial.epoch:
+        row |= {"judged": trial.best, "best_epoch": trial.best_epoch}
     _log_under("trial", run, row)
 
 

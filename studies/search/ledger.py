@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -19,10 +19,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from searchspace.spaces import Point, Space
+from studies.search.trials import Outcome
 from trainables.common.errors import UserError
-
-Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]
-"""How a trial ended: ran its course; by ASHA; with a loss that is not finite; out of memory; or by an error."""
 
 WORST = 0.0
 """The worst IoU: what a diverged trial is told as, so that the sampler stays away from it."""

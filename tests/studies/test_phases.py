@@ -13,10 +13,11 @@ import pytest
 from analysis.logs.wandb_files import read_logs
 from studies import phases
 from studies.folder import STUDY
+from studies.options import Options
 from studies.phases import run_phase
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
-from studies.study import Options, StudyResult
+from studies.study import StudyResult
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles

@@ -13,7 +13,7 @@ from searchspace.spaces import levels, recipe_point
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
-from studies.search.trials import Assignment, Progress
+from studies.search.trials import EpochReport, Trial
 from studies.spec import Arm, Chosen, StudySpec
 from trainables.config import Recipe, TrialConfig
 from trainables.data.augment import PRESETS
@@ -262,11 +262,11 @@ def test_grid_grows_by_seeds() -> None:
         assert configs(many, arm)[: few.allowance(arm)] == configs(few, arm)
 
 
-def ended(plan: Grid, best: list[float]) -> list[Progress]:
+def ended(plan: Grid, best: list[float]) -> list[Trial]:
     """The first arm's trials, by number."""
     arm = plan.arms[0]
     return [
-        Progress(Assignment(arm, number, config), epoch=4, best=value, best_epoch=4, outcome="finished")
+        Trial(arm, number, config, epoch=4, best=value, best_epoch=4, outcome="finished")
         for (number, config), value in zip(enumerate(configs(plan, arm)), best, strict=False)
     ]
 
@@ -277,8 +277,8 @@ def test_grid_selects_the_median_of_the_value_with_the_best_mean() -> None:
     trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.1, 0.7, 0.1, 0.2, 0.1, 0.6, 0.1])
     best = plan.best(trials)
     assert best is not None
-    assert (best.assignment.number, best.best) == (10, 0.6)
-    assert best.assignment.config.decoder_dropout == 0.3
+    assert (best.number, best.best) == (10, 0.6)
+    assert best.config.decoder_dropout == 0.3
     assert plan.best(trials[::-1]) is best  # in whatever order they ended
 
 
@@ -286,13 +286,13 @@ def test_grid_selects_among_values_that_have_all_seeds() -> None:
     """The best value lacks a trial that failed; where all values do, any is better than none."""
     plan = grid(seeds=2)
     trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.9, 0.4, 0.1])
-    without = [progress for progress in trials if progress.assignment.number != 5]
+    without = [progress for progress in trials if progress.number != 5]
     best = plan.best(without)
     assert best is not None
-    assert best.assignment.number == 6  # of two, the poorer
+    assert best.number == 6  # of two, the poorer
     early = plan.best(trials[:3])
     assert early is not None
-    assert early.assignment.number == 1
+    assert early.number == 1
     assert plan.best([]) is None
 
 
@@ -305,7 +305,16 @@ def test_grid_runs_over_a_ledger_and_goes_on_with_more_seeds(tmp_path: Path) -> 
         assert len(coordinator.of_arm(arm)) == before
         while (job := coordinator.next()) is not None:
             for epoch in range(1, 5):
-                coordinator.report(arm, job.number, epoch, 0.1 * epoch, epoch, "epochs" if epoch == 4 else "", 1.0)
+                coordinator.report(
+                    (arm, job.number),
+                    EpochReport(
+                        epoch=epoch,
+                        best=0.1 * epoch,
+                        best_epoch=epoch,
+                        ended="epochs" if epoch == 4 else "",
+                        seconds=1.0,
+                    ),
+                )
         assert coordinator.is_complete
         tried = [trial.params["augmentation"] for trial in ledger.trials(arm.name)]
         assert tried == list(PRESETS) * seeds
