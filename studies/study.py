@@ -16,13 +16,15 @@ from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.disk import said_in_one_line
 from studies.logs import tracking
+from studies.models.parameters import parameters_by_architecture
 from studies.options import Options
 from studies.preparation import Prepared, check_unchanged, log_config, prepare
 from studies.progress import StudyProgress
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, Sizes
-from studies.search.ledger import Ledger, check_ledger
+from studies.search.ledger import Ledger
+from studies.search.ledger_file import check_ledger
 from studies.search.plans import first_plan
 from studies.session import Session
 from studies.spec import StudySpec
@@ -68,6 +70,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     if options.resume and not is_resumed:
         console.print(f"{out} holds no study yet: starting it", highlight=False)
     prepared = prepare(spec, console)
+    parameters = parameters_by_architecture(prepared)
     provenance = folder.provenance(prepared.facts)
     if is_resumed:
         provenance = check_unchanged(prepared, out, console)
@@ -91,7 +94,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 versions = dict(prepared.facts["versions"])
                 folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
                 console.print(_first_line(out, coordinator, slots, is_resumed=is_resumed), highlight=False)
-                log = _start_log(prepared, out, slots, provenance["study_id"])
+                config = log_config(prepared, parameters, out.name, slots) | {"study_id": provenance["study_id"]}
+                log = tracking.Run(out, prepared.spec.wandb, name=out.name, job_type="study", config=config)
                 session = Session(
                     out=out,
                     study_id=provenance["study_id"],
@@ -152,11 +156,6 @@ def _open_ledger(prepared: Prepared, out: Path, study_id: str) -> Iterator[Ledge
         yield ledger
     finally:
         ledger.close()
-
-
-def _start_log(prepared: Prepared, out: Path, slots: Slots, study_id: str) -> tracking.Run:
-    config = log_config(prepared, out.name, slots) | {"study_id": study_id}
-    return tracking.Run(out, prepared.spec.wandb, name=out.name, job_type="study", config=config)
 
 
 def _sizes(prepared: Prepared) -> Sizes:

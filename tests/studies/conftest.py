@@ -64,7 +64,6 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
             dataset=dataset or read_dataset(dataset_root),
             tiles=its_tiles,
             digests={},
-            parameters={},
             facts={"tiles_digest": its_tiles.digest()},
         )
         console, progress = Console(quiet=True), StudyProgress(Console(quiet=True))

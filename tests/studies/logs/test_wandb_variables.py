@@ -114,3 +114,19 @@ def test_whatever_else_wandb_refuses_is_known_before_a_study_starts(
     with pytest.raises(UserError, match=r"^W&B starts no run here \(a file of settings is torn\): mend"):
         tracking.check_start()
     assert wandb_variables.set_aside() == []
+
+
+def test_nothing_is_set_without_variables_and_files_of_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
+    assert wandb_variables.are_unset()
+    for settings in (tmp_path / "home/.config/wandb/settings", tmp_path / "wandb/settings"):
+        settings.parent.mkdir(parents=True)
+        settings.touch()
+        assert not wandb_variables.are_unset()
+        settings.unlink()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert not wandb_variables.are_unset()
