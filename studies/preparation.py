@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
+from analysis.logs.run_configs import ArmFacts, StudyRunConfig
 from studies import folder
 from studies.backend.slots import Slots
 from studies.logs import wandb_variables
@@ -86,12 +87,12 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         spec.wandb == "offline" and not (is_dry_run and wandb_variables.are_unset())
     )
     if checks_wandb:
-        from studies.logs import tracking  # here: a dry run seldom needs W&B, which takes a second to import
+        from studies.logs import wandb_checks  # here: a dry run seldom needs W&B, which takes a second to import
 
-        for note in tracking.check_variables():
+        for note in wandb_checks.check_variables():
             console.print(f"Note: {note}", highlight=False, soft_wrap=True)
         if spec.wandb == "online":
-            tracking.check_online()
+            wandb_checks.check_online()
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
@@ -115,7 +116,7 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
     if checks_wandb:
-        tracking.check_start()
+        wandb_checks.check_start()
     facts = {
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
@@ -200,7 +201,7 @@ def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
 
 def log_config(
     prepared: Prepared, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
-) -> dict[str, Any]:
+) -> StudyRunConfig:
     """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
     spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
@@ -209,7 +210,7 @@ def log_config(
     splits = {"train": tiles.train, "val": tiles.val}
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
     test_ids = [tile.id for tile in prepared.dataset.test.tiles]
-    return {
+    config: StudyRunConfig = {
         "study": name,
         "phase": spec.phase,
         "spec": spec.flat(),
@@ -230,16 +231,17 @@ def log_config(
             tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
         },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
-        **prepared.facts,
+        "num_train_tiles": prepared.facts["num_train_tiles"],
     }
+    return cast("StudyRunConfig", {**config, **prepared.facts})
 
 
-def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> dict[str, Any]:
+def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> ArmFacts:
     """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
     spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = parameters
-    return {
+    facts: ArmFacts = {
         "arm": arm.name,
         "architecture": arm.architecture,
         "architecture_label": arm.label(spec),
@@ -253,5 +255,7 @@ def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> dict[st
         "num_frozen": frozen,
         "space": {key: str(value) for key, value in space.items()},
         "ranges": {key: value.described() for key, value in space.items()},
-        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }
+    if chosen is not None:
+        facts["chosen"] = chosen.model_dump(mode="json")
+    return facts

@@ -36,7 +36,7 @@ class Session:
     prepared: Prepared
     slots: Slots
     ledger: Ledger
-    log: tracking.Run
+    log: tracking.WandbRun
     permit: Permit
     options: Options
     progress: StudyProgress

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.logs.wandb_files import LogsError
+from analysis.logs.errors import LogsError
+from analysis.logs.run_configs import STUDY_JOB
 from studies import folder
 from studies.backend.cluster import plan_slots, probe_storage, ray_session
 from studies.backend.slots import Slots
@@ -94,8 +95,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 versions = dict(prepared.facts["versions"])
                 folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
                 console.print(_first_line(out, coordinator, slots, is_resumed=is_resumed), highlight=False)
-                config = log_config(prepared, parameters, out.name, slots) | {"study_id": provenance["study_id"]}
-                log = tracking.Run(out, prepared.spec.wandb, name=out.name, job_type="study", config=config)
+                config = {**log_config(prepared, parameters, out.name, slots), "study_id": provenance["study_id"]}
+                log = tracking.WandbRun(out, prepared.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
                 session = Session(
                     out=out,
                     study_id=provenance["study_id"],

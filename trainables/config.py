@@ -1,12 +1,12 @@
 """Everything that decides a trial's result."""
 
-import hashlib
 import json
 import pkgutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from trainables.common.whole_files import text_digest
 from trainables.models.architectures import ARCHITECTURES
 from trainables.names import LOSS_WEIGHTS, PRESETS, LossName, Optimizer, Precision
 
@@ -129,7 +129,7 @@ class TrialConfig(BaseModel):
         content["recipe"] |= {"batch_size": self.batch_size, "optimizer": self.optimizer}
         if self.weights_digest is not None:
             content["weights"] = "file"
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return text_digest(json.dumps(content, sort_keys=True))[:16]
 
     @property
     def frozen_epochs(self) -> int:

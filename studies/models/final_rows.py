@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.logs.rows import FinalModel, OpeningRow, pictures_key
 from studies.folder import predictions_folder
 from studies.logs import tracking
 from studies.models.evaluation import MAX_PICTURES, load_pictures
@@ -43,10 +44,10 @@ def log_arm(
         for trial in coordinator.of_arm(arm)
     ]
     for row in rows:
-        tracking.log_model(session.log, row | ({"attempt": attempt.id} if row["test_iou"] is not None else {}))
+        tracking.log_model(session.log, {**row, "attempt": attempt.id} if row["test_iou"] is not None else row)
     tested = [row for row in rows if row["test_iou"] is not None]
-    mean = statistics.fmean(row["test_iou"] for row in tested) if tested else None
-    content = {"test_iou": mean, "models": rows}
+    scores = [row["test_iou"] for row in rows if row["test_iou"] is not None]
+    content: dict[str, Any] = {"test_iou": statistics.fmean(scores) if scores else None, "models": rows}
     if seal is None or not on_test:
         return content
     log_pictures(session, arm, tested)
@@ -62,53 +63,57 @@ def log_pictures(session: Session, arm: Arm, tested: Sequence[Mapping[str, Any]]
     step = max(1.0, (len(tiles) - 1) / (MAX_PICTURES - 1))
     pictured = [tiles[round(i * step)] for i in range(min(MAX_PICTURES, len(tiles)))]  # the same for all arms
     if pictures := load_pictures(predictions_folder(session.out, "test", arm.name, median["number"]), pictured):
-        session.log.log_pictures(f"tested/{arm.parent}", list(pictures.values()), list(pictures))
+        session.log.log_pictures(pictures_key("test", arm.parent), list(pictures.values()), list(pictures))
 
 
 def _log_opening(session: Session, arm: Arm, attempt: Attempt, seal: Seal) -> dict[str, Any]:
     """Logs an arm's opening of the test tiles, and its reasons to look again; what models.json says of it."""
     history, line = seal.history(), seal.opening(attempt)
     reasons = [why for opened, why in history.reopened if opened == attempt.id]
-    opening = {
-        "arm": arm.parent,
-        "attempt": attempt.id,
-        "event": "opened" if seal.is_own(line) else "recorded",
-        "at": line["at"],
-        "tiles_digest": line["tiles_digest"],
-        "num_attempts": history.num_attempts,
-        "num_studies": history.num_studies,
-    }
+    opening = OpeningRow(
+        arm=arm.parent,
+        attempt=attempt.id,
+        event="opened" if seal.is_own(line) else "recorded",
+        at=line["at"],
+        tiles_digest=line["tiles_digest"],
+        num_attempts=history.num_attempts,
+        num_studies=history.num_studies,
+    )
     tracking.log_opening(session.log, opening)
     if reasons:
-        tracking.log_opening(session.log, opening | {"event": "reopened", "why": "; ".join(reasons)})
-    return opening | {"reopened": reasons}
+        tracking.log_opening(session.log, {**opening, "event": "reopened", "why": "; ".join(reasons)})
+    return {**opening, "reopened": reasons}
 
 
-def _row(plan: Finals, trial: Trial, val: ScoringResult | None, test: ScoringResult | None) -> dict[str, Any]:
-    """What is logged of a model; see `tracking.log_model`."""
+def _row(plan: Finals, trial: Trial, val: ScoringResult | None, test: ScoringResult | None) -> FinalModel:
+    """What is logged of a model, and written to models.json."""
     config = trial.config
     subset, seed = plan.place(trial.arm, trial.number)
-    scores = {"val": val, "test": test}
-    known = {split: result for split, result in scores.items() if isinstance(result, ModelScores)}
-    row: dict[str, Any] = {
-        "arm": trial.arm.parent,
-        "number": trial.number,
-        "run_arm": trial.arm.name,
-        "confirms": trial.arm.confirms or None,
-        "subset": subset,
-        "seed": seed,
-        "state": trial.outcome,
-        "init_seed": config.init_seed,
-        "draw_seed": config.recipe.draw_seed,
-        "subset_seed": config.recipe.subset_seed,
-        "signature": config.signature(),
-        "best_epoch": trial.best_epoch,
-        "epochs": trial.epoch,
-        "seconds": trial.seconds,
-        "micro_batch_size": trial.micro_batch_size,
-    }
-    for split in scores:
-        for name in ("iou", "f1", "tile_iou", "tile_confusion"):
-            row[f"{split}_{name}"] = getattr(known[split], name) if split in known else None
-    how = [f"{split} {result.scored}" for split, result in known.items() if result.scored]
-    return row | {"scored": "; ".join(how) or None}
+    of_val, of_test = (result if isinstance(result, ModelScores) else None for result in (val, test))
+    how = [f"{split} {its.scored}" for split, its in (("val", of_val), ("test", of_test)) if its and its.scored]
+    return FinalModel(
+        arm=trial.arm.parent,
+        number=trial.number,
+        run_arm=trial.arm.name,
+        confirms=trial.arm.confirms or None,
+        subset=subset,
+        seed=seed,
+        state=trial.outcome,
+        init_seed=config.init_seed,
+        draw_seed=config.recipe.draw_seed,
+        subset_seed=config.recipe.subset_seed,
+        signature=config.signature(),
+        best_epoch=trial.best_epoch,
+        epochs=trial.epoch,
+        seconds=trial.seconds,
+        micro_batch_size=trial.micro_batch_size,
+        val_iou=of_val.iou if of_val else None,
+        val_f1=of_val.f1 if of_val else None,
+        val_tile_iou=of_val.tile_iou if of_val else None,
+        val_tile_confusion=of_val.tile_confusion if of_val else None,
+        test_iou=of_test.iou if of_test else None,
+        test_f1=of_test.f1 if of_test else None,
+        test_tile_iou=of_test.tile_iou if of_test else None,
+        test_tile_confusion=of_test.tile_confusion if of_test else None,
+        scored="; ".join(how) or None,
+    )

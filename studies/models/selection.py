@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from analysis.logs.rows import SelectionRow, pictures_key
 from studies.backend.scoring import Scorers
 from studies.folder import predictions_folder, trial_folder, write_json
+from studies.logs import tracking
 from studies.models.evaluation import load_pictures, pictured
 from studies.models.scores import ModelScores, ScoringFailure
 from studies.models.val_scores import score_on_val
@@ -37,21 +39,21 @@ def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) 
     for arm, trial in selected.items():
         result = results[trial.key]
         scores = result if isinstance(result, ModelScores) else None
-        row = {
-            "number": trial.number,
-            "signature": trial.config.signature(),
-            "judged": trial.best,
-            "val_iou": None if scores is None else scores.iou,
-            "val_f1": None if scores is None else scores.f1,
-            "best_epoch": trial.best_epoch,
-        }
-        known = {key: value for key, value in ({"arm": arm.name} | row).items() if value is not None}
-        session.log.log({f"selection/{key}": value for key, value in known.items()})
+        row = SelectionRow(
+            arm=arm.name,
+            number=trial.number,
+            signature=trial.config.signature(),
+            judged=trial.best,
+            val_iou=None if scores is None else scores.iou,
+            val_f1=None if scores is None else scores.f1,
+            best_epoch=trial.best_epoch,
+        )
+        tracking.log_selection(session.log, row)
         if scores is not None:
             folder = predictions_folder(out, "val", arm.name, trial.number)
             if pictures := load_pictures(folder, [val.ids[i] for i in pictured(len(val))]):
-                session.log.log_pictures(f"selected/{arm.name}", list(pictures.values()), list(pictures))
-        content[arm.name] = row | {
+                session.log.log_pictures(pictures_key("val", arm.name), list(pictures.values()), list(pictures))
+        content[arm.name] = {key: value for key, value in row.items() if key != "arm"} | {
             "architecture_label": arm.label(spec),
             "judged_metric": spec.judged_metric,
             "tile_iou": None if scores is None else scores.tile_iou,

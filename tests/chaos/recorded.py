@@ -67,7 +67,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "end": (Ledger, "end"),
     "tell": (optuna.Study, "tell"),
     "select": (selection, "write_json"),
-    "line": (register, "_write"),
+    "line": (register, "append_lines"),
 }
 """Where the driver can kill itself: all that it writes to the ledger, to the selection and to the register."""
 

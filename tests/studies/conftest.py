@@ -71,7 +71,7 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
             "prepared": prepared,
             "slots": Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)),
             "ledger": Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one"),
-            "log": tracking.Run(out, "disabled", name="study", job_type="study", config={}),
+            "log": tracking.WandbRun(out, "disabled", name="study", job_type="study", config={}),
             "permit": Permit(out),
             "options": Options(),
         }

@@ -40,7 +40,7 @@ def finish(coordinator: Coordinator, value: float) -> None:
         )
 
 
-class Log(tracking.Run):
+class Log(tracking.WandbRun):
     """Keeps what is logged."""
 
     def __init__(self, out: Path) -> None:

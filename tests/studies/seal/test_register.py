@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import studies.seal.register as register_module
+from studies.seal import chained_file
 from studies.seal.register import Known, Register, when
 from trainables.common.errors import UserError
 
@@ -81,7 +81,7 @@ def write_fails(monkeypatch, *folders: Path, code: int = errno.EROFS) -> None:
             raise OSError(code, os.strerror(code), str(path))
         return original(path, flags, *args, **kwargs)
 
-    monkeypatch.setattr(register_module.os, "open", refuse)
+    monkeypatch.setattr(chained_file.os, "open", refuse)
 
 
 # What is written
@@ -143,7 +143,7 @@ def test_append_flushes_files_and_new_names(root, monkeypatch):
     flushed = []
     original = os.fsync
     monkeypatch.setattr(
-        register_module.os,
+        chained_file.os,
         "fsync",
         lambda descriptor: flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink()) or original(descriptor),
     )
@@ -262,7 +262,7 @@ def test_append_goes_on_where_the_disk_of_the_tiles_is_full(root, monkeypatch):
         return original(descriptor, content[:50] if is_full else content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(register_module.os, "write", write)
+        patch.setattr(chained_file.os, "write", write)
         add(register, "b")
     assert attempts(register.read()) == ["a", "b"]
     add(register, "c")
@@ -273,7 +273,7 @@ def test_append_refuses_where_all_disks_are_full(root, monkeypatch):
     register = make(root)
     original = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(register_module.os, "write", lambda descriptor, content: original(descriptor, content[:50]))
+        patch.setattr(chained_file.os, "write", lambda descriptor, content: original(descriptor, content[:50]))
         with pytest.raises(
             UserError, match=r"seal.jsonl \(No space left on device\) nor .* can be written, but an opening"
         ):
@@ -297,7 +297,7 @@ def test_check_writable_asks_before_anything_is_written(root, monkeypatch, user_
     register.check_writable()
     assert not user_data.exists()
     assert not register.own.parent.exists()
-    monkeypatch.setattr(register_module.os, "access", lambda path, mode: not Path(path).is_relative_to(root))
+    monkeypatch.setattr(chained_file.os, "access", lambda path, mode: not Path(path).is_relative_to(root))
     register.check_writable()
     user_data.write_text("no folder")
     with pytest.raises(UserError) as error:

@@ -114,7 +114,7 @@ def test_open_decodes_nothing_where_it_cannot_be_recorded(root, monkeypatch, use
     (root / "seal.jsonl").mkdir()
     assert refusal(seal.open, UNET).startswith(f"{root / 'seal.jsonl'} cannot be read (Is a directory)")
     (root / "seal.jsonl").rmdir()
-    monkeypatch.setattr("studies.seal.register._locked", lambda path: (_ for _ in ()).throw(OSError(30, "Read-only")))
+    monkeypatch.setattr("studies.seal.register.locked", lambda path: (_ for _ in ()).throw(OSError(30, "Read-only")))
     assert refusal(seal.open, UNET).startswith(f"neither {root / 'seal.jsonl'} (Read-only) nor {user_data}")
 
 
