@@ -1,12 +1,13 @@
 """What several tests of studies use.
 
 A small folder of demo tiles, whose test tiles have headers and no pixels, so that decoding them fails; a finished phase
-2 as its files tell; and what a phase says to what it refuses.
+2 as its files tell; what a phase says to what it refuses; and processes for drivers, and a Ray that these can share.
 """
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from studies.command_line import make_spec
 from studies.folder import write_study
 from studies.phases import run_phase
 from studies.profiles import PhaseName
+from tests.chaos.forked import DriverServer
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import TrialConfig
 from trainables.data.dataset import decode_train_val, read_dataset
@@ -82,3 +84,22 @@ def write_tuned() -> Callable[..., dict[str, Any]]:
         return selection
 
     return write
+
+
+@pytest.fixture(scope="session")
+def drivers() -> Iterator[DriverServer]:
+    with DriverServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray for the studies that need none of their own: one starts in seconds."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        head = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        yield str(cluster.address)
+        cluster.shutdown()

@@ -1,8 +1,6 @@
 """The scripts of all phases: exit codes and last words; and whole studies of phases 1 and 3."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ from studies.phases import run_phase
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
 from studies.study import Options, StudyResult
+from tests.chaos.forked import DriverServer
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
@@ -108,20 +107,24 @@ def test_dry_run_runs_nothing(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None
 # Whole studies
 
 
-def start(cwd: Path, phase: PhaseName, *flags: str) -> str:
-    """Runs a phase as a person would, to its good end; its output."""
-    ended = subprocess.run(
-        [sys.executable, str(STUDIES / f"{phase}.py"), *flags],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stderr == ""
-    return ended.stdout
+@pytest.fixture
+def run_to_its_end(drivers: DriverServer, ray_address: str, tmp_path: Path) -> Callable[..., str]:
+    """Runs a phase to its good end; its output."""
+
+    def run(phase: PhaseName, *flags: str) -> str:
+        driver = drivers.start(
+            STUDIES / f"{phase}.py",
+            *[*flags, "--address", ray_address],
+            cwd=tmp_path,
+            output=tmp_path / "output.log",
+            errors=tmp_path / "errors.log",
+            environment={"COLUMNS": "200"},
+        )
+        assert driver.wait(DEADLINE_SECONDS) == 0, driver.said()
+        assert driver.errors.read_text() == ""
+        return driver.said()
+
+    return run
 
 
 def content_of(out: Path) -> dict[str, Any]:
@@ -153,12 +156,12 @@ def check_logged(out: Path) -> None:
 
 
 @pytest.mark.faults
-def test_comparison_trains_tests_and_logs_every_architecture(tmp_path: Path) -> None:
+def test_comparison_trains_tests_and_logs_every_architecture(run_to_its_end: Any, tmp_path: Path) -> None:
     """Phase 1 over two architectures with two seeds each, whose test tiles are opened once for each."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase1"
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
     flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "unet_resnet34"]
-    output = start(tmp_path, "phase1_comparison", *flags, "--seeds", "2", "--test", "--tensorboard")
+    output = run_to_its_end("phase1_comparison", *flags, "--seeds", "2", "--test", "--tensorboard")
     assert "opening the test tiles for unet-3" in output
     content = content_of(out)
     assert list(content) == ["unet-3", "unet_resnet34-3"]
@@ -183,12 +186,16 @@ def test_comparison_trains_tests_and_logs_every_architecture(tmp_path: Path) -> 
 
 @pytest.mark.faults
 def test_data_budget_retrains_what_was_chosen_on_every_subset(
-    dataset_root: Path, tiles: TrainVal, write_tuned: Callable[..., dict[str, Any]], tmp_path: Path
+    run_to_its_end: Any,
+    dataset_root: Path,
+    tiles: TrainVal,
+    write_tuned: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     """Phase 3 with the test tiles sealed, whose pixels would not even decode."""
     write_tuned(tmp_path / "phase2", {"unet-4": 3e-3}, data=str(dataset_root))
     flags = ["--from", "phase2", "--tiles", "2", "4", "--subsets", "3", "--seeds", "1"]
-    start(tmp_path, "phase3_data_budget", *flags)
+    run_to_its_end("phase3_data_budget", *flags)
     out = tmp_path / "runs" / "phase3"
     content = content_of(out)
     assert {arm: len(row["models"]) for arm, row in content.items()} == {"unet-2": 3, "unet-4": 1}

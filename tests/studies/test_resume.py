@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from studies import command_line as cli
 from studies import lock
 from studies.folder import LEDGER, STUDY
 from studies.study import run_study
+from tests.chaos.forked import POLL_SECONDS, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_OUT_OF_TIME, EXIT_USER_ERROR
 from trainables.common.errors import UserError
 from trainables.datasets.demo import write_demo_tiles
@@ -38,47 +40,45 @@ DEADLINE_SECONDS = 400
 
 
 @pytest.fixture
-def start(dataset_root: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(drivers: DriverServer, dataset_root: Path, tmp_path: Path) -> Iterator[Callable[..., ForkedDriver]]:
     """Starts a script with the small data set; what still runs at the end is ended."""
-    processes: list[subprocess.Popen[str]] = []
+    started: list[ForkedDriver] = []
 
-    def start_one(script: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(script), *FLAGS, "--data", str(dataset_root), *flags]
-        process = subprocess.Popen(
-            command,
+    def start_one(script: Path, *flags: str, address: str = "", **environment: str) -> ForkedDriver:
+        """With a Ray of its own, unless it is given the address of one."""
+        where = ["--address", address] if address else []
+        log = tmp_path / f"driver-{len(started)}.log"
+        process = drivers.start(
+            script,
+            *[*FLAGS, "--data", str(dataset_root), *where, *flags],
             cwd=tmp_path,
-            env=os.environ | {"COLUMNS": "200"} | environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            output=log,
+            environment={"COLUMNS": "200"} | environment,
         )
-        processes.append(process)
+        started.append(process)
         return process
 
     yield start_one
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    for process in started:
+        kill(process)
 
 
-def ended(process: subprocess.Popen[str], code: int = 0) -> str:
-    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == code, output + errors
-    return output + errors
+def ended(process: ForkedDriver, code: int = 0) -> str:
+    assert process.wait(DEADLINE_SECONDS) == code, process.said()
+    return process.said()
 
 
-def await_event(process: subprocess.Popen[str], happened: Callable[[], Any]) -> None:
+def await_event(process: ForkedDriver, happened: Callable[[], Any]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        assert process.poll() is None, process.said()
+        assert time.monotonic() < deadline, process.said()
+        time.sleep(POLL_SECONDS)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
+def kill(process: ForkedDriver) -> None:
+    process.send(signal.SIGKILL)
+    process.wait(DEADLINE_SECONDS)
 
 
 def ledger_of(out: Path) -> dict[str, list[Any]]:
@@ -101,10 +101,10 @@ def report_of(out: Path) -> str:
 
 
 @pytest.mark.faults
-def test_study_killed_in_training_goes_on_and_comes_to_the_same(start: Any, tmp_path: Path) -> None:
-    """Real training; the driver dies as soon as its second trial has a checkpoint."""
+def test_study_killed_in_training_goes_on_and_comes_to_the_same(start: Any, ray_address: str, tmp_path: Path) -> None:
+    """Real training, on a Ray of its own; the driver dies as soon as its second trial has a checkpoint."""
     flags = [*ONE_WORKER, "--trials", "3", "--epochs", "4"]
-    whole = start(PHASE, *flags, "--out", "whole")
+    whole = start(PHASE, *flags, "--out", "whole", address=ray_address)
     ended(whole)
     out = tmp_path / "torn"
     process = start(PHASE, *flags, "--out", "torn")
@@ -222,11 +222,11 @@ def test_edited_register_is_refused_before_anything_runs(copy: Path, dataset_roo
 
 
 @pytest.mark.faults
-def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
+def test_faults_of_every_kind_in_one_study(start: Any, ray_address: str, tmp_path: Path) -> None:
     """Trials that diverge, hang, or run out of memory, beside others that do not; two workers."""
     faults = {"DIVERGES": "[1]", "OUT_OF_MEMORY": "[2]", "CROWDED": "[3]", "HANGS": "[4]"}
-    flags = ["--trials", "6", "--epochs", "5", "--grace-epochs", "5", "--hang-minutes", "0.25"]
-    process = start(RECORDED, *flags, "--cpus-per-trial", "1", "--out", "study", EPOCH_SECONDS="0.1", **faults)
+    flags = ["--trials", "6", "--epochs", "5", "--grace-epochs", "5", "--hang-minutes", "0.5", "--cpus-per-trial", "1"]
+    process = start(RECORDED, *flags, "--out", "study", address=ray_address, EPOCH_SECONDS="0.1", **faults)
     output = ended(process)
     assert "Traceback" not in output
     out = tmp_path / "study"
@@ -240,7 +240,7 @@ def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
     assert set(retries) == {2, 3, 4}
     assert (retries[2]["is_alone"], retries[2]["micro_batch_size"]) == (True, 2)
     assert (retries[3]["is_alone"], retries[3]["micro_batch_size"]) == ((os.cpu_count() or 1) > 1, 0)
-    assert retries[4]["reason"] == "hung: began no batch for 0.25 min"
+    assert retries[4]["reason"] == "hung: began no batch for 0.5 min"
     assert all(sorted(t.intermediate_values) == [1, 2, 3, 4, 5] for t in trials if t.number != 1)
     assert "unet-4 #2 (2 draws at once)" in report_of(out)
 
@@ -248,7 +248,8 @@ def test_faults_of_every_kind_in_one_study(start: Any, tmp_path: Path) -> None:
 @pytest.mark.faults
 def test_worker_that_is_killed_for_the_machine_s_memory_is_told_apart(start: Any, tmp_path: Path) -> None:
     """Ray's memory monitor with a limit that every worker is above of."""
-    process = start(RECORDED, "--trials", "1", "--out", "study", RAY_memory_usage_threshold="0.01")
+    flags = ["--trials", "1", "--wandb", "disabled", "--out", "study"]
+    process = start(RECORDED, *flags, RAY_memory_usage_threshold="0.01")
     assert "Traceback" not in ended(process, 1)
     (trial,) = optuna.load_study(study_name="unet-4", storage=f"sqlite:///{tmp_path / 'study' / LEDGER}").get_trials()
     words = "out of memory on the machine: its worker was killed"
@@ -257,14 +258,17 @@ def test_worker_that_is_killed_for_the_machine_s_memory_is_told_apart(start: Any
 
 
 @pytest.mark.faults
-def test_user_error_in_a_trial_ends_the_study_at_once_and_it_can_go_on(start: Any, tmp_path: Path) -> None:
+def test_user_error_in_a_trial_ends_the_study_at_once_and_it_can_go_on(
+    start: Any, ray_address: str, tmp_path: Path
+) -> None:
     out = tmp_path / "study"
-    process = start(RECORDED, "--trials", "4", "--out", "study", WRONG="1")
+    flags = ["--trials", "4", "--wandb", "disabled", "--out", "study"]
+    process = start(RECORDED, *flags, address=ray_address, WRONG="1")
     words = ended(process, EXIT_USER_ERROR)
     assert words.splitlines()[-1] == "error: weights.pth is gone: put it back; what was done is kept, --resume goes on"
     assert words.count("weights.pth") == 1
     assert {t[5] for t in ledger_of(out)["unet-4"]} == {None}
-    ended(start(RECORDED, "--out", "study", "--resume"))
+    ended(start(RECORDED, *flags, "--resume", address=ray_address))
     assert {t[5] for t in ledger_of(out)["unet-4"]} <= {"finished", "stopped"}
 
 
@@ -288,11 +292,11 @@ def fill(ballast: Path) -> None:
 
 @pytest.mark.faults
 def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
-    start: Any, small_disk: Path, tmp_path: Path
+    start: Any, ray_address: str, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "study"
     flags = ["--trials", "4", "--epochs", "6", "--out", str(out)]
-    process = start(RECORDED, *flags, EPOCH_SECONDS="0.4")
+    process = start(RECORDED, *flags, address=ray_address, EPOCH_SECONDS="0.4")
     await_event(process, lambda: list(out.glob("checkpoints/*/*/newest.pt")))
     fill(small_disk / "ballast")
     words = ended(process, EXIT_USER_ERROR)
@@ -301,7 +305,7 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
     assert "cannot be written" in words.splitlines()[-1]
     before = ledger_of(Path(shutil.copytree(out, tmp_path / "copy", symlinks=True)))["unet-4"]
     (small_disk / "ballast").unlink()
-    ended(start(RECORDED, *flags, "--resume"))
+    ended(start(RECORDED, *flags, "--resume", address=ray_address))
     after = ledger_of(out)["unet-4"]
     assert len(after) == 4
     assert [row[:2] for row in after[: len(before)]] == [row[:2] for row in before]
@@ -313,22 +317,22 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
 
 
 @pytest.mark.faults
-def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: Path) -> None:
+def test_crash_between_the_register_s_line_and_the_result(start: Any, ray_address: str, tmp_path: Path) -> None:
     """The tiles count as opened: the next run refuses, and with a reason it goes on and every table says so."""
     out, root = tmp_path / "one", tmp_path / "tiles"
     write_demo_tiles(root, size_px=128, num_train=4, num_val=2, num_test=2)
     flags = [*ONE_WORKER, "--data", str(root), "--trials", "1", "--seeds", "2", "--test"]
-    process = start(RECORDED, *flags, "--out", "one")
+    process = start(RECORDED, *flags, "--out", "one", address=ray_address, TILE_SECONDS="0.2")
     await_event(process, lambda: (out / "seal.jsonl").exists() and "opened" in (out / "seal.jsonl").read_text())
     kill(process)
     assert not (out / "models.json").exists()
 
-    words = ended(start(RECORDED, *flags, "--out", "one", "--resume"), EXIT_USER_ERROR)
+    words = ended(start(RECORDED, *flags, "--out", "one", "--resume", address=ray_address), EXIT_USER_ERROR)
     assert "error: unet-4 opened the test tiles " in words
     assert 'left no result, so its test scores may have been seen: go on with --reopen "why"' in words
     assert len((out / "seal.jsonl").read_text().splitlines()) == 1
 
-    ended(start(RECORDED, *flags, "--out", "one", "--resume", "--reopen", "power cut"))
+    ended(start(RECORDED, *flags, "--out", "one", "--resume", "--reopen", "power cut", address=ray_address))
     lines = [json.loads(line) for line in (root / "seal.jsonl").read_text().splitlines()]
     assert [(line["event"], line.get("why")) for line in lines] == [
         ("opened", None),
@@ -339,7 +343,7 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: 
     assert "test_iou" in table_of(out)
 
     # Another study that comes to the same attempt uses the result on record and opens nothing
-    ended(start(RECORDED, *flags, "--out", "two"))
+    ended(start(RECORDED, *flags, "--out", "two", address=ray_address))
     assert len((root / "seal.jsonl").read_text().splitlines()) == 3
     assert "The recorded result of an earlier opening was used for unet-4." in report_of(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "models.json").read_text())["unet-4"] for name in ("one", "two"))

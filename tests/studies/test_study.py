@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -20,6 +22,7 @@ from analysis.logs.wandb_files import read_logs, read_run
 from analysis.report.write import write_report
 from studies.folder import PROVENANCE
 from studies.profiles import REFERENCE
+from tests.chaos.forked import POLL_SECONDS, DriverServer, ForkedDriver
 from trainables.checkpoints import load_model
 from trainables.common.command import EXIT_INTERRUPTED
 from trainables.config import TrialConfig
@@ -37,27 +40,40 @@ DEADLINE_SECONDS = 600
 """Ends a test that hangs; a study of four arms takes a minute or two on two quiet cores."""
 
 
-def start(cwd: Path, *flags: str, before: str = "") -> subprocess.Popen[str]:
-    """Runs the phase as a person would, or with a change of its tables `before` it in the same process."""
-    command = [sys.executable, str(SCRIPT), *flags]
-    if before:
-        call = f"import runpy, sys; sys.argv = {command[1:]!r}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-        command = [sys.executable, "-c", f"{before}\n{call}"]
-    environment = os.environ | {"COLUMNS": "200"}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+@pytest.fixture
+def start(drivers: DriverServer, tmp_path: Path) -> Iterator[Callable[..., ForkedDriver]]:
+    """Starts the phase, or another script; what still runs at the end is ended."""
+    started: list[ForkedDriver] = []
+
+    def start_one(*flags: str, script: Path = SCRIPT) -> ForkedDriver:
+        output, errors = (tmp_path / f"{kind}-{len(started)}.log" for kind in ("output", "errors"))
+        started.append(
+            drivers.start(script, *flags, cwd=tmp_path, output=output, errors=errors, environment={"COLUMNS": "200"})
+        )
+        return started[-1]
+
+    yield start_one
+    for driver in started:
+        driver.send(signal.SIGKILL)
+        driver.wait(DEADLINE_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def study(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder and the output of a study of two architectures and two budgets, started from another folder."""
+    """The folder and the output of a study of two architectures and two budgets, as a person starts it elsewhere."""
     cwd = tmp_path_factory.mktemp("elsewhere")
-    process = start(cwd, "--data", str(dataset_root), "--tiles", "2", "4", *FLAGS, "--out", "runs/one")
-    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0, errors
-    assert errors == ""
-    return cwd / "runs" / "one", output
+    ended = subprocess.run(
+        [sys.executable, str(SCRIPT), "--data", str(dataset_root), "--tiles", "2", "4", *FLAGS, "--out", "runs/one"],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200"},
+        text=True,
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    return cwd / "runs" / "one", ended.stdout
 
 
 def trials_of(out: Path, arm: str) -> list[optuna.trial.FrozenTrial]:
@@ -193,31 +209,33 @@ def test_output_shows_progress_tables_and_paths(study: tuple[Path, str]) -> None
 
 
 @pytest.mark.faults
-def test_frozen_spec_repeats_the_study(study: tuple[Path, str], tmp_path: Path) -> None:
+def test_frozen_spec_repeats_the_study(study: tuple[Path, str], start: Any, ray_address: str, tmp_path: Path) -> None:
     """One worker and the same spec give the same suggestions, values and selection, however often."""
     out, _ = study
     spec = yaml.safe_load((out / "study.yaml").read_text(encoding="utf-8"))
     assert PROVENANCE in spec
     path = str(out / "study.yaml")
     one_arm = ["--architectures", "unet", "--tiles", "4", "--cpus-per-trial", str(os.cpu_count())]
-    values = []
+    where = ["--address", ray_address, "--wandb", "disabled"]
+    values, selections = [], []
     for name in ("a", "b"):
-        process = start(tmp_path, "--config", path, *one_arm, "--out", name)
-        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == 0, errors
+        process = start("--config", path, *one_arm, *where, "--out", name)
+        assert process.wait(DEADLINE_SECONDS) == 0, process.said()
         values.append([(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")])
+        selections.append((tmp_path / name / "selection.json").read_text(encoding="utf-8"))
     assert values[0] == values[1]
+    assert selections[0] == selections[1]
     assert len(values[0]) == TRIALS
 
 
 @pytest.mark.faults
 def test_smoke_takes_the_reference_studys_architectures_through_every_step(
-    dataset_root: Path, tiles: TrainVal, tmp_path: Path
+    start: Any, ray_address: str, dataset_root: Path, tiles: TrainVal, tmp_path: Path
 ) -> None:
     """As it comes, but with one trial of each arm: it also trains a final model of each, and opens no test tile."""
-    process = start(tmp_path, "--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--out", "smoke")
-    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0, output + errors
+    flags = ["--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--address", ray_address]
+    process = start(*flags, "--out", "smoke")
+    assert process.wait(DEADLINE_SECONDS) == 0, process.said()
     out = tmp_path / "smoke"
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
     assert list(selection) == [f"{name}-4" for name in REFERENCE]
@@ -245,16 +263,21 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
 
 
 @pytest.mark.faults
-def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(dataset_root: Path, tmp_path: Path) -> None:
-    before = (
-        "from optuna.distributions import FloatDistribution; from searchspace.spaces import OVERRIDES; "
-        "OVERRIDES['unet'] = {'lr': FloatDistribution(1e30, 1e31, log=True)}"
+def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(
+    start: Any, ray_address: str, dataset_root: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "diverging.py"
+    script.write_text(
+        "from optuna.distributions import FloatDistribution\n"
+        "from searchspace.spaces import OVERRIDES\n"
+        "from studies.phases import run_phase\n"
+        "from trainables.common.command import run\n"
+        "OVERRIDES['unet'] = {'lr': FloatDistribution(1e30, 1e31, log=True)}\n"
+        "run(lambda: run_phase('phase2_tuning', ''))\n"
     )
-    flags = ["--data", str(dataset_root), *FLAGS, "--out", "study"]
-    process = start(tmp_path, *flags, before=before)
-    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 1, errors
-    assert "unet-4: no trial ran its course; the last one: the training loss is nan" in output
+    process = start("--data", str(dataset_root), *FLAGS, "--address", ray_address, "--out", "study", script=script)
+    assert process.wait(DEADLINE_SECONDS) == 1, process.said()
+    assert "unet-4: no trial ran its course; the last one: the training loss is nan" in process.said()
     for trial in trials_of(tmp_path / "study", "unet-4"):
         assert (trial.state, trial.value, trial.user_attrs["outcome"]) == (TrialState.COMPLETE, 0.0, "diverged")
     accounting = table_of(tmp_path / "study", "accounting").set_index("architecture")
@@ -269,24 +292,23 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(datase
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
-    number: signal.Signals, dataset_root: Path, tmp_path: Path
+    number: signal.Signals, start: Any, dataset_root: Path, tmp_path: Path
 ) -> None:
     """Trials would take hours; the study ends in seconds, with whole W&B files and nothing selected."""
     flags = ["--profile", "smoke", "--architectures", "unet", "--draws-per-epoch", "1000000", "--out", "study"]
-    process = start(tmp_path, "--data", str(dataset_root), *flags)
+    process = start("--data", str(dataset_root), *flags)
     out = tmp_path / "study"
     deadline = time.monotonic() + 120
     while len(list(out.glob("wandb/offline-run-*"))) < 2:  # the study's run and a trial's
-        assert time.monotonic() < deadline, process.communicate()
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.2)
-    process.send_signal(number)
+        assert time.monotonic() < deadline, process.said()
+        assert process.poll() is None, process.said()
+        time.sleep(POLL_SECONDS)
+    process.send(number)
     started = time.monotonic()
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == EXIT_INTERRUPTED, errors
+    assert process.wait(60) == EXIT_INTERRUPTED, process.said()
     assert time.monotonic() - started < 45
-    assert errors == ""
-    assert "interrupted" in output
+    assert process.errors.read_text() == ""
+    assert "interrupted" in process.output.read_text()
     logs = read_logs(out)
     assert logs.notes == ()
     assert set(logs.runs["state"]) == {"interrupted"}
