@@ -18,7 +18,7 @@ from studies.command_line import make_spec
 from studies.folder import write_study
 from studies.phases import run_phase
 from studies.profiles import PhaseName
-from tests.chaos.forked import DriverServer
+from tests.chaos.forked import WORKERS, DriverServer
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import TrialConfig
 from trainables.data.dataset import decode_train_val, read_dataset
@@ -98,7 +98,8 @@ def ray_address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
+        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+            patch.setenv(name, value)
         head = {"num_cpus": os.cpu_count(), "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         yield str(cluster.address)

@@ -1,6 +1,7 @@
 """The scripts of all phases: exit codes and last words; and whole studies of phases 1 and 3."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -114,7 +115,7 @@ def run_to_its_end(drivers: DriverServer, ray_address: str, tmp_path: Path) -> C
     def run(phase: PhaseName, *flags: str) -> str:
         driver = drivers.start(
             STUDIES / f"{phase}.py",
-            *[*flags, "--address", ray_address],
+            *[*flags, "--address", ray_address, "--cpus-per-trial", str(os.cpu_count())],
             cwd=tmp_path,
             output=tmp_path / "output.log",
             errors=tmp_path / "errors.log",

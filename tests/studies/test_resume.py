@@ -262,7 +262,7 @@ def test_user_error_in_a_trial_ends_the_study_at_once_and_it_can_go_on(
     start: Any, ray_address: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "study"
-    flags = ["--trials", "4", "--wandb", "disabled", "--out", "study"]
+    flags = [*ONE_WORKER, "--trials", "2", "--wandb", "disabled", "--out", "study"]
     process = start(RECORDED, *flags, address=ray_address, WRONG="1")
     words = ended(process, EXIT_USER_ERROR)
     assert words.splitlines()[-1] == "error: weights.pth is gone: put it back; what was done is kept, --resume goes on"
@@ -295,7 +295,7 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
     start: Any, ray_address: str, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "study"
-    flags = ["--trials", "4", "--epochs", "6", "--out", str(out)]
+    flags = [*ONE_WORKER, "--trials", "4", "--epochs", "6", "--out", str(out)]
     process = start(RECORDED, *flags, address=ray_address, EPOCH_SECONDS="0.4")
     await_event(process, lambda: list(out.glob("checkpoints/*/*/newest.pt")))
     fill(small_disk / "ballast")

@@ -36,6 +36,7 @@ ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-
 TRIALS = 2
 FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--seed", "3"]
 FLAGS += ["--trials", str(TRIALS), "--seeds", "0"]
+ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
 DEADLINE_SECONDS = 600
 """Ends a test that hangs; a study of four arms takes a minute or two on two quiet cores."""
 
@@ -215,7 +216,7 @@ def test_frozen_spec_repeats_the_study(study: tuple[Path, str], start: Any, ray_
     spec = yaml.safe_load((out / "study.yaml").read_text(encoding="utf-8"))
     assert PROVENANCE in spec
     path = str(out / "study.yaml")
-    one_arm = ["--architectures", "unet", "--tiles", "4", "--cpus-per-trial", str(os.cpu_count())]
+    one_arm = ["--architectures", "unet", "--tiles", "4", *ONE_WORKER]
     where = ["--address", ray_address, "--wandb", "disabled"]
     values, selections = [], []
     for name in ("a", "b"):
@@ -233,7 +234,7 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
     start: Any, ray_address: str, dataset_root: Path, tiles: TrainVal, tmp_path: Path
 ) -> None:
     """As it comes, but with one trial of each arm: it also trains a final model of each, and opens no test tile."""
-    flags = ["--profile", "smoke", "--data", str(dataset_root), "--trials", "1", "--address", ray_address]
+    flags = ["--profile", "smoke", "--data", str(dataset_root), "--trials", "1", *ONE_WORKER, "--address", ray_address]
     process = start(*flags, "--out", "smoke")
     assert process.wait(DEADLINE_SECONDS) == 0, process.said()
     out = tmp_path / "smoke"
@@ -275,7 +276,8 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(
         "OVERRIDES['unet'] = {'lr': FloatDistribution(1e30, 1e31, log=True)}\n"
         "run(lambda: run_phase('phase2_tuning', ''))\n"
     )
-    process = start("--data", str(dataset_root), *FLAGS, "--address", ray_address, "--out", "study", script=script)
+    flags = [*FLAGS, *ONE_WORKER, "--address", ray_address]
+    process = start("--data", str(dataset_root), *flags, "--out", "study", script=script)
     assert process.wait(DEADLINE_SECONDS) == 1, process.said()
     assert "unet-4: no trial ran its course; the last one: the training loss is nan" in process.said()
     for trial in trials_of(tmp_path / "study", "unet-4"):
@@ -295,7 +297,17 @@ def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
     number: signal.Signals, start: Any, dataset_root: Path, tmp_path: Path
 ) -> None:
     """Trials would take hours; the study ends in seconds, with whole W&B files and nothing selected."""
-    flags = ["--profile", "smoke", "--architectures", "unet", "--draws-per-epoch", "1000000", "--out", "study"]
+    flags = [
+        "--profile",
+        "smoke",
+        "--architectures",
+        "unet",
+        "--draws-per-epoch",
+        "1000000",
+        *ONE_WORKER,
+        "--out",
+        "study",
+    ]
     process = start("--data", str(dataset_root), *flags)
     out = tmp_path / "study"
     deadline = time.monotonic() + 120

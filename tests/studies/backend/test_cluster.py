@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from studies.backend.cluster import plan_slots, probe_storage, ray_session
 from studies.spec import StudySpec
-from tests.chaos.forked import DriverServer
+from tests.chaos.forked import WORKERS, DriverServer
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 
@@ -54,8 +54,8 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 def cluster() -> Iterator[Cluster]:
     """A head with one core; an epoch takes its workers 0.4 s."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("EPOCH_SECONDS", "0.4")
+        for name, value in {"RAY_AUTH_MODE": "disabled", "EPOCH_SECONDS": "0.4", **WORKERS}.items():
+            patch.setenv(name, value)
         soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
         arguments = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
         cluster = Cluster(initialize_head=True, head_node_args=arguments)

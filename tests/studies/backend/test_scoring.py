@@ -20,6 +20,7 @@ from studies.backend.watch import Permit
 from studies.backend.worker import trial_folder
 from studies.models.evaluation import VAL_SCORES, Job, Way, known_scores
 from studies.spec import Arm
+from tests.chaos.forked import WORKERS
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -34,12 +35,13 @@ SCORES = {"iou": 0.5, "f1": 0.6, "tile_iou": {"a": 0.5}, "tile_confusion": {"a":
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(
-        address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+            patch.setenv(name, value)
+        quiet: Any = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+        ray.init(address="local", num_cpus=2, num_gpus=1, **quiet)
+        yield
+        ray.shutdown()
 
 
 class Kept(Scorers):
