@@ -147,7 +147,7 @@ def become(request: Mapping[str, Any]) -> None:
     """Makes this process the one that was asked for, up to what it runs."""
     os.setsid()
     for number, name in ((1, "output"), (2, "errors")):
-        file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, number)
         os.close(file)
     nothing = os.open(os.devnull, os.O_RDONLY)

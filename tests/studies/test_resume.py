@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from studies import lock
 from studies.folder import LEDGER, STUDY
 from studies.study import run_study
 from tests.chaos.forked import POLL_SECONDS, DriverServer, ForkedDriver
-from trainables.common.command import EXIT_OUT_OF_TIME, EXIT_USER_ERROR
+from trainables.common.command import EXIT_USER_ERROR
 from trainables.common.errors import UserError
 from trainables.datasets.demo import write_demo_tiles
 
@@ -130,11 +129,10 @@ def test_study_killed_in_training_goes_on_and_comes_to_the_same(start: Any, ray_
 def interrupted(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that its time ended at once."""
     out = tmp_path_factory.mktemp("interrupted") / "study"
-    command = [sys.executable, str(RECORDED), *FLAGS, "--data", str(dataset_root), "--out", str(out)]
-    process = subprocess.run(
-        [*command, "--max-hours", "0.00001"], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
-    )
-    assert process.returncode == EXIT_OUT_OF_TIME, process.stdout + process.stderr
+    flags = [*FLAGS, "--data", str(dataset_root), "--out", str(out), "--wandb", "disabled", "--max-hours", "0.00001"]
+    request = cli.read_command_line(flags, phase="phase2_tuning", description="")
+    result = run_study(request.spec, out=out, console=Console(quiet=True), options=request.options)
+    assert result.ending == "out of time"
     assert not (out / lock.NAME).exists()
     return out
 
