@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forked import POLL_SECONDS, DriverServer
-
-RECORDED = Path(__file__).with_name("recorded.py")
+from forked import POLL_SECONDS, RECORDED, DriverServer
 
 PATIENCE_SECONDS = 120.0
 """Without a word or a write of the study: a worker takes 10 s to start on two quiet cores, and they may be busy."""

@@ -16,17 +16,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 IMPORTED = ("studies.phases", "studies.study", "studies.backend.worker", "analysis.report.write")
 
+RECORDED = Path(__file__).with_name("recorded.py")
+"""Phase 2 with recorded learning curves in place of training."""
+
 WORKERS = {"RAY_worker_niceness": "0"}
 """Variables of a Ray. By itself it gives its workers a niceness of 15: on a busy machine they take minutes to start."""
 
 POLL_SECONDS = 0.02
+
+DEADLINE_SECONDS = 600.0
+"""Ends what hangs; a study takes a minute at most on two quiet cores."""
 
 
 class ForkedDriver:
@@ -48,7 +54,7 @@ class ForkedDriver:
             self._code = self._server.ask(poll=self.pid)
         return self._code
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = DEADLINE_SECONDS) -> int:
         """Its exit code.
 
         Raises:
@@ -60,6 +66,29 @@ class ForkedDriver:
                 raise TimeoutError(f"process {self.pid} still runs after {timeout:.0f} s; it said:\n{self.said()}")
             time.sleep(POLL_SECONDS)
         return code
+
+    def ends(self, code: int = 0, timeout: float = DEADLINE_SECONDS) -> str:
+        """Waits until it ends, with that exit code; its output and its errors."""
+        assert self.wait(timeout) == code, self.said()
+        return self.said()
+
+    def until(self, happened: Callable[[], object], timeout: float = DEADLINE_SECONDS) -> None:
+        """Waits for something that happens while it runs.
+
+        Raises:
+            TimeoutError: It did not happen.
+        """
+        until = time.monotonic() + timeout
+        while not happened():
+            if self.poll() is not None or time.monotonic() > until:
+                raise TimeoutError(f"it did not happen in {timeout:.0f} s, or before its end; it said:\n{self.said()}")
+            time.sleep(POLL_SECONDS)
+
+    def kill(self) -> None:
+        """Ends it as a power cut would, if it is still there."""
+        self.send(signal.SIGKILL)
+        while self.poll() is None:
+            time.sleep(POLL_SECONDS)
 
     def send(self, number: int) -> bool:
         """Sends a signal; whether the process was there."""

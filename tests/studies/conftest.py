@@ -18,7 +18,7 @@ from studies.command_line import make_spec
 from studies.folder import write_study
 from studies.phases import run_phase
 from studies.profiles import PhaseName
-from tests.chaos.forked import WORKERS, DriverServer
+from tests.chaos.forked import WORKERS, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import TrialConfig
 from trainables.data.dataset import decode_train_val, read_dataset
@@ -86,10 +86,41 @@ def write_tuned() -> Callable[..., dict[str, Any]]:
     return write
 
 
+@pytest.fixture
+def data(dataset_root: Path) -> list[str]:
+    """The flag that names the small folder."""
+    return ["--data", str(dataset_root)]
+
+
 @pytest.fixture(scope="session")
 def drivers() -> Iterator[DriverServer]:
     with DriverServer() as server:
         yield server
+
+
+@pytest.fixture
+def start(drivers: DriverServer, tmp_path: Path) -> Iterator[Callable[..., ForkedDriver]]:
+    """Starts a script in the test's folder; what still runs at the end is ended."""
+    started: list[ForkedDriver] = []
+
+    def start_one(script: Path, *flags: str, address: str = "", **environment: str) -> ForkedDriver:
+        """With a Ray of its own, unless it is given the address of one."""
+        where = ["--address", address] if address else []
+        output, errors = (tmp_path / f"{kind}-{len(started)}.log" for kind in ("output", "errors"))
+        driver = drivers.start(
+            script,
+            *[*flags, *where],
+            cwd=tmp_path,
+            output=output,
+            errors=errors,
+            environment={"COLUMNS": "200"} | environment,
+        )
+        started.append(driver)
+        return driver
+
+    yield start_one
+    for driver in started:
+        driver.kill()
 
 
 @pytest.fixture(scope="session")

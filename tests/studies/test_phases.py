@@ -13,16 +13,14 @@ from analysis.logs.wandb_files import read_logs
 from studies import phases
 from studies.folder import STUDY
 from studies.phases import run_phase
-from studies.profiles import PhaseName
 from studies.spec import StudySpec
 from studies.study import Options, StudyResult
-from tests.chaos.forked import DriverServer
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 
 STUDIES = Path(__file__).parents[2] / "studies"
-DEADLINE_SECONDS = 600
+ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
 
 
 # What a phase tells at its end
@@ -108,26 +106,6 @@ def test_dry_run_runs_nothing(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None
 # Whole studies
 
 
-@pytest.fixture
-def run_to_its_end(drivers: DriverServer, ray_address: str, tmp_path: Path) -> Callable[..., str]:
-    """Runs a phase to its good end; its output."""
-
-    def run(phase: PhaseName, *flags: str) -> str:
-        driver = drivers.start(
-            STUDIES / f"{phase}.py",
-            *[*flags, "--address", ray_address, "--cpus-per-trial", str(os.cpu_count())],
-            cwd=tmp_path,
-            output=tmp_path / "output.log",
-            errors=tmp_path / "errors.log",
-            environment={"COLUMNS": "200"},
-        )
-        assert driver.wait(DEADLINE_SECONDS) == 0, driver.said()
-        assert driver.errors.read_text() == ""
-        return driver.said()
-
-    return run
-
-
 def content_of(out: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((out / "models.json").read_text(encoding="utf-8"))
     return content
@@ -157,12 +135,15 @@ def check_logged(out: Path) -> None:
 
 
 @pytest.mark.faults
-def test_comparison_trains_tests_and_logs_every_architecture(run_to_its_end: Any, tmp_path: Path) -> None:
+def test_comparison_trains_tests_and_logs_every_architecture(start: Any, ray_address: str, tmp_path: Path) -> None:
     """Phase 1 over two architectures with two seeds each, whose test tiles are opened once for each."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase1"
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
     flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "unet_resnet34"]
-    output = run_to_its_end("phase1_comparison", *flags, "--seeds", "2", "--test", "--tensorboard")
+    flags += ["--seeds", "2", "--test", "--tensorboard", *ONE_WORKER]
+    driver = start(STUDIES / "phase1_comparison.py", *flags, address=ray_address)
+    output = driver.ends()
+    assert driver.errors.read_text() == ""
     assert "opening the test tiles for unet-3" in output
     content = content_of(out)
     assert list(content) == ["unet-3", "unet_resnet34-3"]
@@ -187,7 +168,8 @@ def test_comparison_trains_tests_and_logs_every_architecture(run_to_its_end: Any
 
 @pytest.mark.faults
 def test_data_budget_retrains_what_was_chosen_on_every_subset(
-    run_to_its_end: Any,
+    start: Any,
+    ray_address: str,
     dataset_root: Path,
     tiles: TrainVal,
     write_tuned: Callable[..., dict[str, Any]],
@@ -196,7 +178,9 @@ def test_data_budget_retrains_what_was_chosen_on_every_subset(
     """Phase 3 with the test tiles sealed, whose pixels would not even decode."""
     write_tuned(tmp_path / "phase2", {"unet-4": 3e-3}, data=str(dataset_root))
     flags = ["--from", "phase2", "--tiles", "2", "4", "--subsets", "3", "--seeds", "1"]
-    run_to_its_end("phase3_data_budget", *flags)
+    driver = start(STUDIES / "phase3_data_budget.py", *flags, *ONE_WORKER, address=ray_address)
+    driver.ends()
+    assert driver.errors.read_text() == ""
     out = tmp_path / "runs" / "phase3"
     content = content_of(out)
     assert {arm: len(row["models"]) for arm, row in content.items()} == {"unet-2": 3, "unet-4": 1}
