@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ import yaml
 
 from studies import lock
 from studies.spec import StudySpec
-from trainables.checkpoints import sync_folder
 from trainables.common.errors import UserError
+from trainables.common.whole_files import part_path, write_whole
 
 STUDY = "study.yaml"
 LEDGER = "optuna.db"
@@ -116,7 +115,7 @@ def claimed(out: Path, *, resume: bool) -> Iterator[None]:
 
 def _beginnings(out: Path) -> list[Path]:
     """Files that a driver writes before the study begins."""
-    return [*out.glob(f"{LEDGER}*"), *out.glob(f"{STUDY}.*"), *out.glob(".permit-*")]
+    return [*out.glob(f"{LEDGER}*"), *out.glob(part_path(out / STUDY).name), *out.glob(".permit-*")]
 
 
 def _clear(out: Path) -> None:
@@ -148,20 +147,9 @@ def write_study(out: Path, spec: StudySpec, provenance: dict[str, Any], **segmen
     settings = yaml.safe_dump(spec.flat(), sort_keys=False)
     origin = yaml.safe_dump({PROVENANCE: provenance | {"segments": segments}}, sort_keys=False)
     head = "# What this study ran. Run it again with --config THIS_FILE --out OTHER_FOLDER.\n"
-    write_text(out / STUDY, head + settings + origin)
+    write_whole(out / STUDY, (head + settings + origin).encode(), outlasts_power=True)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all, also when the power goes."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
+    """Writes a JSON file, whole or not at all, also when the power goes."""
+    write_whole(path, f"{json.dumps(content, indent=2)}\n".encode(), outlasts_power=True)

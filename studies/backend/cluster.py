@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -20,9 +19,8 @@ from studies.backend.lost_workers import check_tune
 from studies.backend.slots import Node, Slots, plan
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
+from trainables.common.network import check_port
 from trainables.common.streams import native_stderr_in
-
-CONNECT_TIMEOUT_SECONDS = 5.0
 
 PROBE_SECONDS = 60.0
 """For a node to look at the study's folder; shared file systems may take a while to show a new file."""
@@ -196,7 +194,7 @@ def probe_storage(out: Path) -> None:
 def _probe(address: str) -> None:
     """Raises OSError or ValueError at once where nothing listens; Ray would try for minutes (seen)."""
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
+    check_port(host, int(port))
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]

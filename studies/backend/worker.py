@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from ray import tune
 
+from analysis.logs.rows import OVERLAYS
+from analysis.logs.run_configs import THEN, TRIAL_JOB, TrialRunConfig
 from studies.logs import tracking
 from studies.logs.tensorboard import Curves
 from studies.models.evaluation import BEAT_SECONDS, picture, shown, use_threads
@@ -140,7 +142,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _take(self, job: dict[str, Any]) -> None:
         self._job, self._is_open = job, False
-        self._run: tracking.Run | None = None
+        self._run: tracking.WandbRun | None = None
         self._curves: Curves | None = None
         self._epochs: Iterator[EpochRecord] = iter(())
         self._replayed: Iterator[EpochRecord] = iter(())
@@ -162,12 +164,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         resume = newest_valid(folder, config)
         records = [] if resume is None else [EpochRecord(**r) for r in json.loads(load(resume, NEWEST)["records"])]
         title = config.label.replace(config.architecture, arm, 1)  # no random encoder without saying so
-        self._run = tracking.Run(
+        self._run = tracking.WandbRun(
             settings.out,
             settings.wandb,
             name=f"{title}/{number}",
             group=f"{settings.study}/{title}",
-            job_type="trial",
+            job_type=TRIAL_JOB,
             config=_wandb_config(settings, job, config, records),
         )
         for record in records:  # so that the newest run of a trial is whole
@@ -226,43 +228,43 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             picture(self._val, i, prediction, self._tiles.info)
             for i, prediction in zip(places, record.predictions, strict=True)
         ]
-        self._run.log_pictures("overlays", pictures, [self._val.ids[i] for i in places])
+        self._run.log_pictures(OVERLAYS, pictures, [self._val.ids[i] for i in places])
         self._unshown = None
 
 
 def _wandb_config(
     settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, records: Sequence[EpochRecord]
-) -> dict[str, Any]:
+) -> TrialRunConfig:
     """What a trial's W&B run says of it; `records` are of the epochs before it was resumed, if it was."""
     device = torch.device(settings.device)
     dtypes, models = [record.dtype for record in records], [record.device_model for record in records]
     if not (records and records[-1].ended):  # else nothing is computed any more
         dtypes.append(dtype_name(config.recipe.precision, device))
         models.append(device_model(device))
-    return {
-        "study": settings.study,
-        "study_id": settings.study_id,
-        "stage": settings.stage,
-        "arm": job["parent"],
-        "run_arm": job["arm"],
-        "trial": job["number"],
-        "resumed_after": len(records),
-        "micro_batch_size": job["micro_batch_size"],
-        "architecture": config.architecture,
-        "architecture_label": config.label,
-        "tiles": config.tiles,
-        "profile": settings.profile,
-        "judged_metric": config.judged_metric,
-        "signature": config.signature(),
-        "hyperparameters": config.hyperparameters | {"optimizer": config.optimizer},
-        "device": settings.device,
-        "dtype": _in_order(dtypes),
-        "device_model": _in_order(models),
-        "worker": f"{platform.node()}/{os.getpid()}",
-        "trial_config": config.model_dump(mode="json"),
-    }
+    return TrialRunConfig(
+        study=settings.study,
+        study_id=settings.study_id,
+        stage=settings.stage,
+        arm=job["parent"],
+        run_arm=job["arm"],
+        trial=job["number"],
+        resumed_after=len(records),
+        micro_batch_size=job["micro_batch_size"],
+        architecture=config.architecture,
+        architecture_label=config.label,
+        tiles=config.tiles,
+        profile=settings.profile,
+        judged_metric=config.judged_metric,
+        signature=config.signature(),
+        hyperparameters=config.hyperparameters | {"optimizer": config.optimizer},
+        device=settings.device,
+        dtype=_in_order(dtypes),
+        device_model=_in_order(models),
+        worker=f"{platform.node()}/{os.getpid()}",
+        trial_config=config.model_dump(mode="json"),
+    )
 
 
 def _in_order(names: Iterable[str]) -> str:
     """`fp32 then bf16`: names as they came, without repetitions and without empty ones, which nobody wrote down."""
-    return " then ".join(name for name, _ in itertools.groupby(filter(None, names)))
+    return THEN.join(name for name, _ in itertools.groupby(filter(None, names)))

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.logs.rows import FinalModel, OpeningRow, pictures_key
 from studies.backend.scoring import Key, Scorers, score_on_val
 from studies.backend.watch import Permit
 from studies.backend.worker import beat_file, trial_folder
@@ -56,7 +57,7 @@ class Scoring:
     scorers: Scorers
     permit: Permit
     reopen: str
-    log: tracking.Run
+    log: tracking.WandbRun
     console: Console
     later: Callable[[int], float] = lambda _: 0.0
 
@@ -190,63 +191,63 @@ def _logged(
         for progress in work.coordinator.of_arm(arm)
     ]
     for row in rows:
-        tracking.log_model(work.log, row | ({"attempt": attempt.id} if row["test_iou"] is not None else {}))
+        tracking.log_model(work.log, {**row, "attempt": attempt.id} if row["test_iou"] is not None else row)
     scores = [row["test_iou"] for row in rows if row["test_iou"] is not None]
-    content = {"test_iou": statistics.fmean(scores) if scores else None, "models": rows}
+    content: dict[str, Any] = {"test_iou": statistics.fmean(scores) if scores else None, "models": rows}
     if seal is None or result is None:
         return content
     _log_pictures(work, arm, [row for row in rows if row["test_iou"] is not None])
     history, line = seal.history(), seal.opening(attempt)
     reasons = [why for opened, why in history.reopened if opened == attempt.id]
-    opening = {
-        "arm": arm.parent,
-        "attempt": attempt.id,
-        "event": "opened" if seal.is_own(line) else "recorded",
-        "at": line["at"],
-        "tiles_digest": line["tiles_digest"],
-        "num_attempts": history.num_attempts,
-        "num_studies": history.num_studies,
-    }
+    opening = OpeningRow(
+        arm=arm.parent,
+        attempt=attempt.id,
+        event="opened" if seal.is_own(line) else "recorded",
+        at=line["at"],
+        tiles_digest=line["tiles_digest"],
+        num_attempts=history.num_attempts,
+        num_studies=history.num_studies,
+    )
     tracking.log_opening(work.log, opening)
     if reasons:
-        tracking.log_opening(work.log, opening | {"event": "reopened", "why": "; ".join(reasons)})
-    return {"opening": opening | {"reopened": reasons}} | content
+        tracking.log_opening(work.log, {**opening, "event": "reopened", "why": "; ".join(reasons)})
+    return {"opening": {**opening, "reopened": reasons}} | content
 
 
 def _row(
     work: Scoring, arm: Arm, progress: Progress, on_val: Mapping[str, Any], tested: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What is logged of a model; see `tracking.log_model`."""
+) -> FinalModel:
+    """What is logged of a model, and written to models.json."""
     number, config = progress.assignment.number, progress.assignment.config
     test = tested.get(config.signature(), {})
     subset, seed = work.plan.place(arm, number)
     scored = {"val": on_val.get("scored"), "test": test.get("scored")}
-    return {
-        "arm": arm.parent,
-        "number": number,
-        "run_arm": arm.name,
-        "confirms": arm.confirms or None,
-        "subset": subset,
-        "seed": seed,
-        "state": progress.outcome,
-        "init_seed": config.init_seed,
-        "draw_seed": config.recipe.draw_seed,
-        "subset_seed": config.recipe.subset_seed,
-        "signature": config.signature(),
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
-        "seconds": progress.seconds,
-        "micro_batch_size": progress.micro_batch_size,
-        "val_iou": on_val.get("iou"),
-        "val_f1": on_val.get("f1"),
-        "val_tile_iou": on_val.get("tile_iou"),
-        "val_tile_confusion": on_val.get("tile_confusion"),
-        "test_iou": test.get("iou"),
-        "test_f1": test.get("f1"),
-        "test_tile_iou": test.get("tile_iou"),
-        "test_tile_confusion": test.get("tile_confusion"),
-        "scored": "; ".join(f"{split} {how}" for split, how in scored.items() if how) or None,
-    }
+    return FinalModel(
+        arm=arm.parent,
+        number=number,
+        run_arm=arm.name,
+        confirms=arm.confirms or None,
+        subset=subset,
+        seed=seed,
+        state=progress.outcome,
+        init_seed=config.init_seed,
+        draw_seed=config.recipe.draw_seed,
+        subset_seed=config.recipe.subset_seed,
+        signature=config.signature(),
+        best_epoch=progress.best_epoch,
+        epochs=progress.epoch,
+        seconds=progress.seconds,
+        micro_batch_size=progress.micro_batch_size,
+        val_iou=on_val.get("iou"),
+        val_f1=on_val.get("f1"),
+        val_tile_iou=on_val.get("tile_iou"),
+        val_tile_confusion=on_val.get("tile_confusion"),
+        test_iou=test.get("iou"),
+        test_f1=test.get("f1"),
+        test_tile_iou=test.get("tile_iou"),
+        test_tile_confusion=test.get("tile_confusion"),
+        scored="; ".join(f"{split} {how}" for split, how in scored.items() if how) or None,
+    )
 
 
 def _log_pictures(work: Scoring, arm: Arm, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -258,4 +259,4 @@ def _log_pictures(work: Scoring, arm: Arm, rows: Sequence[Mapping[str, Any]]) ->
     step = max(1.0, (len(tiles) - 1) / (MAX_PICTURES - 1))
     shown = [tiles[round(i * step)] for i in range(min(MAX_PICTURES, len(tiles)))]  # the same for all arms
     if pictures := read_pictures(_predictions(work, arm, median["number"]), shown):
-        work.log.log_pictures(f"tested/{arm.parent}", list(pictures.values()), list(pictures))
+        work.log.log_pictures(pictures_key("test", arm.parent), list(pictures.values()), list(pictures))

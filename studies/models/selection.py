@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from analysis.logs.rows import SelectionRow, pictures_key
 from studies.backend.scoring import Scorers, score_on_val, val_pictures
 from studies.backend.watch import Permit
 from studies.backend.worker import trial_folder
@@ -24,7 +25,7 @@ def validate(
     *,
     out: Path,
     permit: Permit,
-    log: tracking.Run,
+    log: tracking.WandbRun,
     later: Callable[[], float],
 ) -> dict[str, str]:
     """Scores the selected checkpoints on whole val tiles, logs them and writes selection.json.
@@ -59,20 +60,20 @@ def validate(
     for arm, progress in selected.items():
         number, config = progress.assignment.number, progress.assignment.config
         result = results[arm, number]
-        row = {
-            "number": number,
-            "signature": config.signature(),
-            "judged": progress.best,
-            "val_iou": result.get("iou"),
-            "val_f1": result.get("f1"),
-            "best_epoch": progress.best_epoch,
-        }
-        known = {key: value for key, value in ({"arm": arm.name} | row).items() if value is not None}
-        log.log({f"selection/{key}": value for key, value in known.items()})
+        row = SelectionRow(
+            arm=arm.name,
+            number=number,
+            signature=config.signature(),
+            judged=progress.best,
+            val_iou=result.get("iou"),
+            val_f1=result.get("f1"),
+            best_epoch=progress.best_epoch,
+        )
+        tracking.log_selection(log, row)
         if "error" not in result and (pictures := read_pictures(val_pictures(out, (arm, number)), pictured)):
-            log.log_pictures(f"selected/{arm.name}", list(pictures.values()), list(pictures))
+            log.log_pictures(pictures_key("val", arm.name), list(pictures.values()), list(pictures))
         checkpoint = (trial_folder(out, arm.name, number) / BEST).relative_to(out)
-        content[arm.name] = row | {
+        content[arm.name] = {key: value for key, value in row.items() if key != "arm"} | {
             "architecture_label": arm.label(prepared.spec),
             "judged_metric": prepared.spec.judged_metric,
             "tile_iou": result.get("tile_iou"),

@@ -7,7 +7,6 @@ without it, forgets nothing on this machine. A study keeps its own lines in a th
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -18,12 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import lock_descriptor
 from platformdirs import user_data_path
 
 from trainables.common.errors import UserError
-
-if sys.platform != "win32":
-    import fcntl
+from trainables.common.whole_files import text_digest
 
 NAME = "seal.jsonl"
 OPENINGS = ("opened", "reopened")
@@ -211,7 +209,7 @@ def _sealed(content: Line, prev: str) -> Line:
 
 def _hash(line: Line) -> str:
     content = {key: value for key, value in line.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return text_digest(json.dumps(content, sort_keys=True, separators=(",", ":")))
 
 
 def _read(path: Path, *, is_chained: bool = False) -> tuple[list[Line], list[str]]:
@@ -265,8 +263,7 @@ def _locked(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        if sys.platform != "win32":
-            _take(descriptor, path)
+        _take(descriptor, path)
         yield descriptor
     finally:
         os.close(descriptor)  # ends the lock
@@ -275,21 +272,17 @@ def _locked(path: Path) -> Iterator[int]:
 def _take(descriptor: int, path: Path) -> None:
     """Takes the lock of an open file, and says on stderr what it waits for."""
     began, has_said = time.monotonic(), False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            waited = time.monotonic() - began
-            if waited >= LOCK_SECONDS:
-                raise UserError(
-                    f"{path} has been locked by another process for {waited:.0f} s, but a line takes milliseconds: end "
-                    f"what holds it (`lsof {path}` names it), then go on"
-                ) from error
-            if waited >= SAY_SECONDS and not has_said:
-                has_said = True
-                sys.stderr.write(f"waiting for {path}, which another process has locked\n")
-            time.sleep(0.05)
+    while not lock_descriptor(descriptor, blocking=False):
+        waited = time.monotonic() - began
+        if waited >= LOCK_SECONDS:
+            raise UserError(
+                f"{path} has been locked by another process for {waited:.0f} s, but a line takes milliseconds: end "
+                f"what holds it (`lsof {path}` names it), then go on"
+            )
+        if waited >= SAY_SECONDS and not has_said:
+            has_said = True
+            sys.stderr.write(f"waiting for {path}, which another process has locked\n")
+        time.sleep(0.05)
 
 
 def _write(descriptor: int, path: Path, lines: list[Line]) -> None:

@@ -3,13 +3,13 @@
 Before anything runs they are checked for being whole, by `trainables.data.sealed`, which tells nothing else of them.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studies.seal.register import NAME, OPENINGS, Line, Register, when
 from trainables.common.errors import UserError
+from trainables.common.whole_files import text_digest
 from trainables.data.dataset import Dataset
 from trainables.data.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 from trainables.data.tiles import Tiles
@@ -35,7 +35,7 @@ class Attempt:
     @property
     def id(self) -> str:
         """16 hex digits that follow from signatures and tiles alone: the same attempt in whatever study and order."""
-        return hashlib.sha256(" ".join([*sorted(self.signatures), self.tiles]).encode()).hexdigest()[:16]
+        return text_digest(" ".join([*sorted(self.signatures), self.tiles]))[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from driving import Driver, processes, send
 from records import Key
 from subject import Subject, age, find_worker, is_elsewhere, trial_folder
 
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 
 MARKS = {
     "-scoring-hung": "scoring hangs",

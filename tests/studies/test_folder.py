@@ -22,6 +22,7 @@ from studies.search.ledger import Ledger
 from studies.search.plans import Search
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
+from trainables.common.whole_files import write_whole
 from trainables.models.architectures import ARCHITECTURES
 
 PROVENANCE: dict[str, Any] = {"study_id": "f00", "versions": {"python": "3.11.7"}, "segments": []}
@@ -110,9 +111,9 @@ def failing(out: Path) -> Iterator[None]:
 def leave_beginnings(out: Path) -> Ledger:
     """What a driver leaves that is killed just before the study begins."""
     ledger = Ledger(out / folder.LEDGER, {"unet-5": "unet"}, study_id="f00")
-    for name in ("study.yaml.partial", ".permit-1", lock.NAME):
+    for name in (".study.yaml.part", ".permit-1", lock.NAME):
         (out / name).touch()
-    assert names(out) == [".lock", ".permit-1", "optuna.db", "optuna.db-shm", "optuna.db-wal", "study.yaml.partial"]
+    assert names(out) == [".lock", ".permit-1", ".study.yaml.part", "optuna.db", "optuna.db-shm", "optuna.db-wal"]
     return ledger
 
 
@@ -343,17 +344,17 @@ def test_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        folder.write_text(path, "größer")
+        write_whole(path, "größer".encode(), outlasts_power=True)
     assert json.loads(path.read_text(encoding="utf-8")) == {"unet-5": {"number": 3}}
     monkeypatch.undo()
-    folder.write_text(path, "größer")
+    write_whole(path, "größer".encode(), outlasts_power=True)
     assert path.read_text(encoding="utf-8") == "größer"
     assert names(tmp_path) == ["selection.json"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_file_that_does_not_fit_on_the_disk_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml.partial").symlink_to("/dev/full")
+    (tmp_path / ".study.yaml.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         folder.write_study(tmp_path, make_spec(), PROVENANCE)
     assert not folder.begun(tmp_path)

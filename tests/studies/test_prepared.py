@@ -31,10 +31,9 @@ def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict
             dataset=dataset,
             tiles=decode_train_val(dataset),
             digests={},
-            parameters={"unet": (1, 0)},
             facts={"data_notes": ["Something is odd."]},
         )
-        return log_config(prepared, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
+        return log_config(prepared, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
 
     return log
 

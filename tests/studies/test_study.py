@@ -15,7 +15,8 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from analysis.logs.wandb_files import read_logs, read_run
+from analysis.logs.wandb_files import read_logs
+from analysis.logs.wandb_run import read_run
 from analysis.report.write import write_report
 from studies.folder import PROVENANCE
 from studies.profiles import REFERENCE

@@ -68,11 +68,11 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(
 ) -> None:
     script = tmp_path / "diverging.py"
     script.write_text(
-        "from optuna.distributions import FloatDistribution\n"
+        "from searchspace.ranges import Bounds\n"
         "from searchspace.spaces import OVERRIDES\n"
         "from studies.phases import run_phase\n"
         "from trainables.common.command import run\n"
-        "OVERRIDES['unet'] = {'lr': FloatDistribution(1e30, 1e31, log=True)}\n"
+        "OVERRIDES['unet'] = {'lr': Bounds(1e30, 1e31, log=True)}\n"
         "run(lambda: run_phase('phase2_tuning', ''))\n"
     )
     names = ["--architectures", "unet", "deeplabv3plus_resnet34"]

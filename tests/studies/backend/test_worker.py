@@ -10,7 +10,7 @@ import torch
 from wandb.proto.wandb_internal_pb2 import Record
 
 from analysis.logs.record_log import split_records
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 from studies.backend import worker as worker_module
 from studies.backend.worker import Trial, WorkerSettings, beat_file, trial_folder
 from studies.models import evaluation

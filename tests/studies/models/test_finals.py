@@ -37,7 +37,7 @@ def finish(coordinator: Coordinator, value: float) -> None:
         coordinator.report(job.arm, job.number, 1, value + job.number / 100, 1, "epochs", 1.0)
 
 
-class Log(tracking.Run):
+class Log(tracking.WandbRun):
     """Keeps what is logged."""
 
     def __init__(self, out: Path) -> None:

@@ -1,19 +1,15 @@
-"""Builds a W&B workspace and a W&B report for a project's trials: `python -m analysis.dashboard entity/project`.
+"""A W&B workspace and a W&B report of a project, as code: their panels, their specification, and how they are saved."""
 
-The numbers there are of single trials, as W&B shows them: intervals and contrasts are in `python -m analysis.report`.
-"""
-
-import argparse
 import dataclasses
-import sys
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from analysis.logs.wandb_api import check_project, connect, told_in_one_line
-from analysis.logs.wandb_files import LogsError
+from analysis.logs.errors import LogsError
+from analysis.logs.rows import OVERLAYS
+from analysis.logs.run_configs import STUDY_JOB, TRIAL_JOB
+from analysis.logs.wandb_api import connect, told_in_one_line
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # wandb-workspaces 0.4 has pydantic 1's validators
@@ -107,7 +103,7 @@ def parts(metric: str) -> list[Part]:
         Part(
             "Predictions",
             "Image, truth and prediction per val tile.",
-            [wr.MediaBrowser(title="Overlays", media_keys=["overlays"], num_columns=3)],
+            [wr.MediaBrowser(title="Overlays", media_keys=[OVERLAYS], num_columns=3)],
         ),
     ]
 
@@ -122,7 +118,7 @@ def workspace(project: str, metric: str) -> ws.Workspace:
         sections=[ws.Section(name=part.title, panels=part.panels, is_open=True) for part in parts(metric)],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("JobType") == "trial"),
+            filters=expr.And(expr.Metric("JobType") == TRIAL_JOB),
             order=[expr.Ordering(expr.Summary(metric), ascending=False)],
         ),
     )
@@ -133,7 +129,7 @@ def report(project: str, metric: str) -> wr.Report:
     entity, name = project.split("/")
     blocks: list[Any] = [wr.TableOfContents()]
     for part in parts(metric):
-        runset = wr.Runset(entity=entity, project=name, name="Trials", filters="JobType = 'trial'")
+        runset = wr.Runset(entity=entity, project=name, name="Trials", filters=f"JobType = '{TRIAL_JOB}'")
         blocks += [wr.H2(part.title), wr.P(part.text), wr.PanelGrid(runsets=[runset], panels=part.panels)]
     return wr.Report(
         entity=entity,
@@ -178,7 +174,7 @@ def save(project: str, metric: str | None = None) -> tuple[str, str]:
     """
     api = connect(project)
     with told_in_one_line(project):
-        studies = list(api.runs(project, filters={"jobType": "study"}, lazy=False, include_sweeps=False))
+        studies = list(api.runs(project, filters={"jobType": STUDY_JOB}, lazy=False, include_sweeps=False))
     judged = sorted({str(run.config["judged_metric"]) for run in studies if "judged_metric" in run.config})
     if metric is None and len(judged) != 1:
         said = f"the studies in {project} were judged by {', '.join(judged)}" if judged else f"{project} has no study"
@@ -202,29 +198,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(what) for what in value]
     return value
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes, or with --dry-run prints, what the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.dashboard", description=__doc__)
-    parser.add_argument("project", metavar="ENTITY/PROJECT", help="W&B project with the runs of one or more studies")
-    parser.add_argument("--metric", help="judged metric that the panels show; by default what the studies say")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the specification, with no server and no login (metric: val/iou)"
-    )
-    given = parser.parse_args(arguments)
-    try:
-        check_project(given.project)
-        if given.dry_run:
-            sys.stdout.write(specification(given.project, given.metric or "val/iou"))
-            return 0
-        view, document = save(given.project, given.metric)
-    except LogsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(f"workspace: {view}\nreport:    {document}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
