@@ -1,12 +1,13 @@
 """What several tests of studies use.
 
 A small folder of demo tiles, whose test tiles have headers and no pixels, so that decoding them fails; a finished phase
-2 as its files tell; and what a phase says to what it refuses.
+2 as its files tell; what a phase says to what it refuses; and processes for drivers, and a Ray that these can share.
 """
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
+from tests.chaos.forked import WORKERS, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import Dataset, decode_train_val, read_dataset
@@ -124,3 +126,54 @@ def write_tuned() -> Callable[..., dict[str, Any]]:
         return selection
 
     return write
+
+
+@pytest.fixture
+def data(dataset_root: Path) -> list[str]:
+    """The flag that names the small folder."""
+    return ["--data", str(dataset_root)]
+
+
+@pytest.fixture(scope="session")
+def drivers() -> Iterator[DriverServer]:
+    with DriverServer() as server:
+        yield server
+
+
+@pytest.fixture
+def start(drivers: DriverServer, tmp_path: Path) -> Iterator[Callable[..., ForkedDriver]]:
+    """Starts a script in the test's folder; what still runs at the end is ended."""
+    started: list[ForkedDriver] = []
+
+    def start_one(script: Path, *flags: str, address: str = "", **environment: str) -> ForkedDriver:
+        """With a Ray of its own, unless it is given the address of one."""
+        where = ["--address", address] if address else []
+        output, errors = (tmp_path / f"{kind}-{len(started)}.log" for kind in ("output", "errors"))
+        driver = drivers.start(
+            script,
+            *[*flags, *where],
+            cwd=tmp_path,
+            output=output,
+            errors=errors,
+            environment={"COLUMNS": "200"} | environment,
+        )
+        started.append(driver)
+        return driver
+
+    yield start_one
+    for driver in started:
+        driver.kill()
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray for the studies that need none of their own: one starts in seconds."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+            patch.setenv(name, value)
+        head = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        yield str(cluster.address)
+        cluster.shutdown()

@@ -24,6 +24,7 @@ from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import Arm
+from tests.chaos.forked import WORKERS
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -39,12 +40,13 @@ FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(
-        address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+            patch.setenv(name, value)
+        quiet: Any = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+        ray.init(address="local", num_cpus=2, num_gpus=1, **quiet)
+        yield
+        ray.shutdown()
 
 
 class Kept(Scorers):
