@@ -1,4 +1,4 @@
-"""What a person watches while a study runs: its stages, the time left of all of it, and per arm the trials."""
+"""Shows how far a study is: its stages, the time left for all of it, and the trials of each arm."""
 
 import time
 from dataclasses import dataclass, field

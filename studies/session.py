@@ -7,9 +7,9 @@ from rich.console import Console
 
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit
+from studies.inputs import StudyInputs
 from studies.logs import tracking
 from studies.options import Options
-from studies.preparation import Prepared
 from studies.progress import StudyProgress
 from studies.search.ledger import Ledger
 
@@ -21,7 +21,7 @@ class Session:
     Attributes:
         out: The study's folder, absolute; its name is the study's.
         study_id: What tells the study from others of that name.
-        prepared: The spec and the tiles.
+        inputs: The spec and the tiles.
         slots: How many trials run side by side, and on what.
         ledger: Of all trials.
         log: The study's W&B run.
@@ -33,7 +33,7 @@ class Session:
 
     out: Path
     study_id: str
-    prepared: Prepared
+    inputs: StudyInputs
     slots: Slots
     ledger: Ledger
     log: tracking.WandbRun

@@ -20,7 +20,7 @@ from trainables.trial import fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What the stages of a study came to.
+    """The result of a study's stages.
 
     Attributes:
         ending: What ended them before the allowances were spent; None where they are complete.
@@ -43,14 +43,14 @@ def run_stages(session: Session, coordinator: Coordinator, seal: Seal | None) ->
         coordinator: Of the first plan.
         seal: Of the test tiles; None leaves them sealed.
     """
-    if session.prepared.spec.has_search:
+    if session.inputs.spec.has_search:
         return _search_and_confirm(session, coordinator, seal)
     return _train_and_score(session, coordinator, seal)
 
 
 def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
     """The search, the validation, and final models of the selected configurations where these are wanted."""
-    out, permit, spec = session.out, session.permit, session.prepared.spec
+    out, permit, spec = session.out, session.permit, session.inputs.spec
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
         for name in (selection.NAME, folder.MODELS):
             (out / name).unlink(missing_ok=True)
@@ -66,7 +66,7 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
     if not selected or not spec.seeds:
         return result
     configs = {arm: trial.config for arm, trial in selected.items()}
-    plan = Finals.confirming(spec, configs, len(session.prepared.tiles.train))
+    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train))
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
     final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
     return replace(result, ending=final.ending, untested=final.untested)
@@ -83,7 +83,7 @@ def _train_and_score(session: Session, coordinator: Coordinator, seal: Seal | No
 
 def _train(session: Session, coordinator: Coordinator) -> bool:
     """Runs a plan's trials, logging each that ended, also those of earlier drivers; whether all of them ended."""
-    stage, spec = coordinator.plan.stage, session.prepared.spec
+    stage, spec = coordinator.plan.stage, session.inputs.spec
     settings = WorkerSettings(
         out=session.out,
         study=session.out.name,
@@ -115,7 +115,7 @@ def _train(session: Session, coordinator: Coordinator) -> bool:
     )
     is_complete = run_trials(
         coordinator,
-        session.prepared.tiles,
+        session.inputs.tiles,
         settings,
         session.slots,
         permit=session.permit,
@@ -131,7 +131,7 @@ def _train(session: Session, coordinator: Coordinator) -> bool:
 
 def _scorers(session: Session) -> Scorers:
     return Scorers(
-        session.prepared.tiles.info,
+        session.inputs.tiles.info,
         session.slots,
         session.permit,
         hang_seconds=60 * session.options.hang_minutes,

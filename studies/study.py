@@ -12,14 +12,14 @@ from rich.console import Console
 from analysis.logs.errors import LogsError
 from analysis.logs.run_configs import STUDY_JOB
 from studies import folder
-from studies.backend.cluster import plan_slots, probe_storage, ray_session
+from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
-from studies.disk import said_in_one_line
+from studies.disk import disk_errors_in_one_line
+from studies.inputs import StudyInputs, check_unchanged, load_inputs, log_config
 from studies.logs import tracking
 from studies.models.parameters import parameters_by_architecture
 from studies.options import Options
-from studies.preparation import Prepared, check_unchanged, log_config, prepare
 from studies.progress import StudyProgress
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResult(StageResult):
-    """What a study came to.
+    """The result of a study.
 
     Attributes:
         out: Its folder.
@@ -65,42 +65,42 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     """
     out, options = out.resolve(), options or Options()
     started = time.monotonic()
-    is_resumed = options.resume and folder.begun(out)
+    is_resumed = options.resume and folder.has_study(out)
     if not is_resumed:
         folder.check_free(out)
     if options.resume and not is_resumed:
         console.print(f"{out} holds no study yet: starting it", highlight=False)
-    prepared = prepare(spec, console)
-    parameters = parameters_by_architecture(prepared)
-    provenance = folder.provenance(prepared.facts)
+    inputs = load_inputs(spec, console)
+    parameters = parameters_by_architecture(inputs)
+    provenance = folder.provenance(inputs.facts)
     if is_resumed:
-        provenance = check_unchanged(prepared, out, console)
+        provenance = check_unchanged(inputs, out, console)
         check_ledger(out / folder.LEDGER, provenance["study_id"])
     ends_at = None if options.max_hours is None else started + 3600 * options.max_hours
     with StudyProgress(console) as progress:
         with (
             sigterm_as_ctrl_c(),
-            folder.claimed(out, resume=is_resumed),
+            folder.hold_folder(out, resume=is_resumed),
             ray_session(spec.address),
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
-            said_in_one_line(out),
+            disk_errors_in_one_line(out),
         ):
-            seal = _check_seal(prepared, out, provenance["study_id"], options, console)
-            slots = plan_slots(prepared.spec, prepared.train_px, prepared.scored_px)
+            seal = _check_seal(inputs, out, provenance["study_id"], options, console)
+            slots = ray_slots(inputs.spec, inputs.train_px, inputs.scored_px)
             if spec.address is not None:
                 probe_storage(out)
-            with _open_ledger(prepared, out, provenance["study_id"]) as ledger:
-                plan = first_plan(prepared.spec, prepared.digests, len(prepared.tiles.train))
-                coordinator = Coordinator(prepared.spec, ledger, plan)
-                versions = dict(prepared.facts["versions"])
-                folder.write_study(out, prepared.spec, provenance, slots=str(slots), versions=versions)
+            with _open_ledger(inputs, out, provenance["study_id"]) as ledger:
+                plan = first_plan(inputs.spec, inputs.digests, len(inputs.tiles.train))
+                coordinator = Coordinator(inputs.spec, ledger, plan)
+                versions = dict(inputs.facts["versions"])
+                folder.write_study(out, inputs.spec, provenance, slots=str(slots), versions=versions)
                 console.print(_first_line(out, coordinator, slots, is_resumed=is_resumed), highlight=False)
-                config = {**log_config(prepared, parameters, out.name, slots), "study_id": provenance["study_id"]}
-                log = tracking.WandbRun(out, prepared.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
+                config = {**log_config(inputs, parameters, out.name, slots), "study_id": provenance["study_id"]}
+                log = tracking.WandbRun(out, inputs.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
                 session = Session(
                     out=out,
                     study_id=provenance["study_id"],
-                    prepared=prepared,
+                    inputs=inputs,
                     slots=slots,
                     ledger=ledger,
                     log=log,
@@ -109,10 +109,10 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                     progress=progress,
                     console=console,
                 )
-                progress.start(Forecast(prepared.spec, _sizes(prepared), slots.count))
+                progress.start(Forecast(inputs.spec, _sizes(inputs), slots.count))
                 result = _run(session, coordinator, seal)
         report = None
-        if result.ending is None and prepared.spec.wandb != "disabled":
+        if result.ending is None and inputs.spec.wandb != "disabled":
             report = _write_report(out, console)
     how = "done in" if result.ending is None else "ended after"
     console.print(f"{how} {duration(time.monotonic() - started)}", highlight=False)
@@ -127,30 +127,30 @@ def _run(session: Session, coordinator: Coordinator, seal: Seal | None) -> Stage
     try:
         with permit.until_signal():
             result = run_stages(session, coordinator, seal)
-        if result.ending is None and session.prepared.spec.wandb != "disabled":
+        if result.ending is None and session.inputs.spec.wandb != "disabled":
             session.progress.begin("report")
     finally:
         permit.close()
         session.log.finish()
         tracking.complete_files()
     if permit.ending == "user error":
-        raise UserError(f"{permit.reason}; what was done is kept, --resume goes on")
+        raise UserError(f"{permit.reason}; what was done is kept, --resume continues")
     return result
 
 
-def _check_seal(prepared: Prepared, out: Path, study_id: str, options: Options, console: Console) -> Seal | None:
+def _check_seal(inputs: StudyInputs, out: Path, study_id: str, options: Options, console: Console) -> Seal | None:
     """The seal of the test tiles, checked; None where they stay sealed."""
-    if not (prepared.spec.seeds and prepared.spec.test):
+    if not (inputs.spec.seeds and inputs.spec.test):
         return None
-    seal = Seal(prepared.dataset, out=out, study=out.name, study_id=study_id)
+    seal = Seal(inputs.dataset, out=out, study=out.name, study_id=study_id)
     for note in seal.check(reopen=options.reopen):
         console.print(f"Note: {note}", highlight=False)
     return seal
 
 
 @contextlib.contextmanager
-def _open_ledger(prepared: Prepared, out: Path, study_id: str) -> Iterator[Ledger]:
-    spec = prepared.spec
+def _open_ledger(inputs: StudyInputs, out: Path, study_id: str) -> Iterator[Ledger]:
+    spec = inputs.spec
     labels = {arm.name: arm.label(spec) for arm in spec.arms()}
     ledger = Ledger(out / folder.LEDGER, labels, study_id=study_id, is_shared=spec.address is not None)
     try:
@@ -159,10 +159,10 @@ def _open_ledger(prepared: Prepared, out: Path, study_id: str) -> Iterator[Ledge
         ledger.close()
 
 
-def _sizes(prepared: Prepared) -> Sizes:
+def _sizes(inputs: StudyInputs) -> Sizes:
     """The pixels of the tiles; of test tiles as their headers say."""
-    test_sizes = [(tile.height_px, tile.width_px) for tile in prepared.dataset.test.tiles]
-    return Sizes.of(prepared.spec, prepared.tiles, test_sizes)
+    test_sizes = [(tile.height_px, tile.width_px) for tile in inputs.dataset.test.tiles]
+    return Sizes.of(inputs.spec, inputs.tiles, test_sizes)
 
 
 def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, is_resumed: bool) -> str:

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from studies import TEMPORARY_FILES
 from studies.backend.environment import check_machine
 from studies.backend.lost_workers import check_tune
-from studies.backend.slots import Node, Slots, plan
+from studies.backend.slots import Node, Slots, fit_slots
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.common.network import check_port
@@ -52,7 +52,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         UserError: No cluster answers at `address`, or this machine cannot run a Ray of its own.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it calls a trial that goes on elsewhere an error
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it calls a trial that is retried an error
     check_tune()
     folder = check_machine() if address is None else Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix="fewtile-", dir=folder, ignore_cleanup_errors=True) as scratch:
@@ -156,8 +156,8 @@ def _clear_nodes(scratch: str) -> None:
         ray.wait(tasks, num_returns=len(tasks), timeout=CLEAR_SECONDS)
 
 
-def plan_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
-    """The slots of the Ray that is connected; sides as `resources.plan` takes them."""
+def ray_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
+    """The slots of the Ray that is connected; sides as `fit_slots` takes them."""
     nodes = []
     for node in ray.nodes():
         if node["Alive"]:
@@ -165,7 +165,7 @@ def plan_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
             num_gpus = int(resources.get("GPU", 0))
             gpu_gib = _ask_gpu(here, node["NodeManagerAddress"]) if num_gpus else 0.0
             nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
-    return plan(spec, nodes, tile_px, scored_px)
+    return fit_slots(spec, nodes, tile_px, scored_px)
 
 
 def _ask_gpu(here: NodeAffinitySchedulingStrategy, address: str) -> float:
@@ -190,7 +190,7 @@ def probe_storage(out: Path) -> None:
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 probe = _probe_node.options(scheduling_strategy=here)
                 asked[node["NodeManagerAddress"], node["NodeID"]] = probe.remote(mark, node["NodeID"])
-        problems = []  # all of them are waited for, so that none leaves its answer later
+        problems = []  # all of them are awaited, so that none leaves a file later
         for (address, node_id), reference in asked.items():
             try:
                 problem = ray.get(reference, timeout=PROBE_SECONDS)
@@ -217,7 +217,7 @@ def _probe(address: str) -> None:
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
 def _probe_node(mark: Path, node_id: str) -> str:
-    """What this node cannot do with the driver's file; leaves an answer beside it."""
+    """Reads the driver's file on this node and writes one beside it; what failed, or nothing."""
     try:
         mark.read_text(encoding="utf-8")
         mark.with_name(f"{mark.name}-{node_id}").write_text(node_id, encoding="utf-8")

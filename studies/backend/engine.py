@@ -1,4 +1,4 @@
-"""The only place that drives Ray Tune: all arms' trials in one `Tuner.fit()`, decided by the coordinator."""
+"""Runs the trials of all arms in one `Tuner.fit()` of Ray Tune; the coordinator decides which run and which stop."""
 
 import dataclasses
 import functools
@@ -40,7 +40,7 @@ def run_trials(
     Args:
         coordinator: Decides what runs and what stops.
         tiles: Put into Ray's object store once; every worker reads them there without a copy.
-        settings: What every worker is told.
+        settings: Of every worker.
         slots: The shape of a trial and how many run side by side.
         permit: Withdrawn by signals, by the end of the time allowed, and by a user's error in a trial.
         hang_seconds: A trial that gives no sign of life for so long loses its worker.
@@ -112,7 +112,7 @@ class _Steps(NotPickled, tune.Callback):  # type: ignore[misc]
 
 
 def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Keeps what a call of Tune's raised, such as a full disk: Tune turns it into a text."""
+    """Keeps the error that a call of Tune's raised, such as a full disk: Tune passes only its text on."""
 
     @functools.wraps(method)
     def keeping(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -126,7 +126,7 @@ def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
-    """Hands the coordinator's trials to Tune."""
+    """Passes the coordinator's trials to Tune."""
 
     def __init__(self, coordinator: Coordinator, slots: Slots, permit: Permit):
         super().__init__(metric="best", mode="max")
@@ -138,7 +138,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         self.broken: Exception | None = None
 
     def keep(self, error: Exception) -> None:
-        """Keeps the first error of the study itself; nothing goes on after it."""
+        """Keeps the first error of the study itself, which ends it."""
         self.broken = self.broken or error
 
     def name(self, trial_id: str) -> tuple[str, int]:
@@ -155,7 +155,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         if self._alone not in self.started and self._alone in self.current.values():
             return None  # others would take what it waits for, again and again
         trial = self._coordinator.next()
-        if trial is None:  # trials that run may still come back
+        if trial is None:  # running trials may still be retried
             return None if self._coordinator.num_running else str(Searcher.FINISHED)
         key = self.keys[trial_id] = trial.key
         self.current[key] = trial_id
@@ -172,7 +172,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler hears of it."""
+        """Nothing: the scheduler handles it."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -182,7 +182,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
 
 
 class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
-    """Hands Tune's results to the coordinator and its decisions back; all that ends a trial arrives here."""
+    """Passes Tune's results to the coordinator and its decisions back; every end of a trial arrives here."""
 
     def __init__(
         self,
@@ -225,7 +225,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
 
     @_keeping_errors
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Tune is done with a trial; where nothing else ended it, the permit was withdrawn."""
+        """Interrupts a trial that Tune is done with and that nothing else ended: the permit was withdrawn."""
         key = self._searcher.keys[trial.trial_id]
         if self._searcher.current.get(key) == trial.trial_id:
             del self._searcher.current[key]
@@ -238,7 +238,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
 
     @_keeping_errors
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker that was lost, killed, or could not start: its trial goes on elsewhere."""
+        """Retries a trial whose worker was lost, was killed, or could not start."""
         key = self._searcher.keys[trial.trial_id]
         if self._searcher.current.get(key) != trial.trial_id:
             return

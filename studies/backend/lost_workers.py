@@ -28,7 +28,7 @@ def check_tune() -> None:
     """
     if missing := [name for name in _METHODS if not callable(getattr(RayActorManager, name, None))]:
         raise UserError(
-            f"Ray {ray.__version__} has no RayActorManager.{missing[0]}, by which a study hears of lost workers: "
+            f"Ray {ray.__version__} has no RayActorManager.{missing[0]}, by which a study learns of lost workers: "
             "install the Ray of requirements.lock"
         )
 

@@ -24,7 +24,7 @@ WINDOW_PX = 512
 """Side of the windows that a model is scored in where whole tiles are too much for the memory."""
 
 OnScored = Callable[[TrialKey, ScoringResult, float], None]
-"""Is told of each model's scores, or why it has none, and of the seconds that the last try took."""
+"""Receives each model's scores, or why it has none, and the seconds that the last try took."""
 
 
 def scoring_modes(slots: Slots) -> list[ScoringMode]:
@@ -78,7 +78,7 @@ class Scorers:
         hang_seconds: A worker that begins no tile for so long is replaced.
         console: Where retries are shown.
         evaluate: What scoring a model does.
-        on_scored: Hears of every model.
+        on_scored: Called with every model.
         on_wait: Called about twice a second.
     """
 
@@ -208,7 +208,7 @@ class Scorers:
         self._idle.append(((mode.cpus, mode.gpus), ended.worker))
 
     def _result(self, reference: Any, ended: _Running, waiting: list[_Task]) -> ScoringResult | None:
-        """What a model came to; None where it is tried again, or the scoring ends."""
+        """The scores of a model, or why it has none; None where it is retried, or the scoring ends."""
         task = ended.task
         try:
             result: ScoringResult = ray.get(reference)
@@ -267,7 +267,7 @@ class Scorers:
             self._console.print(f"no machine had room to score a model for {minutes} min: waiting", highlight=False)
 
     def _drain(self, running: dict[Any, _Running]) -> dict[TrialKey, ScoringResult]:
-        """Waits for workers that were told to end; the scores of those that were done all the same.
+        """Waits for workers that were asked to end; the scores of those that were done all the same.
 
         Those that still wait for room, and those that do not end, are left in `running`.
         """

@@ -36,7 +36,7 @@ Fit = Callable[..., Iterator[EpochRecord]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What every worker of a study is told once.
+    """The settings of a study's workers.
 
     Attributes:
         out: The study's folder, absolute; on a cluster on storage that all nodes share.
@@ -47,7 +47,7 @@ class WorkerSettings:
         num_threads: CPU cores of one trial.
         overlays_every: Epochs between a trial's pictures.
         device: `cpu` or `cuda`.
-        permit: While this file is there, trials go on; without it they end before their next batch. Each driver has
+        permit: Trials end before their next batch when this file is gone. Each driver has
             its own, so that what a killed driver left behind ends itself.
         stage: "search" or "final", for the W&B config.
         tensorboard: Whether to write curves for TensorBoard, too.
@@ -73,7 +73,7 @@ class WorkerSettings:
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Runs one trial after another in one process: `step` is the generator's next epoch, `reset_config` opens the next.
 
-    A trial goes on from its newest whole checkpoint. Results have `epoch`, `best`, `best_epoch`, `ended`, `seconds` and
+    A trial resumes from its newest whole checkpoint. Results have `epoch`, `best`, `best_epoch`, `ended`, `seconds` and
     `is_replayed` (the record comes from the checkpoint); or `error` (`diverged`, `out of memory`, `user error` or
     `failed`) with `reason` and `details`; or `interrupted`.
     """

@@ -1,4 +1,4 @@
-"""Scores one model on whole tiles, in a worker: what it came to, on the disk at once, and its pictures."""
+"""Scores one model on whole tiles, in a worker, and saves its scores and pictures at once."""
 
 import contextlib
 import gc
@@ -27,7 +27,7 @@ from trainables.predict import evaluate
 from trainables.training import autocast
 
 VAL_SCORES = "val_scores.json"
-"""Beside a model's `best.pt`: what it came to on the val tiles, so that nothing is scored twice."""
+"""Beside a model's `best.pt`: its scores on the val tiles, so that nothing is scored twice."""
 
 MAX_PICTURES = 24
 """Tiles in a trial's or model's logged pictures; of more, every so many-th, so that a study's logs stay small."""
@@ -80,11 +80,11 @@ def score_model(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetI
     except _NoPermitError:
         return ScoringFailure(kind="stopped")
     except torch.AcceleratorError as error:
-        if (words := out_of_memory_words(error)) is None:
+        if (reason := out_of_memory_words(error)) is None:
             raise  # this process cannot use its device any more: the model needs another one
     except Exception as error:
-        words = out_of_memory_words(error)
-        if words is None:
+        reason = out_of_memory_words(error)
+        if reason is None:
             about = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".splitlines()[0]
             return ScoringFailure(reason=about, kind="disk" if is_disk_trouble(error) else "error")
     finally:
@@ -92,7 +92,7 @@ def score_model(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetI
     # The error has gone out of scope, and with it the frames that hold the model and its activations
     gc.collect()
     torch.cuda.empty_cache()
-    return ScoringFailure(reason=words, kind="out of memory")
+    return ScoringFailure(reason=reason, kind="out of memory")
 
 
 def load_scores(folder: Path, scores_of: str) -> ModelScores | None:

@@ -1,4 +1,4 @@
-"""Logs what an arm's final models came to: their scores, their pictures, and who opened the test tiles."""
+"""Logs the scores and pictures of an arm's final models, and its opening of the test tiles."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ def log_arm(
         session: Of the study.
         coordinator: Of the final models.
         arm: The arm.
-        on_val: What models came to on val.
-        on_test: What the arm's models came to on test, by signature; empty where they were not tested.
+        on_val: Results of models on val.
+        on_test: Results of the arm's models on test, by signature; empty where they were not tested.
         attempt: The arm's.
         seal: Of the test tiles; None where they stay sealed.
     """
@@ -88,7 +88,7 @@ def _log_opening(session: Session, arm: Arm, attempt: Attempt, seal: Seal) -> di
 def _row(plan: Finals, trial: Trial, val: ScoringResult | None, test: ScoringResult | None) -> FinalModel:
     """What is logged of a model, and written to models.json."""
     config = trial.config
-    subset, seed = plan.place(trial.arm, trial.number)
+    subset, seed = plan.subset_and_seed(trial.arm, trial.number)
     of_val, of_test = (result if isinstance(result, ModelScores) else None for result in (val, test))
     how = [f"{split} {its.scored}" for split, its in (("val", of_val), ("test", of_test)) if its and its.scored]
     return FinalModel(

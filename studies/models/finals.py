@@ -18,7 +18,7 @@ from studies.session import Session
 from trainables.common.errors import UserError
 
 TestResults = dict[str, ScoringResult]
-"""What an arm's models came to on the test tiles, by signature: another study may number them otherwise."""
+"""Results of an arm's models on the test tiles, by signature: another study may number them otherwise."""
 
 
 def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Seal | None) -> dict[str, str]:
@@ -60,7 +60,7 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
         attempt = Attempt(
             arm=arm.parent,
             signatures=tuple(coordinator.trials[key].config.signature() for key in keys),
-            tiles=session.prepared.scored_tiles,
+            tiles=session.inputs.scored_tiles,
         )
         results: TestResults = {}
         if failure := _first_failure(val[key] for key in keys):
@@ -93,7 +93,7 @@ def _test(
         scorers: The workers.
         seal: Of the test tiles.
         attempt: The arm's.
-        on_val: Its models, and what each came to on val: each is scored in the same mode.
+        on_val: Its models with their results on val: each is scored in the same mode.
 
     Raises:
         UserError: The attempt was opened before without a result, and there is no reason to look again.

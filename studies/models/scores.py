@@ -1,4 +1,4 @@
-"""Scoring a model on whole tiles as plain data: what to score and how, and what it came to."""
+"""Scoring a model on whole tiles as plain data: what to score, how, and the result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -55,7 +55,7 @@ class ScoringJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelScores:
-    """What a model came to on whole tiles.
+    """Scores of a model on whole tiles.
 
     Attributes:
         iou: In [0, 1]; `f1` too.

@@ -34,7 +34,7 @@ def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) 
     results = score_on_val(session, scorers, models, stage="validation", pictures=True)
     if session.permit.ending is not None:
         return {}
-    out, spec, val = session.out, session.prepared.spec, session.prepared.tiles.val
+    out, spec, val = session.out, session.inputs.spec, session.inputs.tiles.val
     content = {}
     for arm, trial in selected.items():
         result = results[trial.key]

@@ -23,7 +23,7 @@ def score_on_val(
         stage: What it is for.
         pictures: Whether to save pictures of some tiles (see `predictions_folder`).
     """
-    out, tiles_id = session.out, session.prepared.scored_tiles
+    out, tiles_id = session.out, session.inputs.scored_tiles
     folders = {(arm, number): trial_folder(out, arm.name, number) for arm, number in models}
     known = {key: scores for key, folder in folders.items() if (scores := load_scores(folder, tiles_id)) is not None}
     session.progress.begin(stage, len(folders), done=len(known))
@@ -38,4 +38,4 @@ def score_on_val(
         for (arm, number), folder in folders.items()
         if (arm, number) not in known
     }
-    return known | scorers.score(jobs, session.prepared.tiles.val)
+    return known | scorers.score(jobs, session.inputs.tiles.val)

@@ -20,7 +20,7 @@ from trainables.common.errors import UserError
 from trainables.common.whole_files import text_digest
 
 SAY_SECONDS = 5.0
-"""That another process may hold a register's file before a person hears of it."""
+"""That another process may hold a register's file before a message says so."""
 
 LOCK_SECONDS = 60.0
 """That it may hold it at all."""
@@ -107,7 +107,7 @@ def _acquire(descriptor: int, path: Path) -> None:
         if waited >= LOCK_SECONDS:
             raise UserError(
                 f"{path} has been locked by another process for {waited:.0f} s, but a line takes milliseconds: end "
-                f"what holds it (`lsof {path}` names it), then go on"
+                f"what holds it (`lsof {path}` names it), then continue"
             )
         if waited >= SAY_SECONDS and not has_said:
             has_said = True

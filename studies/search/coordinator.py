@@ -258,7 +258,7 @@ class Coordinator:
         stop = attributes.get("stop")
         if row.state.is_finished():
             trial.outcome, trial.reason = attributes["outcome"], attributes["reason"]
-        elif "outcome" in attributes:  # killed before the state itself was told
+        elif "outcome" in attributes:  # killed before its state was written
             self._end(trial, attributes["outcome"], attributes["reason"])
         elif stop is not None and stop[0] <= trial.epoch:
             self._end(trial, stop[1], stop[2])

@@ -52,7 +52,7 @@ class Sizes:
 class Forecast:
     """Estimates what each stage of a study takes.
 
-    Everything follows from the seconds per epoch of the trials that it was told to `follow`: those of an arm's own
+    Everything follows from the seconds per epoch of the trials that it follows: those of an arm's own
     trials where it has some, else of all. Until the first epoch is done there is no estimate.
 
     Args:

@@ -199,7 +199,7 @@ class Finals(Plan):
         """Subsets of tiles that the arm is trained on."""
         return self._spec.subsets if self._spec.has_subsets and arm.tiles < self._num_tiles else 1
 
-    def place(self, arm: Arm, number: int) -> tuple[int, int]:
+    def subset_and_seed(self, arm: Arm, number: int) -> tuple[int, int]:
         """Which subset and which seed trial `number` has, from 0; more seeds can be added."""
         seed, subset = divmod(number, self.num_subsets(arm))
         return subset, seed
@@ -219,7 +219,7 @@ class Finals(Plan):
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """The arm's with the seeds of `number`."""
         config = self._configs[arm]
-        subset, seed = self.place(arm, number)
+        subset, seed = self.subset_and_seed(arm, number)
         phase = PHASES.index(self._spec.phase)
         init_seed, draw_seed = _seeds(self._spec.seed, _FINALS, phase, seed, count=2)
         renewed = {"draw_seed": draw_seed}

@@ -19,10 +19,10 @@ from studies.backend.slots import Slots
 from studies.backend.watch import Permit
 from studies.command_line import make_spec
 from studies.folder import write_study
+from studies.inputs import StudyInputs
 from studies.logs import tracking
 from studies.options import Options
 from studies.phases import run_phase
-from studies.preparation import Prepared
 from studies.profiles import PhaseName
 from studies.progress import StudyProgress
 from studies.search.forecast import Forecast, Sizes
@@ -61,7 +61,7 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
     def make(out: Path, spec: StudySpec | None = None, dataset: Dataset | None = None, **changes: Any) -> Session:
         spec = spec or StudySpec(architectures=("unet",), tiles=(4,), recipe=Recipe(epochs=1, small=True))
         its_tiles = tiles if dataset is None else decode_train_val(dataset)
-        prepared = Prepared(
+        inputs = StudyInputs(
             spec=spec,
             dataset=dataset or read_dataset(dataset_root),
             tiles=its_tiles,
@@ -70,7 +70,7 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
         )
         console, progress = Console(quiet=True), StudyProgress(Console(quiet=True))
         settings: dict[str, Any] = {
-            "prepared": prepared,
+            "inputs": inputs,
             "slots": Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)),
             "ledger": Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one"),
             "log": tracking.WandbRun(out, "disabled", name="study", job_type="study", config={}),

@@ -57,7 +57,7 @@ class Study:
         folder.write_study(out, self.spec, provenance)
 
     def start_again(self) -> None:
-        folder.write_study(self.out, self.spec, folder.read_settings(self.out / folder.STUDY)[1])
+        folder.write_study(self.out, self.spec, folder.load_settings(self.out / folder.STUDY)[1])
 
     def confirm(self, *arms: Arm) -> list[Arm]:
         chosen = {arm: one.config for arm in arms if (one := self.search.selection(arm))}
@@ -152,7 +152,7 @@ def test_every_kind_of_trial_is_told_at_80_columns(tmp_path: Path, say: Say) -> 
     study.epochs(study.begin(), [0.5, 0.6, 0.7])
     study.begin()
     study.begin()
-    began = folder.read_settings(study.out / folder.STUDY)[1]["segments"][0]["began"]
+    began = folder.load_settings(study.out / folder.STUDY)[1]["segments"][0]["began"]
     expected = f"""\
 runs: not running; began {began}; judged by val/iou_center128
 arm                       done stopped failed open left     best epochs   time
@@ -169,7 +169,7 @@ deeplabv3plus_resnet34-24: 1 × stopped: below the best 1/2 at rung 1
 deeplabv3plus_resnet34-24: 1 × diverged: the training loss is nan in epoch 2
 deeplabv3plus_resnet34-24: 1 × out of memory: out of memory on cuda: 80 GiB
 deeplabv3plus_resnet34-24: 1 × failed: KeyError: 'roof'
-go on with --out {study.out} --resume"""
+resume with --out {study.out} --resume"""
     assert say(study.out) == expected
 
 
@@ -225,7 +225,7 @@ def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path: Path, say
 
 def test_starts_are_counted(tmp_path: Path, say: Say) -> None:
     study = Study(tmp_path)
-    first = folder.read_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
+    first = folder.load_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
     study.start_again()
     study.start_again()
     assert f"; began {first}, started 3 times; judged by" in say(tmp_path)

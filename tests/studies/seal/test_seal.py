@@ -218,7 +218,7 @@ def test_a_look_that_was_killed_is_on_record_and_needs_a_reason(root):
     assert seal.recorded(UNET) is None
     assert refusal(seal.open, UNET) == (
         f"unet 5 opened the test tiles {time_of(root)} (study one) and left no result, so its test scores may have "
-        'been seen: go on with --reopen "why"'
+        'been seen: continue with --reopen "why"'
     )
     assert seal.open(UNET, reopen="the node died").ids == ("test_0", "test_1")
     seal.record(UNET, RESULT)
@@ -338,7 +338,7 @@ def test_a_changed_byte_is_refused_until_it_is_put_back(root):
     flip_last_byte(root / "test/masks/test_1.png")
     text = (
         f"the test tiles of {root} changed since study one opened them {time_of(root)} (test_1 was changed): "
-        'put them back, or go on with --reopen "why"'
+        'put them back, or continue with --reopen "why"'
     )
     assert refusal(make(root, "two").check) == text
     assert refusal(make(root, "two").open, SAM) == text
@@ -386,7 +386,7 @@ def test_changed_tiles_with_a_reason_are_told_once_and_for_all(root):
     assert seal.recorded(UNET) is None  # its result was of other tiles
     assert refusal(seal.open, UNET) == (
         f"unet 5 opened the test tiles {time_of(root)} (study one) and they changed since, so its test scores may have "
-        'been seen: go on with --reopen "why"'
+        'been seen: continue with --reopen "why"'
     )
     seal.open(Attempt(arm="new", signatures=("ee",)))
     assert lines_of(root / "seal.jsonl")[3]["event"] == "opened"
