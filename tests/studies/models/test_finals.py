@@ -252,7 +252,7 @@ def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(s
     assert study.score() == {"unet-1": words, "unet-2": words}
     assert study.events == ["opened"] * 2
     study.fails_for = set()
-    with pytest.raises(UserError, match='left no result, .*: continue with --reopen "'):
+    with pytest.raises(UserError, match=r'left no result, .*: continue with --reopen "'):
         study.score()
     assert study.score(reopen="the GPU was broken") == {}
     assert study.events == ["opened", "opened", "reopened", "result", "reopened", "result"]
