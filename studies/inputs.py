@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from studies import folder
 from studies.backend.slots import Slots
 from studies.logs import wandb_variables
 from studies.spec import BUDGETS, Arm, StudySpec
+from trainables.attempts.reference import ATTEMPTS
 from trainables.checks import check
 from trainables.common.errors import UserError
 from trainables.data.dataset import Dataset, decode_train_val, read_dataset
@@ -233,7 +234,20 @@ def log_config(
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         "num_train_tiles": inputs.facts["num_train_tiles"],
     }
-    return cast("StudyRunConfig", {**config, **inputs.facts})
+    figures = published_figures(spec)
+    return cast("StudyRunConfig", {**config, **inputs.facts, **({"published": figures} if figures else {})})
+
+
+def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
+    """The reference study's figures of each architecture; none unless the study trains as the reference study did.
+
+    Returns:
+        By architecture: `val_iou`, `val_f1`, `test_iou` and `test_f1` in 0..1, `best_epoch`, and `minutes` on a T4.
+    """
+    if spec.phase != "phase1_comparison" or spec.profile != "full":
+        return {}
+    figures = {attempt.architecture: asdict(attempt.figures) for attempt in ATTEMPTS.values()}
+    return {name: figures[name] for name in spec.architectures if name in figures}
 
 
 def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:

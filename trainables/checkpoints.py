@@ -17,7 +17,7 @@ from trainables.common.errors import UserError, disk_trouble
 from trainables.common.whole_files import sync_folder
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
-from trainables.memory import out_of_memory_words
+from trainables.device import out_of_memory_words
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter

@@ -1,5 +1,7 @@
 """What an epoch came to, and the errors of a trial whose loss or memory gives out."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -58,3 +60,13 @@ class EpochRecord:
         """The record without its predictions, as plain values."""
         content = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "predictions"}
         return content | {"metrics": dict(self.metrics)}
+
+
+def records_to_json(records: Iterable[EpochRecord]) -> str:
+    """Records as JSON, without their predictions."""
+    return json.dumps([record.as_json() for record in records])
+
+
+def records_from_json(text: str) -> list[EpochRecord]:
+    """The inverse of `records_to_json`."""
+    return [EpochRecord(**record) for record in json.loads(text)]

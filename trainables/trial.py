@@ -13,13 +13,11 @@ from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
-from trainables.epoch_loss import EpochLoss
-from trainables.memory import raises_out_of_memory
+from trainables.device import device_model, dtype_name, raises_out_of_memory
 from trainables.models.architectures import ARCHITECTURES
-from trainables.precision import device_model, dtype_name
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
-from trainables.training import TrainingState, chunk_sizes
+from trainables.training import EpochLoss, TrainingState, chunk_sizes
 
 
 class _StopRequestedError(Exception):
@@ -75,7 +73,7 @@ def fit(
         UserError: The configuration does not fit the tiles, `resume` is not of this configuration, or
             `micro_batch_size` is less than 2; or the device lacks the recipe's precision.
         DivergedError: The loss is no longer finite, or weights are not. In float16, where steps without finite
-            gradients are skipped, several losses in a row are not (see `epoch_loss`).
+            gradients are skipped, several losses in a row are not (see `training.EpochLoss`).
         OutOfMemoryError: The trial does not fit into the memory; its own share of it is free again.
     """
     if micro_batch_size is not None and micro_batch_size < 2:

@@ -26,7 +26,7 @@ from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
-from trainables.precision import device_model, dtype_name
+from trainables.device import device_model, dtype_name
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.trial import fit
 

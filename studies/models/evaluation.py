@@ -21,7 +21,7 @@ from trainables.common.errors import UserError, is_disk_trouble
 from trainables.common.whole_files import digest, file_stem, write_whole
 from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo, Tiles
-from trainables.memory import out_of_memory_words
+from trainables.device import out_of_memory_words
 from trainables.metrics import tile_values
 from trainables.predict import evaluate
 from trainables.training import autocast

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studies.backend.slots import Slots
-from studies.inputs import StudyInputs, log_config
+from studies.inputs import StudyInputs, log_config, published_figures
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.dataset import decode_train_val, read_dataset
@@ -57,3 +57,20 @@ def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged: Callable[
         "judged": pytest.approx(foreground / 64**2),
     }
     json.dumps(config, allow_nan=False)
+    assert "published" not in config
+
+
+def test_published_figures_are_those_of_the_architectures_that_the_reference_study_has() -> None:
+    spec = StudySpec(phase="phase1_comparison", profile="full", architectures=("unet", "lavit", "sam_unet"))
+    figures = published_figures(spec)
+    assert list(figures) == ["unet", "sam_unet"]
+    assert figures["sam_unet"] == {
+        "val_iou": 0.740,
+        "val_f1": 0.849,
+        "test_iou": 0.758,
+        "test_f1": 0.862,
+        "best_epoch": 18,
+        "minutes": 104,
+    }
+    for other in ({"profile": "quick"}, {"phase": "phase2_tuning"}):
+        assert published_figures(spec.model_copy(update=other)) == {}

@@ -1,15 +1,34 @@
+"""Checkpoints: what comes back, what a kill or a bad disk leaves, what is refused, and which one to go on from."""
+
+import json
+import os
+import stat
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainables import checkpoints as ckpt
-from trainables.checkpoints import build_model, load, load_model, save
+from trainables.checkpoints import (
+    BEST,
+    NEWEST,
+    PREVIOUS,
+    KeptBest,
+    build_model,
+    kept_best,
+    load,
+    load_model,
+    newest_valid,
+    save,
+)
 from trainables.data.tiles import DatasetInfo
 from trainables.models.architectures import ARCHITECTURES
 
-NAMES = list(ARCHITECTURES)
 INFO = DatasetInfo(
     classes=("clear", "thick", "thin"),
     bands=("red", "green", "blue", "nir"),
@@ -19,17 +38,16 @@ INFO = DatasetInfo(
     groups={"a": "here"},
 )
 MEAN, STD = [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]
+TRAILER = 8 + 32
+"""Bytes of the magic and of a SHA-256."""
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
-    config = make_config(architecture=name, decoder_dropout=0.3)
-    torch.manual_seed(0)
-    model = build_model(config, INFO, MEAN, STD)
-    for module in model.modules():  # batch norm in a state that no fresh model has
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.running_mean)
-    content = {
+class KilledError(BaseException):
+    """Ends the process, as far as the code under test can tell."""
+
+
+def best_content(config: Any, model: Any) -> dict[str, Any]:
+    return {
         "config": config.model_dump_json(),
         "info": INFO.model_dump_json(),
         "epoch": 3,
@@ -37,10 +55,47 @@ def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
         "frozen_digest": model.frozen_digest,
         "model": model.state_dict(),
     }
-    save(tmp_path / "best.pt", content)
-    trained = load_model(tmp_path / "best.pt")
+
+
+def is_refused_as_damaged(path: Path, refusal: Any) -> bool:
+    return bool(refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    """The bytes of a checkpoint."""
+    path = tmp_path_factory.mktemp("whole") / NEWEST
+    save(path, {"tensor": torch.arange(1000), "text": "ä"})
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory) -> Path:
+    """A file to write to again and again."""
+    return tmp_path_factory.mktemp("scratch") / NEWEST
+
+
+@pytest.fixture
+def torch_saves(monkeypatch):
+    """Lets `torch.save` do something else."""
+    return lambda function: monkeypatch.setattr(ckpt.torch, "save", function)
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
+    config = make_config(architecture=name, decoder_dropout=0.3)
+    torch.manual_seed(0)
+    model = build_model(config, INFO, MEAN, STD)
+    for module in model.modules():  # batch norm in a state that no fresh model has
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean)
+    save(tmp_path / BEST, best_content(config, model))
+    trained = load_model(tmp_path / BEST)
     assert (trained.config, trained.info) == (config, INFO)
-    assert (trained.stride, trained.metrics) == (ARCHITECTURES[name].stride, {"val/iou": 0.25})
+    assert (trained.stride, trained.epoch, trained.metrics) == (ARCHITECTURES[name].stride, 3, {"val/iou": 0.25})
     assert (trained.model.only_px, trained.model.whole_px) == (None, ARCHITECTURES[name].whole_px)
     assert not trained.model.training
     assert trained.model.mean.flatten().tolist() == pytest.approx(MEAN)
@@ -50,35 +105,57 @@ def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
         assert torch.equal(trained.model(pixels), model.eval()(pixels))
 
 
-def test_save_and_load_keep_tensors_and_plain_values(tmp_path):
-    path = tmp_path / "deep" / "folder" / "newest.pt"
+@pytest.mark.parametrize("can_sync_folders", [True, False])
+def test_save_and_load_keep_tensors_and_plain_values(tmp_path, monkeypatch, can_sync_folders):
+    fsync = os.fsync
+
+    def synced(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and not can_sync_folders:
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(ckpt.os, "fsync", synced)
+    path = tmp_path / "deep" / "folder" / NEWEST
     save(path, {"tensor": torch.arange(5), "text": "ä", "number": 0.1, "list": [1, None], "dict": {"a": True}})
     content = load(path)
     assert torch.equal(content.pop("tensor"), torch.arange(5))
     assert content == {"text": "ä", "number": 0.1, "list": [1, None], "dict": {"a": True}}
-    assert [p.name for p in path.parent.iterdir()] == ["newest.pt"]
+    assert [p.name for p in path.parent.iterdir()] == [NEWEST]
 
 
-def test_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch, refusal):
-    path = tmp_path / "newest.pt"
-    save(path, {"epoch": 1})
+@pytest.mark.parametrize("mmap", [False, True])
+def test_save_writes_what_torch_itself_reads(whole, scratch, mmap):
+    scratch.write_bytes(whole)
+    content = torch.load(scratch, weights_only=True, mmap=mmap)
+    assert torch.equal(content["tensor"], torch.arange(1000))
+    assert torch.equal(load(scratch)["tensor"], content["tensor"])
+
+
+# What a kill or a bad disk leaves
+
+
+def test_save_keeps_the_one_before_and_loses_neither_on_a_full_disk(tmp_path, monkeypatch, torch_saves, refusal):
+    newest, previous = tmp_path / NEWEST, tmp_path / PREVIOUS
+    for epoch in (1, 2):
+        save(newest, {"epoch": epoch}, previous=previous)
+        assert (load(newest), previous.exists()) == ({"epoch": epoch}, epoch == 2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(content: Any, stream: Any) -> None:
         stream.write(b"half a checkp")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ckpt.torch, "save", full)
-    assert refusal(lambda: save(path, {"epoch": 2})) == (
-        f"{path} cannot be written ([Errno 28] No space left on device): make room, or choose another folder"
+    torch_saves(full)
+    assert refusal(lambda: save(newest, {"epoch": 3}, previous=previous)) == (
+        f"{newest} cannot be written ([Errno 28] No space left on device): make room, or choose another folder"
     )
-    assert [file.name for file in tmp_path.iterdir()] == ["newest.pt"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     monkeypatch.undo()
-    assert load(path) == {"epoch": 1}
-    save(path, {"epoch": 3})
-    assert load(path) == {"epoch": 3}
+    save(newest, {"epoch": 3}, previous=previous)
+    assert (load(newest), load(previous)) == ({"epoch": 3}, {"epoch": 2})
 
 
-def test_save_says_what_the_disk_said_where_torch_says_something_else(tmp_path, monkeypatch, refusal):
+def test_save_says_what_the_disk_said_where_torch_says_something_else(tmp_path, torch_saves, refusal):
     # Torch ends in an error of its own about positions; the disk's is behind it
     def save_over_limit(content: Any, stream: Any) -> None:
         try:
@@ -86,19 +163,13 @@ def test_save_says_what_the_disk_said_where_torch_says_something_else(tmp_path, 
         except OSError:
             raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 768 vs 662")  # noqa: B904
 
-    monkeypatch.setattr(ckpt.torch, "save", save_over_limit)
-    path = tmp_path / "newest.pt"
-    assert refusal(lambda: save(path, {})) == (
-        f"{path} cannot be written ([Errno 27] File too large): make room, or choose another folder"
-    )
-
-
-def test_save_into_what_is_no_folder_asks_for_no_room(tmp_path, refusal):
-    (tmp_path / "file").touch()
-    path = tmp_path / "file" / "newest.pt"
-    message = refusal(lambda: save(path, {}))
-    assert message.startswith(f"{path} cannot be written ([Errno ")
-    assert message.endswith("): choose another folder")
+    torch_saves(save_over_limit)
+    message = refusal(lambda: save(tmp_path / NEWEST, {}))
+    assert "([Errno 27] File too large): make room" in message
+    (tmp_path / "file").touch()  # where no room would help
+    message = refusal(lambda: save(tmp_path / "file" / NEWEST, {}))
+    assert message.startswith(f"{tmp_path / 'file' / NEWEST} cannot be written ([Errno ")
+    assert "make room" not in message
 
 
 @pytest.mark.parametrize(
@@ -107,72 +178,193 @@ def test_save_into_what_is_no_folder_asks_for_no_room(tmp_path, refusal):
         RuntimeError("shapes differ"),
         torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
         torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
     ],
-    ids=lambda error: type(error).__name__,
 )
-def test_save_lets_errors_pass_that_are_not_the_disks(tmp_path, monkeypatch, error):
-    def broken(*_: Any) -> None:
+def test_errors_that_are_not_the_disks_pass(whole, tmp_path, monkeypatch, torch_saves, error):
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(ckpt.torch, "save", broken)
+    torch_saves(fail)
     with pytest.raises(type(error)) as caught:
-        save(tmp_path / "newest.pt", {})
+        save(tmp_path / NEWEST, {})
     assert caught.value is error
     assert list(tmp_path.iterdir()) == []
+    if "memory" in str(error) and "illegal" not in str(error):  # a file is not damaged where memory is too small for it
+        (tmp_path / NEWEST).write_bytes(whole)
+        monkeypatch.setattr(ckpt.torch, "load", fail)
+        with pytest.raises(type(error)):
+            load(tmp_path / NEWEST)
 
 
-def test_load_refuses_missing_file(tmp_path, refusal):
-    path = tmp_path / "nowhere.pt"
-    assert refusal(lambda: load(path)) == f"{path} does not exist, but must be a checkpoint: check the path"
+def test_save_is_not_disturbed_by_another_writer(tmp_path, torch_saves):
+    # A dying process of an earlier run writes the same file in the middle of this one's write
+    path, torch_save = tmp_path / NEWEST, torch.save
+
+    def slowly(content: Any, stream: Any) -> None:
+        stream.write(b"")
+        torch_saves(torch_save)
+        save(path, {"run": "earlier"})
+        assert load(path) == {"run": "earlier"}
+        torch_save(content, stream)
+
+    torch_saves(slowly)
+    save(path, {"run": "later"})
+    assert load(path) == {"run": "later"}
+    assert [file.name for file in tmp_path.iterdir()] == [NEWEST]
 
 
-def test_load_refuses_to_unpickle_code(tmp_path, refusal):
-    path = tmp_path / "newest.pt"
-    save(path, {"path": Path("x")})
-    assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
+def test_save_removes_what_dead_processes_left_of_the_same_file(tmp_path):
+    dead, others = ".newest.pt.dead.partial", {".newest.pt.alive.partial": 60, ".best.pt.dead.partial": 7200, "a": 7200}
+    for name, age in ({dead: 7200} | others).items():
+        (tmp_path / name).write_bytes(b"half a checkp")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    save(tmp_path / NEWEST, {})
+    assert {path.name for path in tmp_path.iterdir()} == {*others, NEWEST}
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
-def test_load_refuses_part_of_a_file(tmp_path, share, refusal):
-    path = tmp_path / "newest.pt"
-    save(path, {"tensor": torch.arange(1000)})
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
+def test_save_makes_the_file_and_then_its_renames_durable(tmp_path, monkeypatch):
+    steps, newest, previous = [], tmp_path / NEWEST, tmp_path / PREVIOUS
+    replace, fsync = Path.replace, os.fsync
+    is_killed = False
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        if is_killed and target == newest:
+            raise KilledError
+        steps.append(f"rename to {target.name}")
+        return replace(self, target)
+
+    save(newest, {"epoch": 1})
+    monkeypatch.setattr(ckpt.os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    save(newest, {"epoch": 2}, previous=previous)
+    assert steps == ["file", "rename to previous.pt", "rename to newest.pt", "folder"]
+    is_killed = True  # between the two renames
+    with pytest.raises(KilledError):
+        save(newest, {"epoch": 3}, previous=previous)
+    assert (newest.exists(), load(previous)) == (False, {"epoch": 2})
+    is_killed = False
+    save(newest, {"epoch": 4}, previous=previous)
+    assert (load(newest), load(previous)) == ({"epoch": 4}, {"epoch": 2})
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 39, 40, 41, 300, -1, -16, -32, -33, -40, -41, -48, -100])
+def test_load_refuses_a_file_cut_anywhere(whole, scratch, length, refusal):
+    scratch.write_bytes(whole[:length])
+    assert is_refused_as_damaged(scratch, refusal)
+
+
+@pytest.mark.parametrize("more", [b"\0", b"FEWTILE1", bytes(TRAILER)])
+def test_load_refuses_a_file_with_something_behind_it(whole, scratch, more, refusal):
+    scratch.write_bytes(whole + more)
+    assert is_refused_as_damaged(scratch, refusal)
+
+
+@given(share=st.floats(0, 1, exclude_max=True), from_end=st.integers(1, TRAILER), bit=st.integers(0, 7))
+def test_load_refuses_a_flipped_bit_anywhere_and_in_the_trailer(whole, scratch, share, from_end, bit, refusal):
+    for position in (int(share * len(whole)), -from_end):
+        content = bytearray(whole)
+        content[position] ^= 1 << bit
+        scratch.write_bytes(content)
+        assert is_refused_as_damaged(scratch, refusal)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize(
-    "content", [b"hello world", b"this is no checkpoint", b"GIF89a", b"\x89PNG\r\n", b"PK\x03\x04", b"{}"]
-)
-def test_load_refuses_files_of_any_other_kind(tmp_path, content, refusal):
-    path = tmp_path / "newest.pt"
-    path.write_bytes(content)
-    assert refusal(lambda: load(path)) == f"{path} is damaged or no checkpoint: use another one"
+@pytest.mark.parametrize("content", [b"hello world", b"GIF89a", b"\x89PNG\r\n", b"PK\x03\x04", b"{}", "code", "torch"])
+def test_load_refuses_files_of_any_other_kind(scratch, content, refusal):
+    if content == "code":
+        save(scratch, {"path": Path("x")})
+    elif content == "torch":  # its own file has no checksum
+        torch.save({"tensor": torch.arange(1000)}, scratch)
+    else:
+        scratch.write_bytes(content)
+    assert is_refused_as_damaged(scratch, refusal)
 
 
-@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2]])
-def test_load_refuses_content_that_is_no_dict(tmp_path, content, refusal):
-    path = tmp_path / "newest.pt"
-    save(path, content)
-    assert refusal(lambda: load(path)) == f"{path} is no checkpoint of a trial: use another one"
+def test_load_unpickles_nothing_of_a_damaged_file(whole, scratch, monkeypatch, refusal):
+    unpickled = []
+    monkeypatch.setattr(ckpt.torch, "load", lambda *_, **__: unpickled.append(1) or {})
+    scratch.write_bytes(whole)
+    assert (load(scratch), unpickled) == ({}, [1])
+    scratch.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    assert is_refused_as_damaged(scratch, refusal)
+    assert unpickled == [1]
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], None])
+def test_load_refuses_content_that_is_no_dict_and_a_missing_file(tmp_path, content, refusal):
+    path = tmp_path / NEWEST
+    if content is None:
+        assert refusal(lambda: load(path)) == f"{path} does not exist, but must be a checkpoint: check the path"
+    else:
+        save(path, content)
+        assert refusal(lambda: load(path)) == f"{path} is no checkpoint of a trial: use another one"
 
 
 @pytest.mark.parametrize("missing", ["config", "info", "frozen_digest"])
 def test_load_model_refuses_other_dicts(tmp_path, make_config, missing, refusal):
     # An encoder's weights have no config, a newest.pt has no info, older versions have no digest
-    path = tmp_path / "newest.pt"
     config = make_config()
-    model = build_model(config, INFO, MEAN, STD)
-    content = {
-        "config": config.model_dump_json(),
-        "info": INFO.model_dump_json(),
-        "epoch": 1,
-        "metrics": {},
-        "frozen_digest": model.frozen_digest,
-        "model": model.state_dict(),
-    }
-    save(path, content)
-    assert load_model(path).config == config
+    content = best_content(config, build_model(config, INFO, MEAN, STD))
     del content[missing]
-    save(path, content)
-    assert refusal(lambda: load_model(path)) == f"{path} is no best.pt of a trial: use another one"
+    save(tmp_path / NEWEST, content)
+    assert refusal(lambda: load_model(tmp_path / NEWEST)).endswith(" is no best.pt of a trial: use another one")
+
+
+# Which one to go on from
+
+
+@pytest.fixture
+def checkpoint(make_config):
+    """Writes the checkpoint of a configuration, as far as it is looked at."""
+
+    def write(path: Path, **changes: Any) -> None:
+        parts = dict.fromkeys(("records", "frozen_digest", "model", "ema", "optimizer", "schedule", "scaler"))
+        save(path, parts | {"config": make_config(**changes).model_dump_json()})
+
+    return write
+
+
+@pytest.mark.parametrize("case", ["whole", "missing", "cut", "flipped", "of another", "a best", "of then"])
+def test_newest_valid_skips_what_is_of_no_use(make_config, checkpoint, tmp_path, case):
+    config, newest, previous = make_config(), tmp_path / NEWEST, tmp_path / PREVIOUS
+    checkpoint(newest)
+    checkpoint(previous)
+    content = newest.read_bytes()
+    if case == "missing":  # killed between two renames
+        newest.unlink()
+    elif case == "cut":
+        newest.write_bytes(content[:-1])
+    elif case == "flipped":
+        newest.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    elif case == "of another":
+        checkpoint(newest, lr=2e-3)
+    elif case == "a best":
+        save(newest, {key: load(newest).get(key) for key in ("config", "frozen_digest", "model", "metrics")})
+    elif case == "of then":  # with a setting that there is no more
+        settings = json.loads(load(newest)["config"]) | {"momentum": 0.9}
+        save(newest, load(newest) | {"config": json.dumps(settings)})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert newest_valid(tmp_path, config) == (newest if case == "whole" else previous)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    checkpoint(previous, init_seed=5)
+    assert newest_valid(tmp_path, config) == (newest if case == "whole" else None)
+    assert newest_valid(tmp_path / "nowhere", config) is None
+
+
+def test_kept_best_is_that_of_the_same_configuration(make_config, tmp_path):
+    config, nothing = make_config(val_center_px=32), KeptBest()
+    content = {"config": config.model_dump_json(), "info": "", "epoch": 7, "frozen_digest": "", "model": {}}
+    assert (kept_best(tmp_path, config), nothing.judged) == (nothing, -np.inf)
+    save(tmp_path / BEST, content | {"metrics": {"val/iou_center32": 0.25, "val/f1_center32": 0.5}})
+    assert kept_best(tmp_path, config) == (7, 0.25)
+    assert kept_best(tmp_path, make_config()) == nothing
+    (tmp_path / BEST).write_bytes((tmp_path / BEST).read_bytes()[:-1])
+    assert kept_best(tmp_path, config) == nothing

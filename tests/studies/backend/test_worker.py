@@ -18,7 +18,7 @@ from studies.models import evaluation
 from trainables import trial as fit_module
 from trainables.config import Recipe, TrialConfig
 from trainables.data.tiles import TrainVal
-from trainables.precision import device_model
+from trainables.device import device_model
 
 RECIPE = Recipe(epochs=2, draws_per_epoch=4, batch_size=2, window_px=64, val_center_px=64, small=True)
 
