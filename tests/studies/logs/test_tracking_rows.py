@@ -9,7 +9,7 @@ import pytest
 from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, TrialRow
 from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
-from studies.search.trials import Assignment, Progress
+from studies.search.trials import Trial
 from studies.spec import Arm
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
@@ -43,11 +43,10 @@ def test_epoch_has_its_metrics_and_its_cost(log: Log) -> None:
 
 
 def test_trial_has_its_state_its_cost_and_what_was_lost(log: Log) -> None:
-    assignment = Assignment(Arm("unet", 24), 7, CONFIG)
     lost: dict[str, Any] = {"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 2.5}
     ended: dict[str, Any] = {"reason": "rung 4", "best_epoch": 3, "seconds": 8.0} | lost
-    tracking.log_trial(log, Progress(assignment), "search")
-    tracking.log_trial(log, Progress(assignment, epoch=4, best=0.5, outcome="stopped", **ended), "search")
+    tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG), "search")
+    tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG, epoch=4, best=0.5, outcome="stopped", **ended), "search")
     common = {"arm": "unet-24", "run_arm": "unet-24", "number": 7, "stage": "search", "signature": CONFIG.signature()}
     nothing = {"reason": "", "epochs": 0, "seconds": 0} | dict.fromkeys(lost, 0)
     first, second = ({key.removeprefix("trial/"): value for key, value in row.items()} for row in log.rows)
@@ -58,7 +57,7 @@ def test_trial_has_its_state_its_cost_and_what_was_lost(log: Log) -> None:
 
 def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: Log) -> None:
     arm = Arm("unet", 24, confirms="0123456789abcdef")
-    tracking.log_trial(log, Progress(Assignment(arm, 0, CONFIG)), "final")
+    tracking.log_trial(log, Trial(arm, 0, CONFIG), "final")
     (row,) = log.rows
     assert (row["trial/arm"], row["trial/run_arm"]) == ("unet-24", "unet-24-confirmation-01234567")
     assert row["trial/stage"] == "final"
