@@ -131,6 +131,7 @@ def test_logs_of_advises_to_upload_only_where_files_lie_here():
     assert logs_of([study_run(), trial], "someone/fewtile").notes == ()
     here = replace(trial, path=Path("out/wandb/offline-run-1/run-1.wandb"))
     (note,) = logs_of([study_run(), here], "out").notes
+    assert note.startswith("1 of 2 W&B runs are offline")
     assert note.endswith("`wandb sync out/wandb/offline-run-*` uploads them.")
 
 
@@ -141,21 +142,9 @@ def test_read_logs_reads_the_study_that_is_named(fake_study):
         study.end({})
     assert list(read_logs(study.out).runs["judged"]) == [0.1]
     assert list(read_logs(study.out, "older").runs["judged"]) == [0.9]
-    with pytest.raises(LogsError, match="holds no study 'oldest', but newer, older: name one of these"):
-        read_logs(study.out, "oldest")
 
 
 @pytest.mark.parametrize(("folder", "words"), [("nowhere", "no such folder exists"), (".", "holds no W&B run")])
 def test_read_logs_names_a_folder_without_logs(folder: str, words: str, tmp_path: Path):
     with pytest.raises(LogsError, match=words):
         read_logs(tmp_path / folder)
-
-
-def test_read_logs_names_a_folder_with_runs_of_another_program_only(fake_study):
-    study = fake_study()
-    run = study.run(config={"learning_rate": 0.1, "trial": "a", "arm": None})
-    run.log({"loss": 0.5, "epoch": 1})
-    run.finish()
-    study.flush()
-    with pytest.raises(LogsError, match=r"holds 1 readable W&B runs, but none is a study's"):
-        read_logs(study.out)

@@ -99,7 +99,7 @@ def test_read_logs_has_all_columns_where_nothing_but_the_study_is_logged(fake_st
     assert all(frame.empty for frame in (logs.runs, logs.history, logs.models, logs.scores, logs.openings))
     assert list(logs.scores.columns) == ["arm", "number", "split", "tile", "group", "iou"]
     assert list(logs.openings.columns) == [
-        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies"),
+        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies")
     ]
     assert (logs.models["best_epoch"].dtype, logs.scores["iou"].dtype) == (pd.Int64Dtype(), float)
 
@@ -153,17 +153,6 @@ def test_read_logs_notes_a_file_that_is_cut_before_it_says_which_run_it_is(fake_
     assert left_out.startswith(f"{path.parent.name}/{path.name} ({size} bytes) does not ")
     assert left_out.endswith(": it is left out.")
     assert missing == "The logs of unet-24, trial 0, hold 0 of its 1 epochs."
-
-
-def test_read_logs_says_how_many_runs_are_offline_that_should_have_been_online(fake_study):
-    study = fake_study()
-    study.segment("unet-24", 0, [0.1], config={"wandb_mode": "offline, since the server could not be reached"})
-    study.segment("unet-24", 1, [0.1])
-    study.end({})
-    assert read_logs(study.out).notes == (
-        "1 of 3 W&B runs are offline, since the server could not be reached: "
-        f"`wandb sync {study.out}/wandb/offline-run-*` uploads them.",
-    )
 
 
 def test_read_logs_keeps_the_models_of_a_study_that_was_resumed_and_ended_before_it_scored_any(fake_study):
