@@ -2,6 +2,6 @@
 
 import sys
 
-from analysis.report.write import main
+from analysis.report.command import main
 
 sys.exit(main())

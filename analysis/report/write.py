@@ -1,9 +1,6 @@
-"""Writes the report of one or more studies from their W&B logs: `python -m analysis.report OUT... [--wandb E/P]`."""
+"""Writes the report of one or more studies from their W&B logs."""
 
-import argparse
 import json
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis import browse
-from analysis.figures import figures
-from analysis.given import given_path
+from analysis.figures.drawing import render
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError, logs_of, read_logs, study_identity, thinned
@@ -27,12 +23,8 @@ from analysis.tables.terminal import fitting
 from analysis.whole_files import write_all
 
 _INDEX = ".files.json"
-_PRINTED = (
-    "standing",
-    "headline",
-    "tiles",
-    "contrasts",
-)  # tables that the terminal shows, by what their names begin with
+_PRINTED = ("iou_by_architecture", "iou_by_tiles", "contrasts")
+"""Tables that the terminal shows, by what their names begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +52,20 @@ def write_report(folders: Sequence[Path], to: Path) -> Report:
     Raises:
         LogsError: A folder holds no study that can be read, or two the same; nothing is written then.
     """
-    return _write([read_logs(folder) for folder in folders], to, folders)
+    return write([read_logs(folder) for folder in folders], to, folders)
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints the answer, what limits it, the main tables as far as they fit, and where the report lies."""
+    """Prints the conclusions, what limits them, the main tables as far as they fit, and where the report lies."""
     document = report.composed.document
-    for sentence in document.answer:
+    for sentence in document.conclusions:
         console.print(Text(sentence))
     for warning in document.warnings:
         console.print(Text(f"Note: {warning}"))
     blocks = [(section, block) for section in document.sections for block in section.blocks]
-    main = [pair for pair in blocks if isinstance(pair[1], TableBlock) and pair[1].name.startswith(_PRINTED)]
+    printed = [pair for pair in blocks if isinstance(pair[1], TableBlock) and pair[1].name.startswith(_PRINTED)]
     first = [pair for pair in blocks if isinstance(pair[1], TableBlock)][:1]
-    for section, block in main or first:
+    for section, block in printed or first:
         assert isinstance(block, TableBlock), "only tables were picked"
         console.print()
         console.print(Text(f"{section.title} \N{EN DASH} {block.title}"))
@@ -81,57 +73,27 @@ def show(report: Report, console: Console) -> None:
     console.print(Text(f"report    {report.folder / 'report.html'}"), soft_wrap=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes and prints the report of the studies that the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    help_out = "folders of studies, those that hold wandb/"
-    parser.add_argument("out", metavar="OUT", nargs="*", type=given_path, help=help_out)
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read all studies of this W&B project as well")
-    help_to = "folder of the report; OUT/report if left out, and for several studies report beside the first"
-    parser.add_argument("--to", metavar="DIR", type=given_path, help=help_to)
-    given = parser.parse_args(arguments)
-    folders: list[Path] = given.out
-    try:
-        if not folders and given.wandb is None:
-            raise LogsError("no study is named, but a report needs one: give its folder, or --wandb entity/project")
-        if folders:
-            to = given.to or (folders[0] / "report" if len(folders) == 1 else folders[0].resolve().parent / "report")
-        else:
-            to = given.to or Path("report")
-        with tempfile.TemporaryDirectory(prefix="fewtile-") as cache:
-            studies = [read_logs(folder) for folder in folders]
-            if given.wandb is not None:
-                studies += _read_project(given.wandb, Path(cache))
-            report = _write(studies, to, folders)
-    except LogsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: the report cannot be written: {error}\n")
-        return 2
-    show(report, Console(highlight=False))
-    return 0
-
-
-def _read_project(project: str, cache: Path) -> list[Logs]:
-    """All studies of a W&B project, the oldest first; those of one name are told apart by the start of their ids."""
+def read_project(project: str, cache: Path) -> list[Logs]:
+    """Returns all studies of a W&B project, oldest first; to equal names the start of the study's id is added."""
     runs = read_project_runs(project, cache, shrink=thinned)
-    told = list(dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config))
-    studies = [logs_of(runs, project, study=identity or name) for name, identity in told] or [logs_of(runs, project)]
-    names = Counter(name for name, _ in told)
-    for logs, (name, identity) in zip(studies, told, strict=True):
+    known = list(
+        dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config)
+    )
+    studies = [logs_of(runs, project, study=identity or name) for name, identity in known] or [logs_of(runs, project)]
+    names = Counter(name for name, _ in known)
+    for logs, (name, identity) in zip(studies, known, strict=True):
         if names[name] > 1:
             logs.study["study"] = f"{name}-{identity[:6]}"
     return studies
 
 
-def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report:
+def write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report:
     """Writes the report of some studies, the first of which were read from `folders`."""
     names = [logs.study["study"] for logs in studies]
     if twice := [name for name in names if names.count(name) > 1]:
         raise LogsError(
-            f"two studies are called {twice[0]}, but a report tells them apart by name: give each once, or rename a "
-            "folder before the study in it runs"
+            f"two studies are called {twice[0]}, but each study of a report needs its own name: give each once, or "
+            "rename a folder before the study in it runs"
         )
     tiles = browse.tiles_page(list(zip(folders, studies, strict=False)), to)
     links = () if tiles is None else (("Image, truth and prediction of every tile and trial", browse.NAME),)
@@ -149,7 +111,7 @@ def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report
                 contents[path.with_suffix(".tex")] = tex.encode()
     for name, figure in composed.figures.items():
         for kind in ("svg", "png"):
-            contents[to / "figures" / f"{name}.{kind}"] = figures.render(figure, kind)
+            contents[to / "figures" / f"{name}.{kind}"] = render(figure, kind)
     contents |= {to / path: content for path, content in page.pictures(document).items()}
     contents[to / "report.md"] = page.markdown(document).encode()
     if tiles is not None:

@@ -93,7 +93,7 @@ def ledger_of(out: Path) -> dict[str, list[Any]]:
 
 
 def table_of(out: Path) -> pd.DataFrame:
-    return pd.read_csv(out / "report" / "tables" / "headline.csv").drop(columns="minutes")
+    return pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv").drop(columns="minutes")
 
 
 def report_of(out: Path) -> str:

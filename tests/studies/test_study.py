@@ -155,7 +155,7 @@ def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_pa
     shutil.copytree(out / "wandb", alone / "wandb", symlinks=True)
     write_report([alone], alone / "report")
     tables = sorted((out / "report" / "tables").iterdir())
-    assert {"headline.csv", "accounting.md"} <= {path.name for path in tables}
+    assert {"iou_by_architecture.csv", "cost.md"} <= {path.name for path in tables}
     for path in tables:
         assert (alone / "report" / "tables" / path.name).read_bytes() == path.read_bytes()
 
@@ -163,7 +163,7 @@ def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_pa
 def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str]) -> None:
     out, _ = study
     keys = ["architecture", "tiles"]
-    table = table_of(out, "headline").merge(table_of(out, "accounting"), on=keys, validate="one_to_one")
+    table = table_of(out, "iou_by_architecture").merge(table_of(out, "cost"), on=keys, validate="one_to_one")
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
     assert len(table) == len(ARMS)
     for row in table.to_dict("records"):
@@ -235,7 +235,7 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
         assert set(model["val_tile_iou"]) == set(tiles.val.ids)
     assert not (out / "seal.jsonl").exists()
     assert not (dataset_root / "seal.jsonl").exists()
-    assert set(table_of(out, "headline")["architecture"]) == {
+    assert set(table_of(out, "iou_by_architecture")["architecture"]) == {
         "unet (base width 16)",
         "unet_resnet34",
         "deeplabv3plus_resnet34",
@@ -257,11 +257,11 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(datase
     assert "unet-4: no trial ran its course; the last one: the training loss is nan" in output
     for trial in trials_of(tmp_path / "study", "unet-4"):
         assert (trial.state, trial.value, trial.user_attrs["outcome"]) == (TrialState.COMPLETE, 0.0, "diverged")
-    accounting = table_of(tmp_path / "study", "accounting").set_index("architecture")
-    assert accounting.loc["unet (base width 16)", "failed"] == TRIALS
-    headline = table_of(tmp_path / "study", "headline").set_index("architecture")
-    assert pd.isna(headline.loc["unet (base width 16)", "val_iou"])
-    assert headline.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
+    cost = table_of(tmp_path / "study", "cost").set_index("architecture")
+    assert cost.loc["unet (base width 16)", "failed"] == TRIALS
+    by_architecture = table_of(tmp_path / "study", "iou_by_architecture").set_index("architecture")
+    assert pd.isna(by_architecture.loc["unet (base width 16)", "val_iou"])
+    assert by_architecture.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
     selection = json.loads((tmp_path / "study" / "selection.json").read_text(encoding="utf-8"))
     assert list(selection) == ["deeplabv3plus_resnet34-4"]
 
