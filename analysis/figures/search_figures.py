@@ -135,7 +135,7 @@ def fixed_values(
     trivial: float | None = None,
     labels: Sequence[str] = (),
 ) -> Figure:
-    """Draws what each value of one hyperparameter came to, a line per architecture with intervals.
+    """Draws the score of each value of one hyperparameter, a line per architecture with intervals.
 
     Args:
         frame: `label`, `value` (text or a number), `mean`, `low` and `high` (missing where there is no interval), and

@@ -11,7 +11,7 @@ from analysis.report.document import Block, FigureBlock, TableBlock
 from analysis.tables import formatting
 
 _IN_FILES_ONLY = {"trivial_iou", "rank", "rank_low", "rank_high", "effect", "p"}
-"""Columns that a table shows in its file alone: other columns say the same, or nobody decides by them."""
+"""Columns that a table shows in its file alone: others say the same, or no decision needs them."""
 _SHOWN_IF_ANY = {
     "stopped",
     "failed",

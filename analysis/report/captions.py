@@ -2,6 +2,8 @@
 
 from pathlib import PurePath
 
+import pandas as pd
+
 from analysis.logs.frames import Logs
 from analysis.tables.classes import constant_iou
 
@@ -84,13 +86,16 @@ PARALLEL = (
 )
 
 
-def cost_words(unit: str) -> str:
+def cost_words(frame: pd.DataFrame, unit: str) -> str:
     """Returns what the columns of the table of costs mean; `unit` is what hours are counted in."""
-    return (
-        f"Hours are {unit} (wall clock × {'GPU share' if 'GPU' in unit else 'cores'}). Lost epochs were trained "
-        "again. Saved epochs are those that trials stopped by ASHA had left; some trials would have ended earlier by "
-        "themselves."
-    )
+    parts = [f"Hours are {unit} (wall clock × {'GPU share' if 'GPU' in unit else 'cores'})."]
+    if frame["lost_hours"].any():
+        parts.append("Lost epochs were trained again, after lost workers or interruptions.")
+    if frame["saved_epochs"].any():
+        parts.append(
+            "Saved epochs are those that trials stopped by ASHA had left; some would have ended earlier by themselves."
+        )
+    return " ".join(parts)
 
 
 def contrast_words(logs: Logs, *, of_pretraining: bool) -> str:

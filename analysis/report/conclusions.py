@@ -216,7 +216,7 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
     mean_seconds = deciding.models.groupby("arm")["seconds"].mean()
     minutes = {str(arm): float(seconds) / 60 for arm, seconds in mean_seconds.items()}
-    small = {arm["arm"] for arm in deciding.study["arms"] if arm["is_stand_in"]}  # what they cost is not its cost
+    small = {arm["arm"] for arm in deciding.study["arms"] if arm["is_stand_in"]}  # the full one costs more
     leader, *others = close
     known = [
         arm for arm in others if not math.isnan(minutes[arm]) and arm not in small | below_trivial(deciding).keys()

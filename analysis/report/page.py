@@ -153,8 +153,8 @@ def _view(label: str, block: Block) -> dict[str, Any]:
     panels = [_panel_view(block.name, label, picture) for label, _, picture in _pictures(block)]
     sizes = {(panel["width"], panel["height"]) for panel in panels}
     if len(sizes) > 1:
-        told = " and ".join(f"{width} x {height} px" for width, height in sorted(sizes))
-        raise ValueError(f"{block.name}: pictures of {told} are laid over each other: make them the same size")
+        both = " and ".join(f"{width} x {height} px" for width, height in sorted(sizes))
+        raise ValueError(f"{block.name}: pictures of {both} are laid over each other: make them the same size")
     return view | {"kind": "pictures", "panels": panels, "legend": block.legend}
 
 

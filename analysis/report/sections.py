@@ -37,7 +37,7 @@ class _Drawn(TypedDict):
 
 
 def iou_section(blocks: Blocks, logs: Logs) -> Section:
-    """Returns the main results: IoU by architecture and by tiles, planned contrasts, and what was trained how."""
+    """Returns the main results: IoU by architecture and by tiles, planned contrasts, and the hyperparameters."""
     split, vary = final_split(logs), logs.study["spec"].get("vary")
     main, by_arm, trivial = iou_by_architecture(logs), iou_by_arm(logs), classes.constant_iou(logs, split)
     drawn: _Drawn = {
@@ -142,7 +142,7 @@ def class_section(blocks: Blocks, logs: Logs) -> Section:
 
 
 def search_section(blocks: Blocks, logs: Logs) -> Section:
-    """Returns what the search of a study found, or what each fixed value came to."""
+    """Returns what the search of a study found, or the scores of each fixed value."""
     metric, vary = metric_words(logs.study["judged_metric"]), logs.study["spec"].get("vary")
     importances, values = search_results.importances(logs), search_results.fixed_values(logs)
     preset_words = f"{captions.PRESET_CONTRASTS} {captions.CONTRASTS}"
@@ -207,10 +207,11 @@ def search_section(blocks: Blocks, logs: Logs) -> Section:
 
 def cost_blocks(blocks: Blocks, logs: Logs) -> tuple[TableBlock | FigureBlock | None, ...]:
     """Returns what each arm of a study cost, and what more trials would have brought."""
-    caption = f"{captions.study_words(logs)} {captions.cost_words(search_results.hours_word(logs))}"
+    cost = search_results.cost(logs)
+    caption = f"{captions.study_words(logs)} {captions.cost_words(cost, search_results.hours_word(logs))}"
     curves = curve_figures.cost_curves(logs, blocks.labels)
     return (
-        blocks.table("cost", logs, f"Trials and cost: {logs.study['study']}", search_results.cost(logs), caption),
+        blocks.table("cost", logs, f"Trials and cost: {logs.study['study']}", cost, caption),
         blocks.figure("best_so_far", logs, "Best score against cost", curves, captions.BEST_SO_FAR),
     )
 

@@ -11,7 +11,7 @@ from analysis.tables.tile_scores import final_split
 
 
 def report_warnings(studies: Sequence[Logs]) -> list[str]:
-    """Returns what limits a report of some studies: what several share is said once, the others name their study."""
+    """Returns what limits a report of some studies: shared warnings once, the others with the name of their study."""
     return [
         *_different_tiles(studies),
         *_higher_elsewhere(studies),
@@ -27,7 +27,7 @@ def tiles_key(logs: Logs) -> tuple[object, ...]:
 
 
 def _different_tiles(studies: Sequence[Logs]) -> list[str]:
-    """Says so where the studies did not use the same tiles, so that nobody compares their scores."""
+    """A warning where the studies did not use the same tiles: their scores cannot be compared."""
     by_tiles: dict[tuple[object, ...], list[str]] = {}
     for logs in studies:
         by_tiles.setdefault(tiles_key(logs), []).append(logs.study["study"])
@@ -38,7 +38,7 @@ def _different_tiles(studies: Sequence[Logs]) -> list[str]:
 
 
 def _higher_elsewhere(studies: Sequence[Logs]) -> list[str]:
-    """Says so where a study that does not decide has scored higher on the same tiles than the one that does."""
+    """A warning where another study has a higher score on the same tiles than the deciding one."""
     if len(studies) == 1:
         return []
     deciding = deciding_study(studies)

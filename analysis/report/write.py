@@ -1,6 +1,8 @@
-"""Writes the report of one or more studies from their W&B logs."""
+"""Writes the report of one or more studies from their W&B logs: `python -m analysis.report OUT... [--wandb E/P]`."""
 
 import json
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from analysis.figures.drawing import render
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError, logs_of, read_logs, study_identity, thinned
-from analysis.report import page
+from analysis.report import command_line, page
 from analysis.report.compose import Composed, compose
 from analysis.report.document import TableBlock
 from analysis.tables import formatting as tables
@@ -52,7 +54,7 @@ def write_report(folders: Sequence[Path], to: Path) -> Report:
     Raises:
         LogsError: A folder holds no study that can be read, or two the same; nothing is written then.
     """
-    return write([read_logs(folder) for folder in folders], to, folders)
+    return _write([read_logs(folder) for folder in folders], to, folders)
 
 
 def show(report: Report, console: Console) -> None:
@@ -73,8 +75,34 @@ def show(report: Report, console: Console) -> None:
     console.print(Text(f"report    {report.folder / 'report.html'}"), soft_wrap=True)
 
 
-def read_project(project: str, cache: Path) -> list[Logs]:
-    """Returns all studies of a W&B project, oldest first; to equal names the start of the study's id is added."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes and prints the report of the studies that the command line names; returns the exit code."""
+    given = command_line.read(arguments)
+    folders: list[Path] = given.out
+    try:
+        if not folders and given.wandb is None:
+            raise LogsError("no study is named, but a report needs one: give its folder, or --wandb entity/project")
+        if folders:
+            to = given.to or (folders[0] / "report" if len(folders) == 1 else folders[0].resolve().parent / "report")
+        else:
+            to = given.to or Path("report")
+        with tempfile.TemporaryDirectory(prefix="fewtile-") as cache:
+            studies = [read_logs(folder) for folder in folders]
+            if given.wandb is not None:
+                studies += _read_project(given.wandb, Path(cache))
+            report = _write(studies, to, folders)
+    except LogsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: the report cannot be written: {error}\n")
+        return 2
+    show(report, Console(highlight=False))
+    return 0
+
+
+def _read_project(project: str, cache: Path) -> list[Logs]:
+    """All studies of a W&B project, oldest first; to equal names the start of the study's id is added."""
     runs = read_project_runs(project, cache, shrink=thinned)
     known = list(
         dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config)
@@ -87,7 +115,7 @@ def read_project(project: str, cache: Path) -> list[Logs]:
     return studies
 
 
-def write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report:
+def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report:
     """Writes the report of some studies, the first of which were read from `folders`."""
     names = [logs.study["study"] for logs in studies]
     if twice := [name for name in names if names.count(name) > 1]:

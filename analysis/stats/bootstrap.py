@@ -1,6 +1,7 @@
 """Says how sure a mean over models and tiles is: bootstrap replicates that draw both, and their intervals."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,8 @@ def bootstrap_means(
         total = _weighted_sums(filled, model_weights, tile_weights)
         return ratio(total, weight)
 
-    return _replicates(is_there, model_factors, tile_groups, means, num_replicates, seed, scores[0].size)
+    design = _Design(is_there=is_there, model_factors=model_factors, tile_groups=tile_groups, num_cells=scores[0].size)
+    return _replicates(design, means, num_replicates, seed)
 
 
 def bootstrap_pooled_iou(
@@ -112,22 +114,34 @@ def bootstrap_pooled_iou(
         total = (weight * np.nan_to_num(iou)).sum(axis=2)
         return ratio(total, weight.sum(axis=2))
 
-    return _replicates(is_there, model_factors, tile_groups, pooled, num_replicates, seed, flat[0, :, 0].size)
+    design = _Design(
+        is_there=is_there, model_factors=model_factors, tile_groups=tile_groups, num_cells=flat[0, :, 0].size
+    )
+    return _replicates(design, pooled, num_replicates, seed)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Design:
+    """What is drawn from: which scores there are, and the levels of models and tiles.
+
+    Attributes:
+        is_there: (A, M, T) whether an arm's model has a score on a tile.
+        model_factors: Each (M,); see `bootstrap_means`.
+        tile_groups: (T,).
+        num_cells: Numbers that a statistic holds per arm and replicate, for the size of a chunk.
+    """
+
+    is_there: npt.NDArray[np.bool_]
+    model_factors: Sequence[IntArray]
+    tile_groups: IntArray
+    num_cells: int
 
 
 def _replicates(
-    is_there: npt.NDArray[np.bool_],
-    model_factors: Sequence[IntArray],
-    tile_groups: IntArray,
-    statistic: Callable[[FloatArray, FloatArray], FloatArray],
-    num_replicates: int,
-    seed: int,
-    num_cells: int,
+    design: _Design, statistic: Callable[[FloatArray, FloatArray], FloatArray], num_replicates: int, seed: int
 ) -> FloatArray:
-    """(B, A) a statistic of models and tiles drawn with replacement, each as often as its weights (B, M), (B, T) say.
-
-    `is_there` is (A, M, T), `num_cells` the size of what the statistic holds per arm and replicate.
-    """
+    """(B, A) a statistic of models and tiles drawn with replacement, as often as its weights (B, M), (B, T) say."""
+    is_there, model_factors, tile_groups = design.is_there, design.model_factors, design.tile_groups
     lengths = {len(levels) for levels in model_factors}
     if is_there.ndim != 3 or lengths != {is_there.shape[1]} or len(tile_groups) != is_there.shape[2]:
         raise ValueError(
@@ -147,7 +161,7 @@ def _replicates(
         model_weights[:, models] = np.prod([_draw_counts(rng, levels, pending.size) for levels in factors], axis=0)
         tile_weights = np.zeros((pending.size, tiles.size))
         tile_weights[:, tiles] = _draw_counts(rng, groups, pending.size)
-        for part in _chunks(pending.size, _CHUNK_CELLS // (len(is_there) * num_cells)):
+        for part in _chunks(pending.size, _CHUNK_CELLS // (len(is_there) * design.num_cells)):
             found[pending[part]] = statistic(model_weights[part], tile_weights[part])
         pending = pending[np.isnan(found[pending]).any(axis=1)]
         if pending.size == 0:

@@ -80,7 +80,7 @@ def _with_ends(name: str) -> tuple[str, str, str]:
 
 
 def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dict[str, Any]:
-    """What an arm's final models came to, or its selected trial where it has none."""
+    """The scores of an arm's final models, or of its selected trial where it has none."""
     own = logs.models[logs.models["arm"] == arm]
     models = own[own[f"{final_split(logs)}_iou"].notna()]
     row: dict[str, Any] = {"models": len(models), "best_epoch": models["best_epoch"].median()}

@@ -33,8 +33,8 @@ def cost(logs: Logs) -> pd.DataFrame:
     Returns:
         A frame with `architecture`, `tiles`, `allowance` (trials of the search; missing without one), `started`,
         `finished`, `stopped` (by ASHA), `failed` (also diverged and interrupted), `out_of_memory`, `models` (final
-        ones), `epochs`, `hours` (see `hours`), `lost_epochs` and `lost_hours` (trained again), `saved_epochs` (what
-        stopped trials would have had left, at most) and `trainable` and `frozen` (parameters, millions).
+        ones), `epochs`, `hours` (see `hours`), `lost_epochs` and `lost_hours` (trained again) and `saved_epochs`
+        (what stopped trials would have had left, at most).
     """
     has_search = (logs.runs["stage"] == "search").any()
     course = int(logs.study["spec"]["epochs"])
@@ -60,8 +60,6 @@ def cost(logs: Logs) -> pd.DataFrame:
                 "lost_epochs": int(runs["lost_epochs"].fillna(0).sum()),
                 "lost_hours": hours(logs, runs["lost_seconds"].fillna(0).sum()),
                 "saved_epochs": int((course - stopped["epochs"]).sum()),
-                "trainable": arm["num_trainable"] / 1e6,
-                "frozen": arm["num_frozen"] / 1e6,
             }
         )
     return pd.DataFrame(rows).astype({"allowance": "Int64"})
@@ -91,7 +89,7 @@ def importances(logs: Logs) -> pd.DataFrame:
     """Returns how much each hyperparameter decided in each arm's search, and which best values lie at a bound.
 
     Returns:
-        A frame with `architecture`, `tiles`, `trials` (that ran their course), `hyperparameter`, `importance`
+        A frame with `architecture`, `tiles`, `trials` (finished ones), `hyperparameter`, `importance`
         (PED-ANOVA, in [0, 1]; missing with too few trials), `best_value` (the selected trial's) and `at_bound`.
         Empty without a search.
     """

@@ -335,13 +335,13 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, tmp_path: 
         ("reopened", "power cut"),
         ("result", None),
     ]
-    assert "Test tiles were REOPENED for unet-4: power cut." in report_of(out)
+    assert "The test tiles were REOPENED for unet-4: power cut." in report_of(out)
     assert "test_iou" in table_of(out)
 
     # Another study that comes to the same attempt uses the result on record and opens nothing
     ended(start(RECORDED, *flags, "--out", "two"))
     assert len((root / "seal.jsonl").read_text().splitlines()) == 3
-    assert "The recorded result of an earlier opening was used for unet-4." in report_of(tmp_path / "two")
+    assert "Test scores recorded at an earlier opening were used again for unet-4." in report_of(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "models.json").read_text())["unet-4"] for name in ("one", "two"))
     assert [model["test_iou"] for model in two["models"]] == [model["test_iou"] for model in one["models"]]
     assert one["test_iou"] is not None

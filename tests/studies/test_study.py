@@ -164,6 +164,7 @@ def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str
     out, _ = study
     keys = ["architecture", "tiles"]
     table = table_of(out, "iou_by_architecture").merge(table_of(out, "cost"), on=keys, validate="one_to_one")
+    table = table.merge(table_of(out, "settings"), on=keys, validate="one_to_one")
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
     assert len(table) == len(ARMS)
     for row in table.to_dict("records"):

@@ -228,7 +228,7 @@ def test_markdown_reads_every_text_as_text(text, written):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        (picture(width=8), picture(width=9), "8 x 6 and 9 x 6 px"),
+        (picture(width=8), picture(width=9), "8 x 6 px and 9 x 6 px"),
         (picture(), b"GIF89a..", "must be a PNG or JPEG"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.logs import wandb_api
 from analysis.logs.wandb_files import read_run
-from analysis.report import command
+from analysis.report import write as report
 
 _spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")
 assert _spec is not None
@@ -49,8 +49,8 @@ def tables(folder: Path) -> dict[str, str]:
 
 def test_report_of_a_project_is_that_of_its_files(server: Any, demo: Path, tmp_path: Path):
     shutil.copytree(demo / "wandb", tmp_path / "out" / "wandb", symlinks=True)
-    assert command.main([str(tmp_path / "out"), "--to", str(tmp_path / "files")]) == 0
-    assert command.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "project")]) == 0
+    assert report.main([str(tmp_path / "out"), "--to", str(tmp_path / "files")]) == 0
+    assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "project")]) == 0
     assert tables(tmp_path / "project").keys() == tables(tmp_path / "files").keys()
     for name, text in tables(tmp_path / "files").items():
         if name not in ("models.csv",):  # which name the runs
@@ -63,7 +63,7 @@ def test_studies_of_one_name_in_a_project_keep_apart(server: Any, demo: Path, tm
     server.clear()
     upload(server, demo, "a", study_id="aaaaaaaaaa")
     upload(server, demo, "b", study_id="bbbbbbbbbb")
-    assert command.main(["--wandb", "someone/fewtile", "--to", str(tmp_path)]) == 0
+    assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path)]) == 0
     text = (tmp_path / "report.md").read_text()
     assert "demo-aaaaaa" in text
     assert "demo-bbbbbb" in text
@@ -73,7 +73,7 @@ def test_studies_of_one_name_in_a_project_keep_apart(server: Any, demo: Path, tm
 def test_project_without_a_study_is_told_in_one_line(server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     server.clear()
     server.runs["theirs"] = wandb_server.StoredRun("someone", "fewtile", "theirs", fields={"jobType": "train"})
-    assert command.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "report")]) == 2
+    assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "report")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: someone/fewtile holds 1 readable W&B runs, but none is a study's")
     assert error.count("\n") == 1

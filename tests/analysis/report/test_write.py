@@ -16,7 +16,6 @@ import pytest
 import wandb
 from rich.console import Console
 
-from analysis.report import command
 from analysis.report import write as report
 
 TILES = {"e1": 0.5, "e2": 0.4, "e3.a": 0.6}
@@ -65,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def refusal(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that the command says where it writes nothing."""
-    assert command.main([str(argument) for argument in arguments]) == 2
+    assert report.main([str(argument) for argument in arguments]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: ")
@@ -107,7 +106,7 @@ def test_several_studies_become_one_report_beside_the_first(
     out: Path, tmp_path: Path, new_study: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ):
     other = finished(new_study(tmp_path / "other", name="second", phase="phase1_comparison", tiles=(24,)))
-    assert command.main([str(out), str(other)]) == 0
+    assert report.main([str(out), str(other)]) == 0
     assert f"report    {tmp_path / 'report' / 'report.html'}" in capsys.readouterr().out
     names = {path.stem for path in (tmp_path / "report" / "tables").glob("iou_by_architecture*.csv")}
     assert names == {"iou_by_architecture_1", "iou_by_architecture_2"}
@@ -128,9 +127,9 @@ def test_several_studies_become_one_report_beside_the_first(
 
 @pytest.mark.usefixtures("undrawn")
 def test_report_lies_in_the_study_s_folder_or_where_it_is_wanted(out: Path, tmp_path: Path):
-    assert command.main([str(out)]) == 0
+    assert report.main([str(out)]) == 0
     assert (out / "report" / "report.html").is_file()
-    assert command.main([str(out), "--to", str(tmp_path / "a" / "b")]) == 0
+    assert report.main([str(out), "--to", str(tmp_path / "a" / "b")]) == 0
     assert (tmp_path / "a" / "b" / "report.html").is_file()
 
 
@@ -164,7 +163,7 @@ def test_show_fits_the_terminal(written: report.Report, width: int):
     assert said.index(written.composed.document.warnings[0].split()[0]) < said.index("─")
 
 
-def test_command_prints_the_answer_the_limits_and_the_path(out: Path):
+def test_command_prints_the_conclusions_the_limits_and_the_path(out: Path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "analysis.report", str(out), "--to", str(out / "here")],
         capture_output=True,
@@ -173,8 +172,8 @@ def test_command_prints_the_answer_the_limits_and_the_path(out: Path):
         env={**os.environ, "COLUMNS": "100"},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("This is a smoke run, whose numbers mean nothing. Among 2 architectures, ")
-    assert "Note: Stand-ins, which say nothing about" in done.stdout
+    assert done.stdout.startswith("This is a smoke run: ")
+    assert "Note: Small variants, which say nothing about" in done.stdout
     assert done.stdout.splitlines()[-1] == f"report    {out / 'here' / 'report.html'}"
 
 
@@ -216,7 +215,7 @@ def test_runs_that_fewtile_has_not_logged_are_refused(
 
 def test_study_that_is_given_twice_is_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     said = refusal(out, out, "--to", tmp_path / "to", capsys=capsys)
-    assert said.startswith("two studies are called first, but a report tells them apart by name: ")
+    assert said.startswith("two studies are called first, but ")
     assert not (tmp_path / "to").exists()
 
 

@@ -265,7 +265,8 @@ def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
     assert list(frame["behind_low"][1:2]) == pytest.approx([0.1])
     assert math.isnan(frame["behind_low"][0])
     assert frame["minutes"][0] == 2.0
-    assert settings(study.logs())["trainable"][0] == 2.0
+    assert row(settings(study.logs()))["trainable"] == 2.0
+    assert row(settings(study.logs()))["frozen"] == 0.0
 
 
 def test_iou_by_architecture_says_nothing_of_how_sure_a_single_model_is(tested: MadeUp):
