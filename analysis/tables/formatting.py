@@ -38,6 +38,7 @@ _HEADINGS = {
     "sd_hyperparameters": "sd between configurations",
     "optimism": "optimism of tuning",
     "gap": "val minus test",
+    "best_value": "selected value",
     "at_bound": "at an end of its range",
     "trials": "finished trials",
     "mean_iou": "mean IoU (macro)",
