@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from searchspace.spaces import Point, Space, levels, recipe_point, space_for, trial_config
+from searchspace.ranges import Space
+from searchspace.spaces import Point, levels, recipe_point, space_for, trial_config
 from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.common.command import path_of, validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
-from trainables.losses import WEIGHTS
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import encoder_of, weights_for
+from trainables.names import LOSS_WEIGHTS
 
 WandbMode = Literal["offline", "online", "disabled"]
 Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]
@@ -30,17 +31,17 @@ Weights = Annotated[str, AfterValidator(_weights_path)]
 Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers without quotes
 
 WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
-"""Fields that say where a study runs and logs: they may change when it goes on."""
+"""Fields that say where a study runs and logs: they may change when it is resumed."""
 
 GROWS = ("trials", "seeds", "test")
-"""Allowances, which may grow when a study goes on; and the test tiles, which may be opened then."""
+"""Allowances, which may grow when a study is resumed; and the test tiles, which may be opened then."""
 
 BUDGETS = (5, 12, 24)
 """Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
 
 
-class Chosen(BaseModel):
-    """A configuration that another study chose, and where it was chosen.
+class TunedConfig(BaseModel):
+    """A configuration that another study selected, and where it was tuned.
 
     Attributes:
         point: The hyperparameters.
@@ -48,7 +49,7 @@ class Chosen(BaseModel):
         study: The name of that study, and `study_id` what tells it from others of that name.
         profile: Its profile, and `tiles_digest` that of its train and val tiles.
         signature: Of the trial that was selected.
-        val_iou: What it came to on val: the mean of its final models, else of the selected trial.
+        val_iou: Its val IoU: the mean of its final models, else of the selected trial.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +70,7 @@ class StudySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     phase: PhaseName = "phase2_tuning"
-    chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
+    chosen: dict[str, TunedConfig] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: Annotated[str, AfterValidator(path_of)] | None = Field(
         default=None, description="folder of tiles (see README); built-in demo tiles if left out"
     )
@@ -262,7 +263,9 @@ class Arm:
         """
         weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
         whole = self.recipe(spec) | point
-        idle_before = [name for name in WEIGHTS[whole["loss"]] if name not in whole]  # where the point has another loss
+        idle_before = [
+            name for name in LOSS_WEIGHTS[whole["loss"]] if name not in whole
+        ]  # where the point has another loss
         whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
         return trial_config(
             self.architecture,

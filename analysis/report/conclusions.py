@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import ArmFacts
 from analysis.report.words import counted, listed
 from analysis.stats.bootstrap import MIN_GROUPS, count_scored
 from analysis.stats.ranks import below_leader, clear_winner, ranks
@@ -236,7 +236,7 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     return f"{of_leader}; {labels}, which {do} not clearly differ from it, {train} no faster."
 
 
-def _price(arm: dict[str, Any], minutes: dict[str, float]) -> str:
+def _price(arm: ArmFacts, minutes: dict[str, float]) -> str:
     time = minutes[arm["arm"]]
     took = "takes an unknown time" if math.isnan(time) else f"takes {time:.1f} min"
     return f"{took} to train ({arm['num_trainable'] / 1e6:.1f} M trainable parameters)"

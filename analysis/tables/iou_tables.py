@@ -45,10 +45,12 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
             if arm in by_arm:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
             rows.append(row | _published(logs, abouts[arm]["architecture"]))
-    columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), *_with_ends("behind"), "differs", "best"]
-    columns += [f"{split}_f1", *_with_ends(f"{other}_iou"), f"{other}_f1", "best_epoch", "minutes"]
-    columns += [f"published_{name}" for name in _PUBLISHED] if logs.study.get("published") else []
+    columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
+    columns += ["differs", "best", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
+    columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
     columns += ["models", *_with_ends("rank"), "trivial_iou"]
+    if not logs.study.get("published"):
+        columns = [name for name in columns if not name.startswith("published_")]
     made = pd.DataFrame(rows, columns=columns)
     return made.astype({"best_epoch": "Float64"}).round({"best_epoch": 0}).astype({"best_epoch": "Int64"})
 

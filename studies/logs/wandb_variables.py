@@ -1,6 +1,7 @@
 """Which of W&B's environment variables a study heeds: where logs go and who may write there, not what a run is."""
 
 import os
+from pathlib import Path
 
 HEEDED = frozenset(
     f"WANDB_{name}"
@@ -28,3 +29,12 @@ def set_aside() -> list[str]:
             del os.environ[name]
     os.environ[_SILENT] = "true"
     return found
+
+
+def are_unset() -> bool:
+    """Whether nothing of W&B's is set here, by a variable or a file of settings: nothing that it could refuse."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - a Path would raise where nobody is at home
+    files = (Path(home, ".config/wandb/settings"), Path("wandb/settings"), Path(".wandb/settings"))
+    return not any(name.startswith("WANDB_") and name != _SILENT for name in os.environ) and not any(
+        file.exists() for file in files
+    )

@@ -139,7 +139,7 @@ ALLOWED = {
     ): "reads headers of masks, and the numbers of palettes for `_decode_files`",
     ("trainables/data/formats/raster.py", "Image.open"): "looks for truncation in files that are about to be decoded",
     ("trainables/data/formats/orientation.py", "Image.open"): "reads the EXIF data in headers",
-    ("trainables/attention.py", "read_image"): "shows where a model looks in an image that a person names",
+    ("trainables/attention/maps.py", "read_image"): "shows where a model looks in an image that a person names",
     **{
         (f"trainables/datasets/{name}.py", "read_image"): "reads source images while a data set is made"
         for name in ("cityscapes", "deepglobe", "inria", "inria_crops", "landcover", "massachusetts")
