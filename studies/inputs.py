@@ -1,4 +1,4 @@
-"""What is checked and found out before a study starts or goes on: tiles, weights, and what its logs say of itself."""
+"""Loads and checks what a study starts from: tiles, weights, and the configuration of its W&B run."""
 
 import platform
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class StudyInputs:
     """A spec that was checked against its tiles, with everything that starting it needs.
 
     Attributes:
@@ -68,8 +68,8 @@ class Prepared:
         return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
 
 
-def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> Prepared:
-    """Checks all that can be checked before anything starts, cheapest first.
+def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> StudyInputs:
+    """Loads the tiles and checks all that can be checked before anything starts, cheapest first.
 
     Args:
         spec: The study.
@@ -98,7 +98,7 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
     dataset = read_dataset(root, spec.bands)
-    if spec.data is not None:  # a study goes on from wherever it is resumed
+    if spec.data is not None:  # a study can be resumed from any folder
         spec = spec.model_copy(update={"data": str(root.absolute())})
     if spec.tiles is None:
         spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
@@ -126,7 +126,7 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         "weights_digests": digests,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
-    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+    return StudyInputs(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
 
 
 def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
@@ -155,7 +155,7 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
         if (encoder := encoder_of(choice)) and encoder not in taken:
             fetch_weights(
                 weights_for(spec.weights, encoder), encoder
-            )  # nobody needs it, but a slip is told all the same
+            )  # nobody needs it, but a mistake is reported all the same
     files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
     absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
     found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
@@ -165,30 +165,30 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     )
 
 
-def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str, Any]:
+def check_unchanged(inputs: StudyInputs, out: Path, console: Console) -> dict[str, Any]:
     """The provenance of the study in the folder.
 
     Raises:
         UserError: The study began with another spec, other tiles or other weights.
     """
-    settings, provenance = folder.read_frozen(out)
+    settings, provenance = folder.load_frozen(out)
     frozen = StudySpec.from_flat(settings)
-    if changes := _by_digest(prepared.spec, prepared.digests).changes(_by_digest(frozen, prepared.digests)):
+    if changes := _by_digest(inputs.spec, inputs.digests).changes(_by_digest(frozen, inputs.digests)):
         raise UserError(
             f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
             "in another folder; only --trials and --seeds may grow, and --test may be added"
         )
-    if provenance.get("tiles_digest") != prepared.facts["tiles_digest"]:
+    if provenance.get("tiles_digest") != inputs.facts["tiles_digest"]:
         raise UserError(
-            f"the train or val tiles of {prepared.spec.data or DEMO_TILES} are not those that the study {out} began "
+            f"the train or val tiles of {inputs.spec.data or DEMO_TILES} are not those that the study {out} began "
             "with: put these back, or start in another folder"
         )
-    if provenance.get("weights_digests") != prepared.digests:
+    if provenance.get("weights_digests") != inputs.digests:
         raise UserError(
             f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
             "another folder"
         )
-    then, now = provenance.get("versions", {}), prepared.facts["versions"]
+    then, now = provenance.get("versions", {}), inputs.facts["versions"]
     if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:
         console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
     return provenance
@@ -201,16 +201,16 @@ def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
 
 
 def log_config(
-    prepared: Prepared, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
+    inputs: StudyInputs, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
 ) -> StudyRunConfig:
     """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
-    spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
+    spec, tiles, info = inputs.spec, inputs.tiles, inputs.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
     label, trivial = constant_scores(tiles.val.masks, num_classes)
     judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
     splits = {"train": tiles.train, "val": tiles.val}
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
-    test_ids = [tile.id for tile in prepared.dataset.test.tiles]
+    test_ids = [tile.id for tile in inputs.dataset.test.tiles]
     config: StudyRunConfig = {
         "study": name,
         "phase": spec.phase,
@@ -218,7 +218,7 @@ def log_config(
         "profile": spec.profile,
         "seed": spec.seed,
         "judged_metric": spec.judged_metric,
-        "arms": [_about(arm, prepared, parameters[arm.architecture]) for arm in spec.arms()],
+        "arms": [_about(arm, inputs, parameters[arm.architecture]) for arm in spec.arms()],
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
@@ -232,10 +232,10 @@ def log_config(
             tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
         },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
-        "num_train_tiles": prepared.facts["num_train_tiles"],
+        "num_train_tiles": inputs.facts["num_train_tiles"],
     }
     figures = published_figures(spec)
-    return cast("StudyRunConfig", {**config, **prepared.facts, **({"published": figures} if figures else {})})
+    return cast("StudyRunConfig", {**config, **inputs.facts, **({"published": figures} if figures else {})})
 
 
 def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
@@ -250,9 +250,9 @@ def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
     return {name: figures[name] for name in spec.architectures if name in figures}
 
 
-def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> ArmFacts:
+def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:
     """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
-    spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
+    spec, row = inputs.spec, ARCHITECTURES[arm.architecture]
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = parameters
     facts: ArmFacts = {

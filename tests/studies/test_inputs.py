@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studies.backend.slots import Slots
-from studies.preparation import Prepared, log_config, published_figures
+from studies.inputs import StudyInputs, log_config, published_figures
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.dataset import decode_train_val, read_dataset
@@ -26,14 +26,14 @@ def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict
             path = root / "val/masks" / f"{tile}.png"
             Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
         dataset = read_dataset(root)
-        prepared = Prepared(
+        inputs = StudyInputs(
             spec=StudySpec(architectures=("unet",), tiles=(3,), recipe=Recipe(epochs=1, small=True)),
             dataset=dataset,
             tiles=decode_train_val(dataset),
             digests={},
             facts={"data_notes": ["Something is odd."]},
         )
-        return log_config(prepared, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
+        return log_config(inputs, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
 
     return log
 
