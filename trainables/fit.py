@@ -159,7 +159,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--attempt", required=True, metavar="01…05", help="which attempt")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of tiles (see README)")
-    parser.add_argument("--smoke", action="store_true", default=False, help="2 epochs on a tiny subset, every step")
+    parser.add_argument("--smoke", action="store_true", default=False, help="try every step: 2 short epochs on 2 tiles")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to; runs/attempt-NN (-smoke) if left out")
     parser.add_argument("--resume", action="store_true", default=False, help="go on with what --out holds")
     parser.add_argument("--device", metavar="NAME", help="cuda or cpu; a GPU where there is one if left out")
