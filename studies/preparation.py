@@ -13,11 +13,12 @@ from studies import folder
 from studies.backend.slots import Slots
 from studies.logs import tracking
 from studies.spec import BUDGETS, Arm, StudySpec
+from trainables.check_config import check_config
 from trainables.checkpoints import count_parameters
-from trainables.checks import check
 from trainables.common.errors import UserError
 from trainables.data.augment import left_out
-from trainables.data.dataset import Dataset, decode_train_val, read_dataset
+from trainables.data.dataset import Dataset, read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.pictures import GAP_PX, class_color
 from trainables.data.tiles import TrainVal
 from trainables.data.windows import WHOLE_PX
@@ -100,7 +101,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     parameters: dict[str, tuple[int, int]] = {}
     for arm in spec.arms():
         config = arm.config(spec, {"lr": 1e-3}, digests, init_seed=0)
-        check(config, tiles)
+        check_config(config, tiles)
         if arm.architecture not in parameters:
             parameters[arm.architecture] = count_parameters(config, tiles.info)
     for name, chosen in spec.chosen.items():

@@ -17,7 +17,7 @@ ARCHITECTURE = '''
 
 from torch import nn
 
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 
 class Plain(nn.Module):
@@ -36,7 +36,7 @@ class Plain(nn.Module):
 
 ROW = """
         Architecture(
-            name="plain", track="cnn", build=_by_name("trainables.plain:Plain"), stride=1, encoder=None,
+            name="plain", track="cnn", build=_by_name("trainables.models.plain:Plain"), stride=1, encoder=None,
             optimizer="adam", recipe={"loss": "dice", "augmentation": "NONE"},
             settings={"width": Setting(default=8, choices=(4, 8), what="channels")}, gpu_gib=0.1, source="arXiv:0",
         ),
@@ -105,20 +105,17 @@ def run(project: Path, *command: str) -> str:
 
 @pytest.mark.faults
 def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
-    rooms = copy / "trainables"
-    (rooms / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
-    (rooms / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
+    models, datasets = copy / "trainables" / "models", copy / "trainables" / "datasets"
+    (models / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
+    (datasets / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
+    insert(models / "architectures.py", ('        Architecture(\n            name="unet",', ROW.lstrip("\n")))
     insert(
-        rooms / "architectures.py",
-        ('        Architecture(\n            name="unet",', ROW.lstrip("\n")),
-    )
-    insert(
-        rooms / "adapters.py",
-        ("from trainables.datasets.sources.tiles import", "from trainables import squares\n"),
+        datasets / "adapters.py",
+        ("from trainables.datasets.sources.", "from trainables.datasets import squares\n"),
         ('    "deepglobe": ', '    "squares": squares.ADAPTER,\n'),
     )
-    changed = {path.relative_to(copy).as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
-    assert changed == {f"trainables/{name}.py" for name in ("plain", "architectures", "squares", "adapters")}
+    changed = {path.relative_to(copy / "trainables").as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
+    assert changed == {"models/plain.py", "models/architectures.py", "datasets/squares.py", "datasets/adapters.py"}
 
     told = run(copy, "-m", "trainables.prepare", "squares", "--side", "24", "--dst", "tiles")
     assert "square" in told

@@ -16,7 +16,7 @@ from trainables.datasets import inria_crops
 from trainables.datasets.adapters import ADAPTERS
 from trainables.datasets.sources.classes import told_absent
 from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 INRIA = "inria"
 """Has a command of its own: its tiles are crops that a person may nudge."""

@@ -19,7 +19,8 @@ from studies.phases import run_phase
 from studies.profiles import PhaseName
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import TrialConfig
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 

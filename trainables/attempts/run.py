@@ -23,13 +23,14 @@ from trainables.attempts import folder as attempt_folder
 from trainables.attempts.diagnostics import diagnostics, duration, memory_words
 from trainables.attempts.folder import Run, settings
 from trainables.attempts.table import ATTEMPTS, SEED, Attempt, get_attempt, published_config
+from trainables.check_config import check_config
 from trainables.checkpoints import count_parameters, newest_valid
-from trainables.checks import check
 from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, validate
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.data.augment import left_out
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import Tiles
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
@@ -134,7 +135,7 @@ def _prepare(flags: dict[str, Any]) -> Run:
     tiles = replace(tiles, notes=(*dataset.notes, *tiles.notes))
     if smoke:
         tiles = replace(tiles, train=_few(tiles.train), val=_few(tiles.val))
-    check(config, tiles)
+    check_config(config, tiles)
     num_trainable, num_frozen = count_parameters(config, tiles.info)
     return Run(
         number=number,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest
-from trainables.data.dataset import Dataset, _decode_files, mask_rule
+from trainables.data.dataset import Dataset
+from trainables.data.decode import decode_files, mask_rule
 from trainables.data.tiles import IGNORE, Tiles
 
 
@@ -24,7 +25,7 @@ def check_sealed(dataset: Dataset) -> None:
     """
     rule, has_counting = mask_rule(dataset), False
     for tile in dataset.test.tiles:
-        (mask,) = _decode_files((tile,), dataset, rule).masks
+        (mask,) = decode_files((tile,), dataset, rule).masks
         has_counting = has_counting or bool((mask != IGNORE).any())
     if not has_counting:
         raise UserError(
@@ -39,7 +40,7 @@ def decode_sealed(dataset: Dataset) -> Tiles:
     Raises:
         UserError: As `check_sealed`.
     """
-    return _decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
+    return decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
 
 
 def file_digests(dataset: Dataset) -> dict[str, str]:

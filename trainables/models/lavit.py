@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 PATCH_PX = 4
 

@@ -9,9 +9,10 @@ import pytest
 import rasterio
 from PIL import Image
 
-import trainables.data.dataset as dataset_module
+import trainables.data.decode as decode_module
 from trainables.common.errors import UserError
-from trainables.data.dataset import SealedFiles, decode, decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 
 
@@ -166,7 +167,7 @@ def break_pixels(path: Path) -> None:
     """Cuts a file in half, which leaves its header whole."""
     truncate(path, 0.5)
     with pytest.raises(UserError, match="damaged or truncated"):
-        dataset_module.read_pixels(path)
+        decode_module.read_pixels(path)
 
 
 @pytest.fixture(params=["png", "jpg", "tif"])
@@ -190,20 +191,13 @@ def test_dataset_never_decodes_test_pixels(sealed_folder):
 
 def test_dataset_reads_pixels_of_train_and_val_only(rgb_folder, monkeypatch):
     read: list[Path] = []
-    original = dataset_module.read_pixels
-    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: read.append(path) or original(path))
+    original = decode_module.read_pixels
+    monkeypatch.setattr(decode_module, "read_pixels", lambda path: read.append(path) or original(path))
     dataset = read_dataset(rgb_folder)
     assert read == []
     decode_train_val(dataset)
     open_files = [path for tile in (*dataset.train.tiles, *dataset.val.tiles) for path in (tile.image, tile.mask)]
     assert sorted(read) == sorted(open_files)
-
-
-def test_decode_refuses_sealed_files(rgb_folder):
-    dataset = read_dataset(rgb_folder)
-    assert isinstance(dataset.test, SealedFiles)
-    with pytest.raises(TypeError, match=r"SealedFiles cannot be decoded: only train and val tiles are open"):
-        decode(dataset.test, dataset)
 
 
 # Chosen bands

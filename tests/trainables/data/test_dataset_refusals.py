@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trainables.common.errors import UserError
-from trainables.data.dataset import Dataset, decode_train_val, read_dataset
+from trainables.data.dataset import Dataset, read_dataset
+from trainables.data.decode import decode_train_val
 
 
 def read_all(root: Path) -> Any:

@@ -15,7 +15,8 @@ import rasterio
 from PIL import Image
 from rasterio import Affine
 
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.formats.raster import read_pixels
 from trainables.data.tiles import IGNORE, TrainVal
 

@@ -9,7 +9,8 @@ from tests.conftest import ROOT
 from tests.trainables.network_input import assert_alike, mapped, seen
 from trainables.common.errors import UserError
 from trainables.data.augment import PRESETS
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE, TrainVal
 from trainables.training import band_statistics
 

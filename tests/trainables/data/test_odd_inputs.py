@@ -1,6 +1,6 @@
 """Odd folders of tiles, as people have them: each is read as it is meant, or refused in one line that says why.
 
-Folders about files and masks; the tests of `trainables.data.masks`, `tile_files` and `georeference` write such files
+Folders about files and masks; the tests of `trainables.data.masks`, `folder` and `georeference` write such files
 themselves.
 """
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.sealed import check_sealed
 
 FOLDERS = Path(__file__).parents[4] / "shared" / "odd-inputs"

@@ -17,7 +17,8 @@ from tests.trainables.network_input import CPU, SIDE, assert_alike, mapped, seen
 from trainables.checkpoints import BEST, load_model
 from trainables.common.errors import UserError
 from trainables.data.augment import PRESETS
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.draws import DrawSource
 from trainables.data.tiles import IGNORE, TrainVal
 from trainables.losses import Loss

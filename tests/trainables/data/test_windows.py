@@ -16,8 +16,8 @@ from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
 from trainables.data.windows import MARGIN_PX, WHOLE_PX, margin_of, windows
 from trainables.losses import Loss
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter
+from trainables.models.spec import ModelSpec
 from trainables.predict import evaluate, predict_logits, predict_parts
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from trainables.data.dataset import read_dataset
 from trainables.data.tiles import IGNORE
 from trainables.datasets.cityscapes import LABELS, plan_cityscapes
 from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 SIZE = (32, 64)
 

@@ -9,7 +9,7 @@ from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, pixels, save, write_deepglobe
 from trainables.data.dataset import read_dataset
 from trainables.datasets.deepglobe import plan_deepglobe
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 COUNTS = {"num_train": 5, "num_val": 2, "num_test": 2, "side_px": 16}
 

@@ -22,7 +22,8 @@ from PIL import Image
 
 from tests.trainables.killing import Killed, digests, kill_after
 from trainables.common.errors import UserError
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.datasets import inria_crops
 from trainables.datasets.inria import SPLITS, Crop, find_sources
 from trainables.datasets.inria_crops import prepare_inria

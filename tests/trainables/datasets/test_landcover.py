@@ -10,11 +10,12 @@ from PIL import Image
 
 from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, pixels, save
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.landcover import plan_landcover
 from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 COLORS = {"water": (226, 169, 41), "building": (60, 16, 152), "unlabelled": (155, 155, 155), "land": (132, 41, 246)}
 MAPPING = {name: {"id": index, "color_rgb": list(color)} for index, (name, color) in enumerate(COLORS.items())}

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.trainables.killing import digests
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.pickled import plan_pickled
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 COUNTS = {"num_train": 3, "num_val": 1, "num_test": 1}
 CLASSES = ("clear", "thick cloud", "thin cloud", "cloud shadow")

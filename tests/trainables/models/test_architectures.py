@@ -6,8 +6,8 @@ from torch import nn
 
 from trainables.common.errors import UserError
 from trainables.models.architectures import ARCHITECTURES, IMAGENET, get_architecture
-from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter
+from trainables.models.spec import ModelSpec
 
 NAMES = list(ARCHITECTURES)
 

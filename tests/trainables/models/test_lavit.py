@@ -11,7 +11,7 @@ from torch import nn
 
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.lavit import HEAD_DIM, MLP_RATIO, Block, Cut, Lavit, WindowAttention, lavit
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 SETTINGS = {name: setting.default for name, setting in ARCHITECTURES["lavit"].settings.items()}
 SIDES = st.integers(1, 20)

@@ -17,8 +17,8 @@ from trainables.checkpoints import BEST, build_model, load_model, save
 from trainables.common.whole_files import digest
 from trainables.models import sam
 from trainables.models.architectures import ARCHITECTURES, SAM
-from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter
+from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import take_bands
 from trainables.models.weights import PUBLISHED
 from trainables.trial import fit

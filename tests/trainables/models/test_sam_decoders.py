@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainables.models import sam
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 SMALL = ModelSpec(num_bands=3, num_outputs=1, decoder_dropout=0.3, small=True)
 BUILDS = {"sam_conv": sam.sam_conv, "sam_unet": sam.sam_unet}

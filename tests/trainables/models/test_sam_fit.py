@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.check_config import check_config
 from trainables.checkpoints import BEST, NEWEST, load, load_model, save
-from trainables.checks import check
 from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
 from trainables.models import sam
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.predict import evaluate
 from trainables.records import EpochRecord
 from trainables.training import TrainingState
@@ -268,9 +268,9 @@ def test_build_refuses_weights_that_are_not_the_published_ones(tmp_path, refusal
 def test_check_refuses_weights_for_the_small_variant(make_config, tiles, refusal):
     words = "--weights sam.pth is for the full sam_vit_b, but the small sam_unet has a random encoder: "
     config = make_config(architecture="sam_unet", weights="sam.pth")
-    assert refusal(lambda: check(config, tiles)) == f"{words}drop these weights"  # tiles of 64 px
+    assert refusal(lambda: check_config(config, tiles)) == f"{words}drop these weights"  # tiles of 64 px
     whole = of_sides(tiles, WHOLE, WHOLE)
-    message = refusal(lambda: check(config, whole))
+    message = refusal(lambda: check_config(config, whole))
     assert message == f"{words}drop these weights, or take the full one with --no-small"
 
 
@@ -290,15 +290,15 @@ WHOLE = (1024, 1024)
 @pytest.mark.parametrize("name", NAMES)
 def test_check_accepts_whole_tiles_for_the_full_variant(make_config, tiles, name):
     whole = of_sides(tiles, WHOLE, WHOLE)
-    check(make_config(architecture=name, small=False), whole)
-    check(make_config(architecture=name, small=False, window_px=1024, val_center_px=1024), whole)
-    check(make_config(architecture=name, small=True, window_px=64, val_center_px=48), tiles)
+    check_config(make_config(architecture=name, small=False), whole)
+    check_config(make_config(architecture=name, small=False, window_px=1024, val_center_px=1024), whole)
+    check_config(make_config(architecture=name, small=True, window_px=64, val_center_px=48), tiles)
 
 
 def test_check_accepts_windows_of_larger_tiles_and_any_val_tiles_for_the_full_variant(make_config, tiles):
     config = make_config(architecture="sam_conv", small=False, window_px=1024)
-    check(config, of_sides(tiles, (1024, 1500), (700, 5000)))
-    check(make_config(architecture="sam_conv", small=False), of_sides(tiles, WHOLE, (1000, 1024)))
+    check_config(config, of_sides(tiles, (1024, 1500), (700, 5000)))
+    check_config(make_config(architecture="sam_conv", small=False), of_sides(tiles, WHOLE, (1000, 1024)))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_check_accepts_windows_of_larger_tiles_and_any_val_tiles_for_the_full_va
 )
 def test_check_refuses_windows_of_another_side_for_the_full_variant(make_config, tiles, field, flag, use, refusal):
     config = make_config(architecture="sam_conv", small=False, **{field: 512})
-    assert refusal(lambda: check(config, of_sides(tiles, WHOLE, WHOLE))) == (
+    assert refusal(lambda: check_config(config, of_sides(tiles, WHOLE, WHOLE))) == (
         f"{flag} is 512, but sam_conv takes 1024 px only: use {flag} {use}, or take the small variant with --small"
     )
 
@@ -321,14 +321,14 @@ def test_check_refuses_windows_of_another_side_for_the_full_variant(make_config,
 )
 def test_check_refuses_train_tiles_of_other_sides_for_the_full_variant(make_config, tiles, train, size, use, refusal):
     config = make_config(architecture="sam_unet", small=False)
-    message = refusal(lambda: check(config, of_sides(tiles, train, WHOLE)))
+    message = refusal(lambda: check_config(config, of_sides(tiles, train, WHOLE)))
     assert message.startswith(f"tile train_0 is {size} px, but sam_unet takes 1024 px only: use {use}")
     assert message.endswith(", or take the small variant with --small") == (train[0] == train[1])
 
 
 def test_check_names_all_that_the_full_variant_needs(make_config, tiles, refusal):
     config = make_config(architecture="sam_unet", small=False, weights="sam.pth", window_px=64, val_center_px=48)
-    assert refusal(lambda: check(config, tiles)) == (
+    assert refusal(lambda: check_config(config, tiles)) == (
         "tile train_0 is 64×64 px, but sam_unet takes 1024 px only: use tiles of 1024×1024 px and --window-px 1024 and "
         "--val-center-px none"
     )

@@ -11,8 +11,8 @@ from timm.layers import DropPath
 from torch import nn
 
 from trainables.models import weights
-from trainables.models.model_spec import ModelSpec
-from trainables.models.smp_models import segformer_mit_b3
+from trainables.models.smp import segformer_mit_b3
+from trainables.models.spec import ModelSpec
 
 
 def spec(**changes: Any) -> ModelSpec:

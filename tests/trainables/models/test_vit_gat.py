@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainables.models.architectures import ARCHITECTURES, HALVES
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.vit_gat import GraphAttention, affinity_of, vit_gat
 
 SMALL = ModelSpec(num_bands=3, num_outputs=2, small=True)

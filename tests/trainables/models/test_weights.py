@@ -15,7 +15,7 @@ from torchvision.models import get_weight
 from trainables.common.whole_files import digest
 from trainables.models import weights as weights_module
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.weights import (
     PUBLISHED,
     TORCHVISION,

@@ -1,7 +1,7 @@
 """What an adapter hands over: the tiles of a published data set, in no layout yet; and what adapters share.
 
 An adapter is a function from the values of its flags to a `Plan`. It checks its source by names and headers; pixels are
-read tile by tile, by `trainables.datasets.tile_folder`, which writes the folder.
+read tile by tile, by `trainables.datasets.write`, which writes the folder.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from trainables.datasets.massachusetts import plan_massachusetts
 from trainables.datasets.pickled import plan_pickled
 from trainables.datasets.sources.files import files_by_id
 from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 NFC, NFD = (unicodedata.normalize(form, "münchen") for form in ("NFC", "NFD"))
 

@@ -9,9 +9,10 @@ from torch import nn
 from torchvision.models import get_weight, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from trainables.models import torchvision_models, weights
-from trainables.models.model_spec import ModelSpec
-from trainables.models.torchvision_models import deeplabv3
+from trainables.models import deeplabv3 as deeplabv3_module
+from trainables.models import weights
+from trainables.models.deeplabv3 import deeplabv3
+from trainables.models.spec import ModelSpec
 
 NUM_VOC_CLASSES = 21
 
@@ -171,7 +172,7 @@ def test_small_model_is_over_resnet18_and_takes_other_bands():
 
 def test_last_layer_is_where_the_module_says():
     keys = deeplabv3(spec(small=True)).model.state_dict()
-    assert [key for key in keys if key.startswith(torchvision_models.LAST)] == [
+    assert [key for key in keys if key.startswith(deeplabv3_module.LAST)] == [
         "classifier.4.weight",
         "classifier.4.bias",
     ]

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from tests.trainables.killing import Killed, digests, kill_after
 from tests.trainables.made_up_sources import photo, pixels, save
 from trainables.common.whole_files import write_whole
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import IGNORE, DatasetInfo
-from trainables.datasets import tile_folder
+from trainables.datasets import write as write_module
 from trainables.datasets.sources.tiles import Plan, SourceTile
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 INFO = DatasetInfo(classes=("a", "b", "c"), bands=("red", "green", "blue"), ignore_index=IGNORE, source="seed 42")
 
@@ -56,7 +57,7 @@ def make_plan(root: Path, info: DatasetInfo = INFO, **changes: Callable[[], np.n
 @pytest.fixture(scope="module", autouse=True)
 def small_overview():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tile_folder, "_CELL_PX", 16)
+        patch.setattr(write_module, "_CELL_PX", 16)
         yield
 
 
@@ -121,7 +122,7 @@ def test_two_classes_are_0_and_255_unless_255_is_ignored(sources, tmp_path, igno
     assert counts["val"].tolist() == [2 * (255 if ignore is None else 254), 2, 0 if ignore is None else 2]
 
 
-@pytest.mark.parametrize("dtype", tile_folder._TYPES)
+@pytest.mark.parametrize("dtype", write_module._TYPES)
 def test_tiffs_keep_every_type_and_number_of_bands(sources, tmp_path, dtype):
     top = 1.5 if dtype.startswith("float") else np.iinfo(dtype).max
     image = np.zeros((6, 5, 4), dtype)
@@ -141,8 +142,8 @@ def test_tiffs_keep_every_type_and_number_of_bands(sources, tmp_path, dtype):
 
 def test_overview_shows_evenly_chosen_tiles_of_many(plan, sources, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(tile_folder, "MAX_SHOWN", 2)
-    monkeypatch.setattr(tile_folder, "draw_sheet", lambda cells, **_: shown.extend(cells) or cells[0].picture)
+    monkeypatch.setattr(write_module, "MAX_SHOWN", 2)
+    monkeypatch.setattr(write_module, "draw_sheet", lambda cells, **_: shown.extend(cells) or cells[0].picture)
     write_tiles("toy", plan, tmp_path / "dst")
     assert [(cell.title, cell.split) for cell in shown] == [
         ("t0", "train, 1 of 4"),
@@ -198,7 +199,7 @@ def test_dataset_json_is_the_last_thing_written(plan, tmp_path, monkeypatch):
         names.append(path.name)
         write_whole(path, content)
 
-    monkeypatch.setattr(tile_folder, "write_whole", write)
+    monkeypatch.setattr(write_module, "write_whole", write)
     write_tiles("toy", plan, tmp_path / "dst")
     assert names[0] == "prepared.json"
     assert names[-2:] == ["overview.png", "dataset.json"]
