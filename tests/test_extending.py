@@ -47,7 +47,7 @@ DATA_SET = '''
 
 import numpy as np
 
-from trainables.datasets.sources.tiles import Adapter, Plan, SourceTile
+from trainables.datasets.sources.plan import Adapter, Plan, SourceTile
 from trainables.data.tiles import DatasetInfo
 
 

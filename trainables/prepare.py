@@ -15,7 +15,7 @@ from trainables.common.progress_bar import progress_bar
 from trainables.datasets import inria_crops
 from trainables.datasets.adapters import ADAPTERS
 from trainables.datasets.sources.classes import told_absent
-from trainables.datasets.sources.tiles import Plan
+from trainables.datasets.sources.plan import Plan
 from trainables.datasets.write import write_tiles
 
 INRIA = "inria"

@@ -163,3 +163,50 @@ def test_advice_for_tiles_below_the_smallest_window_is_larger_tiles(make_config,
         assert message == (
             f"--window-px is 64, but the smallest train tile has a side of {side} px: use tiles of 64 px or more"
         )
+
+
+# One side only
+
+WHOLE = (1024, 1024)
+
+
+@pytest.mark.parametrize("name", ["sam_conv", "sam_unet"])
+def test_architecture_of_one_side_takes_tiles_or_windows_of_it(make_config, tiles, name):
+    whole = of_side(tiles, WHOLE, WHOLE)
+    full: dict[str, Any] = {"architecture": name, "tiles": 2, "small": False}
+    check_config(make_config(**full), whole)
+    check_config(make_config(**full, window_px=1024, val_center_px=1024), whole)
+    check_config(make_config(**full, window_px=1024), of_side(tiles, (1024, 1500), (3000, 1024)))
+    larger = replace(whole, val=of_side(tiles, (1000, 1024), (700, 5000)).train)  # val tiles may have any side
+    check_config(make_config(**full), larger)
+    check_config(make_config(architecture=name, window_px=64, val_center_px=48), tiles)
+
+
+SMALL = ", or take the small variant with --small"
+
+
+ONLY = "sam_unet takes 1024 px only: use "
+RANDOM = "--weights sam.pth is for the full sam_vit_b, but the small sam_unet has a random encoder: drop these weights"
+NEEDS_ALL = {"weights": "sam.pth", "window_px": 64, "val_center_px": 48}
+
+
+@pytest.mark.parametrize(
+    ("changes", "train", "words"),
+    [
+        ({"window_px": 512}, WHOLE, f"--window-px is 512, but {ONLY}--window-px 1024{SMALL}"),
+        ({"val_center_px": 512}, WHOLE, f"--val-center-px is 512, but {ONLY}--val-center-px none{SMALL}"),
+        ({}, (512, 512), f"tile train_0 is 512×512 px, but {ONLY}tiles of 1024×1024 px{SMALL}"),
+        ({}, (1024, 512), f"tile train_0 is 512×1024 px, but {ONLY}tiles of 1024×1024 px"),
+        ({}, (1024, 2048), f"tile train_0 is 2048×1024 px, but {ONLY}--window-px 1024"),
+        (
+            NEEDS_ALL,
+            (64, 64),
+            f"tile train_0 is 64×64 px, but {ONLY}tiles of 1024×1024 px and --window-px 1024 and --val-center-px none",
+        ),
+        ({"weights": "sam.pth", "small": True}, (64, 64), RANDOM),
+        ({"weights": "sam.pth", "small": True}, WHOLE, f"{RANDOM}, or take the full one with --no-small"),
+    ],
+)
+def test_architecture_of_one_side_names_all_that_it_needs(make_config, tiles, changes, train, words, refusal):
+    config = make_config(**{"architecture": "sam_unet", "tiles": 2, "small": False} | changes)
+    assert refusal(lambda: check_config(config, of_side(tiles, train, train))) == words

@@ -19,7 +19,7 @@ from trainables.data.dataset import read_dataset
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import DatasetInfo
 from trainables.datasets.adapters import ADAPTERS
-from trainables.datasets.sources.tiles import Adapter, Plan, SourceTile, add_src_flag
+from trainables.datasets.sources.plan import Adapter, Plan, SourceTile, add_src_flag
 from trainables.prepare import main
 
 

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from trainables.common.errors import UserError
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import IGNORE, DatasetInfo, Level
+from trainables.datasets.sources.draws import draw_groups
 from trainables.datasets.sources.files import files_by_id
 from trainables.datasets.sources.masks import read_colors
-from trainables.datasets.sources.tiles import (
+from trainables.datasets.sources.plan import (
     RGB,
     SEED,
     Adapter,
@@ -27,7 +28,6 @@ from trainables.datasets.sources.tiles import (
     add_src_flag,
     check_folder,
     check_pair,
-    draw_groups,
 )
 
 VAL_SHARE = 0.25

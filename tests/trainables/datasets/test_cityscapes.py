@@ -8,7 +8,7 @@ from tests.trainables.made_up_sources import CITIES, photo, pixels, save, write_
 from trainables.data.dataset import read_dataset
 from trainables.data.tiles import IGNORE
 from trainables.datasets.cityscapes import LABELS, plan_cityscapes
-from trainables.datasets.sources.tiles import Plan
+from trainables.datasets.sources.plan import Plan
 from trainables.datasets.write import write_tiles
 
 SIZE = (32, 64)

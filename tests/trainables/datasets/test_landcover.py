@@ -14,7 +14,7 @@ from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.landcover import plan_landcover
-from trainables.datasets.sources.tiles import Plan
+from trainables.datasets.sources.plan import Plan
 from trainables.datasets.write import write_tiles
 
 COLORS = {"water": (226, 169, 41), "building": (60, 16, 152), "unlabelled": (155, 155, 155), "land": (132, 41, 246)}

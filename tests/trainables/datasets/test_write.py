@@ -21,7 +21,7 @@ from trainables.data.decode import decode_train_val
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import IGNORE, DatasetInfo
 from trainables.datasets import write as write_module
-from trainables.datasets.sources.tiles import Plan, SourceTile
+from trainables.datasets.sources.plan import Plan, SourceTile
 from trainables.datasets.write import write_tiles
 
 INFO = DatasetInfo(classes=("a", "b", "c"), bands=("red", "green", "blue"), ignore_index=IGNORE, source="seed 42")

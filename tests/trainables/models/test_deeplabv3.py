@@ -1,4 +1,4 @@
-"""DeepLabV3 of torchvision: its weights, whole and of the backbone alone, and what is changed about the model."""
+"""DeepLabV3 of torchvision: its whole weights but the last layer, and what is changed about the model."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torchvision.models import get_weight, resnet50
+from torchvision.models import get_weight
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from trainables.models import deeplabv3 as deeplabv3_module
 from trainables.models import weights
 from trainables.models.deeplabv3 import deeplabv3
 from trainables.models.spec import ModelSpec
@@ -35,16 +34,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch
     return model.state_dict(), path
 
 
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
-    """A state dict with the layout of the published ImageNet weights: older than the counters of batch norms."""
-    torch.manual_seed(4)
-    state = {k: v for k, v in resnet50(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")}
-    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
-    torch.save(state, path)
-    return state, path
-
-
 # Weights
 
 
@@ -56,33 +45,6 @@ def test_coco_weights_land_bit_by_bit_but_for_the_last_layer(published):
     assert set(loaded) - last == {key for key in state if not key.startswith("aux_classifier.")} - last
     assert all(torch.equal(loaded[key], state[key]) for key in set(loaded) - last)
     assert loaded["classifier.4.weight"].shape == (2, 256, 1, 1)
-
-
-def test_coco_by_name_is_the_published_file(published, monkeypatch):
-    state, path = published
-    asked = []
-
-    def cached(entry: str, keyword: str, encoder: str) -> Path:
-        asked.append((get_weight(entry).url, keyword, encoder))
-        return path
-
-    monkeypatch.setattr(weights, "_from_torchvision", cached)
-    model = deeplabv3(spec(weights="coco"))
-    assert asked == [
-        (
-            "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
-            "coco",
-            "deeplabv3_resnet50",
-        )
-    ]
-    assert torch.equal(model.encoder["layer4"][2].conv3.weight, state["backbone.layer4.2.conv3.weight"])
-
-
-def test_backbone_weights_land_bit_by_bit(resnet):
-    state, path = resnet
-    loaded = deeplabv3(spec(weights=str(path))).encoder.state_dict()
-    assert {key for key in loaded if not key.endswith("num_batches_tracked")} == set(state) - {"fc.weight", "fc.bias"}
-    assert all(torch.equal(loaded[key], state[key]) for key in state if key in loaded)
 
 
 def test_loaded_weights_give_torchvisions_own_features(published):
@@ -105,28 +67,6 @@ def test_last_layer_is_random_whatever_the_file_holds(published):
     assert not torch.equal(one.weight, published[0]["classifier.4.weight"])
 
 
-@pytest.mark.parametrize("source", ["published", "resnet"])
-def test_weights_are_adapted_to_four_bands(source, request):
-    state, path = request.getfixturevalue(source)
-    first = deeplabv3(spec(num_bands=4, weights=str(path))).encoder["conv1"]
-    three = state.get("conv1.weight", state.get("backbone.conv1.weight"))
-    assert torch.equal(first.weight, three[:, [0, 1, 2, 0]] * 0.75)
-    assert first.in_channels == 4
-
-
-@pytest.mark.parametrize(
-    "keep", ["classifier.0", "backbone.layer1", "layer1"], ids=["no backbone", "half a backbone", "half a ResNet"]
-)
-def test_weights_of_something_else_are_refused(keep, published, resnet, tmp_path, refusal):
-    state = {key: value for key, value in (published[0] | resnet[0]).items() if key.startswith(keep)}
-    assert state
-    torch.save(state, tmp_path / "other.pth")
-    assert refusal(lambda: deeplabv3(spec(weights=str(tmp_path / "other.pth")))) == (
-        f"{tmp_path / 'other.pth'} does not fit deeplabv3_resnet50: pass a state dict of torchvision's "
-        "deeplabv3_resnet50 or resnet50"
-    )
-
-
 # The model
 
 
@@ -141,16 +81,6 @@ def test_model_has_the_parameters_that_torchvision_publishes(num_outputs):
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
-@pytest.mark.parametrize("small", [False, True])
-def test_model_drops_out_between_aspp_and_head(small):
-    model = deeplabv3(spec(small=small, decoder_dropout=0.2))
-    aspp = model.model.classifier[0]
-    assert [name for name, module in model.named_modules() if isinstance(module, nn.Dropout | nn.Dropout2d)] == [
-        "model.classifier.0.project.3"
-    ]
-    assert (type(aspp.project[3]), aspp.project[3].p) == (nn.Dropout2d, 0.2)
-
-
 @pytest.mark.parametrize(("small", "raised"), [(False, 8), (True, 16)])
 def test_model_raises_its_mask_to_the_inputs_size_bilinearly(small, raised):
     model = deeplabv3(spec(small=small)).eval()
@@ -161,18 +91,3 @@ def test_model_raises_its_mask_to_the_inputs_size_bilinearly(small, raised):
     assert low[0].shape == (1, 2, 64 // raised, 96 // raised)
     expected = nn.functional.interpolate(low[0], size=(64, 96), mode="bilinear", align_corners=False)
     assert torch.equal(logits, expected)
-
-
-def test_small_model_is_over_resnet18_and_takes_other_bands():
-    model = deeplabv3(spec(small=True, num_bands=5))
-    assert model.encoder["conv1"].weight.shape == (64, 5, 7, 7)
-    assert model.encoder["conv1"].in_channels == 5
-    assert [name for name, _ in model.encoder.named_children()][-1] == "layer3"
-
-
-def test_last_layer_is_where_the_module_says():
-    keys = deeplabv3(spec(small=True)).model.state_dict()
-    assert [key for key in keys if key.startswith(deeplabv3_module.LAST)] == [
-        "classifier.4.weight",
-        "classifier.4.bias",
-    ]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
 from trainables.data.tiles import DatasetInfo
-from trainables.datasets.sources.tiles import SPLITS, SourceTile
+from trainables.datasets.sources.plan import SPLITS, SourceTile
 
 _MOST_VALUES = 8
 

@@ -10,7 +10,7 @@ from trainables.data.tiles import IGNORE, DatasetInfo
 from trainables.datasets.deepglobe import plan_deepglobe
 from trainables.datasets.massachusetts import plan_massachusetts
 from trainables.datasets.sources.classes import check_classes, told_absent
-from trainables.datasets.sources.tiles import Plan, SourceTile
+from trainables.datasets.sources.plan import Plan, SourceTile
 from trainables.datasets.write import write_tiles
 
 TWO, THREE = DatasetInfo(classes=("soil", "road")), DatasetInfo(classes=("a", "b", "c"), ignore_index=IGNORE)

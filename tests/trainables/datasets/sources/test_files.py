@@ -17,7 +17,7 @@ from trainables.datasets.landcover import plan_landcover
 from trainables.datasets.massachusetts import plan_massachusetts
 from trainables.datasets.pickled import plan_pickled
 from trainables.datasets.sources.files import files_by_id
-from trainables.datasets.sources.tiles import Plan
+from trainables.datasets.sources.plan import Plan
 from trainables.datasets.write import write_tiles
 
 NFC, NFD = (unicodedata.normalize(form, "münchen") for form in ("NFC", "NFD"))

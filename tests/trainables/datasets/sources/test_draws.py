@@ -7,13 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.trainables.made_up_sources import photo, save
+from trainables.datasets.sources.draws import draw_groups, draw_splits, take_some
 from trainables.datasets.sources.masks import read_colors, read_grey
-from trainables.datasets.sources.tiles import (
-    check_pair,
-    draw_groups,
-    draw_splits,
-    take_some,
-)
+from trainables.datasets.sources.plan import check_pair
 
 IDS = [f"t{number:02}" for number in range(30)]
 
