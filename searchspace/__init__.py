@@ -1,1 +1,1 @@
-"""Which trials are possible: a range per hyperparameter and a space per architecture. Knows Optuna's distributions."""
+"""Which trials are possible: a range per hyperparameter and a space per architecture, all of it plain data."""

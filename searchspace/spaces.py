@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from searchspace.ranges import Bounds, Choices, Range, Space
 from trainables.config import TrialConfig
-from trainables.data.augment import PRESETS
-from trainables.losses import LOSSES, WEIGHTS
 from trainables.models.architectures import ARCHITECTURES, Track
+from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS
 
-Space = dict[str, BaseDistribution]
 Point = dict[str, Any]
 
 NOTHING: Mapping[str, Any] = {}
@@ -30,11 +28,11 @@ LR_DECADES = 1.0
 SEARCHED_PRESETS = ("LIGHT", "MEDIUM", "HEAVY", "EXTREME")
 
 COMMON: Space = {
-    "augmentation": CategoricalDistribution(SEARCHED_PRESETS),
-    "decoder_dropout": FloatDistribution(0.0, 0.5),
-    "bce_weight": FloatDistribution(0.1, 0.9),
-    "focal_weight": FloatDistribution(0.1, 0.9),
-    "cldice_weight": FloatDistribution(0.1, 0.5),
+    "augmentation": Choices(SEARCHED_PRESETS),
+    "decoder_dropout": Bounds(0.0, 0.5),
+    "bce_weight": Bounds(0.1, 0.9),
+    "focal_weight": Bounds(0.1, 0.9),
+    "cldice_weight": Bounds(0.1, 0.5),
 }
 """The ranges that all tracks share; of the weights, an architecture has those of its loss."""
 
@@ -48,7 +46,7 @@ RECIPE_WEIGHTS: Point = {"bce_weight": 0.5, "focal_weight": 0.5, "cldice_weight"
 """Source: the reference study's halves; ours for Focal; Shit et al. 2021 find 0.1 to 0.5 for clDice."""
 
 LEVELS: dict[str, tuple[Any, ...]] = {
-    "augmentation": tuple(PRESETS),
+    "augmentation": PRESETS,
     "decoder_dropout": (0.0, 0.15, 0.3, 0.5),
     "bce_weight": (0.1, 0.3, 0.5, 0.7, 0.9),
     "loss": LOSSES,
@@ -65,10 +63,10 @@ def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
     """The ranges of an architecture's hyperparameters, in a fixed order; the preset of its recipe is among them."""
     row, recipe = ARCHITECTURES[architecture], recipe_point(architecture, fixed)
     center = recipe["lr"]
-    ranges: Space = {"lr": FloatDistribution(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True), **COMMON}
+    ranges: Space = {"lr": Bounds(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True), **COMMON}
     if recipe["augmentation"] == "NONE":
-        ranges["augmentation"] = CategoricalDistribution(("NONE", *SEARCHED_PRESETS))
-    ranges |= {name: CategoricalDistribution(setting.choices) for name, setting in row.settings.items()}
+        ranges["augmentation"] = Choices(("NONE", *SEARCHED_PRESETS))
+    ranges |= {name: Choices(setting.choices) for name, setting in row.settings.items()}
     ranges |= OVERRIDES.get(architecture, {})
     return {name: ranges[name] for name in ranges if name in recipe and name not in fixed}
 
@@ -82,7 +80,7 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
     point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
     point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
     point |= {name: value for name, value in fixed.items() if name in point}
-    idle = {weight for weight in RECIPE_WEIGHTS if weight not in WEIGHTS.get(point["loss"], ())}
+    idle = {weight for weight in RECIPE_WEIGHTS if weight not in LOSS_WEIGHTS.get(point["loss"], ())}
     return {name: value for name, value in point.items() if name not in idle}
 
 
@@ -108,7 +106,7 @@ def trial_config(architecture: str, point: Mapping[str, Any], **others: Any) -> 
     )
 
 
-def starting_points(space: Mapping[str, BaseDistribution], recipe: Point, num_points: int, seed: int) -> list[Point]:
+def starting_points(space: Mapping[str, Range], recipe: Point, num_points: int, seed: int) -> list[Point]:
     """The first points of a search: the recipe, then a scrambled Sobol sequence.
 
     The sequence lies in the unit cube and depends on `seed` alone, so that all arms start from the same points relative
@@ -122,55 +120,19 @@ def starting_points(space: Mapping[str, BaseDistribution], recipe: Point, num_po
 
     Source: Sobol' 1967 with Owen's scrambling, as in `scipy.stats.qmc`.
     """
-    from scipy.stats import qmc  # only here: it takes a second or two, which a trial's worker would spend for nothing
+    from scipy.stats import qmc  # here: it takes a second or two, and only a search that begins needs it
 
     num_sequence = num_points - 1
     power = max(0, math.ceil(math.log2(max(1, num_sequence))))  # Sobol sequences are balanced at powers of two
     cube = qmc.Sobol(len(space), rng=seed).random_base2(power)[:num_sequence]
-    first = {
-        name: recipe[name] if _allows(distribution, recipe.get(name)) else _at(distribution, 0.5)
-        for name, distribution in space.items()
-    }
+    first = {name: recipe[name] if values.has(recipe.get(name)) else values.at(0.5) for name, values in space.items()}
     return [
         first,
-        *({n: _at(d, float(u)) for (n, d), u in zip(space.items(), row, strict=True)} for row in cube),
+        *({n: values.at(float(u)) for (n, values), u in zip(space.items(), row, strict=True)} for row in cube),
     ]
 
 
-def random_point(space: Mapping[str, BaseDistribution], seed: int) -> Point:
+def random_point(space: Mapping[str, Range], seed: int) -> Point:
     """A point drawn evenly from the ranges (evenly in the logarithm where they are logarithmic)."""
     rng = np.random.default_rng(seed)
-    return {name: _at(distribution, float(rng.random())) for name, distribution in space.items()}
-
-
-def described(distribution: BaseDistribution) -> dict[str, Any]:
-    """A range as JSON: `choices`, or `low`, `high` and `log`."""
-    if isinstance(distribution, CategoricalDistribution):
-        return {"choices": list(distribution.choices)}
-    assert isinstance(distribution, FloatDistribution)
-    return {"low": distribution.low, "high": distribution.high, "log": distribution.log}
-
-
-def readable(distribution: BaseDistribution) -> str:
-    """A range as people write it."""
-    if isinstance(distribution, CategoricalDistribution):
-        return " | ".join(str(choice) for choice in distribution.choices)
-    assert isinstance(distribution, FloatDistribution)
-    return f"{distribution.low:g} … {distribution.high:g}{' (log)' if distribution.log else ''}"
-
-
-def _allows(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a range has the value; None is in none."""
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    assert isinstance(distribution, FloatDistribution)
-    return value is not None and distribution.low <= value <= distribution.high
-
-
-def _at(distribution: BaseDistribution, u: float) -> Any:
-    """The value at fraction `u` in [0, 1) of a range."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(u * len(distribution.choices))]
-    assert isinstance(distribution, FloatDistribution)
-    low, high = distribution.low, distribution.high
-    return low * (high / low) ** u if distribution.log else low + (high - low) * u
+    return {name: values.at(float(rng.random())) for name, values in space.items()}

@@ -14,9 +14,9 @@ from pydantic.fields import FieldInfo
 from searchspace.spaces import RECIPE_WEIGHTS, recipe_point
 from studies.earlier_study import best_only, check_same, read_chosen
 from studies.folder import begun, read_frozen, read_settings
+from studies.options import HANG_MINUTES, Options
 from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
-from studies.study import HANG_MINUTES, Options
 from trainables.common.command import Parser, add_flags, is_list, path_of, validate
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from studies import folder
-from studies.backend.cluster import plan_slots, ray_session
-from studies.preparation import prepare
+from studies.backend.machine import this_machine
+from studies.backend.slots import Slots, plan
+from studies.preparation import Prepared, prepare
 from studies.seal.seal import Seal
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
@@ -21,29 +22,24 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
         UserError: The spec, the tiles or the folder do not allow it.
     """
     folder.check_free(out.resolve())
-    prepared = prepare(spec, console)
+    prepared = prepare(spec, console, is_dry_run=True)
     spec = prepared.spec
     if spec.seeds and spec.test:
         Seal(prepared.dataset, out=out.resolve(), study=out.name, study_id="").check()
-    with ray_session(spec.address):
-        slots = plan_slots(spec, prepared.train_px, prepared.scored_px)
-    plan = first_plan(spec, prepared.digests, len(prepared.tiles.train))
-    finals = plan if isinstance(plan, Finals) else None
+    slots = _slots(prepared)
+    begins = first_plan(spec, prepared.digests, len(prepared.tiles.train))
+    finals = begins if isinstance(begins, Finals) else None
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("arm", min_width=max(len(arm.name) for arm in plan.arms))
-    for column in ("search", "final", "epochs", "trained", "frozen"):
+    table.add_column("arm", min_width=max(len(arm.name) for arm in begins.arms))
+    for column in ("search", "final", "epochs"):
         table.add_column(column, justify="right")
     total = 0
-    for arm in plan.arms:
-        num_searched = 0 if finals else plan.allowance(arm)
+    for arm in begins.arms:
+        num_searched = 0 if finals else begins.allowance(arm)
         num_final = finals.allowance(arm) if finals else spec.seeds
         epochs = (num_searched + num_final) * spec.recipe.epochs
         total += epochs
-        trained, frozen = prepared.parameters[arm.architecture]
-        table.add_row(
-            arm.title(spec), str(num_searched), str(num_final), str(epochs), f"{trained / 1e6:.1f} M",
-            f"{frozen / 1e6:.1f} M" if frozen else "–",
-        )  # fmt: skip
+        table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
     console.print(table)
     num_val, num_test = len(prepared.tiles.val), len(prepared.dataset.test.tiles)
     is_tested = bool(spec.seeds and spec.test)
@@ -55,3 +51,14 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
         f"on {spec.address or 'this machine'}; would write {out}; W&B {spec.wandb}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _slots(prepared: Prepared) -> Slots:
+    """The slots of this machine, or of the cluster that the spec names, which Ray has to ask."""
+    spec = prepared.spec
+    if spec.address is None:
+        return plan(spec, [this_machine()], prepared.train_px, prepared.scored_px)
+    from studies.backend import cluster  # here: Ray takes seconds to import and to connect
+
+    with cluster.ray_session(spec.address):
+        return cluster.plan_slots(spec, prepared.train_px, prepared.scored_px)

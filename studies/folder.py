@@ -14,8 +14,8 @@ import yaml
 
 from studies import lock
 from studies.spec import StudySpec
-from trainables.checkpoints import sync_folder
 from trainables.common.errors import UserError
+from trainables.common.whole_files import sync_folder
 
 STUDY = "study.yaml"
 LEDGER = "optuna.db"

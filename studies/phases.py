@@ -1,16 +1,18 @@
 """What the scripts of all phases do: read the command line, run the study or say what would run, and tell the end."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from studies import command_line as cli
-from studies.dry_run import show_plan
 from studies.folder import MODELS, begun
 from studies.profiles import PhaseName
-from studies.study import StudyResult, run_study
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.common.errors import UserError
+
+if TYPE_CHECKING:
+    from studies.study import StudyResult
 
 
 def run_phase(phase: PhaseName, description: str | None) -> int:
@@ -27,8 +29,12 @@ def run_phase(phase: PhaseName, description: str | None) -> int:
     if out is None:
         out = next(path for path in cli.default_folders(phase) if not path.exists())
     if request.is_dry_run:
+        from studies.dry_run import show_plan  # here, and below: --help needs neither
+
         show_plan(request.spec, out, console)
         return 0
+    from studies.study import run_study  # with Ray and torch
+
     try:
         result = run_study(request.spec, out=out, console=console, options=request.options)
     except KeyboardInterrupt:  # before the first trial, after the last score, or by a second signal
@@ -38,15 +44,13 @@ def run_phase(phase: PhaseName, description: str | None) -> int:
     return _told(result, console)
 
 
-def _told(result: StudyResult, console: Console) -> int:
+def _told(result: "StudyResult", console: Console) -> int:
     """Shows what a study came to; the exit code."""
     if result.ending is not None:
         console.print(f"{result.ending}: go on with --out {result.out} --resume", highlight=False, soft_wrap=True)
         return EXIT_OUT_OF_TIME if result.ending == "out of time" else EXIT_INTERRUPTED
     if result.report is not None:
-        from analysis.report.write import (
-            show,
-        )  # only here: what draws figures takes seconds, which --help has no use for
+        from analysis.report.write import show
 
         show(result.report, console)
     console.print(f"study     {result.out}", highlight=False)

@@ -1,6 +1,7 @@
 """What is checked and found out before a study starts or goes on: tiles, weights, and what its logs say of itself."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -8,15 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from searchspace.spaces import described, readable
 from studies import folder
 from studies.backend.slots import Slots
-from studies.logs import tracking
+from studies.logs import wandb_variables
 from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.check_config import check_config
-from trainables.checkpoints import count_parameters
 from trainables.common.errors import UserError
-from trainables.data.augment import left_out
 from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.pictures import GAP_PX, class_color
@@ -26,6 +24,7 @@ from trainables.datasets.demo import write_demo_tiles
 from trainables.metrics import class_pixels, constant_scores
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
+from trainables.names import left_out
 
 DEMO_TILES = Path("runs/demo-tiles")
 
@@ -41,7 +40,6 @@ class Prepared:
         dataset: The folder of tiles.
         tiles: Train and val tiles, decoded.
         digests: SHA-256 of the pretrained weights, by encoder.
-        parameters: How many parameters each architecture trains, and how many it never does.
         facts: What study.yaml and the logs say of tiles, weights and versions.
     """
 
@@ -49,7 +47,6 @@ class Prepared:
     dataset: Dataset
     tiles: TrainVal
     digests: dict[str, str]
-    parameters: dict[str, tuple[int, int]]
     facts: dict[str, Any]
 
     @property
@@ -70,8 +67,13 @@ class Prepared:
         return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
 
 
-def prepare(spec: StudySpec, console: Console) -> Prepared:
+def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> Prepared:
     """Checks all that can be checked before anything starts, cheapest first.
+
+    Args:
+        spec: The study.
+        console: Where notes are shown.
+        is_dry_run: Whether W&B need not show that it starts a run where nothing is set that could keep it from that.
 
     Raises:
         UserError: The spec, the weights or the tiles do not allow it.
@@ -81,11 +83,16 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         if len(set(values)) < len(values):
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
     spec, digests = _find_weights(spec)
-    if spec.wandb != "disabled":
+    checks_wandb = spec.wandb == "online" or (
+        spec.wandb == "offline" and not (is_dry_run and wandb_variables.are_unset())
+    )
+    if checks_wandb:
+        from studies.logs import tracking  # here: a dry run seldom needs W&B, which takes a second to import
+
         for note in tracking.check_variables():
             console.print(f"Note: {note}", highlight=False, soft_wrap=True)
-    if spec.wandb == "online":
-        tracking.check_online()
+        if spec.wandb == "online":
+            tracking.check_online()
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
@@ -98,12 +105,8 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     notes = (*dataset.notes, *tiles.notes)
     for note in notes:
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
-    parameters: dict[str, tuple[int, int]] = {}
     for arm in spec.arms():
-        config = arm.config(spec, {"lr": 1e-3}, digests, init_seed=0)
-        check_config(config, tiles)
-        if arm.architecture not in parameters:
-            parameters[arm.architecture] = count_parameters(config, tiles.info)
+        check_config(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles)
     for name, chosen in spec.chosen.items():
         if chosen.tiles_digest != tiles.digest():
             console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
@@ -112,7 +115,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
     if not tiles.is_photograph:
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
-    if spec.wandb != "disabled":
+    if checks_wandb:
         tracking.check_start()
     facts = {
         "tiles_digest": tiles.digest(),
@@ -122,7 +125,7 @@ def prepare(spec: StudySpec, console: Console) -> Prepared:
         "weights_digests": digests,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
-    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, parameters=parameters, facts=facts)
+    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
 
 
 def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
@@ -196,8 +199,10 @@ def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
     return spec.model_copy(update={"weights": tuple(weights)})
 
 
-def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
-    """What the W&B run of the study `name` says of it."""
+def log_config(
+    prepared: Prepared, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
+) -> dict[str, Any]:
+    """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
     spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
     label, trivial = constant_scores(tiles.val.masks, num_classes)
@@ -212,7 +217,7 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
         "profile": spec.profile,
         "seed": spec.seed,
         "judged_metric": spec.judged_metric,
-        "arms": [_about(arm, prepared) for arm in spec.arms()],
+        "arms": [_about(arm, prepared, parameters[arm.architecture]) for arm in spec.arms()],
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
@@ -230,11 +235,11 @@ def log_config(prepared: Prepared, name: str, slots: Slots) -> dict[str, Any]:
     }
 
 
-def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
-    """What the study's run says of an arm."""
+def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> dict[str, Any]:
+    """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
     spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
-    trained, frozen = prepared.parameters[arm.architecture]
+    trained, frozen = parameters
     return {
         "arm": arm.name,
         "architecture": arm.architecture,
@@ -247,7 +252,7 @@ def _about(arm: Arm, prepared: Prepared) -> dict[str, Any]:
         "trials": spec.trials,
         "num_trainable": trained,
         "num_frozen": frozen,
-        "space": {key: readable(value) for key, value in space.items()},
-        "ranges": {key: described(value) for key, value in space.items()},
+        "space": {key: str(value) for key, value in space.items()},
+        "ranges": {key: value.described() for key, value in space.items()},
         **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }

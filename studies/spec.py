@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from searchspace.spaces import Point, Space, levels, recipe_point, space_for, trial_config
+from searchspace.ranges import Space
+from searchspace.spaces import Point, levels, recipe_point, space_for, trial_config
 from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.common.command import path_of, validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
-from trainables.losses import WEIGHTS
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import encoder_of, weights_for
+from trainables.names import LOSS_WEIGHTS
 
 WandbMode = Literal["offline", "online", "disabled"]
 Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]
@@ -262,7 +263,9 @@ class Arm:
         """
         weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
         whole = self.recipe(spec) | point
-        idle_before = [name for name in WEIGHTS[whole["loss"]] if name not in whole]  # where the point has another loss
+        idle_before = [
+            name for name in LOSS_WEIGHTS[whole["loss"]] if name not in whole
+        ]  # where the point has another loss
         whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
         return trial_config(
             self.architecture,

@@ -12,20 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from studies import folder, lock
 from studies.seal.register import NAME
-from studies.search.ledger import check_ledger
+from studies.search.ledger_file import StoredTrial, read_trials
 from studies.search.plans import Plan, Search, first_plan
 from studies.spec import StudySpec
-from trainables.attempts.diagnostics import duration
 from trainables.common.command import Parser, run
+from trainables.common.duration import duration
 from trainables.common.errors import UserError
 
 MOST_REASONS = 4
@@ -52,12 +49,7 @@ def show(out: Path, console: Console) -> None:
         raise UserError(f"{out} holds no study (no {folder.STUDY} in it): give the folder of one that has begun")
     settings, provenance = folder.read_frozen(out)
     spec = StudySpec.from_flat(settings)
-    path = out / folder.LEDGER
-    check_ledger(path, provenance["study_id"])
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = RDBStorage(f"sqlite:///{path}", skip_table_creation=True, engine_kwargs={"connect_args": {"timeout": 60}})
-    studies = optuna.get_all_study_summaries(storage)
-    trials = {s.study_name: optuna.load_study(study_name=s.study_name, storage=storage).get_trials() for s in studies}
+    trials = read_trials(out / folder.LEDGER, provenance["study_id"])
 
     say = functools.partial(console.print, soft_wrap=True, markup=False, emoji=False)  # reasons may have [brackets]
     plan = first_plan(spec, provenance["weights_digests"], provenance["num_train_tiles"])
@@ -70,9 +62,9 @@ def show(out: Path, console: Console) -> None:
     console.print(_table(spec, trials, allowances))
     for arm, found in trials.items():
         reasons = Counter(
-            f"{t.user_attrs['outcome']}: {t.user_attrs['reason']}"
+            f"{t.attributes['outcome']}: {t.attributes['reason']}"
             for t in found
-            if t.user_attrs.get("outcome") not in (None, "finished")
+            if t.attributes.get("outcome") not in (None, "finished")
         )
         for reason, count in reasons.most_common(MOST_REASONS):
             say(f"{arm}: {count} × {reason}")
@@ -82,7 +74,7 @@ def show(out: Path, console: Console) -> None:
         say(f"go on with --out {out} --resume")
 
 
-def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]], allowances: dict[str, int]) -> Table:
+def _table(spec: StudySpec, trials: dict[str, list[StoredTrial]], allowances: dict[str, int]) -> Table:
     """Open trials are #number·epoch; epochs that had to be repeated stand behind a plus."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     names = {arm: _short(arm) for arm in trials}
@@ -91,9 +83,9 @@ def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]], allowances: di
         table.add_column(column, justify="right", overflow="fold")  # rather on two lines than cut off
     for arm in sorted(trials, key=_order(spec)):
         found = trials[arm]
-        outcomes = Counter(t.user_attrs.get("outcome") if t.state.is_finished() else "open" for t in found)
+        outcomes = Counter(t.attributes.get("outcome") if t.has_ended else "open" for t in found)
         best = _best(found)
-        costs = [t.user_attrs.get("cost", {"seconds": 0.0, "lost": [0, 0.0]}) for t in found]
+        costs = [t.attributes.get("cost", {"seconds": 0.0, "lost": [0, 0.0]}) for t in found]
         lost = sum(cost["lost"][0] for cost in costs)
         allowance = allowances.get(arm, spec.seeds)
         table.add_row(
@@ -101,11 +93,10 @@ def _table(spec: StudySpec, trials: dict[str, list[FrozenTrial]], allowances: di
             str(outcomes["finished"]),
             str(outcomes["stopped"]),
             str(outcomes["failed"] + outcomes["diverged"] + outcomes["out of memory"]),
-            " ".join(f"#{t.number}·{max(t.intermediate_values, default=0)}" for t in found if not t.state.is_finished())
-            or "–",
+            " ".join(f"#{t.number}·{max(t.best, default=0)}" for t in found if not t.has_ended) or "–",
             str(max(0, allowance - len(found))),
             f"{best.value:.3f} #{best.number}" if best else "–",
-            str(sum(len(t.intermediate_values) for t in found)) + (f" +{lost}" if lost else ""),
+            str(sum(len(t.best) for t in found)) + (f" +{lost}" if lost else ""),
             duration(sum(cost["seconds"] for cost in costs)).replace(" min", "m").replace(" ", ""),
         )
     return table
@@ -122,13 +113,13 @@ def _order(spec: StudySpec) -> Callable[[str], tuple[int, str]]:
     return lambda arm: (places.get(arm.partition("-confirmation-")[0], len(places)), arm)
 
 
-def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+def _best(trials: Sequence[StoredTrial]) -> StoredTrial | None:
     """The best of those that ran their course; in a search, the one that is selected."""
-    finished = [t for t in trials if t.state == TrialState.COMPLETE and t.user_attrs["outcome"] == "finished"]
+    finished = [t for t in trials if t.state == "COMPLETE" and t.attributes["outcome"] == "finished"]
     return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
 
 
-def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[FrozenTrial]]) -> bool:
+def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[StoredTrial]]) -> bool:
     """Whether every allowance is spent, and what it came to is written."""
     if not all(_is_spent(trials.get(arm.name, []), plan.allowance(arm)) for arm in plan.arms):
         return False
@@ -144,13 +135,13 @@ def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[
         trained = trials.get(name, [])
         is_scored = len(scored.get(arm, {"models": ()})["models"]) >= allowance
         is_tested = not spec.test or scored.get(arm, {"test_iou": None})["test_iou"] is not None
-        has_model = any(t.user_attrs.get("outcome") == "finished" for t in trained)
+        has_model = any(t.attributes.get("outcome") == "finished" for t in trained)
         if not (_is_spent(trained, allowance) and ((is_scored and is_tested) or not has_model)):
             return False
     return True
 
 
-def _is_outdated(selection: dict[str, Any], plan: Plan, trials: dict[str, list[FrozenTrial]]) -> bool:
+def _is_outdated(selection: dict[str, Any], plan: Plan, trials: dict[str, list[StoredTrial]]) -> bool:
     """Whether it was made of fewer trials: it does not name an arm that has a trial to select, or not the best one."""
     if isinstance(plan, Search):
         best = {arm.name: found.number for arm in plan.arms if (found := _best(trials[arm.name]))}
@@ -158,8 +149,8 @@ def _is_outdated(selection: dict[str, Any], plan: Plan, trials: dict[str, list[F
     return selection.keys() != {arm.name for arm in plan.arms if _best(trials[arm.name])}
 
 
-def _is_spent(trials: Sequence[FrozenTrial], allowance: int) -> bool:
-    return len(trials) >= allowance and all(t.state.is_finished() for t in trials)
+def _is_spent(trials: Sequence[StoredTrial], allowance: int) -> bool:
+    return len(trials) >= allowance and all(t.has_ended for t in trials)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -16,50 +16,28 @@ from studies.backend.progress import ProgressDisplay
 from studies.backend.scoring import Scorers
 from studies.backend.slots import Slots
 from studies.backend.watch import Ending, Permit, sigterm_as_ctrl_c
-from studies.backend.worker import Fit, WorkerSettings
+from studies.backend.worker import WorkerSettings
 from studies.disk import said_in_one_line
 from studies.logs import tracking
 from studies.models import finals, selection
-from studies.models.evaluation import Evaluate, score_model
+from studies.models.evaluation import score_model
+from studies.models.parameters import parameters_by_architecture
+from studies.options import Options
 from studies.preparation import Prepared, check_unchanged, log_config, prepare
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Sizes, seconds_after, seconds_to_test
-from studies.search.ledger import Ledger, check_ledger
+from studies.search.ledger import Ledger
+from studies.search.ledger_file import check_ledger
 from studies.search.plans import Finals, first_plan
 from studies.search.trials import Progress
 from studies.spec import StudySpec
-from trainables.attempts.diagnostics import duration
+from trainables.common.duration import duration
 from trainables.common.errors import UserError
 from trainables.trial import fit
 
 if TYPE_CHECKING:
     from analysis.report.write import Report
-
-HANG_MINUTES = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a study is run this time; nothing of it decides what comes out.
-
-    Attributes:
-        resume: Go on with the study in the folder, if one has begun there.
-        max_hours: Stop cleanly after so long; None for never.
-        hang_minutes: A trial that begins no batch for so long loses its worker.
-        reopen: Why test tiles may be looked at again where an opening left no result; none if empty.
-        checkpoint_seconds: Least time between two checkpoints of a trial; rungs have one anyway.
-        fit: What a trial does.
-        evaluate: What scoring a model on whole tiles does.
-    """
-
-    resume: bool = False
-    max_hours: float | None = None
-    hang_minutes: float = HANG_MINUTES
-    reopen: str = ""
-    checkpoint_seconds: float = 60.0
-    fit: Fit = field(default=fit)
-    evaluate: Evaluate = field(default=score_model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +98,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     if options.resume and not resume:
         console.print(f"{out} holds no study yet: starting it", highlight=False)
     prepared = prepare(spec, console)
+    parameters = parameters_by_architecture(prepared)
     provenance = folder.provenance(prepared.facts)
     if resume:
         provenance = check_unchanged(prepared, out, console)
@@ -158,7 +137,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 prepared.spec.wandb,
                 name=out.name,
                 job_type="study",
-                config=log_config(prepared, out.name, slots) | origin,
+                config=log_config(prepared, parameters, out.name, slots) | origin,
             )
             seconds = None if options.max_hours is None else 3600 * options.max_hours - (time.monotonic() - started)
             permit = Permit(out, seconds)
@@ -192,9 +171,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         console.print(f"W&B: {log.trouble}", highlight=False)
     report = None
     if result.ending is None and prepared.spec.wandb != "disabled":
-        from analysis.report.write import (
-            write_report,
-        )  # only here: what draws figures takes seconds, which --help needs not
+        from analysis.report.write import write_report  # here: what draws figures takes seconds to import
 
         try:
             report = write_report([out], out / "report")
@@ -279,7 +256,7 @@ def _run_stage(session: _Session, coordinator: Coordinator) -> bool:
         stage=coordinator.plan.stage,
         tensorboard=spec.tensorboard,
         checkpoint_seconds=options.checkpoint_seconds,
-        fit=options.fit,
+        fit=options.fit or fit,
     )
 
     def log(progress: Progress) -> None:
@@ -339,5 +316,5 @@ def _scorers(session: _Session) -> Scorers:
         session.permit,
         hang_seconds=60 * session.options.hang_minutes,
         console=session.console,
-        evaluate=session.options.evaluate,
+        evaluate=session.options.evaluate or score_model,
     )

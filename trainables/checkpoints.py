@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from trainables.common.errors import UserError, disk_trouble
+from trainables.common.whole_files import sync_folder
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
 from trainables.memory import out_of_memory_words
@@ -83,16 +84,6 @@ def _remove_stale(path: Path) -> None:
         with contextlib.suppress(OSError):  # another process may have removed it
             if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
                 partial.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames outlast a loss of power, where the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _is_whole(stream: BinaryIO) -> bool:

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+import pkgutil
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from trainables.data.augment import PRESETS
-from trainables.losses import WEIGHTS, Loss, LossName
-from trainables.models.architectures import ARCHITECTURES, Optimizer
-from trainables.precision import Precision
+from trainables.models.architectures import ARCHITECTURES
+from trainables.names import LOSS_WEIGHTS, PRESETS, LossName, Optimizer, Precision
+
+if TYPE_CHECKING:
+    from trainables.losses import Loss
 
 
 def _known_architecture(name: str) -> str:
@@ -86,7 +88,7 @@ class TrialConfig(BaseModel):
     lr: float = Field(gt=0, description="learning rate at the start")
     augmentation: Preset = Field(default="MEDIUM", description=" | ".join(PRESETS))
     decoder_dropout: float = Field(default=0.3, ge=0, lt=1, description="probability between decoder stages")
-    loss: LossName = Field(default="bce_dice", description=" | ".join(WEIGHTS))
+    loss: LossName = Field(default="bce_dice", description=" | ".join(LOSS_WEIGHTS))
     bce_weight: float = Field(default=0.5, ge=0, le=1, description="w in w·BCE + (1−w)·Dice")
     focal_weight: float = Field(default=0.5, ge=0, le=1, description="v in v·Focal + (1−v)·Dice")
     cldice_weight: float = Field(default=0.3, ge=0, le=1, description="c in (1−c)·(w·BCE + (1−w)·Dice) + c·clDice")
@@ -151,19 +153,20 @@ class TrialConfig(BaseModel):
         return self.recipe.optimizer or ARCHITECTURES[self.architecture].optimizer
 
     @property
-    def loss_function(self) -> Loss:
-        """The loss with its weights."""
-        return Loss(
+    def loss_function(self) -> "Loss":
+        """The loss with its weights; it computes with torch, which is imported when this is asked for."""
+        loss: Loss = pkgutil.resolve_name("trainables.losses:Loss")(
             name=self.loss,
             bce_weight=self.bce_weight,
             focal_weight=self.focal_weight,
             cldice_weight=self.cldice_weight,
         )
+        return loss
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """What decides this trial apart from the recipe: all that its loss and its architecture know."""
-        names = ("lr", "augmentation", "decoder_dropout", "loss", *WEIGHTS[self.loss])
+        names = ("lr", "augmentation", "decoder_dropout", "loss", *LOSS_WEIGHTS[self.loss])
         return {name: getattr(self, name) for name in names} | self.settings
 
     @property

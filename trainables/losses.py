@@ -2,25 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 
 from trainables.data.tiles import IGNORE
-
-LossName = Literal["bce_dice", "cross_entropy", "dice", "focal_dice", "bce_dice_cldice"]
-
-LOSSES: tuple[LossName, ...] = get_args(LossName)
-
-WEIGHTS: dict[LossName, tuple[str, ...]] = {
-    "bce_dice": ("bce_weight",),
-    "cross_entropy": (),
-    "dice": (),
-    "focal_dice": ("focal_weight",),
-    "bce_dice_cldice": ("bce_weight", "cldice_weight"),
-}
-"""The weights that each loss has; the others say nothing to it."""
+from trainables.names import LOSS_WEIGHTS, LossName
 
 DICE_SMOOTH = 1.0
 """Added to Dice's numerator and denominator (pixels), so that a batch without positives has a defined, finite loss."""
@@ -55,7 +42,7 @@ class Loss:
         """For people: its name and the weights that it has."""
         if self.name == "bce_dice":
             return f"BCE/Dice {self.bce_weight:g}/{1 - self.bce_weight:g}"
-        return ", ".join([self.name, *(f"{weight} {getattr(self, weight):g}" for weight in WEIGHTS[self.name])])
+        return ", ".join([self.name, *(f"{weight} {getattr(self, weight):g}" for weight in LOSS_WEIGHTS[self.name])])
 
     def __call__(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Mean loss over the pixels that count, a scalar float32 tensor ≥ 0.

@@ -3,13 +3,11 @@
 import functools
 import platform
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from trainables.common.errors import UserError
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+from trainables.names import Precision
 
 DTYPES = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 """Names of autocast's types; None is no autocast."""

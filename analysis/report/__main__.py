@@ -2,6 +2,15 @@
 
 import sys
 
-from analysis.report.write import main
+from analysis.report import command_line
+
+
+def main() -> int:
+    """Writes the report that the command line asks for; returns the exit code."""
+    command_line.read()  # ends here for --help
+    from analysis.report import write
+
+    return write.main()
+
 
 sys.exit(main())

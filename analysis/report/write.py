@@ -1,6 +1,5 @@
 """Writes the report of one or more studies from their W&B logs: `python -m analysis.report OUT... [--wandb E/P]`."""
 
-import argparse
 import json
 import sys
 import tempfile
@@ -14,11 +13,10 @@ from rich.text import Text
 
 from analysis import browse
 from analysis.figures import figures
-from analysis.given import given_path
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError, logs_of, read_logs, study_identity, thinned
-from analysis.report import page
+from analysis.report import command_line, page
 from analysis.report.compose import Composed, compose
 from analysis.report.document import TableBlock
 from analysis.tables import formatting as tables
@@ -83,13 +81,7 @@ def show(report: Report, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes and prints the report of the studies that the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    help_out = "folders of studies, those that hold wandb/"
-    parser.add_argument("out", metavar="OUT", nargs="*", type=given_path, help=help_out)
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read all studies of this W&B project as well")
-    help_to = "folder of the report; OUT/report if left out, and for several studies report beside the first"
-    parser.add_argument("--to", metavar="DIR", type=given_path, help=help_to)
-    given = parser.parse_args(arguments)
+    given = command_line.read(arguments)
     folders: list[Path] = given.out
     try:
         if not folders and given.wandb is None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import seconds_left
 from studies.search.trials import Progress
-from trainables.attempts.diagnostics import duration
+from trainables.common.duration import duration
 
 REFRESH_SECONDS = 1.0
 

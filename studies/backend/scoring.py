@@ -17,7 +17,7 @@ from studies.backend.worker import beat_file, trial_folder
 from studies.models.evaluation import Evaluate, Job, Way, known_scores, score_model
 from studies.search.coordinator import MAX_LOSSES
 from studies.spec import Arm
-from trainables.attempts.diagnostics import duration
+from trainables.common.duration import duration
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
 POLL_SECONDS = 0.5

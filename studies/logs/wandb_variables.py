@@ -1,6 +1,7 @@
 """Which of W&B's environment variables a study heeds: where logs go and who may write there, not what a run is."""
 
 import os
+from pathlib import Path
 
 HEEDED = frozenset(
     f"WANDB_{name}"
@@ -28,3 +29,11 @@ def set_aside() -> list[str]:
             del os.environ[name]
     os.environ[_SILENT] = "true"
     return found
+
+
+def are_unset() -> bool:
+    """Whether nothing of W&B's is set here, by a variable or a file of settings: nothing that it could refuse."""
+    files = (Path("~/.config/wandb/settings").expanduser(), Path("wandb/settings"), Path(".wandb/settings"))
+    return not any(name.startswith("WANDB_") and name != _SILENT for name in os.environ) and not any(
+        file.exists() for file in files
+    )

@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from studies.search.ledger import Ledger, Outcome
+from studies.search.ledger import Ledger
 from studies.search.plans import Plan
-from studies.search.trials import Assignment, Progress
+from studies.search.trials import Assignment, Outcome, Progress
 from studies.spec import Arm, StudySpec
 from trainables.common.errors import UserError
 from trainables.training import chunk_sizes

@@ -6,23 +6,21 @@ state that the study can go on from.
 """
 
 import functools
-import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from searchspace.spaces import Point, Space
-from trainables.common.errors import UserError
-
-Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]
-"""How a trial ended: ran its course; by ASHA; with a loss that is not finite; out of memory; or by an error."""
+from searchspace.ranges import Space
+from searchspace.spaces import Point
+from studies.search.ledger_file import IDENTITY, check_ledger
+from studies.search.sampler import distributions
+from studies.search.trials import Outcome
 
 WORST = 0.0
 """The worst IoU: what a diverged trial is told as, so that the sampler stays away from it."""
@@ -34,8 +32,6 @@ _STATES: dict[Outcome, TrialState] = {
     "out of memory": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
-
-_IDENTITY = "study_id"
 
 
 class Ledger:
@@ -80,7 +76,7 @@ class Ledger:
                 study_name=arm, storage=self._storage, direction="maximize", load_if_exists=True
             )
             study.set_user_attr("architecture", label)
-            study.set_user_attr(_IDENTITY, self._study_id)
+            study.set_user_attr(IDENTITY, self._study_id)
             self._studies[arm] = study
             self._ids |= {(arm, trial.number): trial._trial_id for trial in study.get_trials(deepcopy=False)}
 
@@ -101,8 +97,9 @@ class Ledger:
     def add(self, arm: str, point: Point, space: Space, attributes: dict[str, Any]) -> int:
         """Adds a running trial with its parameters, in one transaction; its number in the arm."""
         study = self._studies[arm]
-        distributions: dict[str, BaseDistribution] = dict(space)
-        trial = create_trial(state=TrialState.RUNNING, params=point, distributions=distributions, user_attrs=attributes)
+        trial = create_trial(
+            state=TrialState.RUNNING, params=point, distributions=distributions(space), user_attrs=attributes
+        )
         trial.datetime_start = datetime.now()
         study.add_trial(trial)
         added = study.get_trials(deepcopy=False)[-1]
@@ -128,41 +125,6 @@ class Ledger:
         told = {"finished": value, "diverged": WORST}.get(outcome)
         self._studies[arm].tell(number, told, state=_STATES[outcome])
         self._checkpoint("PASSIVE")
-
-
-def check_ledger(path: Path, study_id: str) -> None:
-    """Refuses a ledger that is gone, torn or not this study's, without changing it.
-
-    Raises:
-        UserError: The file does not exist, is damaged, or is another study's.
-    """
-    if not path.exists():
-        raise UserError(f"{path} is gone, but holds what was done: put it back, or start in another folder")
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=60)
-        try:
-            # Reading comes after SQLite's own recovery from the write-ahead log
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            found = connection.execute(
-                "SELECT DISTINCT value_json FROM study_user_attributes WHERE key = ?", (_IDENTITY,)
-            ).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
-            raise UserError(
-                f"{path} cannot be read or written now ({error}), and may well be whole: make room, mend the disk "
-                "or its permissions"
-            ) from error
-        raise UserError(
-            f"{path} is damaged or no ledger ({error}): put a whole copy of it back, or start in another folder"
-        ) from error
-    if found != [(f'"{study_id}"',)]:
-        raise UserError(
-            f"{path} is not the ledger of study.yaml beside it: put that one back, or start in another folder"
-        )
 
 
 def _set_pragmas(pragmas: tuple[str, ...], connection: Any, _: Any) -> None:

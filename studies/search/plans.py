@@ -4,19 +4,20 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import optuna
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial
 
-from searchspace.spaces import Point, Space, levels, random_point, starting_points
+from searchspace.ranges import Choices, Space
+from searchspace.spaces import Point, levels, random_point, starting_points
 from studies.profiles import PHASES
 from studies.search.ladder import Ladder
 from studies.search.trials import Progress
 from studies.spec import Arm, StudySpec
 from trainables.config import TrialConfig
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 Stage = Literal["search", "final"]
 
@@ -41,7 +42,7 @@ class Plan(Protocol):
     def space(self, arm: Arm) -> Space:
         """The ranges that the arm's points lie in."""
 
-    def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
+    def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
         """The hyperparameters of the arm's trial `number`, given all of its trials so far."""
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
@@ -71,10 +72,8 @@ class Search(Plan):
     def __init__(self, spec: StudySpec, digests: Mapping[str, str] | None = None):
         self._spec, self._digests = spec, digests or {}
         self.arms = spec.arms()
-        num_starts = min(MAX_STARTING_POINTS, math.ceil(spec.trials / 2))
-        self._starts = {
-            arm: starting_points(self.space(arm), arm.recipe(spec), num_starts, spec.seed) for arm in self.arms
-        }
+        self._num_starts = min(MAX_STARTING_POINTS, math.ceil(spec.trials / 2))
+        self._starts: dict[Arm, list[Point]] = {}  # found when they are asked for
 
     def allowance(self, arm: Arm) -> int:
         """The same for all."""
@@ -84,14 +83,18 @@ class Search(Plan):
         """The architecture's ranges."""
         return arm.space(self._spec)
 
-    def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
+    def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
         """A starting point, or TPE's next one; or a random one."""
         place = self.arms.index(arm)
         if self._spec.sampler == "random":
             return random_point(self.space(arm), _seeds(self._spec.seed, _RANDOM, place, number)[0])
-        starts = self._starts[arm]
-        if number < len(starts):
-            return starts[number]
+        if number < self._num_starts:
+            if arm not in self._starts:
+                recipe = arm.recipe(self._spec)
+                self._starts[arm] = starting_points(self.space(arm), recipe, self._num_starts, self._spec.seed)
+            return self._starts[arm][number]
+        from studies.search.sampler import suggest  # here: it takes Optuna, which plans can do without
+
         return suggest(trials, self.space(arm), _seeds(self._spec.seed, place, number)[0])
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
@@ -104,7 +107,7 @@ class Search(Plan):
             epochs=self._spec.recipe.epochs,
             grace_epochs=self._spec.grace_epochs,
             reduction_factor=self._spec.reduction_factor,
-            after_epoch=self.config(arm, 0, self._starts[arm][0]).frozen_epochs,
+            after_epoch=self.config(arm, 0, {}).frozen_epochs,
         )
 
 
@@ -131,10 +134,10 @@ class Grid(Plan):
 
     def space(self, arm: Arm) -> Space:
         """The values, and the recipe's for all else."""
-        fixed: Space = {n: CategoricalDistribution((value,)) for n, value in arm.recipe(self._spec).items()}
-        return fixed | {self._vary: CategoricalDistribution(self._levels[arm])}
+        fixed: Space = {n: Choices((value,)) for n, value in arm.recipe(self._spec).items()}
+        return fixed | {self._vary: Choices(self._levels[arm])}
 
-    def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
+    def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
         """All values with the first seed, then with the next: more seeds can be added."""
         values = self._levels[arm]
         return arm.recipe(self._spec) | {self._vary: values[number % len(values)]}
@@ -207,9 +210,9 @@ class Finals(Plan):
 
     def space(self, arm: Arm) -> Space:
         """The one point."""
-        return {name: CategoricalDistribution((value,)) for name, value in self.point(arm, 0, []).items()}
+        return {name: Choices((value,)) for name, value in self.point(arm, 0, []).items()}
 
-    def point(self, arm: Arm, number: int, trials: list[FrozenTrial]) -> Point:
+    def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
         """The arm's."""
         return self._configs[arm].hyperparameters
 
@@ -241,17 +244,6 @@ def no_rungs(spec: StudySpec) -> Ladder:
     """A ladder that lets every trial run its course."""
     epochs = spec.recipe.epochs
     return Ladder(epochs=epochs, grace_epochs=epochs, reduction_factor=spec.reduction_factor)
-
-
-def suggest(trials: list[FrozenTrial], space: Space, seed: int) -> Point:
-    """TPE's next point: a function of the trials so far and the seed, with no sampler state to keep or lose.
-
-    Source: Bergstra et al. 2011; multivariate and with constant-liar for running trials, Optuna's defaults.
-    """
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
-    mirror = optuna.create_study(direction="maximize", sampler=sampler)
-    mirror.add_trials(trials)
-    return mirror.ask(fixed_distributions=dict(space)).params
 
 
 def _seeds(*keys: int, count: int = 1) -> list[int]:

@@ -3,10 +3,13 @@
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
-from studies.search.ledger import Outcome
 from studies.spec import Arm
 from trainables.config import TrialConfig
+
+Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]
+"""How a trial ended: ran its course; by ASHA; with a loss that is not finite; out of memory; or by an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.attention import AttentionError, draw, main, read_attention, shown
+from analysis.attention.__main__ import main
+from analysis.attention.draw import AttentionError, draw, read_attention, shown
 
 HEADS = (1, 2, 5, 8)
 

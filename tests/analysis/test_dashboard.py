@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.dashboard import main, parts
+from analysis.dashboard.__main__ import main
+from analysis.dashboard.build import parts
 
 _spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[1] / "wandb_server.py")
 assert _spec is not None

@@ -4,18 +4,16 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from searchspace.ranges import Bounds, Choices
 from searchspace.spaces import (
     COMMON,
     LEVELS,
     LR_CENTER,
     OVERRIDES,
     RECIPE_POINT,
-    described,
     levels,
     random_point,
-    readable,
     recipe_point,
     space_for,
     starting_points,
@@ -23,9 +21,8 @@ from searchspace.spaces import (
 )
 from studies.profiles import REFERENCE
 from trainables.attempts.table import ATTEMPTS
-from trainables.data.augment import PRESETS
-from trainables.losses import LOSSES, WEIGHTS
 from trainables.models.architectures import ARCHITECTURES
+from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS
 
 NAMES = list(ARCHITECTURES)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -35,7 +32,7 @@ def in_unit_cube(space, point) -> list[float | str]:
     """Where a point lies in its ranges, 0..1; categories as they are."""
     place: list[float | str] = []
     for name, distribution in space.items():
-        if isinstance(distribution, CategoricalDistribution):
+        if isinstance(distribution, Choices):
             place.append(point[name])
             continue
         low, high, value = distribution.low, distribution.high, point[name]
@@ -64,7 +61,7 @@ def test_space_has_a_centre_for_every_track():
 @pytest.mark.parametrize("name", NAMES)
 def test_space_has_the_hyperparameters_of_its_architecture_in_order(name):
     space, row = space_for(name), ARCHITECTURES[name]
-    weights = WEIGHTS[row.recipe.get("loss", "bce_dice")]
+    weights = LOSS_WEIGHTS[row.recipe.get("loss", "bce_dice")]
     assert list(space) == ["lr", "augmentation", "decoder_dropout", *weights, *row.settings]
     assert set(space["augmentation"].choices) <= set(PRESETS)
     assert "tiles" not in space  # crossed, never sampled
@@ -79,22 +76,20 @@ def test_space_makes_valid_configurations(name):
 
 def test_override_takes_effect_in_its_space_only(monkeypatch):
     before = {name: space_for(name) for name in NAMES}
-    narrow = FloatDistribution(0.0, 0.1)
+    narrow = Bounds(0.0, 0.1)
     monkeypatch.setitem(OVERRIDES, "unet", {"decoder_dropout": narrow})
     assert space_for("unet") == before["unet"] | {"decoder_dropout": narrow}
     assert list(space_for("unet")) == list(before["unet"])
     assert all(space_for(name) == before[name] for name in NAMES if name != "unet")
-    assert COMMON["decoder_dropout"] == FloatDistribution(0.0, 0.5)
+    assert COMMON["decoder_dropout"] == Bounds(0.0, 0.5)
 
 
-@pytest.mark.parametrize(
-    "override", [{"decoder_dropout": FloatDistribution(0.0, 0.1)}, {"augmentation": CategoricalDistribution(("NONE",))}]
-)
+@pytest.mark.parametrize("override", [{"decoder_dropout": Bounds(0.0, 0.1)}, {"augmentation": Choices(("NONE",))}])
 def test_starting_points_lie_inside_overridden_ranges(override, monkeypatch):
     monkeypatch.setitem(OVERRIDES, "unet", override)
     (name, distribution) = next(iter(override.items()))
     for point in starting_points(space_for("unet"), recipe_point("unet"), 8, seed=0):
-        assert distribution._contains(distribution.to_internal_repr(point[name])), point
+        assert distribution.has(point[name]), point
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,7 +106,7 @@ def test_starting_points_lie_inside_their_ranges(name, count, seed):
     assert len(points) == count
     for point in points:
         assert list(point) == list(space)
-        assert all(d._contains(d.to_internal_repr(point[key])) for key, d in space.items())
+        assert all(d.has(point[key]) for key, d in space.items())
 
 
 @given(count=st.integers(1, 20), more=st.integers(0, 20), seed=SEEDS)
@@ -155,7 +150,7 @@ def test_starting_points_after_the_recipe_are_balanced(seed):
     points = starting_points(space, RECIPE_POINT, 9, seed)[1:]
     places = [in_unit_cube(space, point) for point in points]
     for axis, (name, distribution) in enumerate(space.items()):
-        if isinstance(distribution, CategoricalDistribution):
+        if isinstance(distribution, Choices):
             assert sorted(place[axis] for place in places) == sorted(2 * distribution.choices)
         else:
             assert sorted(int(place[axis] * 8) for place in places) == list(range(8)), name
@@ -163,7 +158,7 @@ def test_starting_points_after_the_recipe_are_balanced(seed):
 
 def test_readable_writes_ranges_as_people_do():
     space = space_for("unet")
-    assert {name: readable(distribution) for name, distribution in space.items()} == {
+    assert {name: str(distribution) for name, distribution in space.items()} == {
         "lr": "0.0001 … 0.01 (log)",
         "augmentation": "LIGHT | MEDIUM | HEAVY | EXTREME",
         "decoder_dropout": "0 … 0.5",
@@ -204,7 +199,7 @@ def test_random_points_lie_in_the_ranges_and_follow_from_the_seed(name, seed):
     space = space_for(name)
     point = random_point(space, seed)
     assert list(point) == list(space)
-    assert all(d._contains(d.to_internal_repr(point[key])) for key, d in space.items())
+    assert all(d.has(point[key]) for key, d in space.items())
     assert random_point(space, seed) == point != random_point(space, seed + 1)
 
 
@@ -216,7 +211,7 @@ def test_random_points_are_even_in_the_logarithm_of_lr():
 
 def test_described_ranges_can_be_logged_and_read():
     space = space_for("unet")
-    found = json.loads(json.dumps({name: described(distribution) for name, distribution in space.items()}))
+    found = json.loads(json.dumps({name: distribution.described() for name, distribution in space.items()}))
     assert found == {
         "lr": {"low": pytest.approx(1e-4), "high": pytest.approx(1e-2), "log": True},
         "augmentation": {"choices": ["LIGHT", "MEDIUM", "HEAVY", "EXTREME"]},
@@ -239,7 +234,7 @@ def test_what_is_fixed_leaves_the_space_and_stands_in_the_recipe(name):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_space_has_the_weights_of_its_loss_and_no_others(loss):
     names = set(space_for("unet", {"loss": loss}))
-    assert names == {"lr", "augmentation", "decoder_dropout", *WEIGHTS[loss]}
+    assert names == {"lr", "augmentation", "decoder_dropout", *LOSS_WEIGHTS[loss]}
 
 
 def test_what_an_architecture_does_not_have_is_not_fixed_in_it():

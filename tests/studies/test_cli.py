@@ -12,11 +12,11 @@ import yaml
 
 from studies import command_line as cli
 from studies.folder import PROVENANCE, begun, write_study
+from studies.options import HANG_MINUTES, Options
 from studies.phases import run_phase
 from studies.preparation import LIBRARIES
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
-from studies.study import HANG_MINUTES, Options
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.common.errors import UserError
 from trainables.config import Recipe

@@ -13,7 +13,7 @@ from studies import command_line as cli
 from studies.profiles import PROFILES, REFERENCE, PhaseName, ProfileName
 from studies.spec import StudySpec
 from trainables.config import Recipe
-from trainables.losses import LOSSES, WEIGHTS
+from trainables.names import LOSS_WEIGHTS, LOSSES
 
 PHASES: tuple[PhaseName, ...] = ("phase1_comparison", "phase2_tuning", "phase3_data_budget")
 PHASE_1, PHASE_2, PHASE_3 = PHASES
@@ -216,7 +216,7 @@ def test_a_fixed_weight_counts_wherever_the_varied_loss_has_it() -> None:
     spec = read(PHASE_2, *flags)
     for arm in spec.arms():
         weights = {loss: arm.config(spec, {"loss": loss}, {}, init_seed=0).bce_weight for loss in LOSSES}
-        assert {weights[loss] for loss in LOSSES if "bce_weight" in WEIGHTS[loss]} == {0.3}
+        assert {weights[loss] for loss in LOSSES if "bce_weight" in LOSS_WEIGHTS[loss]} == {0.3}
 
 
 def test_what_phase_2_chose_is_not_fixed_otherwise(tmp_path: Path, write_tuned: Any, refusal: Refusal) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from analysis.logs.wandb_files import read_logs
-from studies import phases
+from studies import dry_run, study
 from studies.folder import STUDY
+from studies.options import Options
 from studies.phases import run_phase
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
-from studies.study import Options, StudyResult
+from studies.study import StudyResult
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
@@ -40,7 +41,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[
             return StudyResult(out=out, **{"ending": None} | came_to)
 
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(phases, "run_study", run_study)
+        monkeypatch.setattr(study, "run_study", run_study)
         monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", *flags])
         return run_phase("phase2_tuning", "Phase 2"), asked
 
@@ -79,7 +80,7 @@ def test_signal_outside_of_trials_and_scores_is_told_too(
         raise KeyboardInterrupt
 
     out = tmp_path / "study"
-    monkeypatch.setattr(phases, "run_study", interrupted)
+    monkeypatch.setattr(study, "run_study", interrupted)
     monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", "--out", str(out)])
     assert run_phase("phase2_tuning", "Phase 2") == EXIT_INTERRUPTED
     assert capsys.readouterr().out.replace("\n", "") == f"interrupted: {words.replace('OUT', str(out))}"
@@ -100,7 +101,7 @@ def test_options_arrive_with_the_spec(ran: Any) -> None:
 
 def test_dry_run_runs_nothing(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Path] = []
-    monkeypatch.setattr(phases, "show_plan", lambda spec, out, console: shown.append(out))
+    monkeypatch.setattr(dry_run, "show_plan", lambda spec, out, console: shown.append(out))
     assert ran("--dry-run") == (0, {})
     assert shown == [Path("runs/phase2")]
 

@@ -247,8 +247,8 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
 @pytest.mark.faults
 def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(dataset_root: Path, tmp_path: Path) -> None:
     before = (
-        "from optuna.distributions import FloatDistribution; from searchspace.spaces import OVERRIDES; "
-        "OVERRIDES['unet'] = {'lr': FloatDistribution(1e30, 1e31, log=True)}"
+        "from searchspace.ranges import Bounds; from searchspace.spaces import OVERRIDES; "
+        "OVERRIDES['unet'] = {'lr': Bounds(1e30, 1e31, log=True)}"
     )
     flags = ["--data", str(dataset_root), *FLAGS, "--out", "study"]
     process = start(tmp_path, *flags, before=before)

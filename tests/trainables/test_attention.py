@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from trainables import attention
-from trainables.attention import attention_of, main, stage_attentions, write_attention
+from trainables.attention.__main__ import main
+from trainables.attention.maps import attention_of, stage_attentions, write_attention
 from trainables.checkpoints import BEST, TrainedModel, build_model, load_model, save
 from trainables.data.tiles import DatasetInfo
 
@@ -200,7 +201,7 @@ def test_command_line_ends_with_one_line_and_code_2(image_file, tmp_path):
         text=True,
         timeout=120,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(attention.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(attention.__file__).parents[2])},
     )
     assert process.returncode == 2
     assert process.stderr == f"error: {tmp_path / 'best.pt'} does not exist, but must be a checkpoint: check the path\n"

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from trainables.data.tiles import IGNORE
 from trainables.losses import (
-    LOSSES,
-    WEIGHTS,
     Loss,
     cldice_loss,
     dice_loss,
@@ -16,6 +14,7 @@ from trainables.losses import (
     segmentation_loss,
     soft_skeleton,
 )
+from trainables.names import LOSS_WEIGHTS, LOSSES
 
 LOG_3 = math.log(3.0)
 
@@ -231,7 +230,7 @@ def test_losses_have_weights_that_change_them_and_no_others():
     for name in LOSSES:
         for weight in ("bce_weight", "focal_weight", "cldice_weight"):
             values = {Loss(name=name, **{weight: value})(logits, masks).item() for value in (0.1, 0.9)}
-            assert len(values) == (2 if weight in WEIGHTS[name] else 1), (name, weight)
+            assert len(values) == (2 if weight in LOSS_WEIGHTS[name] else 1), (name, weight)
 
 
 # clDice

@@ -5,6 +5,7 @@ import textwrap
 
 import torch
 
+from trainables.common.duration import duration
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
 
@@ -61,12 +62,3 @@ def memory_words(device: torch.device, peak_memory_gib: float) -> str:
         return "memory: unknown"
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
     return f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.1f} GiB"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them; None, where nobody knows yet, is an ellipsis."""
-    if seconds is None:
-        return "…"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

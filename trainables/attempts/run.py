@@ -20,20 +20,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainables.attempts import folder as attempt_folder
-from trainables.attempts.diagnostics import diagnostics, duration, memory_words
+from trainables.attempts.diagnostics import diagnostics, memory_words
 from trainables.attempts.folder import Run, settings
 from trainables.attempts.table import ATTEMPTS, SEED, Attempt, get_attempt, published_config
 from trainables.check_config import check_config
 from trainables.checkpoints import count_parameters, newest_valid
 from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, validate
+from trainables.common.duration import duration
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
-from trainables.data.augment import left_out
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.tiles import Tiles
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
+from trainables.names import left_out
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.training import takes_encoder_statistics
 from trainables.trial import fit

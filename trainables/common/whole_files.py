@@ -1,6 +1,8 @@
 """Files as wholes: there or not, never in part, and known by the digest of all their bytes."""
 
+import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -36,3 +38,13 @@ def digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames outlast a loss of power, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -150,11 +150,6 @@ def transforms(preset: str, *, rgb_uint8: bool) -> list[A.BasicTransform]:
     return [transform for transform in chain if rgb_uint8 or not isinstance(transform, NEEDS_RGB_UINT8)]
 
 
-def left_out(preset: str) -> list[str]:
-    """Names of the preset's transforms that tiles other than 8-bit RGB do without."""
-    return [type(t).__name__ for t in transforms(preset, rgb_uint8=True) if isinstance(t, NEEDS_RGB_UINT8)]
-
-
 def make_augment(preset: str, *, rgb_uint8: bool) -> Augment:
     """The preset as a function; not to be shared between threads, since its stream is reseeded per draw.
 

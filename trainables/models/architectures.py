@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainables.common.errors import UserError
 from trainables.data.windows import WHOLE_PX
 from trainables.models.spec import ModelSpec
+from trainables.names import Optimizer
 
 if TYPE_CHECKING:
     from torch import nn
 
 Track = Literal["cnn", "frozen_encoder", "transformer"]
-Optimizer = Literal["adamw", "adam"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,17 @@
 """Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
 
 import functools
+import os
 import platform
 import socket
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub import constants as hub_constants
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest
@@ -19,17 +19,44 @@ from trainables.common.whole_files import digest
 KEYWORDS = ("none", "imagenet", "coco")
 """Choices of `--weights` that are no paths; `coco` is for the encoders that `TORCHVISION` has it for."""
 
-TIMM = ("vit_small_patch16_224",)
-"""Encoders whose ImageNet weights are the default file of timm, on the Hugging Face hub."""
 
-TORCHVISION: dict[str, dict[str, str]] = {
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A repository of the Hugging Face hub with a file of weights, and its revision; None for the newest."""
+
+    repository: str
+    revision: str | None
+
+
+HUB: dict[str, HubFile] = {
+    "resnet34": HubFile("smp-hub/resnet34.imagenet", "7a57b34f723329ff020b3f8bc41771163c519d0c"),
+    "mit_b3": HubFile("smp-hub/mit_b3.imagenet", "32558d12a65f1daa0ebcf4f4053c4285e2c1cbda"),
+    "vit_small_patch16_224": HubFile("timm/vit_small_patch16_224.augreg_in21k_ft_in1k", None),
+}
+"""Where the ImageNet weights of encoders lie. Others of segmentation-models-pytorch are looked up in its own table.
+
+Source: the tables of segmentation-models-pytorch and of timm, which pins no revision. They take seconds to import.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchvisionFile:
+    """A file of torchvision's weights: its entry in torchvision's table, which knows the address, and its name."""
+
+    entry: str
+    name: str
+
+
+TORCHVISION: dict[str, dict[str, TorchvisionFile]] = {
     "deeplabv3_resnet50": {
         # V1 and not the better V2, because it is what torchvision's own segmentation models start from
-        "imagenet": "ResNet50_Weights.IMAGENET1K_V1",
-        "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": TorchvisionFile("ResNet50_Weights.IMAGENET1K_V1", "resnet50-0676ba61.pth"),
+        "coco": TorchvisionFile(
+            "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1", "deeplabv3_resnet50_coco-cd0a2569.pth"
+        ),
     }
 }
-"""Encoders whose weights are torchvision's, by keyword: names in its table, which knows address and file name."""
+"""Encoders whose weights are torchvision's, by keyword."""
 
 FILENAME = "model.safetensors"
 """Of weights on the Hugging Face hub."""
@@ -95,7 +122,7 @@ def fetch_weights(weights: str, encoder: str, expected: str | None = None) -> Pa
     Args:
         weights: `none`, `imagenet`, `coco` or the path of a state dict (`.safetensors`, or `.pt`/`.pth` of tensors
             only).
-        encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`, or of one in `PUBLISHED`, `TIMM` or
+        encoder: Name of a segmentation-models-pytorch encoder, e.g. `resnet34`, or of one in `PUBLISHED`, `HUB` or
             `TORCHVISION`.
         expected: SHA-256 that the file must have; None where any will do.
 
@@ -132,7 +159,8 @@ def _digest_of(path: Path, size: int, changed_at: int) -> str:
 
 def _find(weights: str, encoder: str, expected: str | None) -> Path:
     """See `fetch_weights`: the file, whose digest is not compared yet but for what it is published with."""
-    published, torchvision = PUBLISHED.get(encoder), TORCHVISION.get(encoder, {})
+    published = PUBLISHED.get(encoder)
+    torchvision: Mapping[str, TorchvisionFile] = TORCHVISION.get(encoder, {})
     if weights == "coco" and weights not in torchvision:
         having = " or ".join(name for name, entries in TORCHVISION.items() if weights in entries)
         raise UserError(
@@ -159,19 +187,18 @@ def _find(weights: str, encoder: str, expected: str | None) -> Path:
         return path
     if weights in torchvision:
         return _from_torchvision(torchvision[weights], weights, encoder)
-    repository, revision = _hub_file(encoder)
-    return _of_digest(repository, expected) or _from_hub(repository, revision, encoder)
+    file = _hub_file(encoder)
+    return _of_digest(file.repository, expected) or _from_hub(file, encoder)
 
 
-def _hub_file(encoder: str) -> tuple[str, str | None]:
-    """Repository and revision of the Hugging Face hub that hold an encoder's ImageNet weights; None for the newest."""
+def _hub_file(encoder: str) -> HubFile:
+    """Where an encoder's ImageNet weights lie on the Hugging Face hub."""
+    if encoder in HUB:
+        return HUB[encoder]
     import segmentation_models_pytorch as smp  # here, and below: it takes seconds, and most commands fetch nothing
-    import timm
 
-    if encoder in TIMM:
-        return timm.get_pretrained_cfg(encoder).hf_hub_id, None  # timm pins no revision
     settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
-    return settings["repo_id"], settings["revision"]
+    return HubFile(settings["repo_id"], settings["revision"])
 
 
 def _of_digest(repository: str, expected: str | None) -> Path | None:
@@ -186,8 +213,11 @@ def _of_digest(repository: str, expected: str | None) -> Path | None:
     return next((path for path in cached if known_digest(path) == expected), None)
 
 
-def _from_hub(repository: str, revision: str | None, encoder: str) -> Path:
+def _from_hub(file: HubFile, encoder: str) -> Path:
     """The file in the cache of the Hugging Face hub, fetched where it is not there."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # with its client of the network
+
+    repository, revision = file.repository, file.revision
     try:
         return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
@@ -204,34 +234,44 @@ def _from_hub(repository: str, revision: str | None, encoder: str) -> Path:
         ) from error
 
 
-def _from_torchvision(entry: str, weights: str, encoder: str) -> Path:
-    """The file of an entry of torchvision's table in torch.hub's cache, fetched where it is not there, and verified.
+def _from_torchvision(file: TorchvisionFile, weights: str, encoder: str) -> Path:
+    """The file of torchvision's weights in torch.hub's cache, fetched where it is not there, and verified.
 
     The name of a file of torchvision's ends in the first digits of its SHA-256. Source: `torch.hub`'s `check_hash`.
     """
-    import torch
-    from torchvision.models import get_weight
-
-    url = get_weight(entry).url
-    name = url.rsplit("/", 1)[1]
-    beginning = name.rpartition("-")[2].partition(".")[0]
-    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    beginning = file.name.rpartition("-")[2].partition(".")[0]
+    path = torch_hub_folder() / "checkpoints" / file.name
     if not path.is_file():
+        import torch
+
+        url = _torchvision_url(file)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _probe(url)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=beginning, progress=False)
         except (OSError, RuntimeError) as error:  # the latter where what came is not the file
             raise UserError(
-                f"--weights {weights} needs {name}, which is not in {path.parent} and cannot be fetched: fetch {url} "
-                f"where there is a network and pass the file as --weights {encoder}=PATH, or use --weights none"
+                f"--weights {weights} needs {file.name}, which is not in {path.parent} and cannot be fetched: fetch "
+                f"{url} where there is a network and pass the file as --weights {encoder}=PATH, or use --weights none"
             ) from error
     if not (sha256 := known_digest(path)).startswith(beginning):
         raise UserError(
             f"--weights {weights}: {path} has SHA-256 {sha256[:12]}…, but its name says {beginning}…: remove it, and "
-            f"fetch {url} again"
+            f"fetch {_torchvision_url(file)} again"
         )
     return path
+
+
+def _torchvision_url(file: TorchvisionFile) -> str:
+    from torchvision.models import get_weight
+
+    return str(get_weight(file.entry).url)
+
+
+def torch_hub_folder() -> Path:
+    """Where torch.hub keeps its files. Source: `torch.hub.get_dir`, which takes torch to ask."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))).expanduser() / "hub"
 
 
 def _probe(endpoint: str) -> None:

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from searchspace.spaces import recipe_point, space_for
 from studies.search.ledger import WORST, Ledger
+from studies.search.ledger_file import read_trials
 from trainables.common.errors import UserError
 
 POINT = {name: recipe_point("unet")[name] for name in space_for("unet")}
@@ -57,6 +58,23 @@ def test_end_tells_optuna_what_each_outcome_means(
     assert trial.intermediate_values == {1: 0.5, 2: 0.6}
     assert trial.user_attrs["outcome"] == outcome
     assert trial.user_attrs["reason"] == "because"
+
+
+def test_the_file_says_without_optuna_what_optuna_says(ledger: Ledger, tmp_path: Path) -> None:
+    for outcome in ("finished", "stopped", "diverged", "failed", "out of memory"):
+        number = add(ledger)
+        ledger.report("unet-5", number, 1, 0.1 * number)
+        ledger.report("unet-5", number, 3, 0.6)
+        ledger.end("unet-5", number, outcome, 0.6, {"reason": outcome, "cost": {"seconds": 1.5, "lost": [0, 0.0]}})  # type: ignore[arg-type]
+    ledger.report("unet-5", add(ledger), 1, 0.3)  # and goes on
+    add(ledger, "unet-24")
+    found = read_trials(tmp_path / "optuna.db", "one")
+    assert list(found) == list(ARMS)
+    for arm, trials in found.items():
+        for ours, optunas in zip(trials, ledger.trials(arm), strict=True):
+            assert (ours.number, ours.state, ours.value) == (optunas.number, optunas.state.name, optunas.value)
+            assert ours.has_ended == optunas.state.is_finished()
+            assert (ours.best, ours.attributes) == (optunas.intermediate_values, optunas.user_attrs)
 
 
 def test_decision_is_there_before_its_epoch(ledger: Ledger) -> None:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from trainables.attempts.diagnostics import diagnostics, duration, memory_words
+from trainables.attempts.diagnostics import diagnostics, memory_words
+from trainables.common.duration import duration
 from trainables.config import Recipe, TrialConfig
 from trainables.records import EpochRecord
 

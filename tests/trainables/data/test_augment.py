@@ -8,8 +8,9 @@ import pytest
 
 from trainables.common.errors import UserError
 from trainables.data import augment as augment_module
-from trainables.data.augment import NEEDS_RGB_UINT8, PRESETS, Fog, left_out, make_augment, transforms
+from trainables.data.augment import NEEDS_RGB_UINT8, PRESETS, Fog, make_augment, transforms
 from trainables.data.tiles import IGNORE
+from trainables.names import left_out
 
 KINDS = {"rgb": True, "bands": False}
 SEEDS = range(12)

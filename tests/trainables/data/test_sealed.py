@@ -124,7 +124,7 @@ ALLOWED = {
     ),
     "trainables/data/formats/orientation.py": ({"Image.open"}, "reads the EXIF data in headers"),
     "trainables/data/georeference.py": ({"rasterio"}, "reads headers of all splits"),
-    "trainables/attention.py": ({"read_image"}, "shows where a model looks in an image that a person names"),
+    "trainables/attention/maps.py": ({"read_image"}, "shows where a model looks in an image that a person names"),
     **{
         f"trainables/datasets/{name}.py": ({"read_image"}, BEING_MADE)
         for name in ("cityscapes", "deepglobe", "landcover", "massachusetts")

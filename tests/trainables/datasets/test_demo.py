@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from trainables.common.errors import UserError
-from trainables.datasets.demo import scene, solids, write_demo_tiles
+from trainables.datasets.demo import solids, write_demo_tiles
 from trainables.datasets.demo.kinds import KINDS
-from trainables.datasets.demo.layout import ROOF_FRACTION
+from trainables.datasets.demo.layout import ROOF_FRACTION, scene
 from trainables.datasets.demo.materials import linear
 from trainables.datasets.demo.render import MARGIN_PX, METRES_PER_PIXEL, Canvas
 from trainables.datasets.demo.solids import Wing

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
+import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torchvision.models import get_weight
 
@@ -17,12 +19,15 @@ from trainables.models import weights as weights_module
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.spec import ModelSpec
 from trainables.models.weights import (
+    HUB,
     PUBLISHED,
     TORCHVISION,
     PublishedFile,
+    TorchvisionFile,
     encoder_of,
     fetch_weights,
     known_digest,
+    torch_hub_folder,
     weights_for,
 )
 from trainables.training import TrainingState
@@ -237,7 +242,7 @@ def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_p
     def download(repo: str, filename: str, *, revision: str, local_files_only: bool = False) -> str:
         asked.append(local_files_only)
         if local_files_only:
-            raise weights_module.LocalEntryNotFoundError("not in the cache")
+            raise LocalEntryNotFoundError("not in the cache")
         return str(tmp_path / filename)
 
     monkeypatch.setattr(weights_module.huggingface_hub, "hf_hub_download", download)
@@ -254,7 +259,7 @@ def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_p
 @pytest.fixture
 def hub_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of torch.hub's files, which is not there yet."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     return tmp_path / "hub" / "checkpoints"
 
 
@@ -272,15 +277,32 @@ def abc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
         monkeypatch.delenv(name, raising=False)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        entry = Entry(f"http://127.0.0.1:{closed.getsockname()[1]}/models/deeplab_coco-{ABC[:8]}.pth")
-        monkeypatch.setattr("torchvision.models.get_weight", {TORCHVISION["deeplabv3_resnet50"]["coco"]: entry}.get)
+        file = TorchvisionFile("abc", f"deeplab_coco-{ABC[:8]}.pth")
+        monkeypatch.setitem(TORCHVISION["deeplabv3_resnet50"], "coco", file)
+        entry = Entry(f"http://127.0.0.1:{closed.getsockname()[1]}/models/{file.name}")
+        monkeypatch.setattr("torchvision.models.get_weight", {file.entry: entry}.get)
         yield entry
 
 
-def test_torchvisions_files_are_those_that_its_models_take():
-    entries = TORCHVISION["deeplabv3_resnet50"]
-    names = {keyword: get_weight(entry).url.rsplit("/", 1)[1] for keyword, entry in entries.items()}
-    assert names == {"imagenet": "resnet50-0676ba61.pth", "coco": "deeplabv3_resnet50_coco-cd0a2569.pth"}
+def test_tables_of_weights_say_what_the_libraries_own_tables_say(monkeypatch):
+    for encoder, file in HUB.items():
+        if file.revision is None:
+            assert file.repository == timm.get_pretrained_cfg(encoder).hf_hub_id
+        else:
+            settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
+            assert (file.repository, file.revision) == (settings["repo_id"], settings["revision"])
+    for files in TORCHVISION.values():
+        assert all(file.name == get_weight(file.entry).url.rsplit("/", 1)[1] for file in files.values())
+    assert {row.encoder for row in ARCHITECTURES.values()} - {None} == {*HUB, *TORCHVISION, *PUBLISHED}
+
+
+@pytest.mark.parametrize("variables", [{}, {"TORCH_HOME": "~/torch"}, {"XDG_CACHE_HOME": "/cache"}])
+def test_torch_hub_folder_is_the_one_of_torch(variables, monkeypatch):
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert torch_hub_folder() == Path(torch.hub.get_dir())
 
 
 def test_fetch_weights_takes_torchvisions_cached_file(abc, hub_folder):

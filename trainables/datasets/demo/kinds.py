@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MIN_SIZE_PX = 128
+"""Side of the smallest scene (px)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
 from trainables.datasets.demo.buildings import built_lot
-from trainables.datasets.demo.kinds import KINDS, Kind
+from trainables.datasets.demo.kinds import KINDS, MIN_SIZE_PX, Kind
 from trainables.datasets.demo.lots import VACANT_LOTS
 from trainables.datasets.demo.plan import Plan, Rectangle, split
 from trainables.datasets.demo.render import Canvas
 
-MIN_SIZE_PX = 128
 ROOF_FRACTION = (0.08, 0.45)
 """A scene outside of these shares of roof is drawn again."""
 

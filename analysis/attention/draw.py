@@ -1,9 +1,6 @@
-"""Draws where a pixel of an image looks, one panel per stage of SegFormer: `python -m analysis.attention FILE.npz`."""
+"""The picture of where a pixel of an image looks, one panel per stage of SegFormer."""
 
-import argparse
-import sys
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.figures.drawing import GREY, STYLE, head, render
-from analysis.given import given_path
 from analysis.whole_files import write_all
 
 KINDS = ("png", "svg")
@@ -158,29 +154,3 @@ def write_picture(path: Path, to: Path, head_number: int | None = None) -> None:
     if kind not in KINDS:
         raise AttentionError(f"--to is {to}, but must end in .{' or .'.join(KINDS)}: name it so")
     write_all({to: render(draw(read_attention(path), head_number), kind)})
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the file that the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.attention", description=__doc__)
-    parser.add_argument("file", type=given_path, help="what python -m trainables.attention wrote")
-    parser.add_argument("--head", type=int, metavar="N", help="one head, from 1; the mean over heads if left out")
-    parser.add_argument(
-        "--to", type=given_path, metavar="FILE.png", help="the picture, .png or .svg; beside the file, as .png"
-    )
-    given = parser.parse_args(arguments)
-    try:
-        to = given.file.with_suffix(".png") if given.to is None else given.to
-        write_picture(given.file, to, given.head)
-    except AttentionError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: the picture cannot be written: {error}\n")
-        return 2
-    sys.stdout.write(f"{to}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,18 +1,12 @@
-"""Builds a W&B workspace and a W&B report for a project's trials: `python -m analysis.dashboard entity/project`.
+"""A W&B workspace and a W&B report of a project, as code: their panels, their specification, and how they are saved."""
 
-The numbers there are of single trials, as W&B shows them: intervals and contrasts are in `python -m analysis.report`.
-"""
-
-import argparse
 import dataclasses
-import sys
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from analysis.logs.wandb_api import check_project, connect, told_in_one_line
+from analysis.logs.wandb_api import connect, told_in_one_line
 from analysis.logs.wandb_files import LogsError
 
 with warnings.catch_warnings():
@@ -202,29 +196,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(what) for what in value]
     return value
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes, or with --dry-run prints, what the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.dashboard", description=__doc__)
-    parser.add_argument("project", metavar="ENTITY/PROJECT", help="W&B project with the runs of one or more studies")
-    parser.add_argument("--metric", help="judged metric that the panels show; by default what the studies say")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the specification, with no server and no login (metric: val/iou)"
-    )
-    given = parser.parse_args(arguments)
-    try:
-        check_project(given.project)
-        if given.dry_run:
-            sys.stdout.write(specification(given.project, given.metric or "val/iou"))
-            return 0
-        view, document = save(given.project, given.metric)
-    except LogsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(f"workspace: {view}\nreport:    {document}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Pictures of what `python -m trainables.attention` wrote."""

@@ -1,0 +1,1 @@
+"""W&B's own views of a project with studies."""

@@ -1,0 +1,54 @@
+"""The tables of names agree with what computes what they name."""
+
+import typing
+
+import pytest
+import torch
+
+from trainables.data import augment
+from trainables.losses import Loss
+from trainables.models.architectures import ARCHITECTURES
+from trainables.names import LOSS_WEIGHTS, LOSSES, PHOTOGRAPH_TRANSFORMS, PRESETS, Optimizer, Precision
+from trainables.precision import DTYPES, dtype_name
+from trainables.training import TrainingState
+
+CPU = torch.device("cpu")
+
+
+def test_presets_are_those_that_there_are_functions_for():
+    assert tuple(augment.PRESETS) == PRESETS
+    needs_rgb = {
+        name: [type(t).__name__ for t in make() if isinstance(t, augment.NEEDS_RGB_UINT8)]
+        for name, make in augment.PRESETS.items()
+    }
+    assert {name: list(names) for name, names in PHOTOGRAPH_TRANSFORMS.items()} == {
+        n: t for n, t in needs_rgb.items() if t
+    }
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_can_be_computed_and_change_with_their_weights_alone(name):
+    logits, masks = torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8), torch.arange(64).reshape(1, 8, 8) % 2
+    usual = Loss(name=name)(logits, masks)
+    for weight in ("bce_weight", "focal_weight", "cldice_weight"):
+        changed = Loss(name=name, **{weight: 0.9})(logits, masks)
+        assert (changed != usual) == (weight in LOSS_WEIGHTS[name]), weight
+
+
+def test_losses_all_have_an_entry_of_weights():
+    assert tuple(LOSS_WEIGHTS) == LOSSES
+
+
+@pytest.mark.parametrize("name", typing.get_args(Precision))
+def test_precisions_are_known_to_the_device(name):
+    assert dtype_name(name, CPU) in DTYPES.values()
+
+
+@pytest.mark.parametrize("name", typing.get_args(Optimizer))
+def test_optimizers_take_the_steps(name, make_config, tiles):
+    state = TrainingState(make_config(optimizer=name), tiles, CPU)
+    assert type(state.optimizer).__name__.lower() == name
+
+
+def test_architectures_name_functions_that_are_there():
+    assert all(callable(row.build) for row in ARCHITECTURES.values())
