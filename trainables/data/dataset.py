@@ -14,11 +14,11 @@ import numpy as np
 
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
-from trainables.data.dataset_json import complete, read_info, without_opacity
-from trainables.data.folder import Pair, groups_by_id, named, no_tiles_hint, split_files
 from trainables.data.formats.mask import MOST_BANDS
 from trainables.data.formats.raster import SUFFIXES, read_header
-from trainables.data.georeference import check_same_place, overlaps
+from trainables.data.layout.dataset_json import complete, read_info, without_opacity
+from trainables.data.layout.folder import Pair, groups_by_id, named, no_tiles_hint, split_files
+from trainables.data.layout.georeference import check_same_place, overlaps
 from trainables.data.tiles import DatasetInfo
 
 

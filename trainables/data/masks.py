@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
-from trainables.data.folder import named
 from trainables.data.formats.mask import NEAR, Color, StoredMask, values_in
+from trainables.data.layout.folder import named
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
 
 _MANY = 8

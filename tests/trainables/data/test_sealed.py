@@ -123,7 +123,7 @@ ALLOWED = {
         "reads headers of all splits, and the pixels of files that its callers choose",
     ),
     "trainables/data/formats/orientation.py": ({"Image.open"}, "reads the EXIF data in headers"),
-    "trainables/data/georeference.py": ({"rasterio"}, "reads headers of all splits"),
+    "trainables/data/layout/georeference.py": ({"rasterio"}, "reads headers of all splits"),
     "trainables/attention/maps.py": ({"read_image"}, "shows where a model looks in an image that a person names"),
     **{
         f"trainables/datasets/{name}.py": ({"read_image"}, BEING_MADE)

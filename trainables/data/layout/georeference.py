@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from trainables.common.errors import UserError
-from trainables.data.folder import named
+from trainables.data.layout.folder import named
 
 _MOST_APART_PX = 0.5
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
-from trainables.data.folder import named
+from trainables.data.layout.folder import named
 
 IDS = {"train": ["train_0", "train_1", "train_2"], "val": ["val_0", "val_1"], "test": ["test_0"]}
 
