@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.data import draws
 from trainables.data.augment import PRESETS
 from trainables.data.draws import Draw, DrawSource, draw
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -241,17 +242,17 @@ def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles: TrainVal, mo
     assert make_source(tiles, preset="MEDIUM").sample(1, 0)[0].dtype == np.uint8
 
 
-def test_samples_of_other_types_are_the_scaled_pixels_without_augmentation(band_tiles: TrainVal) -> None:
-    source = make_source(band_tiles, preset="NONE", window_px=None)
-    image, _ = source.sample(1, 0)
-    tile = draw(0, 0, 1, 0, len(band_tiles.train)).tile
-    expected = band_tiles.train.images[tile] * band_tiles.scale
-    assert np.allclose(image, expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
+@pytest.mark.parametrize(("bands", "is_photograph"), [("red green blue", True), ("nir red green", False)])
+def test_false_colour_is_no_photograph_and_keeps_its_hue(tiles, bands, is_photograph, monkeypatch):
+    asked: list[bool] = []
+    original = draws.make_augment
 
+    def spy(preset: str, *, rgb_uint8: bool) -> Any:
+        asked.append(rgb_uint8)
+        return original(preset, rgb_uint8=rgb_uint8)
 
-@pytest.mark.parametrize(("bands", "expected"), [(("red", "green", "blue"), True), (("nir", "red", "green"), False)])
-def test_false_colour_is_no_photograph(tiles, bands, expected):
-    named = replace(tiles, info=tiles.info.model_copy(update={"bands": bands}))
-    assert bool(named.is_photograph) is expected
-    source = DrawSource(named, preset="EXTREME", window_px=None, subset_seed=0, draw_seed=0)
-    assert bool(source._rgb_uint8) is expected
+    monkeypatch.setattr(draws, "make_augment", spy)
+    named = replace(tiles, info=tiles.info.model_copy(update={"bands": tuple(bands.split())}))
+    assert named.is_photograph is is_photograph
+    make_source(named, preset="EXTREME").sample(1, 0)
+    assert asked == [is_photograph]

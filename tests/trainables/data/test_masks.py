@@ -1,10 +1,7 @@
 """What mask files mean: values, palettes and colours, over all masks of a data set; and what is said of classes."""
 
 import json
-import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,9 +200,14 @@ def test_colour_masks_of_black_on_white_go_by_colors_rgb(rgb_folder):
 
 def test_a_colour_of_no_class_is_refused(rgb_folder, refusal):
     rewrite(rgb_folder, colored(BLACK, RED, YELLOW), change=with_third)
+    path = first_mask(rgb_folder)
+    assert refusal(lambda: read_all(rgb_folder)) == (
+        f"{path} has the colour (0, 0, 0), but dataset.json does not say which class it is: give each class its colour "
+        'there ("colors_rgb": [[0, 0, 0], [230, 57, 70]]), or store class indices in one band'
+    )
     describe(rgb_folder, colors_rgb=[BLACK, RED])
     assert refusal(lambda: read_all(rgb_folder)).startswith(
-        f"{first_mask(rgb_folder)} has the colour (250, 240, 60), which is no class's: give each class its colour "
+        f"{path} has the colour (250, 240, 60), which is no class's: give each class its colour "
     )
 
 
@@ -303,53 +305,3 @@ def test_classes_that_a_split_lacks_are_said(rgb_folder):
         "no train tile has a pixel of water, road, sand",
         "no val tile has a pixel of tree, water, road and 1 more",
     )
-
-
-# JPEG
-
-
-def jpeg(quality: int) -> Write:
-    return lambda path, indices: Image.fromarray(indices * np.uint8(255)).save(path, quality=quality)
-
-
-def test_jpeg_masks_of_nearly_black_and_white_are_cut_and_said(rgb_folder):
-    def blocks(path: Path, indices: np.ndarray) -> None:
-        levels = np.kron(indices[::8, ::8], np.ones((8, 8), np.uint8)) * np.uint8(249) + np.uint8(3)
-        Image.fromarray(levels).save(path, quality=100)
-
-    rewrite(rgb_folder, blocks, suffix=".jpg")
-    levels = np.array(Image.open(first_mask(rgb_folder).with_suffix(".jpg")))
-    assert set(np.unique(levels)) - {0, 255}
-    tiles = read_all(rgb_folder)
-    assert np.array_equal(tiles.train.masks[0], levels > 127)
-    assert tiles.notes == (
-        "masks that JPEG left a few grey levels off black and white were cut at mid-grey: train_0.jpg, train_1.jpg, "
-        "train_2.jpg and 2 more",
-    )
-
-
-def test_smeared_jpeg_masks_are_refused_with_a_command_that_mends_them(rgb_folder, refusal):
-    expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, jpeg(50), suffix=".jpg")
-    message = refusal(lambda: read_all(rgb_folder))
-    words, _, command = message.partition(" python -c ")
-    assert words == (
-        f"{first_mask(rgb_folder).with_suffix('.jpg')} is a mask compressed by JPEG, which smears class values at "
-        "every edge: export them again as PNG, or cut at mid-grey and move the JPEGs away:"
-    )
-    code, files = shlex.split(command)
-    assert files == f"{rgb_folder / 'train/masks'}/*.jpg"
-    jpegs = sorted(rgb_folder.glob("*/masks/*.jpg"))
-    subprocess.run([sys.executable, "-c", code, *map(str, jpegs)], check=True)
-    for path in jpegs:
-        path.unlink()
-    for mask, other in zip(classes_of(rgb_folder), expected, strict=True):
-        assert (mask != other).mean() < 0.02
-
-
-def test_jpeg_masks_of_more_classes_or_of_0_and_1_are_refused(rgb_folder, refusal):
-    rewrite(rgb_folder, lambda path, indices: Image.fromarray(indices * np.uint8(2)).save(path), suffix=".jpg")
-    assert "is a mask compressed by JPEG, which smears class values" in refusal(lambda: read_all(rgb_folder))
-    describe(rgb_folder, classes=["a", "b", "c"])
-    message = refusal(lambda: read_all(rgb_folder))
-    assert message.endswith("which smears class values at every edge: export the masks again as PNG")

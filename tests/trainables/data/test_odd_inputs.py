@@ -44,7 +44,7 @@ REFUSED = {
     "21_ignore255_on_0_255": "the train masks hold nothing but background and void (255), so there is nothing to tell "
     'apart: take "ignore_index": 255 out of dataset.json if 255 is a class, or label more classes',
     "30_complex64": "{root}/train/images/t0.tif holds complex numbers (complex64), but bands must be real: ",
-    "40c_jpg_is_png": "{root}/train/images/t1.jpg is damaged or truncated: replace it",
+    "40c_jpg_is_png": "{root}/train/images/t0.jpg is damaged or truncated: replace it",
     "40d_mask_tif_is_png_trunc": "{root}/train/masks/t0.tif is damaged or truncated: replace it",
     "42i_mixedbmp": "{root}/train/images holds t1.webp, but tiles are read from .jpg, .jpeg, .png, .tif, .tiff only: "
     "store it as PNG or TIFF (rio convert {root}/train/images/t1.webp {root}/train/images/t1.tif) and move it ",

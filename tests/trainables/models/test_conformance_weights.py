@@ -8,6 +8,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors.torch import save_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import nn
@@ -86,8 +87,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
                     nn.init.uniform_(value)
                 elif key.endswith("num_batches_tracked"):
                     value.fill_(7)
-            path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
-            torch.save(state, path)
+            path = tmp_path_factory.mktemp("weights") / f"{name}{'.safetensors' if name == 'mit_b3' else '.pth'}"
+            (save_file if path.suffix == ".safetensors" else torch.save)(state, path)
             made[name] = path, state, taken
         return made[name]
 
