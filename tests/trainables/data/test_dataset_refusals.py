@@ -97,11 +97,7 @@ def test_image_and_mask_of_different_size_are_refused(rgb_folder, split, refusal
 @pytest.mark.parametrize(
     ("file", "pixels", "words"),
     [
-        (
-            "val/masks/val_0",
-            np.zeros((5, 64, 64), np.uint8),
-            "has 5 bands of uint8, but a mask must be one band",
-        ),
+        ("val/masks/val_0", np.zeros((5, 64, 64), np.uint8), "has 5 bands of uint8, but a mask must be one band"),
         ("val/masks/val_0", np.zeros((1, 64, 64), np.float32), "has 1 bands of float32, but a mask must be one band"),
         ("val/images/val_1", np.zeros((1, 64, 64), np.uint8), "has 1 bands of uint8, but {first} has 3 of uint8: all"),
         ("test/images/test_0", np.zeros((3, 64, 64), np.uint16), "has 3 bands of uint16, but {first} has 3 of uint8"),

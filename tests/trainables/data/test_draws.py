@@ -63,13 +63,6 @@ def test_draw_differs_with_each_key():
     assert len({one.top for one in drawn}) == len(keys)
 
 
-def test_draw_does_not_depend_on_the_order():
-    keys = [(epoch, index) for epoch in (1, 2) for index in range(20)]
-    forwards = {key: draw(3, 4, *key, 5) for key in keys}
-    np.random.default_rng(0).shuffle(keys)
-    assert {tuple(key): draw(3, 4, *key, 5) for key in keys} == forwards
-
-
 def test_draw_shows_all_tiles_equally_often():
     # 2000 draws of 5 tiles: 400 expected, standard deviation 17.9; one of five more than 80 off has odds of 1 in 25,000
     counts = Counter(draw(0, 0, epoch, index, 5).tile for epoch in range(1, 6) for index in range(400))
@@ -152,15 +145,12 @@ def test_sample_leaves_the_tiles_alone(request, name):
 # Batches
 
 
+@pytest.mark.parametrize("name", ["tiles", "band_tiles"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_batches_are_equal_with_and_without_threads(tiles, preset):
-    plain = batches_of(tiles, preset=preset, num_draws=16)
-    assert same(plain, batches_of(tiles, preset=preset, num_draws=16, num_threads=2))
-
-
-def test_batches_are_equal_with_threads_for_other_bands(band_tiles):
-    plain = batches_of(band_tiles, preset="EXTREME", num_draws=16)
-    assert same(plain, batches_of(band_tiles, preset="EXTREME", num_draws=16, num_threads=2))
+def test_batches_are_equal_with_and_without_threads(request, name, preset):
+    args: dict[str, Any] = {"preset": preset, "num_draws": 16}
+    tiles = request.getfixturevalue(name)
+    assert same(batches_of(tiles, **args), batches_of(tiles, **args, num_threads=2))
 
 
 def test_batches_are_the_samples_in_order(tiles):
@@ -221,8 +211,8 @@ def test_batches_raise_what_a_thread_raised(tiles, monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(np.uint16, 1 / 65535), (np.float32, 1.0)])
-def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes(dtype: Any, scale: float) -> None:
-    """Reflectance far below full scale, or floats far above 1, is neither blackened nor saturated by brightness."""
+def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes(dtype, scale):
+    # Reflectance far below full scale, or floats far above 1, is neither blackened nor saturated by brightness
     rng = np.random.default_rng(0)
     images = tuple(rng.uniform(500, 5000, (48, 48, 4)).astype(dtype) for _ in range(2))
     mask = np.zeros((48, 48), np.uint8)
@@ -237,7 +227,7 @@ def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes
         assert image.std() > 0.3 * spread
 
 
-def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles, monkeypatch):
     monkeypatch.setattr("trainables.data.draws.value_ranges", lambda _: pytest.fail("nobody needs it"))
     assert make_source(tiles, preset="MEDIUM").sample(1, 0)[0].dtype == np.uint8
 

@@ -30,6 +30,10 @@ def classes_of(root: Path) -> list[np.ndarray]:
     return [*tiles.train.masks, *tiles.val.masks]
 
 
+def assert_classes(root: Path, expected: list[np.ndarray]) -> None:
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(root), expected, strict=True))
+
+
 def palette(*colors: tuple[int, int, int]) -> Write:
     """Writes class indices, or numbers of colours, with a palette."""
 
@@ -92,30 +96,36 @@ def first_mask(root: Path) -> Path:
 # Palettes and colours
 
 
-@pytest.mark.parametrize(
-    ("write", "suffix"),
-    [
-        (lambda path, indices: palette(WHITE, BLACK)(path, 1 - indices), ".png"),
-        (palette(BLACK, WHITE), ".png"),
-        (palette(BLACK, RED), ".png"),
-        (palette(RED, YELLOW), ".tif"),
-        (colored(BLACK, WHITE), ".png"),
-        (colored((0, 0, 0, 255), (1, 1, 1, 255)), ".png"),
-        (lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), ".png"),
-        (lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), ".tif"),
-        (min_is_white(8), ".tif"),
-        (min_is_white(1), ".tif"),
-        (lambda path, indices: Image.fromarray(indices.astype(np.uint16) * 65535).save(path), ".png"),
-    ],
-    ids=[
-        "palette of white and black", "palette of black and white", "palette of black and red", "palette in a TIFF",
-        "grey RGB", "RGBA of 0 and 1", "1-bit PNG", "1-bit TIFF", "MinIsWhite", "1-bit MinIsWhite", "0 and 65535",
-    ],
-)  # fmt: skip
-def test_masks_of_two_classes_are_as_viewers_show_them(rgb_folder, write, suffix):
+def of_bits(path: Path, indices: np.ndarray) -> None:
+    Image.fromarray(indices.astype(bool)).save(path)
+
+
+def of_16_bits(path: Path, indices: np.ndarray) -> None:
+    Image.fromarray(indices.astype(np.uint16) * 65535).save(path)
+
+
+KINDS: dict[str, tuple[Write, str]] = {
+    "palette of white and black": (lambda path, indices: palette(WHITE, BLACK)(path, 1 - indices), ".png"),
+    "palette of black and white": (palette(BLACK, WHITE), ".png"),
+    "palette of black and red": (palette(BLACK, RED), ".png"),
+    "palette in a TIFF": (palette(RED, YELLOW), ".tif"),
+    "grey RGB": (colored(BLACK, WHITE), ".png"),
+    "RGBA of 0 and 1": (colored((0, 0, 0, 255), (1, 1, 1, 255)), ".png"),
+    "1-bit PNG": (of_bits, ".png"),
+    "1-bit TIFF": (of_bits, ".tif"),
+    "MinIsWhite": (min_is_white(8), ".tif"),
+    "1-bit MinIsWhite": (min_is_white(1), ".tif"),
+    "0 and 65535": (of_16_bits, ".png"),
+}
+BESIDE_255 = ("1-bit PNG", "0 and 65535", "palette of black and white")  # white is white, whatever its bits
+
+
+@pytest.mark.parametrize(("kind", "names"), [*((kind, "*") for kind in KINDS), *((kind, "*_0") for kind in BESIDE_255)])
+def test_masks_of_two_classes_are_as_viewers_show_them(rgb_folder, kind, names):
     expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, write, suffix=suffix)
-    assert all(np.array_equal(mask, other) for mask, other in zip(classes_of(rgb_folder), expected, strict=True))
+    write, suffix = KINDS[kind]
+    rewrite(rgb_folder, write, suffix=suffix, names=names)
+    assert_classes(rgb_folder, expected)
 
 
 def test_palette_masks_taken_by_colour_are_named(rgb_folder):
@@ -137,9 +147,9 @@ def test_palette_with_a_light_background_in_colour_is_refused_until_colours_deci
         f"say the same classes: give each class its colour in dataset.json {fix}"
     )
     describe(rgb_folder, colors_rgb=[YELLOW, BLACK])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
     describe(rgb_folder, colors_rgb=[BLACK, YELLOW])
-    assert all(np.array_equal(mask, 1 - other) for mask, other in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, [1 - mask for mask in expected])
 
 
 def test_palette_against_colors_rgb_is_refused(rgb_folder, refusal):
@@ -161,7 +171,7 @@ def test_palettes_that_differ_between_files_are_refused_until_colours_decide(rgb
         f"{other} paints value 0 as (0, 0, 0) and {one} as (250, 240, 60), so values or colours may be the classes: "
     )
     describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[BLACK, RED, YELLOW])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
 
 
 def test_void_in_a_palette_is_its_value(rgb_folder):
@@ -188,14 +198,14 @@ def test_colour_masks_go_by_colors_rgb(rgb_folder, opacity):
     for path in rgb_folder.glob("*/masks/*.png"):
         colored(*colors)(path, np.array(Image.open(path)))
     describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[WHITE, RED, YELLOW])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
 
 
 def test_colour_masks_of_black_on_white_go_by_colors_rgb(rgb_folder):
     expected = classes_of(rgb_folder)
     rewrite(rgb_folder, colored(WHITE, BLACK))
     describe(rgb_folder, colors_rgb=[WHITE, BLACK])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
 
 
 def test_a_colour_of_no_class_is_refused(rgb_folder, refusal):
@@ -244,23 +254,8 @@ def test_1_beside_255_is_refused_naming_one_mask_of_each(rgb_folder, refusal):
     assert read_all(rgb_folder).val.masks[1].max() == IGNORE
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path, indices: Image.fromarray(indices.astype(bool)).save(path),
-        lambda path, indices: Image.fromarray(indices.astype(np.uint16) * 65535).save(path),
-        palette(BLACK, WHITE),
-    ],
-    ids=["1 bit", "16 bits", "palette"],
-)
-def test_white_beside_255_is_white_whatever_its_bits(rgb_folder, write):
-    expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, write, names="*_0")
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
-
-
 def test_a_bit_does_not_hide_that_1_and_255_are_mixed(rgb_folder, refusal):
-    rewrite(rgb_folder, lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), names="train_0")
+    rewrite(rgb_folder, of_bits, names="train_0")
     path = rewrite(rgb_folder, grey, names="train_1")
     assert refusal(lambda: read_all(rgb_folder)).startswith(
         f"{rgb_folder / 'train/masks/train_2.png'} holds 255 and {path} holds 1, but the foreground must be the same "

@@ -161,7 +161,9 @@ def test_evaluate_by_windows_predicts_and_scores_alike(large):
     whole = evaluate(Brightness(), large, INFO, **args)
     parts = evaluate(Brightness(), large, INFO, **args, window_px=32)
     for name in ("predictions", "probabilities"):
-        assert all(map(np.array_equal, getattr(whole, name), getattr(parts, name)))
+        pairs = list(zip(getattr(whole, name), getattr(parts, name), strict=True))
+        assert len(pairs) == 2
+        assert all(np.array_equal(*pair) for pair in pairs)
     assert parts.scores == whole.scores
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)  # BCE is a mean over pixels, in parts or not
     empty = replace(large, masks=tuple(np.full_like(mask, IGNORE) for mask in large.masks))

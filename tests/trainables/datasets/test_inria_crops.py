@@ -27,7 +27,7 @@ from trainables.datasets.inria_crops import prepare_inria
 
 CENTER = (SIZE - SIDE) // 2
 LEAST = 52  # 5 % of 32×32 is 51.2
-FOLDERS = [("images", "gt"), ("train/images", "train/gt")]
+TRAIN = ("train/images", "train/gt")
 
 pytestmark = pytest.mark.usefixtures("small_overview")
 prepare_small = partial(prepare_inria, side_px=SIDE)
@@ -85,17 +85,15 @@ def test_crops_csv_says_how_each_crop_was_placed(prepared):
     assert table["austin22"]["left_px"] == table["austin22"]["top_px"] == str(CENTER)
 
 
-@pytest.mark.parametrize("folders", FOLDERS)
-@pytest.mark.parametrize("is_unpacked_archive", [False, True])
-def test_prepare_reads_inrias_own_layouts_and_leaves_other_cities_alone(
-    tmp_path, prepared, folders, is_unpacked_archive
-):
-    root = tmp_path / "AerialImageDataset"
-    write_inria(root, *folders)
+@pytest.mark.parametrize(
+    ("folders", "src"),
+    [(("images", "gt"), "its folder"), (TRAIN, "its folder"), (TRAIN, ".")],
+    ids=["flat", "train", "above"],
+)
+def test_prepare_reads_inrias_own_layouts_and_leaves_other_cities_alone(tmp_path, prepared, folders, src):
+    root = write_inria(tmp_path / "AerialImageDataset", *folders)
     (root / folders[0] / "chicago1.tif").write_bytes(b"no image")
-    if is_unpacked_archive and not folders[0].startswith("train"):
-        pytest.skip("the archive has a folder train/")
-    prepare_small(tmp_path if is_unpacked_archive else root, tmp_path / "dst")
+    prepare_small(tmp_path if src == "." else root, tmp_path / "dst")
     assert digests(tmp_path / "dst") == digests(prepared)
 
 
@@ -113,23 +111,6 @@ def test_overview_outlines_the_buildings_of_every_crop(dst, monkeypatch):
     assert not bare.any()
     assert square[63, 66:190].all()  # just above the square
     assert not square[64:192, 64:192].any()  # tinted, not filled
-
-
-@pytest.mark.parametrize(
-    ("placed", "moved", "nudge", "note"),
-    [
-        ("center", (0, 0), (0, 0), ""),
-        ("slid", (30, -40), (0, 0), "slid 50 px"),
-        ("best", (30, -40), (0, 0), "best, slid 50 px"),
-        ("best", (0, 0), (0, 0), "best, not moved"),
-        ("nudged", (150, -80), (120, -40), "nudged +120,-40"),
-    ],
-)
-def test_note_says_how_a_crop_moved(placed, moved, nudge, note):
-    names = ("moved_right_px", "moved_down_px", "nudge_right_px", "nudge_down_px")
-    numbers = dict(zip(names, moved + nudge, strict=True))
-    crop = Crop(id="a", split="val", left_px=0, top_px=0, coverage_center=0, coverage=0, placed=placed, **numbers)
-    assert inria_crops._note(crop) == note
 
 
 def test_finished_folder_needs_no_source(dst, prepared, tmp_path):

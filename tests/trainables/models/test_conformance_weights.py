@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 from torchvision.models import get_weight, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
@@ -169,10 +170,9 @@ def of_library(encoder: str) -> Normalisation:
         settings = timm.get_pretrained_cfg(encoder)
         return Normalisation(mean=settings.mean, std=settings.std)
     if encoder in TORCHVISION:
-        done = get_weight(TORCHVISION[encoder]["coco"]).transforms()
+        done = get_weight(TORCHVISION[encoder]["coco"].entry).transforms()
         return Normalisation(mean=tuple(done.mean), std=tuple(done.std))
-    settings = smp.encoders.get_preprocessing_params(encoder, pretrained="imagenet")
-    return Normalisation(mean=tuple(settings["mean"]), std=tuple(settings["std"]))
+    return Normalisation(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)  # segmentation-models-pytorch's, by timm
 
 
 @pytest.mark.parametrize("name", WITH_WEIGHTS)

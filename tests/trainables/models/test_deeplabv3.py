@@ -72,7 +72,7 @@ def test_last_layer_is_random_whatever_the_file_holds(published):
 
 @pytest.mark.parametrize("num_outputs", [1, 5])
 def test_model_has_the_parameters_that_torchvision_publishes(num_outputs):
-    entry = get_weight(weights.TORCHVISION["deeplabv3_resnet50"]["coco"])
+    entry = get_weight(weights.TORCHVISION["deeplabv3_resnet50"]["coco"].entry)
     # theirs has an auxiliary head (3×3 convolution from 1024 to 256, batch norm, 1×1) and 21 classes
     auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * NUM_VOC_CLASSES + NUM_VOC_CLASSES
     expected = entry.meta["num_params"] - auxiliary - (NUM_VOC_CLASSES - num_outputs) * (256 + 1)

@@ -12,7 +12,7 @@ import torch
 from segment_anything import sam_model_registry
 from torch import nn
 
-from trainables.checkpoints import BEST, build_model, load_model, save
+from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import digest
 from trainables.models import sam
 from trainables.models.architectures import ARCHITECTURES, SAM
@@ -171,20 +171,6 @@ def test_sam_unet_raises_the_earlier_blocks_to_the_finer_stages():
 
 
 # The published file
-
-
-def test_load_model_takes_the_encoder_from_where_it_lies_now(sam_file, make_config, tiles, tmp_path):
-    changes = {"weights_digest": digest(Path(sam_file)), "small": False}
-    config = make_config(architecture="sam_conv", weights=sam_file, **changes)
-    model = build_model(config, tiles.info, [0.1] * 3, [0.2] * 3)
-    moved = config.model_copy(update={"weights": str(tmp_path / "gone.pth")})
-    content: dict[str, Any] = {"config": moved.model_dump_json(), "info": tiles.info.model_dump_json()}
-    content |= {"epoch": 1, "metrics": {}, "frozen_digest": model.frozen_digest, "model": model.state_dict()}
-    save(tmp_path / BEST, content)
-    trained = load_model(tmp_path / BEST, weights=sam_file)
-    assert trained.config == moved
-    assert trained.model.frozen_digest == model.frozen_digest
-    assert torch.equal(trained.model.network.head.weight, model.network.head.weight)
 
 
 @pytest.mark.slow
