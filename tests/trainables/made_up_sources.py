@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ def write_pickles(root: Path, images: Any = None, masks: Any = None) -> Path:
 INRIA_SIDE, INRIA_SIZE = 32, 100
 """Of the crops and of the sources (px)."""
 
+FEW_INRIA = {"austin1": "val", "austin2": "train", "austin4": "train", "austin7": "train", "austin31": "test"}
+"""Some of its tiles with their splits, where not all 36 matter."""
+
 
 def write_tiff(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
     """(bands, H, W) pixels."""
@@ -146,9 +150,9 @@ def inria_image(number: int) -> np.ndarray:
     return cv2.resize(coarse, (INRIA_SIZE, INRIA_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def write_inria(root: Path, images: str = "imgs", masks: str = "msks") -> Path:
-    """36 pairs of 100×100 px."""
-    for number in range(1, 37):
+def write_inria(root: Path, images: str = "imgs", masks: str = "msks", numbers: Iterable[int] = range(1, 37)) -> Path:
+    """Pairs of 100×100 px."""
+    for number in numbers:
         write_tiff(root / images / f"austin{number}.tif", inria_image(number).transpose(2, 0, 1))
         write_tiff(root / masks / f"austin{number}.tif", inria_mask(number)[None])
     return root

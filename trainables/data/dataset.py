@@ -143,7 +143,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
 
 
 def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
-    """What is said of images that are not taken as they are stored."""
+    """A note on images that are not taken as they are stored: palettes and opacity."""
     stored = read_header(image).stored
     if stored < num_bands:
         return ("the images have a palette: they are read as RGB",)
@@ -153,7 +153,7 @@ def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
 
 
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
-    """Where the chosen bands are among those of the files, from 0."""
+    """The places of the chosen bands among those of the files, from 0."""
     if bands is None:
         return tuple(range(len(known)))
     numbers = {str(number): place for place, number in enumerate(range(1, len(known) + 1))}

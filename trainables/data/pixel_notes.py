@@ -25,7 +25,7 @@ def pixel_notes(tiles: TrainVal) -> tuple[str, ...]:
 
 
 def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
-    """How much has no data, and which tiles have none at all."""
+    """Notes on how much has no data, and on tiles that have none at all."""
     everywhere, lacking, num_missing, num_pixels = [], 0, 0, 0
     for part in (tiles.train, tiles.val):
         num_pixels += sum(mask.size for mask in part.masks)
@@ -44,7 +44,7 @@ def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
 
 
 def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
-    """Bands whose least or greatest value is a usual sign for no data, far away from all others, in many pixels."""
+    """Notes on bands whose least or greatest value usually means no data, and is far off all others in many pixels."""
     suspects = _suspects(tiles)
     for band, name in enumerate(tiles.info.bands):
         for value in sorted(suspects[band]):
@@ -65,7 +65,7 @@ def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
 
 
 def _range_notes(tiles: TrainVal) -> Iterator[str]:
-    """Bands that do not vary, and those with values that `value_ranges` leaves out."""
+    """Notes on bands that do not vary, and on those with values that `value_ranges` leaves out."""
     low, high = value_ranges(tiles.train)
     for name, least, greatest in zip(tiles.info.bands, low, high, strict=True):
         if least == greatest:
@@ -88,7 +88,7 @@ def _range_notes(tiles: TrainVal) -> Iterator[str]:
 
 
 def _suspects(tiles: TrainVal) -> list[set[float]]:
-    """Per band, extremes of single tiles that are usual signs for no data."""
+    """Per band, the extremes of single tiles that usually mean no data."""
     found: list[set[float]] = [set() for _ in tiles.info.bands]
     if tiles.train.images[0].dtype == np.uint8:
         return found

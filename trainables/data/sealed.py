@@ -15,9 +15,9 @@ from trainables.data.tiles import IGNORE, Tiles
 
 
 def check_sealed(dataset: Dataset) -> None:
-    """Checks that the test tiles are whole and their masks hold classes, so that no study finds out after training.
+    """Checks that the test tiles are whole and their masks hold classes, so that no study fails after its training.
 
-    Nothing of them is told but what is wrong: one tile at a time is decoded, and thrown away.
+    Only errors are reported. One tile at a time is decoded, and then dropped.
 
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something

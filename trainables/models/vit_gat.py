@@ -19,7 +19,7 @@ SLOPE = 0.2
 
 
 class ViTEncoder(nn.Module):
-    """Patch embeddings, and what a transformer makes of them; without a class token, as no class of an image is asked.
+    """Patch embeddings, and a transformer that refines them; it has no class token, since images are not classified.
 
     Attributes:
         vit: Timm's `VisionTransformer`; its positions are interpolated to the grid of any image.

@@ -1,7 +1,6 @@
 """What every preset keeps, for 8-bit RGB and for other bands: a new preset is tested as soon as it is in the table."""
 
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import albumentations as A
@@ -97,9 +96,6 @@ def test_preset_fires_each_of_its_transforms(preset, kind, monkeypatch):
     assert all(abs(fired[name] - 80 * p) < 20 for name, p in expected.items())
 
 
-# Presets extend one stream
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("preset", list(PRESETS)[:-1])
 def test_extreme_without_its_later_transforms_is_the_smaller_preset(preset, kind, monkeypatch):
@@ -135,17 +131,6 @@ def test_presets_flip_a_draw_alike(monkeypatch):
         flips[preset] = list(chosen)
     assert len(set(flips["LIGHT"])) > 4
     assert flips["LIGHT"] == flips["MEDIUM"] == flips["HEAVY"] == flips["EXTREME"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_presets_each_begin_with_the_one_before(kind):
-    chains = [[repr(t) for t in transforms(preset, rgb_uint8=KINDS[kind])] for preset in PRESETS]
-    for shorter, longer in pairwise(chains):
-        assert longer[: len(shorter)] == shorter
-        assert len(longer) > len(shorter)
-
-
-# What other bands do without
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,6 @@ def save_mask(path: Path, pixels: Any) -> None:
     Image.fromarray(np.asarray(pixels)).save(path)
 
 
-# What a good folder becomes
-
-
 def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
     dataset = read_dataset(rgb_folder)
     assert [tile.id for tile in dataset.train.tiles] == ["train_0", "train_1", "train_2"]

@@ -8,12 +8,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.trainables.datasets.test_inria_crops import CENTER, SIDE, check_crops, rows
 from tests.trainables.killing import Killed, digests, kill_after
-from tests.trainables.made_up_sources import inria_mask, write_tiff
+from tests.trainables.made_up_sources import FEW_INRIA, inria_mask, write_tiff
 from trainables.datasets import inria_crops
 from trainables.datasets.inria_crops import prepare_inria
 from trainables.prepare import main
@@ -39,17 +37,12 @@ def test_nudge_moves_one_crop_and_is_remembered(src, dst, prepared):
     assert digests(dst) == nudged
 
 
-def test_nudge_of_0_0_undoes_a_nudge(src, dst, prepared):
-    prepare_small(src, dst, nudges={"austin5": (3, -7)})
-    assert digests(dst) != digests(prepared)
+def test_nudge_gives_the_same_bytes_in_a_fresh_folder_and_is_undone_by_0_0(src, dst, tmp_path, prepared):
+    for folder in (dst, tmp_path / "fresh"):
+        prepare_small(src, folder, nudges={"austin5": (3, -7)})
+    assert digests(dst) == digests(tmp_path / "fresh") != digests(prepared)
     prepare_small(src, dst, nudges={"austin5": (0, 0)})
     assert digests(dst) == digests(prepared)
-
-
-def test_nudge_in_a_fresh_folder_gives_the_same_bytes(src, dst, tmp_path):
-    prepare_small(src, dst, nudges={"austin5": (3, -7)})
-    prepare_small(src, tmp_path / "fresh", nudges={"austin5": (3, -7)})
-    assert digests(dst) == digests(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("nudge", [(-34, -34), (34, 34)])
@@ -68,16 +61,16 @@ def test_nudge_past_the_edge_is_refused_before_anything_is_written(src, tmp_path
     assert not (tmp_path / "dst").exists()
 
 
-@given(count=st.integers(0, 30))
-@settings(max_examples=31)
-def test_nudge_killed_anywhere_never_mixes_two_places(tmp_path_factory, inria_sources, prepared, count):
-    root = tmp_path_factory.mktemp("killed")
-    dst = shutil.copytree(prepared, root / "dst")
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
-        kill_after(patch, count)
-        prepare_small(inria_sources, dst, nudges={"austin2": (9, -8)})
-    prepare_small(inria_sources, dst)  # without the flag: the old place or the new one, but whole
-    check_crops(dst)
+def test_nudge_killed_anywhere_never_mixes_two_places(tmp_path, inria_sources, monkeypatch):
+    monkeypatch.setattr(inria_crops, "SPLITS", FEW_INRIA)
+    prepare_small(inria_sources, tmp_path / "whole")
+    for count in range(31):  # more than there are changes of the disk
+        dst = shutil.copytree(tmp_path / "whole", tmp_path / f"killed{count}")
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+            kill_after(patch, count)
+            prepare_small(inria_sources, dst, nudges={"austin2": (9, -8)})
+        prepare_small(inria_sources, dst)  # without the flag: the old place or the new one, but whole
+        check_crops(dst)
 
 
 # The command line

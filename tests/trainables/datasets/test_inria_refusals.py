@@ -107,9 +107,6 @@ def test_prepare_that_meets_a_truncated_image_leaves_whole_tiles(src, tmp_path, 
     assert left.items() <= expected.items()
 
 
-# What a folder of something else is told
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [

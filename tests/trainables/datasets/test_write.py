@@ -1,6 +1,5 @@
 """Folders made of a plan: what is written, what a kill leaves, what is refused before anything is written."""
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -9,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.trainables.killing import Killed, digests, kill_after
+from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, pixels, save
 from trainables.common.whole_files import write_whole
 from trainables.data.dataset import read_dataset
@@ -169,21 +166,6 @@ def test_write_makes_only_what_is_missing(dst, plan, written):
     write_tiles("toy", plan, dst, track=lambda ids, step: steps.append((step, list(ids))) or ids)
     assert steps == [("checking", ["t5"]), ("writing", ["t5"]), ("counting", [f"t{number}" for number in range(7)])]
     assert digests(dst) == digests(written)
-
-
-@given(count=st.integers(0, 45))
-@settings(max_examples=46)
-def test_write_killed_anywhere_finishes_when_started_again(tmp_path_factory, plan, written, count):
-    root = tmp_path_factory.mktemp("killed")
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
-        kill_after(patch, count)
-        write_tiles("toy", plan, root / "dst")
-    expected = digests(written)
-    left = {name: found for name, found in digests(root).items() if not name.endswith(".part")}
-    assert {name.removeprefix("dst/") for name in left} <= expected.keys()
-    assert all(expected[name.removeprefix("dst/")] == found for name, found in left.items())  # whole files only
-    write_tiles("toy", plan, root / "dst")
-    assert digests(root / "dst") == expected
 
 
 def test_dataset_json_is_the_last_thing_written(plan, tmp_path, monkeypatch):

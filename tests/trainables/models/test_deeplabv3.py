@@ -34,9 +34,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch
     return model.state_dict(), path
 
 
-# Weights
-
-
 def test_coco_weights_land_bit_by_bit_but_for_the_last_layer(published):
     state, path = published
     loaded = deeplabv3(spec(weights=str(path))).model.state_dict()
@@ -65,9 +62,6 @@ def test_last_layer_is_random_whatever_the_file_holds(published):
     other = deeplabv3(spec(num_outputs=NUM_VOC_CLASSES, weights=str(published[1]))).model.classifier[4]
     assert not torch.equal(one.weight, other.weight)
     assert not torch.equal(one.weight, published[0]["classifier.4.weight"])
-
-
-# The model
 
 
 @pytest.mark.parametrize("num_outputs", [1, 5])

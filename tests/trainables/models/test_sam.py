@@ -15,7 +15,7 @@ from torch import nn
 from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import digest
 from trainables.models import sam
-from trainables.models.architectures import ARCHITECTURES, SAM
+from trainables.models.architectures import SAM
 from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
 from trainables.models.weights import PUBLISHED
@@ -105,10 +105,6 @@ def test_random_encoder_takes_nothing_of_torchs_generator(num_bands):
         digests.add(sam._encoder(replace(SMALL, num_bands=num_bands)).digest)
         assert torch.equal(torch.get_rng_state(), before)
     assert len(digests) == 1
-
-
-def test_table_names_the_side_that_the_encoder_takes():
-    assert {ARCHITECTURES[name].only_px for name in BUILDS} == {sam.SIDE_PX}
 
 
 # The decoders

@@ -40,9 +40,6 @@ def pretrained(monkeypatch: pytest.MonkeyPatch, make_config: Callable[..., Trial
     return make
 
 
-# Training
-
-
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 @pytest.mark.parametrize("name", NAMES)
 def test_training_changes_the_decoder_and_not_the_encoder(make_config, tiles, name, ema_decay):
@@ -105,9 +102,6 @@ def test_epoch_has_batches_of_the_architectures_size(make_config, tiles, monkeyp
     assert sizes == [8 // num_steps] * num_steps
 
 
-# Checkpoints
-
-
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"val_center_px": 48}], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_best_checkpoint_reproduces_the_best_record(make_config, tiles, tmp_path, name, changes):
@@ -149,9 +143,6 @@ def test_fit_resumes_with_the_same_records(make_config, tiles, tmp_path, name, c
         (tmp_path / NEWEST).rename(tmp_path / f"{record.epoch}.pt")
     for epoch in (1, 2):
         assert list(fit(config, tiles, resume=tmp_path / f"{epoch}.pt")) == whole[epoch:]
-
-
-# What is refused
 
 
 @pytest.fixture

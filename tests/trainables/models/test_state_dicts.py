@@ -64,9 +64,6 @@ def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
     assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
 
 
-# Other bands
-
-
 @pytest.mark.parametrize(("num_bands", "indices"), [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 0])])
 def test_take_bands_repeats_the_three_in_turn_and_keeps_their_sum(num_bands, indices):
     conv = nn.Conv2d(3, 8, 4)

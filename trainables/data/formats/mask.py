@@ -1,4 +1,4 @@
-"""A mask as its file has it: values as viewers show them, the colours of palettes, and what JPEG smeared."""
+"""A mask as its file stores it: values as viewers show them, colours of palettes, and repair after JPEG."""
 
 import shlex
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _MOST_COLORS = 256
 
 @dataclass(frozen=True, slots=True)
 class StoredMask:
-    """A mask as its file has it.
+    """A mask as its file stores it.
 
     Attributes:
         path: The file.
@@ -35,7 +35,7 @@ class StoredMask:
         white: The value that viewers show as white.
         colors: The colour of each value; None where the mask is grey.
         is_indexed: Whether the values may be classes: false where the file has colours alone.
-        is_thresholded: Whether its values are off by a few grey levels, as JPEG leaves them, and were set right.
+        is_thresholded: Whether its values were a few grey levels off black and white, as in JPEGs, and were cut.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class StoredMask:
 
 
 def stored_mask(raster: Raster, info: DatasetInfo) -> StoredMask:
-    """What a mask file holds.
+    """Reads the values and colours of a mask out of its raster.
 
     Args:
         raster: All of the file.
@@ -89,7 +89,7 @@ def values_in(pixels: NDArray[Any]) -> tuple[int, ...]:
 
 
 def _is_grey(pixels: NDArray[Any], is_lossy: bool) -> bool:
-    """Whether red, green and blue are one, but for what JPEG does to them."""
+    """Whether red, green and blue are equal, up to the errors of JPEG."""
     if not is_lossy:
         return bool((pixels == pixels[0]).all())
     signed = pixels.astype(np.int16)
@@ -113,7 +113,7 @@ def _colored(path: Path, pixels: NDArray[Any], white: int) -> StoredMask:
 
 
 def _without_smear(mask: StoredMask, info: DatasetInfo) -> StoredMask:
-    """A JPEG of black and white with its few off levels set right.
+    """Cuts a JPEG of black and white at mid-grey.
 
     Raises:
         UserError: It is anything else, so that smeared pixels cannot be told from classes.

@@ -1,4 +1,4 @@
-"""One raster file: its header, and its pixels as people mean them.
+"""One raster file: its header, and its pixels as viewers show them.
 
 Files are known by their content, not by their name. Everything here is upright: EXIF and TIFF orientation is applied to
 images and masks alike.
@@ -159,7 +159,7 @@ def read_image(path: Path, num_bands: int | None = None, *, as_stored: bool = Fa
 
 
 def read_pixels(path: Path) -> Raster:
-    """All that one file holds of pixels: `image()` of it for images, `stored` and `palette` for masks.
+    """Reads one file: `image()` of the result is for images, `stored` and `palette` are for masks.
 
     Raises:
         UserError: It is damaged or truncated.
@@ -226,7 +226,7 @@ def _bands(source: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """A file that is open for reading, of a kind that can be read."""
+    """Opens a file, and refuses kinds that are not read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as source:

@@ -94,7 +94,7 @@ def check_same_place(image: Path, mask: Path) -> Place | None:
 
 
 def overlaps(places: Mapping[str, Sequence[tuple[str, Place | None]]]) -> tuple[str, ...]:
-    """What to say of tiles in different splits that cover the same ground by more than a pixel.
+    """A note on tiles of different splits that cover the same ground by more than a pixel; none where there are none.
 
     Args:
         places: Per split its tiles, each with its id and its place.
