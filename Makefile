@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := trainables searchspace studies analysis
 
-.PHONY: setup study test test-faults test-slow chaos check format lock clean
+.PHONY: setup study test test-faults test-slow chaos chaos-long check format lock clean
 
 setup: .venv/installed
 
@@ -21,14 +21,17 @@ test: setup
 	$(BIN)/pytest -m "not slow and not faults" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -m faults --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/pytest -m slow
 
-# Injects faults into running studies and counts what is lost: 7 to 15 minutes
+# Injects faults into running studies and counts what is lost, for three minutes or for MINUTES; SEED repeats a check
 chaos: setup
 	$(BIN)/python tests/chaos/chaos.py $(if $(SEED),--seed $(SEED))
+
+chaos-long: setup
+	$(BIN)/python tests/chaos/chaos.py --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -18,7 +18,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from analysis.logs.frames import Logs
-from analysis.logs.wandb_files import read_run
+from analysis.logs.rows import OVERLAYS, pictures
+from analysis.logs.wandb_run import read_run
 from analysis.tables.classes import tints
 
 NAME = "tiles.html"
@@ -76,10 +77,10 @@ def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
         its = logs.runs[(logs.runs["arm"] == arm) & logs.runs["run"].notna()]
         for row in its.sort_values(["stage", "judged"], ascending=False, kind="stable").to_dict("records"):
             path = paths.get(str(row["run"]))
-            if path is not None and (pictures := _pictures(path, logs.study["judged_metric"], to)):
+            if path is not None and (tiles := _pictures(path, logs.study["judged_metric"], to)):
                 kind = "final model" if row["stage"] == "final" and (its["stage"] == "search").any() else "trial"
                 best = "" if row["judged"] != row["judged"] else f", best val IoU {row['judged']:.3f}"
-                yield about | {"trial": f"{kind} {row['number']}: {row['state']}{best}", "tiles": pictures}
+                yield about | {"trial": f"{kind} {row['number']}: {row['state']}{best}", "tiles": tiles}
 
 
 def _tested(logs: Logs, arm: str, to: Path) -> list[dict[str, Any]]:
@@ -117,12 +118,10 @@ def _pictures(path: Path, metric: str, to: Path) -> list[dict[str, Any]]:
     for row in logged.rows if logged is not None else ():
         if "epoch" in row:
             last = row
-        if "overlays" in row:
-            shown, epoch = row["overlays"], last
-    names = shown.get("filenames") or ([shown["path"]] if shown else [])
-    captions = shown.get("captions") or [shown.get("caption", "")] * len(names)
+        if OVERLAYS in row:
+            shown, epoch = row[OVERLAYS], last
     found = []
-    for name, caption in zip(names, captions, strict=True):
+    for name, caption in pictures(shown):
         words = f"epoch {epoch['epoch']:.0f}" if epoch else ""
         words += f", val IoU {epoch[key]:.3f}" if (key := f"{metric}/{caption}") in epoch else ""
         found.append(_tile(path.parent / "files" / name, caption, words, to))

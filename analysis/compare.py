@@ -19,11 +19,11 @@ from rich.text import Text
 
 from analysis.attempts import Attempt, AttemptError, read_attempts
 from analysis.figures import figures
-from analysis.given import given_path
 from analysis.grids import Panel, grid
 from analysis.tables import formatting as tables
 from analysis.tables.terminal import fitting
-from analysis.whole_files import write_all
+from trainables.common.command import path_argument
+from trainables.common.whole_files import write_all
 
 _TYPES = {
     "lr": "float64",
@@ -203,9 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes and prints the comparison of the folders that the command line names; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__)
     help_folders = "what python -m trainables.fit left behind, in the order to show"
-    parser.add_argument("folders", metavar="ATTEMPT_DIR", type=given_path, nargs="+", help=help_folders)
+    parser.add_argument("folders", metavar="ATTEMPT_DIR", type=path_argument, nargs="+", help=help_folders)
     parser.add_argument(
-        "--out", metavar="DIR", type=given_path, help="default: compare, beside the first attempt's folder"
+        "--out", metavar="DIR", type=path_argument, help="default: compare, beside the first attempt's folder"
     )
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without these letters shows others in their place

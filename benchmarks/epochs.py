@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
-from trainables.attempts.table import ATTEMPTS, get_attempt, published_config
+from trainables.attempts.reference import ATTEMPTS, get_attempt, reference_config
 from trainables.check_config import check_config
 from trainables.checkpoints import count_parameters
 from trainables.common.command import path_argument, run, validate
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tiles = decode_train_val(read_dataset(options.data))
     configs = {}
     for number, attempt in map(get_attempt, options.attempts):
-        published = published_config(attempt).model_dump()
+        published = reference_config(attempt).model_dump()
         published |= {"tiles": len(tiles.train), "augmentation": options.augmentation, "weights": "none"}
         published["recipe"] |= {"epochs": options.epochs, "draws_per_epoch": options.draws, "small": options.small}
         recipe = validate(Recipe, published.pop("recipe") | {"window_px": options.window_px})
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"| {number} | {config.label} | {trainable / 1e6:.1f} | {frozen / 1e6:.1f} | {seconds:.1f} | "
             f"{step * 1e3:.0f} | {options.draws / seconds:.0f} | {peak:.1f} | "
-            f"{ATTEMPTS[number].published.minutes_t4} |",
+            f"{ATTEMPTS[number].figures.minutes} |",
             flush=True,
         )
     return 0

@@ -1,6 +1,7 @@
 """One driver per study folder: an advisory lock that the system releases however its holder ends."""
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -9,11 +10,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from trainables.common.errors import UserError
 
 try:
-    import fcntl
-except ImportError:  # not on Windows: nothing guards the folder there
+    import fcntl  # for the shared lock of those who only look, which filelock does not have
+except ImportError:  # not on Windows: nobody is told there who drives
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
@@ -34,7 +37,7 @@ def only_driver(out: Path) -> Iterator[None]:
         descriptor = _take(path)
     except BlockingIOError as error:
         raise UserError(
-            f"--out {out} is in use by {_told(path)}: wait for its end, stop it, or choose another folder"
+            f"--out {out} is in use by {_describe_holder(path)}: wait for its end, stop it, or choose another folder"
         ) from error
     except OSError as error:
         raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from error
@@ -46,7 +49,7 @@ def only_driver(out: Path) -> Iterator[None]:
 
 
 def holder(out: Path) -> str | None:
-    """Who drives the study in this folder now, in words; None when nobody does."""
+    """Describes the process that runs the study in this folder now; None when none does."""
     path = out / NAME
     if fcntl is None or not path.exists():
         return None
@@ -56,7 +59,7 @@ def holder(out: Path) -> str | None:
     except FileNotFoundError:
         return None
     except BlockingIOError:
-        return _told(path)
+        return _describe_holder(path)
     return None
 
 
@@ -66,16 +69,13 @@ def _take(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):  # else its holder removed it in between: take the lock of the new one
+            if not lock_descriptor(descriptor, blocking=False):
+                if time.monotonic() >= give_up_at:
+                    raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
+                time.sleep(LOOK_SECONDS / 10)
+            elif _is_at(path, descriptor):  # else its holder removed it in between: take the lock of the new one
                 _sign(path, descriptor)
                 return descriptor
-        except BlockingIOError:
-            if time.monotonic() >= give_up_at:
-                os.close(descriptor)
-                raise
-            time.sleep(LOOK_SECONDS / 10)
         except OSError:
             os.close(descriptor)
             raise
@@ -99,7 +99,7 @@ def _sign(path: Path, descriptor: int) -> None:
         raise
 
 
-def _told(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']} since {content['since']}"

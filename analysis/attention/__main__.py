@@ -3,33 +3,34 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from analysis.given import given_path
+from trainables.common.command import Parser, exit_code, run
+from trainables.common.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the file that the command line names; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.attention", description=__doc__)
-    parser.add_argument("file", type=given_path, help="what python -m trainables.attention wrote")
+    parser = Parser(prog="python -m analysis.attention", description=__doc__)
+    parser.add_argument("file", type=Path, help="what python -m trainables.attention wrote")
     parser.add_argument("--head", type=int, metavar="N", help="one head, from 1; the mean over heads if left out")
     parser.add_argument(
-        "--to", type=given_path, metavar="FILE.png", help="the picture, .png or .svg; beside the file, as .png"
+        "--to", type=Path, metavar="FILE.png", help="the picture, .png or .svg; beside the file, as .png"
     )
-    given = parser.parse_args(arguments)
-    from analysis.attention.draw import AttentionError, write_picture  # here: --help needs no matplotlib
+    return exit_code(lambda: _draw(parser.parse_args(arguments)))
 
+
+def _draw(given: argparse.Namespace) -> int:
+    from analysis.attention.draw import write_picture  # here: --help needs no matplotlib
+
+    to = given.file.with_suffix(".png") if given.to is None else given.to
     try:
-        to = given.file.with_suffix(".png") if given.to is None else given.to
         write_picture(given.file, to, given.head)
-    except AttentionError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
     except OSError as error:
-        sys.stderr.write(f"error: the picture cannot be written: {error}\n")
-        return 2
+        raise UserError(f"the picture cannot be written: {error}") from error
     sys.stdout.write(f"{to}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.figures.drawing import GREY, STYLE, head, render
-from analysis.whole_files import write_all
+from trainables.common.errors import UserError
+from trainables.common.whole_files import write_all
 
 KINDS = ("png", "svg")
 
@@ -19,10 +20,6 @@ _NEEDED = {"image", "pixel", "padded_px", "model", "stage1"}
 _HEAT, _OPACITY = "inferno", 0.6
 _GREY_WEIGHTS = (0.299, 0.587, 0.114)  # Source: ITU-R BT.601
 _PIXEL = "#56B4E9"  # stands out from the heat map's colours, also to colour-blind eyes
-
-
-class AttentionError(ValueError):
-    """Something about the file or the command line that its user can mend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +46,17 @@ def read_attention(path: Path) -> Attention:
     """Reads a file of `python -m trainables.attention`.
 
     Raises:
-        AttentionError: There is no such file, or it holds something else.
+        UserError: There is no such file, or it holds something else.
     """
     if not path.is_file():
-        raise AttentionError(f"{path} is no file, but must be what python -m trainables.attention wrote: check it")
+        raise UserError(f"{path} is no file, but must be what python -m trainables.attention wrote: check it")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        raise AttentionError(f"{path} is damaged or no .npz file: write it again") from error
+        raise UserError(f"{path} is damaged or no .npz file: write it again") from error
     if missing := sorted(_NEEDED - content.keys()):
-        raise AttentionError(
-            f"{path} has no {', '.join(missing)}: pass a file that python -m trainables.attention wrote"
-        )
+        raise UserError(f"{path} has no {', '.join(missing)}: pass a file that python -m trainables.attention wrote")
     names = sorted(name for name in content if name.startswith("stage"))
     return Attention(
         model=str(content["model"]),
@@ -91,11 +86,11 @@ def draw(attention: Attention, head_number: int | None = None) -> Figure:
     Each has a colour bar of its own, from 0 to its largest weight.
 
     Raises:
-        AttentionError: No stage has that head.
+        UserError: No stage has that head.
     """
     most = max(len(stage) for stage in attention.stages)
     if head_number is not None and not 1 <= head_number <= most:
-        raise AttentionError(f"--head is {head_number}, but the stages have heads 1 to {most}: choose one of these")
+        raise UserError(f"--head is {head_number}, but the stages have heads 1 to {most}: choose one of these")
     height, width = attention.image.shape[:2]
     panel_inches = 3.4
     figure = Figure(
@@ -148,9 +143,9 @@ def write_picture(path: Path, to: Path, head_number: int | None = None) -> None:
     """Draws a file of `python -m trainables.attention` into another one, PNG or SVG by its ending.
 
     Raises:
-        AttentionError: It cannot be read or drawn; nothing is written then.
+        UserError: It cannot be read or drawn; nothing is written then.
     """
     kind = to.suffix.lower().removeprefix(".")
     if kind not in KINDS:
-        raise AttentionError(f"--to is {to}, but must end in .{' or .'.join(KINDS)}: name it so")
+        raise UserError(f"--to is {to}, but must end in .{' or .'.join(KINDS)}: name it so")
     write_all({to: render(draw(read_attention(path), head_number), kind)})

@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+from analysis.logs.errors import LogsError
+from analysis.logs.rows import OVERLAYS
+from analysis.logs.run_configs import STUDY_JOB, TRIAL_JOB
 from analysis.logs.wandb_api import connect, told_in_one_line
-from analysis.logs.wandb_files import LogsError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # wandb-workspaces 0.4 has pydantic 1's validators
@@ -101,7 +103,7 @@ def parts(metric: str) -> list[Part]:
         Part(
             "Predictions",
             "Image, truth and prediction per val tile.",
-            [wr.MediaBrowser(title="Overlays", media_keys=["overlays"], num_columns=3)],
+            [wr.MediaBrowser(title="Overlays", media_keys=[OVERLAYS], num_columns=3)],
         ),
     ]
 
@@ -116,7 +118,7 @@ def workspace(project: str, metric: str) -> ws.Workspace:
         sections=[ws.Section(name=part.title, panels=part.panels, is_open=True) for part in parts(metric)],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("JobType") == "trial"),
+            filters=expr.And(expr.Metric("JobType") == TRIAL_JOB),
             order=[expr.Ordering(expr.Summary(metric), ascending=False)],
         ),
     )
@@ -127,7 +129,7 @@ def report(project: str, metric: str) -> wr.Report:
     entity, name = project.split("/")
     blocks: list[Any] = [wr.TableOfContents()]
     for part in parts(metric):
-        runset = wr.Runset(entity=entity, project=name, name="Trials", filters="JobType = 'trial'")
+        runset = wr.Runset(entity=entity, project=name, name="Trials", filters=f"JobType = '{TRIAL_JOB}'")
         blocks += [wr.H2(part.title), wr.P(part.text), wr.PanelGrid(runsets=[runset], panels=part.panels)]
     return wr.Report(
         entity=entity,
@@ -172,7 +174,7 @@ def save(project: str, metric: str | None = None) -> tuple[str, str]:
     """
     api = connect(project)
     with told_in_one_line(project):
-        studies = list(api.runs(project, filters={"jobType": "study"}, lazy=False, include_sweeps=False))
+        studies = list(api.runs(project, filters={"jobType": STUDY_JOB}, lazy=False, include_sweeps=False))
     judged = sorted({str(run.config["judged_metric"]) for run in studies if "judged_metric" in run.config})
     if metric is None and len(judged) != 1:
         said = f"the studies in {project} were judged by {', '.join(judged)}" if judged else f"{project} has no study"

@@ -31,6 +31,7 @@ from analysis.figures.drawing import (
     wrap,
 )
 from analysis.logs.frames import STARTED, Logs
+from analysis.logs.run_configs import ArmFacts
 from analysis.stats.best_of_n import best_so_far
 from analysis.stats.summaries import FloatArray
 from analysis.tables.search_results import hours, hours_word
@@ -189,7 +190,7 @@ def expected_best(frame: pd.DataFrame, *, metric: str, title: str = "", labels: 
     return figure
 
 
-def _panel_order(logs: Logs) -> tuple[list[dict[str, Any]], int]:
+def _panel_order(logs: Logs) -> tuple[list[ArmFacts], int]:
     """Returns the arms in the order of their panels, and the number of columns: one per budget where these are few."""
     arms, labels = logs.study["arms"], list(dict.fromkeys(arm_labels(logs)))
     budgets = {arm["tiles"] for arm in arms}

@@ -1,13 +1,11 @@
-"""Reads the runs of a W&B project through its server, as `wandb_logs` reads those of a folder."""
+"""Reads the runs of a W&B project through its server, as `wandb_files` reads those of a folder."""
 
 import contextlib
 import functools
 import math
 import os
 import re
-import socket
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,10 +15,11 @@ from urllib.parse import urlsplit
 
 import wandb
 
-from analysis.logs.frames import LoggedRun
-from analysis.logs.wandb_files import LogsError
-
-CONNECT_TIMEOUT_SECONDS = 5.0
+from analysis.logs.errors import LogsError
+from analysis.logs.rows import pictures
+from analysis.logs.run_configs import STUDY_JOB
+from analysis.logs.wandb_run import LoggedRun
+from trainables.common.network import check_url
 
 TIMEOUT_SECONDS = 60
 """For one answer of the server, with all retries."""
@@ -101,19 +100,17 @@ def connect(project: str) -> wandb.Api:
             x_file_transfer_retry_wait_max_seconds=10,
         )
     ).settings
-    url = urlsplit(settings.base_url)
+    host = urlsplit(settings.base_url).hostname
     try:
-        if not urllib.request.getproxies():  # W&B itself would try for minutes
-            port = url.port or (443 if url.scheme == "https" else 80)
-            socket.create_connection((url.hostname or "", port), timeout=CONNECT_TIMEOUT_SECONDS).close()
+        check_url(settings.base_url)
         if not wandb.login(prompt=False):
-            raise LogsError(f"{url.hostname} has no login here, but {project} needs one: run `wandb login`")
+            raise LogsError(f"{host} has no login here, but {project} needs one: run `wandb login`")
         return wandb.Api(timeout=TIMEOUT_SECONDS)
     except OSError as error:
-        raise LogsError(f"{url.hostname} cannot be reached: check the network, or WANDB_BASE_URL") from error
+        raise LogsError(f"{host} cannot be reached: check the network, or WANDB_BASE_URL") from error
     except wandb.Error as error:
         raise LogsError(
-            f"{url.hostname} did not take the login ({_words(error)}): check the network, or `wandb login --relogin`"
+            f"{host} did not take the login ({_words(error)}): check the network, or `wandb login --relogin`"
         ) from error
 
 
@@ -143,7 +140,7 @@ def _read(
 
 def _logged(run: Any, folder: Path) -> LoggedRun:
     rows = [_row(row) for row in run.scan_history()] if "study" in run.config else []
-    if run.job_type == "study":
+    if run.job_type == STUDY_JOB:
         _download(run, rows, folder / run.id / "files")
     return LoggedRun(
         path=folder / run.id / f"run-{run.id}.wandb",
@@ -178,8 +175,7 @@ def _start(run: Any, rows: list[dict[str, Any]]) -> tuple[int, int]:
 def _download(run: Any, rows: list[dict[str, Any]], folder: Path) -> None:
     """Downloads the pictures that the rows name, as far as the server has them."""
     logged = [value for row in rows for value in row.values() if isinstance(value, dict) and "_type" in value]
-    pictures = [value for value in logged if value["_type"] in _PICTURES]
-    names = sorted({name for value in pictures for name in value.get("filenames") or [value["path"]]})
+    names = sorted({name for value in logged if value["_type"] in _PICTURES for name, _ in pictures(value)})
     if not names:
         return
     for file in run.files(names=names):

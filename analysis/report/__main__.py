@@ -1,8 +1,7 @@
 """`python -m analysis.report OUT... [--wandb E/P]`."""
 
-import sys
-
 from analysis.report import command_line
+from trainables.common.command import run
 
 
 def main() -> int:
@@ -13,4 +12,4 @@ def main() -> int:
     return write.main()
 
 
-sys.exit(main())
+run(main)

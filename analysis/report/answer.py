@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import ArmFacts
 from analysis.stats.ranks import clear_winner, ranks, told_apart
 from analysis.stats.summaries import MIN_GROUPS, count_scored
 from analysis.tables import results, search_results
@@ -229,7 +230,7 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     )
 
 
-def _price(arm: dict[str, Any], minutes: dict[str, float]) -> str:
+def _price(arm: ArmFacts, minutes: dict[str, float]) -> str:
     time = minutes[arm["arm"]]
     took = "takes an unknown time" if math.isnan(time) else f"takes {time:.1f} min"
     return f"{took} to train ({arm['num_trainable'] / 1e6:.1f} M trainable parameters)"

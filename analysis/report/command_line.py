@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from analysis.given import given_path
+from trainables.common.command import Parser
 
 
 def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -12,13 +13,13 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     Args:
         arguments: Those of the process if None.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis.report",
         description="Writes the report of one or more studies from their W&B logs: tables, figures and a page.",
     )
     help_out = "folders of studies, those that hold wandb/"
-    parser.add_argument("out", metavar="OUT", nargs="*", type=given_path, help=help_out)
+    parser.add_argument("out", metavar="OUT", nargs="*", type=Path, help=help_out)
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read all studies of this W&B project as well")
     help_to = "folder of the report; OUT/report if left out, and for several studies report beside the first"
-    parser.add_argument("--to", metavar="DIR", type=given_path, help=help_to)
+    parser.add_argument("--to", metavar="DIR", type=Path, help=help_to)
     return parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Writes the report of one or more studies from their W&B logs: `python -m analysis.report OUT... [--wandb E/P]`."""
 
+import argparse
 import json
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -15,14 +15,16 @@ from analysis import browse
 from analysis.figures import figures
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
-from analysis.logs.wandb_files import LogsError, logs_of, read_logs, study_identity, thinned
+from analysis.logs.wandb_files import LogsError, compact, logs_of, read_logs, study_identity
 from analysis.report import command_line, page
 from analysis.report.compose import Composed, compose
 from analysis.report.document import TableBlock
 from analysis.tables import formatting as tables
 from analysis.tables import latex
 from analysis.tables.terminal import fitting
-from analysis.whole_files import write_all
+from trainables.common.command import exit_code
+from trainables.common.errors import UserError
+from trainables.common.whole_files import write_all
 
 _INDEX = ".files.json"
 _PRINTED = (
@@ -81,33 +83,32 @@ def show(report: Report, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes and prints the report of the studies that the command line names; returns the exit code."""
-    given = command_line.read(arguments)
+    return exit_code(lambda: _report(command_line.read(arguments)))
+
+
+def _report(given: argparse.Namespace) -> int:
     folders: list[Path] = given.out
+    if not folders and given.wandb is None:
+        raise LogsError("no study is named, but a report needs one: give its folder, or --wandb entity/project")
+    if folders:
+        to = given.to or (folders[0] / "report" if len(folders) == 1 else folders[0].resolve().parent / "report")
+    else:
+        to = given.to or Path("report")
     try:
-        if not folders and given.wandb is None:
-            raise LogsError("no study is named, but a report needs one: give its folder, or --wandb entity/project")
-        if folders:
-            to = given.to or (folders[0] / "report" if len(folders) == 1 else folders[0].resolve().parent / "report")
-        else:
-            to = given.to or Path("report")
         with tempfile.TemporaryDirectory(prefix="fewtile-") as cache:
             studies = [read_logs(folder) for folder in folders]
             if given.wandb is not None:
                 studies += _read_project(given.wandb, Path(cache))
             report = _write(studies, to, folders)
-    except LogsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
     except OSError as error:
-        sys.stderr.write(f"error: the report cannot be written: {error}\n")
-        return 2
+        raise UserError(f"the report cannot be written: {error}") from error
     show(report, Console(highlight=False))
     return 0
 
 
 def _read_project(project: str, cache: Path) -> list[Logs]:
     """All studies of a W&B project, the oldest first; those of one name are told apart by the start of their ids."""
-    runs = read_project_runs(project, cache, shrink=thinned)
+    runs = read_project_runs(project, cache, shrink=compact)
     told = list(dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config))
     studies = [logs_of(runs, project, study=identity or name) for name, identity in told] or [logs_of(runs, project)]
     names = Counter(name for name, _ in told)

@@ -1,7 +1,8 @@
 """Says under what conditions scores came about: the tiles and their places, number format, device, way of scoring."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from analysis.logs.frames import Logs
 
@@ -29,7 +30,7 @@ def mixed_conditions(studies: Sequence[Logs]) -> list[str]:
 
 def shared_places(logs: Logs) -> list[str]:
     """Returns a sentence on places that have tiles in several splits: these are alike, so scores are optimistic."""
-    study = logs.study
+    study: Mapping[str, Any] = logs.study
     split_of = {tile: split for split in _SPLITS for tile in study.get(f"{split}_tiles", ())}
     places: dict[str, set[str]] = defaultdict(set)
     for tile, place in study.get("groups", {}).items():

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import ArmFacts
 from analysis.stats.contrasts import Contrast, contrast, holm, smallest_adjusted_p
 from analysis.stats.ranks import probability_of_improvement
 from analysis.tables.scores import final_split, read_scores
@@ -63,6 +64,6 @@ def contrast_frame(rows: list[dict[str, Any]], found: list[Contrast]) -> pd.Data
     return pd.DataFrame(rows, columns=[*columns, "p", "p_places", "p_holm", "smallest_p", *_COUNTS])
 
 
-def _arms_by_tiles(logs: Logs) -> list[list[dict[str, Any]]]:
+def _arms_by_tiles(logs: Logs) -> list[list[ArmFacts]]:
     budgets = sorted({arm["tiles"] for arm in logs.study["arms"]})
     return [[arm for arm in logs.study["arms"] if arm["tiles"] == tiles] for tiles in budgets]

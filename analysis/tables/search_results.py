@@ -117,7 +117,7 @@ def importances(logs: Logs) -> pd.DataFrame:
         found = importance(settings, finished["judged"].to_numpy(dtype=np.float64), arm["ranges"])
         selected = logs.selection.loc[logs.selection["arm"] == arm["arm"], "number"]
         chosen = settings[finished["number"].isin(selected)].to_dict("records")
-        best = chosen[0] if chosen else {}
+        best: dict[Any, Any] = chosen[0] if chosen else {}
         bounds = at_bound(best, arm["ranges"])
         rows += [
             {
@@ -141,7 +141,7 @@ def levels(logs: Logs) -> pd.DataFrame:
         A frame with `architecture`, `label`, `tiles`, `level`, `mean`, `low`, `high` (bootstrap interval) and `models`;
         in [0, 1], on the pixels that trials are judged on.
     """
-    name = logs.study["spec"].get("vary")
+    name = logs.study["spec"].get("vary") or ""
     rows: list[dict[str, Any]] = []
     for arm in logs.study["arms"] if name else ():
         for level, (iou, seeds, groups) in _level_scores(logs, arm["arm"], name).items():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trainables.common.errors import UserError
+from trainables.common.network import check_port
 
 SOCKET_BYTES = 107
 """Longest path of a Unix socket. Source: unix(7), `sun_path` without its closing zero."""
@@ -79,9 +80,8 @@ def _problem_of(folder: Path) -> str | None:
 def _check_loopback() -> None:
     """Connects to itself, as Ray's processes do to each other."""
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
-            client.settimeout(5.0)
-            client.connect(server.getsockname())
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            check_port(*server.getsockname())
     except OSError as error:
         raise UserError(
             f"this machine cannot reach itself at 127.0.0.1 ({error.strerror or error}), but Ray's processes talk to "

@@ -33,7 +33,8 @@ def set_aside() -> list[str]:
 
 def are_unset() -> bool:
     """Whether nothing of W&B's is set here, by a variable or a file of settings: nothing that it could refuse."""
-    files = (Path("~/.config/wandb/settings").expanduser(), Path("wandb/settings"), Path(".wandb/settings"))
+    home = os.path.expanduser("~")  # noqa: PTH111 - a Path would raise where nobody is at home
+    files = (Path(home, ".config/wandb/settings"), Path("wandb/settings"), Path(".wandb/settings"))
     return not any(name.startswith("WANDB_") and name != _SILENT for name in os.environ) and not any(
         file.exists() for file in files
     )

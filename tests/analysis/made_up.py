@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.logs.frames import LoggedRun, Logs, assemble
+from analysis.logs.assemble import assemble
+from analysis.logs.frames import Logs
+from analysis.logs.wandb_run import LoggedRun
 
 VAL_TILES = ["v1", "v2"]
 TEST_TILES = ["north-1", "north-2", "south-1", "west-1"]

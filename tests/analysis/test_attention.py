@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from analysis.attention.__main__ import main
-from analysis.attention.draw import AttentionError, draw, read_attention, shown
+from analysis.attention.draw import draw, read_attention, shown
 
 HEADS = (1, 2, 5, 8)
 
@@ -132,8 +132,3 @@ def test_main_refuses_what_it_cannot_draw(path, content, tmp_path, capsys):
         assert main([str(path), *flags]) == 2
         assert capsys.readouterr().err == f"error: {message}\n"
     assert list(tmp_path.glob("*.png")) == []
-
-
-def test_error_is_no_other_kind(tmp_path):
-    with pytest.raises(AttentionError):
-        read_attention(tmp_path)

@@ -1,16 +1,18 @@
 """The benchmark of the report: the files that it makes up are as W&B's own, and it prints what reading them took."""
 
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
 
-from analysis.logs.record_log import split_records
-from analysis.logs.wandb_files import read_logs, read_run
+from analysis.logs.wandb_files import read_logs
+from analysis.logs.wandb_run import read_run
+from benchmarks.made_up_study import write_study
+from benchmarks.report import main
+from benchmarks.run_file import RunFile
+from trainables.common.errors import UserError
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "report.py"
 CONFIG = {
     "study": "demo",
     "stage": "search",
@@ -22,17 +24,12 @@ CONFIG = {
 ROWS = [{"epoch": 1, "val/iou": 0.25, "val/iou/a.b": 1e-7}, {"epoch": 2, "val/iou": 0.5, "note": "x" * 40_000}]
 
 
-@pytest.fixture(scope="module")
-def script() -> dict[str, Any]:
-    return runpy.run_path(str(SCRIPT))
-
-
-def test_run_file_reads_like_that_of_wandb(script: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+def test_run_file_reads_like_that_of_wandb(tmp_path: Path, monkeypatch: Any) -> None:
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True, x_disable_meta=True)
     run = wandb.init(mode="offline", dir=tmp_path, settings=quiet, job_type="trial", config=CONFIG)
-    made = script["RunFile"]("abc", "trial", CONFIG, 1_795_000_000)
+    made = RunFile("abc", "trial", CONFIG, 1_795_000_000)
     for row in ROWS:
         run.log(row)
         made.log(row)
@@ -58,14 +55,8 @@ def test_run_file_reads_like_that_of_wandb(script: dict[str, Any], tmp_path: Pat
     assert len(ours.rows) == len(ROWS)
 
 
-@pytest.mark.parametrize("length", [0, 5, 32_754, 32_755, 32_761, 70_000])
-def test_join_records_is_undone_by_split_records(script: dict[str, Any], length: int) -> None:
-    records = [b"a" * length, b"b" * 3, b"c" * 40_000]
-    assert split_records(script["join_records"](records)) == (records, None)
-
-
-def test_write_study_writes_what_the_reader_understands(script: dict[str, Any], tmp_path: Path) -> None:
-    script["write_study"](tmp_path / "out", "made up", runs=40, epochs=30)
+def test_write_study_writes_what_the_reader_understands(tmp_path: Path) -> None:
+    write_study(tmp_path / "out", "made up", runs=40, epochs=30)
     logs = read_logs(tmp_path / "out")
     assert (logs.study["study"], logs.notes) == ("made up", ())
     assert len(logs.runs) == 40
@@ -78,14 +69,13 @@ def test_write_study_writes_what_the_reader_understands(script: dict[str, Any], 
     assert len(logs.openings) == len(logs.selection)
 
 
-def test_report_prints_what_reading_took(script: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+def test_report_prints_what_reading_took(tmp_path: Path, capsys: Any) -> None:
     options = ["--out", str(tmp_path / "out"), "--runs", "20", "--epochs", "3", "--to-the-end"]
-    assert script["main"](options) == 0
+    assert main(options) == 0
     (row,) = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| read_logs")]
     seconds, cpu_seconds, mib = map(float, row[2:5])
     assert seconds < cpu_seconds
     assert 20 < mib < 2000
     assert [row[-3].strip(), row[-2].strip()] == ["20", "60"]
-    with pytest.raises(SystemExit):
-        script["main"](["--out", str(tmp_path / "other"), "--runs", "19"])
-    assert "--runs is 19, but must be at least 20" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--runs is 19, but must be at least 20"):
+        main(["--out", str(tmp_path / "other"), "--runs", "19"])

@@ -1,9 +1,9 @@
 """Drivers of a study as processes: started, awaited with a deadline, found in the process table, and ended."""
 
 import contextlib
+import functools
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,23 +12,45 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-RECORDED = Path(__file__).with_name("recorded.py")
+from forked import POLL_SECONDS, RECORDED, DriverServer
 
 PATIENCE_SECONDS = 120.0
 """Without a word or a write of the study: a worker takes 10 s to start on two quiet cores, and they may be busy."""
-
-TOTAL_SECONDS = 1500.0
-"""For everything; whatever runs then is ended, and the check has failed."""
-
-INJECTING_SECONDS = 600.0
-"""After this, nothing more is injected: the studies are brought to their end."""
-
-POLL_SECONDS = 0.1
 
 RUN = uuid.uuid4().hex[:12]
 MARK = "FEWTILE_CHAOS"
 _BEGAN = time.monotonic()
 _said = threading.Lock()
+
+
+@dataclass(slots=True)
+class Schedule:
+    """How long a check injects faults before it brings its studies to their end."""
+
+    minutes: float = 3.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is no time for all faults of a scenario: the seed chooses among them."""
+        return self.minutes < 10
+
+    @property
+    def least_faults(self) -> int:
+        """So many must hit a study."""
+        return 10 if self.is_short else 30
+
+    @property
+    def may_inject(self) -> bool:
+        """Three quarters of the time: the rest is for the studies' ends."""
+        return time.monotonic() - _BEGAN < 0.75 * 60 * self.minutes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether whatever runs is to be ended, and the check has failed: machines may be busy, but not for ever."""
+        return time.monotonic() - _BEGAN > 60 * (5 * self.minutes + 10)
+
+
+SCHEDULE = Schedule()
 
 
 class ChaosError(Exception):
@@ -43,11 +65,6 @@ def say(who: str, what: str) -> None:
         sys.stdout.flush()
 
 
-def may_inject() -> bool:
-    """Whether there is time for more faults."""
-    return time.monotonic() - _BEGAN < INJECTING_SECONDS
-
-
 @dataclass(frozen=True, slots=True)
 class Process:
     """One line of the process table."""
@@ -58,7 +75,7 @@ class Process:
 
 
 def processes(mark: str = RUN) -> list[Process]:
-    """All living processes of this check, or of one of its studies or drivers; read from /proc.
+    """All living processes that drivers of this check started, or those of one of its studies; read from /proc.
 
     They are known by a mark in the environment that they inherit, as some of them leave their parent and its session.
     """
@@ -87,10 +104,17 @@ def send(pid: int, number: int) -> bool:
 
 def end_all() -> None:
     """Kills whatever this check started and is still there."""
+    server().__exit__(None, None, None)
     while left := processes():
         for process in left:
             send(process.pid, signal.SIGKILL)
         time.sleep(0.1)
+
+
+@functools.cache
+def server() -> DriverServer:
+    """The one that forks all drivers; asked for first before there are threads."""
+    return DriverServer().__enter__()
 
 
 class Driver:
@@ -107,17 +131,11 @@ class Driver:
     def __init__(
         self, study: str, flags: Sequence[str], environment: Mapping[str, str], *, log: Path, signs: Sequence[Path]
     ):
-        self.mark = f"{RUN}-{study}-{uuid.uuid4().hex[:8]}"
+        self.mark = mark_of(study, uuid.uuid4().hex[:8])
         self.log, self._signs = log, (log, *signs)
-        with log.open("wb") as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, str(RECORDED), *flags],
-                env={**os.environ, **environment, MARK: self.mark},
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self._process = server().start(
+            RECORDED, *flags, cwd=log.parent, output=log, environment={**environment, MARK: self.mark}
+        )
         self.pid = self._process.pid
         self.began = time.monotonic()
 
@@ -127,7 +145,7 @@ class Driver:
 
     def send(self, number: int) -> bool:
         """Sends a signal; whether the driver was there."""
-        return self.is_running and send(self.pid, number)
+        return self._process.send(number)
 
     def until(self, condition: Callable[[], object], what: str, *, poll_seconds: float = POLL_SECONDS) -> bool:
         """Waits until something is so; False when the driver ended before.
@@ -143,10 +161,8 @@ class Driver:
             signs = [path.stat().st_mtime_ns for path in self._signs if path.exists()]
             if signs != before:
                 got_on = now
-            if now - got_on > PATIENCE_SECONDS or now - _BEGAN > TOTAL_SECONDS:
-                raise ChaosError(
-                    f"waited for {what}, and nothing happened for {now - got_on:.0f} s; the driver said:\n{self.tail()}"
-                )
+            if now - got_on > PATIENCE_SECONDS or SCHEDULE.is_over:
+                raise ChaosError(f"waited for {what}, and nothing happened for {now - got_on:.0f} s")
             time.sleep(poll_seconds)
         return True
 
@@ -160,12 +176,23 @@ class Driver:
             ChaosError: It takes too long, or is another one.
         """
         self.until(lambda: False, "the driver to end")
-        code = self._process.wait()
+        code = self._process.poll()
+        assert code is not None
         if code not in codes:
-            raise ChaosError(f"a driver ended with {code} instead of {codes}; it said:\n{self.tail()}")
+            raise ChaosError(f"a driver ended with {code} instead of {codes}")
         return code
 
-    def tail(self, num_lines: int = 15) -> str:
+    def tail(self) -> str:
         """The last lines of its output."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in lines[-num_lines:])
+        return tail(self.log)
+
+
+def mark_of(study: str, part: str = "") -> str:
+    """The mark of a study, or of a part of it."""
+    return f"{RUN}-{study}.{part}"
+
+
+def tail(path: Path, num_lines: int = 15) -> str:
+    """The last lines of a file, indented."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-num_lines:])

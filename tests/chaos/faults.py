@@ -10,7 +10,7 @@ from driving import Driver, processes, send
 from records import Key
 from subject import Subject, age, find_worker, is_elsewhere, trial_folder
 
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 
 MARKS = {
     "-scoring-hung": "scoring hangs",
@@ -90,7 +90,7 @@ def kill_logger(subject: Subject, driver: Driver) -> None:
 
 def kill_logger_of_driver(subject: Subject, driver: Driver) -> None:
     """Kills W&B's own process of the driver, which logs the selection and all that comes after."""
-    driver.until(lambda: "validating" in driver.tail(), "the selection")
+    driver.until(lambda: "validation: " in driver.tail(), "the selection")
     subject.book("wandb-core SIGKILL, driver's", _kill_logger_of(driver, driver.pid))
 
 
@@ -142,17 +142,17 @@ def kill_ray(subject: Subject, driver: Driver) -> None:
     subject.settle()
 
 
-def kill_driver_at(subject: Subject, kind: str, point: str, *flags: str, **environment: str) -> None:
+def kill_driver_at(subject: Subject, kind: str, point: str, *, is_first: bool = False, **environment: str) -> None:
     """Starts a driver that kills itself at a point of its own code."""
-    driver = subject.start(*flags, DIES_AT=point, **environment)
+    driver = subject.start(is_first=is_first, DIES_AT=point, **environment)
     code = driver.wait(0, -signal.SIGKILL)
     subject.book(kind, code != 0, point)
     subject.settle()
 
 
-def kill_starting_driver(subject: Subject, seconds: float) -> None:
+def kill_starting_driver(subject: Subject, seconds: float, *, is_first: bool = False) -> None:
     """Kills a driver a short time after it was started."""
-    driver = subject.start()
+    driver = subject.start(is_first=is_first)
     time.sleep(subject.rng.uniform(0, seconds))
     is_hit = driver.send(signal.SIGKILL)
     driver.wait(0, -signal.SIGKILL)

@@ -221,6 +221,6 @@ def _hash(line: Mapping[str, Any]) -> str:
 
 
 def _left(out: Path) -> Iterator[str]:
-    for pattern in (".permit-*", ".lock", "*.partial", "optuna.db-*"):
+    for pattern in (".permit-*", ".lock", "*.partial", "*.part", "optuna.db-*"):
         for path in sorted(out.glob(pattern)):
             yield f"{path.name} is left in the folder"

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from driving import MARK, RUN, Driver, processes, send
+from driving import MARK, Driver, processes, send
+from forked import WORKERS
 from ray.cluster_utils import Cluster
 from subject import Subject, worker_of
 
@@ -22,9 +23,10 @@ class Nodes:
         self._subject = subject
 
     def __enter__(self) -> "Nodes":
-        os.environ |= {"RAY_AUTH_MODE": "disabled", MARK: f"{RUN}-{self._subject.name}"}
+        os.environ |= {"RAY_AUTH_MODE": "disabled", MARK: self._subject.mark, **WORKERS}
         try:
-            head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON}
+            ray_folder = str(Path(self._subject.environment["RAY_TMPDIR"]) / "ray")
+            head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON, "temp_dir": ray_folder}
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
             self._add()
         finally:
@@ -61,7 +63,7 @@ class Nodes:
         found: list[int] = []
 
         def look() -> bool:
-            below = {p.pid for p in processes(f"{RUN}-{self._subject.name}") if p.parent == self._raylet}
+            below = {p.pid for p in processes(self._subject.mark) if p.parent == self._raylet}
             found[:] = sorted(below & busy())
             return bool(found)
 
@@ -77,7 +79,7 @@ class Nodes:
     def _add(self) -> None:
         with contextlib.ExitStack() as stack:
             if MARK not in os.environ:
-                os.environ[MARK] = f"{RUN}-{self._subject.name}"
+                os.environ[MARK] = self._subject.mark
                 stack.callback(os.environ.pop, MARK)
             self._node = self._cluster.add_node(num_cpus=1)
         (raylet,) = self._node.all_processes["raylet"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import records
-from driving import Driver, may_inject, processes, say
+from driving import SCHEDULE, Driver, mark_of, processes, say
 from records import Key, Snapshot, TrialRecord
 
 
@@ -35,6 +35,8 @@ class Subject:
         environment: Of every start.
         faults: What was injected.
         broken: What does not hold, a sentence each.
+        seen: What was on record when no driver ran last.
+        driver: The newest one.
     """
 
     name: str
@@ -48,7 +50,12 @@ class Subject:
     broken: list[str]
     seen: Snapshot = field(default_factory=lambda: Snapshot({}, {}))
     num_starts: int = 0
-    num_settled: int = 0
+    driver: Driver | None = None
+
+    @property
+    def mark(self) -> str:
+        """Of all its processes."""
+        return mark_of(self.name)
 
     def start(self, *flags: str, is_first: bool = False, **environment: str) -> Driver:
         """Starts a driver on the folder."""
@@ -57,7 +64,8 @@ class Subject:
         more = [*flags] if is_first else [*flags, "--resume"]
         # A ledger that several machines see has no write-ahead log
         signs = [self.out / name for name in (records.LEDGER, f"{records.LEDGER}-wal", records.REGISTER)]
-        return Driver(self.name, [*self.flags, *more], self.environment | environment, log=log, signs=signs)
+        self.driver = Driver(self.name, [*self.flags, *more], self.environment | environment, log=log, signs=signs)
+        return self.driver
 
     def book(self, kind: str, is_hit: bool, detail: str = "") -> None:
         """Counts an injection."""
@@ -142,9 +150,9 @@ def is_elsewhere(subject: Subject, key: Key, pid: int, epoch: int) -> bool:
 
 def is_time_left(subject: Subject) -> bool:
     """Whether more is to be injected; says so once when not."""
-    if not may_inject():
+    if not SCHEDULE.may_inject:
         say(subject.name, "no time for more faults: bringing the study to its end")
-    return may_inject()
+    return SCHEDULE.may_inject
 
 
 def age(driver: Driver) -> float:

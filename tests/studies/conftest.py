@@ -1,25 +1,38 @@
 """What several tests of studies use.
 
 A small folder of demo tiles, whose test tiles have headers and no pixels, so that decoding them fails; a finished phase
-2 as its files tell; and what a phase says to what it refuses.
+2 as its files tell; what a phase says to what it refuses; and processes for drivers, and a Ray that these can share.
 """
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from studies.backend.slots import Slots
+from studies.backend.watch import Permit
 from studies.command_line import make_spec
 from studies.folder import write_study
+from studies.inputs import StudyInputs
+from studies.logs import tracking
+from studies.options import Options
 from studies.phases import run_phase
 from studies.profiles import PhaseName
+from studies.progress import StudyProgress
+from studies.search.forecast import Forecast, Sizes
+from studies.search.ledger import Ledger
+from studies.session import Session
+from studies.spec import StudySpec
+from tests.chaos.forked import WORKERS, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_USER_ERROR, run
-from trainables.config import TrialConfig
-from trainables.data.dataset import read_dataset
+from trainables.config import Recipe, TrialConfig
+from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
@@ -40,6 +53,37 @@ def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiles(dataset_root: Path) -> TrainVal:
     return decode_train_val(read_dataset(dataset_root))
+
+
+@pytest.fixture
+def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
+    """A driver at work on a study in a folder, with nothing on Ray and no W&B; `changes` are of the session."""
+
+    def make(out: Path, spec: StudySpec | None = None, dataset: Dataset | None = None, **changes: Any) -> Session:
+        spec = spec or StudySpec(architectures=("unet",), tiles=(4,), recipe=Recipe(epochs=1, small=True))
+        its_tiles = tiles if dataset is None else decode_train_val(dataset)
+        inputs = StudyInputs(
+            spec=spec,
+            dataset=dataset or read_dataset(dataset_root),
+            tiles=its_tiles,
+            digests={},
+            facts={"tiles_digest": its_tiles.digest()},
+        )
+        console, progress = Console(quiet=True), StudyProgress(Console(quiet=True))
+        settings: dict[str, Any] = {
+            "inputs": inputs,
+            "slots": Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)),
+            "ledger": Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one"),
+            "log": tracking.WandbRun(out, "disabled", name="study", job_type="study", config={}),
+            "permit": Permit(out),
+            "options": Options(),
+        }
+        session = Session(out=out, study_id="one", progress=progress, console=console, **settings | changes)
+        sizes = Sizes.of(spec, its_tiles, [])
+        progress.start(Forecast(spec, sizes, session.slots.count))
+        return session
+
+    return make
 
 
 @pytest.fixture
@@ -83,3 +127,54 @@ def write_tuned() -> Callable[..., dict[str, Any]]:
         return selection
 
     return write
+
+
+@pytest.fixture
+def data(dataset_root: Path) -> list[str]:
+    """The flag that names the small folder."""
+    return ["--data", str(dataset_root)]
+
+
+@pytest.fixture(scope="session")
+def drivers() -> Iterator[DriverServer]:
+    with DriverServer() as server:
+        yield server
+
+
+@pytest.fixture
+def start(drivers: DriverServer, tmp_path: Path) -> Iterator[Callable[..., ForkedDriver]]:
+    """Starts a script in the test's folder; what still runs at the end is ended."""
+    started: list[ForkedDriver] = []
+
+    def start_one(script: Path, *flags: str, address: str = "", **environment: str) -> ForkedDriver:
+        """With a Ray of its own, unless it is given the address of one."""
+        where = ["--address", address] if address else []
+        output, errors = (tmp_path / f"{kind}-{len(started)}.log" for kind in ("output", "errors"))
+        driver = drivers.start(
+            script,
+            *[*flags, *where],
+            cwd=tmp_path,
+            output=output,
+            errors=errors,
+            environment={"COLUMNS": "200"} | environment,
+        )
+        started.append(driver)
+        return driver
+
+    yield start_one
+    for driver in started:
+        driver.kill()
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray for the studies that need none of their own: one starts in seconds."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+            patch.setenv(name, value)
+        head = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        yield str(cluster.address)
+        cluster.shutdown()

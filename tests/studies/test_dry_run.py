@@ -38,7 +38,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     monkeypatch.setattr(dry_run, "this_machine", lambda: Node(cpus=2))
     monkeypatch.setattr(cluster, "ray_session", session)
-    monkeypatch.setattr(cluster, "plan_slots", lambda spec, *sides: plan(spec, [Node(cpus=2)], *sides))
+    monkeypatch.setattr(cluster, "ray_slots", lambda spec, *sides: plan(spec, [Node(cpus=2)], *sides))
     return asked
 
 
@@ -174,3 +174,13 @@ def test_script_shows_it_and_ends_well(
     assert run_phase("phase2_tuning", "") == 0
     assert "would write runs/phase2;" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_is_asked_where_something_of_it_is_set(
+    dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--data", str(dataset_root), *SMALL]
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")
+    with pytest.raises(UserError, match="WANDB_PROJECT is 'a/b', but W&B refuses it"):
+        planned(PHASE_2, tmp_path / "study", *flags)
+    planned(PHASE_2, tmp_path / "study", *flags, "--wandb", "disabled")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ from studies import dry_run, study
 from studies.folder import STUDY
 from studies.options import Options
 from studies.phases import run_phase
-from studies.profiles import PhaseName
 from studies.spec import StudySpec
 from studies.study import StudyResult
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
@@ -23,7 +21,7 @@ from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 
 STUDIES = Path(__file__).parents[2] / "studies"
-DEADLINE_SECONDS = 600
+ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
 
 
 # What a phase tells at its end
@@ -52,8 +50,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[
     ("came_to", "code", "words"),
     [
         ({}, 0, "study     OUT"),
-        ({"ending": "interrupted"}, EXIT_INTERRUPTED, "interrupted: go on with --out OUT --resume"),
-        ({"ending": "out of time"}, EXIT_OUT_OF_TIME, "out of time: go on with --out OUT --resume"),
+        ({"ending": "interrupted"}, EXIT_INTERRUPTED, "interrupted: resume with --out OUT --resume"),
+        ({"ending": "out of time"}, EXIT_OUT_OF_TIME, "out of time: resume with --out OUT --resume"),
         ({"unselected": {"unet-4": "a [nan]"}}, 1, "unet-4: no trial ran its course; the last one: a [nan]"),
         ({"untested": {"unet-4": "no luck"}}, 1, "unet-4: not tested: no luck"),
         ({"unvalidated": {"unet-4": "torn"}}, 1, "unet-4: its selected model could not be validated: torn"),
@@ -68,7 +66,7 @@ def test_exit_code_and_last_words_follow_from_what_a_study_came_to(
 
 
 @pytest.mark.parametrize(
-    ("is_begun", "words"), [(True, "go on with --out OUT --resume"), (False, "no study was begun")]
+    ("is_begun", "words"), [(True, "resume with --out OUT --resume"), (False, "no study was begun")]
 )
 def test_signal_outside_of_trials_and_scores_is_told_too(
     is_begun: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -109,22 +107,6 @@ def test_dry_run_runs_nothing(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None
 # Whole studies
 
 
-def start(cwd: Path, phase: PhaseName, *flags: str) -> str:
-    """Runs a phase as a person would, to its good end; its output."""
-    ended = subprocess.run(
-        [sys.executable, str(STUDIES / f"{phase}.py"), *flags],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stderr == ""
-    return ended.stdout
-
-
 def content_of(out: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((out / "models.json").read_text(encoding="utf-8"))
     return content
@@ -154,12 +136,15 @@ def check_logged(out: Path) -> None:
 
 
 @pytest.mark.faults
-def test_comparison_trains_tests_and_logs_every_architecture(tmp_path: Path) -> None:
+def test_comparison_trains_tests_and_logs_every_architecture(start: Any, ray_address: str, tmp_path: Path) -> None:
     """Phase 1 over two architectures with two seeds each, whose test tiles are opened once for each."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase1"
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
     flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "unet_resnet34"]
-    output = start(tmp_path, "phase1_comparison", *flags, "--seeds", "2", "--test", "--tensorboard")
+    flags += ["--seeds", "2", "--test", "--tensorboard", *ONE_WORKER]
+    driver = start(STUDIES / "phase1_comparison.py", *flags, address=ray_address)
+    output = driver.ends()
+    assert driver.errors.read_text() == ""
     assert "opening the test tiles for unet-3" in output
     content = content_of(out)
     assert list(content) == ["unet-3", "unet_resnet34-3"]
@@ -184,12 +169,19 @@ def test_comparison_trains_tests_and_logs_every_architecture(tmp_path: Path) -> 
 
 @pytest.mark.faults
 def test_data_budget_retrains_what_was_chosen_on_every_subset(
-    dataset_root: Path, tiles: TrainVal, write_tuned: Callable[..., dict[str, Any]], tmp_path: Path
+    start: Any,
+    ray_address: str,
+    dataset_root: Path,
+    tiles: TrainVal,
+    write_tuned: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     """Phase 3 with the test tiles sealed, whose pixels would not even decode."""
     write_tuned(tmp_path / "phase2", {"unet-4": 3e-3}, data=str(dataset_root))
     flags = ["--from", "phase2", "--tiles", "2", "4", "--subsets", "3", "--seeds", "1"]
-    start(tmp_path, "phase3_data_budget", *flags)
+    driver = start(STUDIES / "phase3_data_budget.py", *flags, *ONE_WORKER, address=ray_address)
+    driver.ends()
+    assert driver.errors.read_text() == ""
     out = tmp_path / "runs" / "phase3"
     content = content_of(out)
     assert {arm: len(row["models"]) for arm, row in content.items()} == {"unet-2": 3, "unet-4": 1}

@@ -37,19 +37,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Ends the process with what `main` returns; a `UserError` is one line on stderr and exit code 2.
-
-    Nobody who stops reading its output ends it.
-    """
+    """Ends the process with the `exit_code` of `main`. Nobody who stops reading its output ends it."""
     make_last()
+    sys.exit(exit_code(main))
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """Returns what `main` returns; 2 for a `UserError`, which is one line on stderr, and 130 for Ctrl-C."""
     try:
-        code = main()
+        return main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        code = EXIT_USER_ERROR
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    sys.exit(code)
+        return EXIT_INTERRUPTED
 
 
 def path_of(text: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -11,11 +12,48 @@ def part_path(path: Path) -> Path:
     return path.with_name(f".{file_stem(path.name)}.part")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under another name and renames it, so that a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part_path(path).write_bytes(content)
-    part_path(path).replace(path)
+def write_whole(path: Path, content: bytes, *, outlasts_power: bool = False) -> None:
+    """Writes a file, whole or not at all; see `write_all`."""
+    write_all({path: content}, outlasts_power=outlasts_power)
+
+
+def write_all(contents: Mapping[Path, bytes], *, outlasts_power: bool = False) -> None:
+    """Writes files under other names before the first one gets its own, so that a kill or a full disk leaves old ones.
+
+    Args:
+        contents: By path; missing folders are made.
+        outlasts_power: Whether the files shall be on the disk when this returns, as a loss of power would show.
+
+    Raises:
+        OSError: One of them cannot be written; the files of before are as they were.
+    """
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part_path(path).open("wb") as stream:
+                stream.write(content)
+                if outlasts_power:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+        for path in contents:
+            part_path(path).replace(path)
+    finally:
+        for path in contents:
+            with contextlib.suppress(OSError):
+                part_path(path).unlink(missing_ok=True)
+    if outlasts_power:
+        for folder in {path.parent for path in contents}:
+            sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames outlast a loss of power, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 MAX_STEM_BYTES = 180
@@ -27,7 +65,7 @@ def file_stem(name: str) -> str:
     encoded = name.encode()
     if len(encoded) <= MAX_STEM_BYTES:
         return name
-    return f"{encoded[: MAX_STEM_BYTES - 17].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f"{encoded[: MAX_STEM_BYTES - 17].decode(errors='ignore')}-{text_digest(name)[:16]}"
 
 
 def digest(path: Path) -> str:
@@ -40,11 +78,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames outlast a loss of power, where the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def text_digest(text: str) -> str:
+    """SHA-256 of a text as UTF-8, 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,12 +3,11 @@
 Only `studies.seal.seal` may import this module.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 from trainables.common.errors import UserError
-from trainables.common.whole_files import digest
+from trainables.common.whole_files import digest, text_digest
 from trainables.data.dataset import Dataset
 from trainables.data.decode import decode_files, mask_rule
 from trainables.data.tiles import IGNORE, Tiles
@@ -49,16 +48,12 @@ def file_digests(dataset: Dataset) -> dict[str, str]:
     Raises:
         UserError: A file cannot be read.
     """
-    return {tile.id: _sha256(_file_digest(tile.image) + _file_digest(tile.mask)) for tile in dataset.test.tiles}
+    return {tile.id: text_digest(_file_digest(tile.image) + _file_digest(tile.mask)) for tile in dataset.test.tiles}
 
 
 def tiles_digest(digests: dict[str, str]) -> str:
     """SHA-256 over the ids and digests of `file_digests`: what tells one test set from another."""
-    return _sha256(json.dumps(digests, sort_keys=True))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_digest(json.dumps(digests, sort_keys=True))
 
 
 def _file_digest(path: Path) -> str:

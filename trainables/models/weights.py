@@ -3,17 +3,15 @@
 import functools
 import os
 import platform
-import socket
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub import constants as hub_constants
 
 from trainables.common.errors import UserError
+from trainables.common.network import check_url
 from trainables.common.whole_files import digest
 
 KEYWORDS = ("none", "imagenet", "coco")
@@ -60,8 +58,6 @@ TORCHVISION: dict[str, dict[str, TorchvisionFile]] = {
 
 FILENAME = "model.safetensors"
 """Of weights on the Hugging Face hub."""
-
-HUB_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +219,7 @@ def _from_hub(file: HubFile, encoder: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        _probe(hub_constants.ENDPOINT)
+        check_url(hub_constants.ENDPOINT)
         return Path(huggingface_hub.hf_hub_download(repository, FILENAME, revision=revision))
     except (OSError, LocalEntryNotFoundError, HfHubHTTPError) as error:
         command = f"hf download {repository} {FILENAME}{f' --revision {revision}' if revision else ''}"
@@ -247,7 +243,7 @@ def _from_torchvision(file: TorchvisionFile, weights: str, encoder: str) -> Path
         url = _torchvision_url(file)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _probe(url)
+            check_url(url)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=beginning, progress=False)
         except (OSError, RuntimeError) as error:  # the latter where what came is not the file
             raise UserError(
@@ -272,12 +268,3 @@ def torch_hub_folder() -> Path:
     """Where torch.hub keeps its files. Source: `torch.hub.get_dir`, which takes torch to ask."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))).expanduser() / "hub"
-
-
-def _probe(endpoint: str) -> None:
-    """Raises OSError at once where the hub cannot be reached; its client would retry for 24 s (seen)."""
-    if urllib.request.getproxies():
-        return
-    url = urlsplit(endpoint)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    socket.create_connection((url.hostname or "", port), timeout=HUB_TIMEOUT_SECONDS).close()

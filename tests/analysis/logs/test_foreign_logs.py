@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from analysis.logs.frames import LoggedRun
 from analysis.logs.wandb_files import LogsError, logs_of, read_logs
+from analysis.logs.wandb_run import LoggedRun
 
 ARM = {
     "arm": "unet-5",

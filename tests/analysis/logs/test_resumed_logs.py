@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis.logs.record_log import split_records
-from analysis.logs.wandb_files import read_logs, read_run
+from analysis.logs.wandb_files import read_logs
+from analysis.logs.wandb_run import read_run
 
 
 def epochs(logs, arm: str, number: int) -> list[int]:

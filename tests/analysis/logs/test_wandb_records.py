@@ -2,7 +2,6 @@
 
 import json
 import math
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wandb.proto.wandb_internal_pb2 import Record
 
-from analysis.logs.record_log import CHUNK_HEADER, FILE_HEADER, FULL
-from analysis.logs.wandb_files import read_run
+from analysis.logs.record_log import join_records
+from analysis.logs.wandb_run import read_run
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +23,7 @@ def read(path: Path, *records: Any) -> list[dict[str, Any]]:
     """Returns the rows of a file with these records."""
     head = Record()
     head.run.run_id, head.run.job_type = "a", "trial"
-    data = FILE_HEADER
-    for record in (head, *records):
-        body = record.SerializeToString()
-        data += CHUNK_HEADER.pack(zlib.crc32(bytes([FULL]) + body), len(body), FULL) + body
-    path.write_bytes(data)
+    path.write_bytes(join_records(record.SerializeToString() for record in (head, *records)))
     notes: list[str] = []
     run = read_run(path, notes)
     assert run is not None

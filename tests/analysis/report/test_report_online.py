@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.logs import wandb_api
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 from analysis.report import write as report
 
 _spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")

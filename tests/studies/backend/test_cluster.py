@@ -19,8 +19,9 @@ import ray
 from optuna.trial import FrozenTrial, TrialState
 from ray.cluster_utils import Cluster
 
-from studies.backend.cluster import plan_slots, probe_storage, ray_session
+from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
+from tests.chaos.forked import WORKERS, DriverServer
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 
@@ -53,8 +54,8 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 def cluster() -> Iterator[Cluster]:
     """A head with one core; an epoch takes its workers 0.4 s."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("EPOCH_SECONDS", "0.4")
+        for name, value in {"RAY_AUTH_MODE": "disabled", "EPOCH_SECONDS": "0.4", **WORKERS}.items():
+            patch.setenv(name, value)
         soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
         arguments = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
         cluster = Cluster(initialize_head=True, head_node_args=arguments)
@@ -94,7 +95,7 @@ def worker_below(out: Path, raylet_pid: int) -> int | None:
 
 @pytest.mark.faults
 def test_study_goes_on_when_a_node_dies_under_its_trials(
-    cluster: Cluster, recorded: ModuleType, dataset_root: Path, tmp_path: Path
+    cluster: Cluster, drivers: DriverServer, recorded: ModuleType, dataset_root: Path, tmp_path: Path
 ) -> None:
     """Ray attaches a driver to the head where that is on its machine: it outlives the other node."""
     out = tmp_path / "study"
@@ -104,22 +105,21 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
     )
     node = cluster.add_node(num_cpus=1)
     (raylet,) = node.all_processes["raylet"]
-    command = [sys.executable, str(RECORDED), *flags.split()]
-    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as driver:
-        try:
-            wait_for(
-                lambda: driver.poll() is not None or worker_below(out, raylet.process.pid),
-                "a checkpoint from the node",
-            )
-            worker = worker_below(out, raylet.process.pid)
-            assert worker is not None, (tmp_path / "log").read_text()
-            os.kill(worker, signal.SIGSTOP)  # it ends no trial any more, however slow this machine is
-            cluster.remove_node(node, allow_graceful=False)
-            os.kill(worker, signal.SIGKILL)  # with the power goes everything at once
-            assert driver.wait(DEADLINE_SECONDS) == 0, (tmp_path / "log").read_text()
-        finally:
-            driver.kill()
-    output = (tmp_path / "log").read_text()
+    driver = drivers.start(RECORDED, *flags.split(), cwd=tmp_path, output=tmp_path / "log")
+    try:
+        wait_for(
+            lambda: driver.poll() is not None or worker_below(out, raylet.process.pid),
+            "a checkpoint from the node",
+        )
+        worker = worker_below(out, raylet.process.pid)
+        assert worker is not None, driver.said()
+        os.kill(worker, signal.SIGSTOP)  # it ends no trial any more, however slow this machine is
+        cluster.remove_node(node, allow_graceful=False)
+        os.kill(worker, signal.SIGKILL)  # with the power goes everything at once
+        assert driver.wait(DEADLINE_SECONDS) == 0, driver.said()
+    finally:
+        driver.send(signal.SIGKILL)
+    output = driver.said()
     assert "2 trials at a time, each on 1 core" in output
     assert "Traceback" not in output
     lost = []
@@ -180,7 +180,7 @@ def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:
     probe_storage(folders["shared"])
     assert list(folders["shared"].iterdir()) == []
-    assert plan_slots(StudySpec(tiles=(4,)), 128).count == sum(
+    assert ray_slots(StudySpec(tiles=(4,)), 128).count == sum(
         int(node["Resources"]["CPU"]) for node in ray.nodes() if node["Alive"]
     )
 

@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +14,67 @@ from studies.backend import cluster
 from studies.backend.cluster import ray_session
 from trainables.common.errors import UserError
 
-PRIVATE = """
+SCRIPT = """
+import os, sys, tempfile
 import ray
 from studies.backend.cluster import ray_session
+@ray.remote
+def look():
+    import torch, wandb
+    open(tempfile.mkdtemp("wandb-media") + "/x", "w").close()
+    os.write(2, b"a word of native code\\n")
+    return torch.__file__, wandb.__file__, os.getcwd() in sys.path, tempfile.gettempdir()
 with ray_session(None):
+    os.write(2, b"a word of Ray's core\\n")
+    print("a word of ours", file=sys.stderr)
+    *_, folder = found = ray.get(look.remote())
     print(ray.get_runtime_context().gcs_address, flush=True)
+    print(found, os.path.isdir(folder), flush=True)
     input()
+print(os.path.exists(folder))
 """
+"""A study's own Ray, until it reads a line: its address, what a worker of it found, and whether that is gone."""
 
 
-def python(script: str, cwd: Path, **named: Any) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=cwd, text=True, stdout=subprocess.PIPE, **named
-    )
+@dataclass
+class AnotherStudy:
+    """A process that has a private Ray, in a folder with files called as libraries are."""
+
+    process: "subprocess.Popen[str]"
+    folder: Path
+    address: str
+    found: str
 
 
-@contextmanager
-def another_study(cwd: Path) -> Iterator[str]:
-    """The address of a private Ray that another process has; a line ends it."""
-    with python(PRIVATE, cwd, stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
+@pytest.fixture(scope="module")
+def another_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnotherStudy]:
+    folder = tmp_path_factory.mktemp("another")
+    for name in ("ray", "torch", "wandb"):
+        (folder / f"{name}.py").write_text("raise ImportError('not the library')\n")
+    script = folder / "elsewhere" / "look.py"
+    script.parent.mkdir()
+    script.write_text(SCRIPT)
+    pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, str(script)], cwd=folder, text=True, **pipes) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            address, found = process.stdout.readline().strip(), process.stdout.readline().strip()
+            assert found, process.communicate()
+            yield AnotherStudy(process, folder, address, found)
         finally:
-            process.stdin.write("\n")
-            process.stdin.close()
+            process.kill()
 
 
-def test_another_studys_own_ray_is_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_studys_own_ray_is_no_cluster(another_study: AnotherStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with another_study(tmp_path) as address:
-        assert address not in cluster._known_addresses()
-        with pytest.raises(UserError, match=f"^--address {address} is another study's own Ray"), ray_session(address):
-            pass
-        assert not ray.is_initialized()
-        monkeypatch.setenv("RAY_ADDRESS", address)
-        with pytest.raises(UserError, match=r"^--address auto is another study's own Ray"), ray_session("auto"):
-            pass
+    address = another_study.address
+    assert address not in cluster._known_addresses()
+    with pytest.raises(UserError, match=f"^--address {address} is another study's own Ray"), ray_session(address):
+        pass
+    assert not ray.is_initialized()
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=r"^--address auto is another study's own Ray"), ray_session("auto"):
+        pass
 
 
 def test_auto_is_what_ray_start_left_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,37 +119,10 @@ def test_ray_that_does_not_start_is_one_line(
     assert capfd.readouterr().err == ""
 
 
-SHADOWED = """
-import os, sys, tempfile
-import ray
-from studies.backend.cluster import ray_session
-@ray.remote
-def look():
-    import torch, wandb
-    open(tempfile.mkdtemp("wandb-media") + "/x", "w").close()
-    os.write(2, b"a word of native code\\n")
-    return torch.__file__, wandb.__file__, os.getcwd() in sys.path, tempfile.gettempdir()
-with ray_session(None):
-    os.write(2, b"a word of Ray's core\\n")
-    print("a word of ours", file=sys.stderr)
-    *_, folder = found = ray.get(look.remote())
-    print(found, os.path.isdir(folder))
-print(os.path.exists(folder))
-"""
-
-
-def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(tmp_path: Path) -> None:
-    for name in ("ray", "torch", "wandb"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError('not the library')\n")
-    script = tmp_path / "elsewhere" / "look.py"
-    script.parent.mkdir()
-    script.write_text(SHADOWED)
-    ended = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == "a word of ours\n"
-    found, is_gone = ended.stdout.splitlines()
-    assert str(tmp_path) not in found
-    assert found.endswith("True")
-    assert is_gone == "False"
+def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(another_study: AnotherStudy) -> None:
+    assert str(another_study.folder) not in another_study.found
+    assert another_study.found.endswith("True")
+    output, errors = another_study.process.communicate("\n", timeout=120)
+    assert another_study.process.returncode == 0, errors
+    assert errors == "a word of ours\n"
+    assert output == "False\n"

@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.logs.frames import LoggedRun
-from analysis.logs.wandb_files import read_run
-from studies.logs import tracking
+from analysis.logs.wandb_run import LoggedRun, read_run
+from studies.logs import tracking, wandb_process
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress
 
 
-def start(out: Path, name: str = "trial", mode: Any = "offline") -> tracking.Run:
-    return tracking.Run(out, mode, name=name, job_type="trial", config={"name": name})
+def start(out: Path, name: str = "trial", mode: Any = "offline") -> tracking.WandbRun:
+    return tracking.WandbRun(out, mode, name=name, job_type="trial", config={"name": name})
 
 
 def logged(out: Path) -> list[LoggedRun]:
@@ -93,7 +92,7 @@ def scenario_killed(out: Path) -> dict[str, Any]:
 
 
 def scenario_hung(out: Path) -> dict[str, Any]:
-    tracking.CALL_TIMEOUT_SECONDS = 2.0
+    wandb_process.CALL_TIMEOUT_SECONDS = 2.0
     run = start(out, "hung")
     run.log({"epoch": 1})
     until(lambda run: len(run.rows) == 1, out)
@@ -105,7 +104,7 @@ def scenario_hung(out: Path) -> dict[str, Any]:
             run.log({"epoch": epoch, "filler": "x" * 1000})  # until nothing more fits into the pipe to it
         run.finish()
         seconds = time.monotonic() - began
-        tracking.CALL_TIMEOUT_SECONDS = 30.0
+        wandb_process.CALL_TIMEOUT_SECONDS = 30.0
         after = start(out, "after")
         after.log({"epoch": 1})
         after.finish()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studies.logs import tracking
+from studies.logs import tracking, wandb_process
 
 KEY = "0" * 40
 
@@ -88,8 +88,8 @@ def serving() -> Iterator[None]:
         server.server_close()
 
 
-def log_three_epochs(out: Path, name: str) -> tracking.Run:
-    run: tracking.Run = helpers.start(out, name, mode="online")
+def log_three_epochs(out: Path, name: str) -> tracking.WandbRun:
+    run: tracking.WandbRun = helpers.start(out, name, mode="online")
     for epoch in (1, 2, 3):
         run.log({"epoch": epoch})
     run.log_pictures("overlays", [np.zeros((4, 4, 3), np.uint8)], ["t1"])
@@ -97,7 +97,7 @@ def log_three_epochs(out: Path, name: str) -> tracking.Run:
 
 
 def scenario_unreachable(out: Path) -> dict[str, Any]:
-    tracking.INIT_TIMEOUT_SECONDS = 2.0
+    wandb_process.INIT_TIMEOUT_SECONDS = 2.0
     seconds, runs = [], []
     for name in ("first", "second"):
         began = time.monotonic()
@@ -113,7 +113,7 @@ def scenario_unreachable(out: Path) -> dict[str, Any]:
 
 
 def scenario_served(out: Path) -> dict[str, Any]:
-    tracking.FINISH_TIMEOUT_SECONDS = 3.0
+    wandb_process.FINISH_TIMEOUT_SECONDS = 3.0
     with serving():
         served = log_three_epochs(out, "served")
         served.finish()

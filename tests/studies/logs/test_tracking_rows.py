@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
-from studies.search.coordinator import Assignment, Progress
+from studies.search.trials import Trial
 from studies.spec import Arm
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> tracking.Run:
-    return tracking.Run(tmp_path, "offline", name="trial", job_type="trial", config={})
+def run(tmp_path: Path) -> tracking.WandbRun:
+    return tracking.WandbRun(tmp_path, "offline", name="trial", job_type="trial", config={})
 
 
-def finished_rows(out: Path, run: tracking.Run) -> list[dict[str, Any]]:
+def finished_rows(out: Path, run: tracking.WandbRun) -> list[dict[str, Any]]:
     """What was logged, without what W&B adds."""
     run.finish()
     tracking.complete_files()
@@ -31,7 +31,7 @@ def finished_rows(out: Path, run: tracking.Run) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key[0] != "_"} for row in whole.rows]
 
 
-def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.Run) -> None:
+def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.WandbRun) -> None:
     record = EpochRecord(
         epoch=3,
         metrics={"train/loss": 0.5, "val/iou": 0.25},
@@ -59,11 +59,12 @@ def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.R
     ]
 
 
-def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracking.Run) -> None:
+def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracking.WandbRun) -> None:
     config = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
-    assignment = Assignment(Arm("unet", 24), 7, config)
-    open_one = Progress(assignment)
-    ended = Progress(assignment, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4")
+    open_one = Trial(Arm("unet", 24), 7, config)
+    ended = Trial(
+        Arm("unet", 24), 7, config, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4"
+    )
     ended.micro_batch_size, ended.lost_epochs, ended.lost_seconds = 2, 1, 2.5
     tracking.log_trial(run, open_one, "search")
     tracking.log_trial(run, ended, "search")
@@ -92,16 +93,15 @@ def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracki
     }
 
 
-def test_final_trial_is_logged_under_its_arm_and_under_its_own_name(tmp_path: Path, run: tracking.Run) -> None:
+def test_final_trial_is_logged_under_its_arm_and_under_its_own_name(tmp_path: Path, run: tracking.WandbRun) -> None:
     arm = Arm("unet", 24, confirms="0123456789abcdef")
-    assignment = Assignment(arm, 0, TrialConfig(architecture="unet", tiles=24, lr=1e-3))
-    tracking.log_trial(run, Progress(assignment), "final")
+    tracking.log_trial(run, Trial(arm, 0, TrialConfig(architecture="unet", tiles=24, lr=1e-3)), "final")
     (row,) = finished_rows(tmp_path, run)
     assert (row["trial/arm"], row["trial/run_arm"]) == ("unet-24", "unet-24-confirmation-01234567")
     assert row["trial/stage"] == "final"
 
 
-def test_log_model_keeps_tile_ids_whole_and_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
+def test_log_model_keeps_tile_ids_whole_and_leaves_out_what_is_none(tmp_path: Path, run: tracking.WandbRun) -> None:
     row = {"arm": "unet-24", "number": 0, "state": "finished", "val_iou": 0.25, "test_iou": None, "test_tile_iou": None}
     tracking.log_model(run, row | {"val_tile_iou": {"austin.1": 0.5, "austin.2": 0.0, "void": None}})
     assert finished_rows(tmp_path, run) == [
@@ -116,7 +116,7 @@ def test_log_model_keeps_tile_ids_whole_and_leaves_out_what_is_none(tmp_path: Pa
     ]
 
 
-def test_log_opening_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) -> None:
+def test_log_opening_leaves_out_what_is_none(tmp_path: Path, run: tracking.WandbRun) -> None:
     row = {"arm": "unet-24", "event": "reopened", "why": "a bug", "num_attempts": 2, "at": None}
     tracking.log_opening(run, row)
     assert finished_rows(tmp_path, run) == [
@@ -125,7 +125,7 @@ def test_log_opening_leaves_out_what_is_none(tmp_path: Path, run: tracking.Run) 
 
 
 def test_pictures_of_several_sizes_are_logged_without_a_word(
-    tmp_path: Path, run: tracking.Run, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, run: tracking.WandbRun, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     pictures = [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)]
     run.log_pictures("overlays", pictures, ["a", "b"])

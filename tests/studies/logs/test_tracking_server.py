@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from analysis.logs.frames import LoggedRun
 from analysis.logs.wandb_api import read_project_runs
-from analysis.logs.wandb_files import read_run
+from analysis.logs.wandb_run import LoggedRun, read_run
 from studies.logs import tracking
 
 _spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")
@@ -49,7 +48,7 @@ class Logged(NamedTuple):
 
 def log(out: Path, mode: Any, job_type: str) -> str:
     """Logs a run with rows and pictures, and returns its trouble."""
-    run = tracking.Run(
+    run = tracking.WandbRun(
         out,
         mode,
         name=f"{mode} {job_type}",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.logs.wandb_files import read_run
-from studies.logs import tracking, wandb_variables
+from analysis.logs.wandb_run import read_run
+from studies.logs import tracking, wandb_checks, wandb_process, wandb_variables
 from trainables.common.errors import UserError
 
 
@@ -37,19 +37,19 @@ BREAK_RUNS = {
 def test_variables_that_would_break_runs_are_set_aside_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in BREAK_RUNS.items():
         monkeypatch.setenv(name, value)
-    (note,) = tracking.check_variables()
+    (note,) = wandb_checks.check_variables()
     for name in BREAK_RUNS.keys() - {"WANDB_SILENT"}:
         assert name in note
         assert name not in os.environ
     assert os.environ["WANDB_SILENT"] == "true"
-    assert tracking.check_variables() == []
+    assert wandb_checks.check_variables() == []
 
 
 def test_run_under_such_variables_is_the_studys_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a worker, whose node may have been started with them."""
     for name, value in BREAK_RUNS.items():
         monkeypatch.setenv(name, value)
-    run = tracking.Run(tmp_path, "offline", name="unet-5/0", group="a", job_type="trial", config={"trial": 0})
+    run = tracking.WandbRun(tmp_path, "offline", name="unet-5/0", group="a", job_type="trial", config={"trial": 0})
     run.log({"epoch": 1})
     run.finish()
     tracking.complete_files()
@@ -79,7 +79,7 @@ def test_value_that_wandb_refuses_is_one_line(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=words) as caught:
-        tracking.check_variables()
+        wandb_checks.check_variables()
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -87,7 +87,7 @@ def test_value_that_wandb_refuses_is_one_line(
 @pytest.mark.parametrize("name", ["WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"])
 def test_variable_that_is_set_to_nothing_is_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, " ")
-    assert tracking.check_variables() == []
+    assert wandb_checks.check_variables() == []
     assert name not in os.environ
 
 
@@ -96,7 +96,7 @@ def test_login_and_server_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     given |= {"WANDB_API_KEY": "0" * 40, "WANDB_CONFIG_DIR": "/tmp", "WANDB_HTTP_PROXY": "http://127.0.0.1:9"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert tracking.check_variables() == []
+    assert wandb_checks.check_variables() == []
     assert {name: os.environ[name] for name in given} == given
 
 
@@ -104,13 +104,29 @@ def test_whatever_else_wandb_refuses_is_known_before_a_study_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    tracking.check_start()
+    wandb_checks.check_start()
     assert list(tmp_path.iterdir()) == []
 
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("a file of settings\nis torn")
 
-    monkeypatch.setattr(tracking.wandb, "init", refuse)
+    monkeypatch.setattr(wandb_process.wandb, "init", refuse)
     with pytest.raises(UserError, match=r"^W&B starts no run here \(a file of settings is torn\): mend"):
-        tracking.check_start()
+        wandb_checks.check_start()
     assert wandb_variables.set_aside() == []
+
+
+def test_nothing_is_set_without_variables_and_files_of_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
+    assert wandb_variables.are_unset()
+    for settings in (tmp_path / "home/.config/wandb/settings", tmp_path / "wandb/settings"):
+        settings.parent.mkdir(parents=True)
+        settings.touch()
+        assert not wandb_variables.are_unset()
+        settings.unlink()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert not wandb_variables.are_unset()

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from analysis.given import given_path
 from trainables.common.command import Parser, did_you_mean, path_of
 from trainables.common.errors import UserError
 from trainables.data.dataset import read_dataset
@@ -23,7 +22,6 @@ def test_home_folder_is_meant_by_a_tilde_behind_an_equals_sign(home: Path) -> No
     command.add_argument("--dst", type=Path)
     assert parser.parse_args(["--out=~/runs"]).out == home / "runs"
     assert parser.parse_args(["one", "--dst=~/tiles"]).dst == home / "tiles"
-    assert given_path("~/runs") == home / "runs"
 
 
 @pytest.mark.parametrize("text", ["runs/a", "./runs/~a", "/runs", "a=~"])
@@ -47,11 +45,6 @@ def test_what_is_no_path_is_refused_with_its_flag(text: str, rule: str) -> None:
     parser.add_argument("--out", type=Path)
     with pytest.raises(UserError, match=f"argument --out: it is .*{rule}"):
         parser.parse_args([f"--out={text}"])
-
-
-def test_unknown_user_is_no_path_of_a_report_either() -> None:
-    with pytest.raises(ValueError, match="home"):
-        given_path("~nobody-here/x")
 
 
 def test_folder_of_nearly_that_name_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

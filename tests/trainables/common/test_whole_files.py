@@ -1,7 +1,6 @@
 import pytest
 
-from analysis.whole_files import write_all
-from trainables.common.whole_files import digest, part_path, write_whole
+from trainables.common.whole_files import digest, part_path, write_all, write_whole
 
 
 def test_digest_is_sha256_of_the_bytes(tmp_path):

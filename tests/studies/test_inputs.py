@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studies.backend.slots import Slots
-from studies.preparation import Prepared, log_config
+from studies.inputs import StudyInputs, log_config, published_figures
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
@@ -27,15 +27,14 @@ def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict
             path = root / "val/masks" / f"{tile}.png"
             Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
         dataset = read_dataset(root)
-        prepared = Prepared(
+        inputs = StudyInputs(
             spec=StudySpec(architectures=("unet",), tiles=(3,), recipe=Recipe(epochs=1, small=True)),
             dataset=dataset,
             tiles=decode_train_val(dataset),
             digests={},
-            parameters={"unet": (1, 0)},
             facts={"data_notes": ["Something is odd."]},
         )
-        return log_config(prepared, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
+        return log_config(inputs, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
 
     return log
 
@@ -59,3 +58,20 @@ def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged: Callable[
         "judged": pytest.approx(foreground / 64**2),
     }
     json.dumps(config, allow_nan=False)
+    assert "published" not in config
+
+
+def test_published_figures_are_those_of_the_architectures_that_the_reference_study_has() -> None:
+    spec = StudySpec(phase="phase1_comparison", profile="full", architectures=("unet", "lavit", "sam_unet"))
+    figures = published_figures(spec)
+    assert list(figures) == ["unet", "sam_unet"]
+    assert figures["sam_unet"] == {
+        "val_iou": 0.740,
+        "val_f1": 0.849,
+        "test_iou": 0.758,
+        "test_f1": 0.862,
+        "best_epoch": 18,
+        "minutes": 104,
+    }
+    for other in ({"profile": "quick"}, {"phase": "phase2_tuning"}):
+        assert published_figures(spec.model_copy(update=other)) == {}

@@ -1,18 +1,20 @@
-"""What is checked and found out before a study starts or goes on: tiles, weights, and what its logs say of itself."""
+"""Loads and checks what a study starts from: tiles, weights, and the configuration of its W&B run."""
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
+from analysis.logs.run_configs import ArmFacts, StudyRunConfig
 from studies import folder
 from studies.backend.slots import Slots
 from studies.logs import wandb_variables
 from studies.spec import BUDGETS, Arm, StudySpec
+from trainables.attempts.reference import ATTEMPTS
 from trainables.check_config import check_config
 from trainables.common.errors import UserError
 from trainables.data.dataset import Dataset, read_dataset
@@ -32,7 +34,7 @@ LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class StudyInputs:
     """A spec that was checked against its tiles, with everything that starting it needs.
 
     Attributes:
@@ -67,8 +69,8 @@ class Prepared:
         return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
 
 
-def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> Prepared:
-    """Checks all that can be checked before anything starts, cheapest first.
+def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> StudyInputs:
+    """Loads the tiles and checks all that can be checked before anything starts, cheapest first.
 
     Args:
         spec: The study.
@@ -87,17 +89,17 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         spec.wandb == "offline" and not (is_dry_run and wandb_variables.are_unset())
     )
     if checks_wandb:
-        from studies.logs import tracking  # here: a dry run seldom needs W&B, which takes a second to import
+        from studies.logs import wandb_checks  # here: a dry run seldom needs W&B, which takes a second to import
 
-        for note in tracking.check_variables():
+        for note in wandb_checks.check_variables():
             console.print(f"Note: {note}", highlight=False, soft_wrap=True)
         if spec.wandb == "online":
-            tracking.check_online()
+            wandb_checks.check_online()
     if spec.data is None:
         console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
     root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
     dataset = read_dataset(root, spec.bands)
-    if spec.data is not None:  # a study goes on from wherever it is resumed
+    if spec.data is not None:  # a study can be resumed from any folder
         spec = spec.model_copy(update={"data": str(root.absolute())})
     if spec.tiles is None:
         spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
@@ -116,7 +118,7 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         names = ", ".join(left_out("EXTREME"))
         console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
     if checks_wandb:
-        tracking.check_start()
+        wandb_checks.check_start()
     facts = {
         "tiles_digest": tiles.digest(),
         "num_train_tiles": len(tiles.train),
@@ -125,7 +127,7 @@ def prepare(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> P
         "weights_digests": digests,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
-    return Prepared(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+    return StudyInputs(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
 
 
 def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
@@ -154,7 +156,7 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
         if (encoder := encoder_of(choice)) and encoder not in taken:
             fetch_weights(
                 weights_for(spec.weights, encoder), encoder
-            )  # nobody needs it, but a slip is told all the same
+            )  # nobody needs it, but a mistake is reported all the same
     files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
     absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
     found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
@@ -164,30 +166,30 @@ def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     )
 
 
-def check_unchanged(prepared: Prepared, out: Path, console: Console) -> dict[str, Any]:
+def check_unchanged(inputs: StudyInputs, out: Path, console: Console) -> dict[str, Any]:
     """The provenance of the study in the folder.
 
     Raises:
         UserError: The study began with another spec, other tiles or other weights.
     """
-    settings, provenance = folder.read_frozen(out)
+    settings, provenance = folder.load_frozen(out)
     frozen = StudySpec.from_flat(settings)
-    if changes := _by_digest(prepared.spec, prepared.digests).changes(_by_digest(frozen, prepared.digests)):
+    if changes := _by_digest(inputs.spec, inputs.digests).changes(_by_digest(frozen, inputs.digests)):
         raise UserError(
             f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
             "in another folder; only --trials and --seeds may grow, and --test may be added"
         )
-    if provenance.get("tiles_digest") != prepared.facts["tiles_digest"]:
+    if provenance.get("tiles_digest") != inputs.facts["tiles_digest"]:
         raise UserError(
-            f"the train or val tiles of {prepared.spec.data or DEMO_TILES} are not those that the study {out} began "
+            f"the train or val tiles of {inputs.spec.data or DEMO_TILES} are not those that the study {out} began "
             "with: put these back, or start in another folder"
         )
-    if provenance.get("weights_digests") != prepared.digests:
+    if provenance.get("weights_digests") != inputs.digests:
         raise UserError(
             f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
             "another folder"
         )
-    then, now = provenance.get("versions", {}), prepared.facts["versions"]
+    then, now = provenance.get("versions", {}), inputs.facts["versions"]
     if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:
         console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
     return provenance
@@ -200,24 +202,24 @@ def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
 
 
 def log_config(
-    prepared: Prepared, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
-) -> dict[str, Any]:
+    inputs: StudyInputs, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
+) -> StudyRunConfig:
     """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
-    spec, tiles, info = prepared.spec, prepared.tiles, prepared.tiles.info
+    spec, tiles, info = inputs.spec, inputs.tiles, inputs.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
     label, trivial = constant_scores(tiles.val.masks, num_classes)
     judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
     splits = {"train": tiles.train, "val": tiles.val}
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
-    test_ids = [tile.id for tile in prepared.dataset.test.tiles]
-    return {
+    test_ids = [tile.id for tile in inputs.dataset.test.tiles]
+    config: StudyRunConfig = {
         "study": name,
         "phase": spec.phase,
         "spec": spec.flat(),
         "profile": spec.profile,
         "seed": spec.seed,
         "judged_metric": spec.judged_metric,
-        "arms": [_about(arm, prepared, parameters[arm.architecture]) for arm in spec.arms()],
+        "arms": [_about(arm, inputs, parameters[arm.architecture]) for arm in spec.arms()],
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
@@ -231,16 +233,30 @@ def log_config(
             tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
         },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
-        **prepared.facts,
+        "num_train_tiles": inputs.facts["num_train_tiles"],
     }
+    figures = published_figures(spec)
+    return cast("StudyRunConfig", {**config, **inputs.facts, **({"published": figures} if figures else {})})
 
 
-def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> dict[str, Any]:
+def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
+    """The reference study's figures of each architecture; none unless the study trains as the reference study did.
+
+    Returns:
+        By architecture: `val_iou`, `val_f1`, `test_iou` and `test_f1` in 0..1, `best_epoch`, and `minutes` on a T4.
+    """
+    if spec.phase != "phase1_comparison" or spec.profile != "full":
+        return {}
+    figures = {attempt.architecture: asdict(attempt.figures) for attempt in ATTEMPTS.values()}
+    return {name: figures[name] for name in spec.architectures if name in figures}
+
+
+def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:
     """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
-    spec, row = prepared.spec, ARCHITECTURES[arm.architecture]
+    spec, row = inputs.spec, ARCHITECTURES[arm.architecture]
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = parameters
-    return {
+    facts: ArmFacts = {
         "arm": arm.name,
         "architecture": arm.architecture,
         "architecture_label": arm.label(spec),
@@ -254,5 +270,7 @@ def _about(arm: Arm, prepared: Prepared, parameters: tuple[int, int]) -> dict[st
         "num_frozen": frozen,
         "space": {key: str(value) for key, value in space.items()},
         "ranges": {key: value.described() for key, value in space.items()},
-        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }
+    if chosen is not None:
+        facts["chosen"] = chosen.model_dump(mode="json")
+    return facts

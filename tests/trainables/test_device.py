@@ -1,4 +1,4 @@
-"""Out of memory: which errors mean it, what they are told as, and that the memory is free again."""
+"""Devices: what they are called and compute with, and what happens where their memory gives out."""
 
 import threading
 import weakref
@@ -10,18 +10,73 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.attempts.run import main
+from trainables import device as device_module
 from trainables.checkpoints import newest_valid
 from trainables.data.draws import DrawSource
-from trainables.memory import out_of_memory_words
+from trainables.device import device_model, dtype_name, half_dtype, memory_words, out_of_memory_words
+from trainables.fit import main
 from trainables.records import DivergedError, OutOfMemoryError
 from trainables.training import TrainingState
 from trainables.trial import fit
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+# What devices are and take
+
+
+@pytest.mark.parametrize(
+    ("precision", "cpu", "h200", "t4"),
+    [
+        ("auto", "fp32", "bf16", "fp16"),
+        ("fp32", "fp32", "fp32", "fp32"),
+        ("fp16", "fp16", "fp16", "fp16"),
+        ("bf16", "bf16", "bf16", None),
+    ],
+)
+def test_precision_is_a_type_of_the_device(monkeypatch, precision, cpu, h200, t4, refusal):
+    monkeypatch.setattr(device_module, "device_model", lambda _: "Tesla T4")
+    assert dtype_name(precision, CPU) == cpu
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: True)
+    assert dtype_name(precision, CUDA) == h200
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: including_emulation)
+    if t4 is not None:
+        assert dtype_name(precision, CUDA) == t4
+    else:
+        message = refusal(lambda: half_dtype(precision, CUDA))
+        assert message.startswith("--precision is bf16, but Tesla T4 has no such numbers: use fp16")
+
+
+def test_device_model_of_a_cpu_is_its_name_without_marks(monkeypatch, tmp_path):
+    monkeypatch.setattr(device_module, "_CPU_INFO", tmp_path / "cpuinfo")
+    for text, model in (
+        ("model\t: 143\nmodel name\t: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz\n", "Intel Xeon Platinum 8481C"),
+        ("processor\t: 0\nmodel name\t: AMD EPYC 7B13\nflags\t\t: fpu\n", "AMD EPYC 7B13"),
+    ):
+        device_model.cache_clear()
+        (tmp_path / "cpuinfo").write_text(text)
+        assert device_model(CPU) == model
+    for text in ("", "processor\t: 0\n"):
+        device_model.cache_clear()
+        (tmp_path / "cpuinfo").write_text(text)
+        assert device_model(CPU)  # is never empty
+    device_model.cache_clear()
+
+
+def test_memory_words_are_of_this_process_on_a_cpu():
+    words = memory_words(CPU, 0.0)
+    assert words.startswith("memory: ")
+    assert 0.1 < float(words.split()[1]) < 64
+
+
+# Memory that gives out
+
 
 CUDA_TEXT = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 14.75 GiB of which 1.06 GiB is "
     "free. Process 1 has 13.69 GiB memory in use.\nIf reserved but unallocated memory is large …"
 )
+CPU_TEXT = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 3221225472 bytes."
 
 
 @pytest.mark.parametrize(
@@ -30,49 +85,25 @@ CUDA_TEXT = (
         (torch.OutOfMemoryError(CUDA_TEXT), "out of memory on cuda: tried to allocate 2.00 GiB"),
         (torch.OutOfMemoryError("CUDA out of memory."), "out of memory on cuda"),
         (torch.AcceleratorError("CUDA error: out of memory\nCompile with …"), "out of memory on cuda"),
-        (
-            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-            "out of memory on cuda",
-        ),
-        (
-            RuntimeError(
-                "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to "
-                "allocate 3221225472 bytes."
-            ),
-            "out of memory on cpu: tried to allocate 3.00 GiB",
-        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling …"), "out of memory on cuda"),
+        (RuntimeError(CPU_TEXT), "out of memory on cpu: tried to allocate 3.00 GiB"),
         (MemoryError(), "out of memory on cpu"),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), None),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), None),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), None),
+        (ValueError("DefaultCPUAllocator: can't allocate memory"), None),
+        (DivergedError("the training loss is nan in epoch 1"), None),
+        (KeyboardInterrupt(), None),
     ],
 )
-def test_out_of_memory_is_one_line(error, words):
+def test_out_of_memory_is_one_line_and_other_errors_are_none(error, words):
     assert out_of_memory_words(error) == words
 
 
-def test_out_of_memory_of_torch_and_numpy_on_this_machine():
-    with pytest.raises(RuntimeError) as torchs:
-        torch.empty(2**50)
-    assert out_of_memory_words(torchs.value) == "out of memory on cpu: tried to allocate 4194304.00 GiB"
-    with pytest.raises(MemoryError) as numpys:
+def test_out_of_memory_of_numpy_on_this_machine():
+    with pytest.raises(MemoryError) as error:
         np.zeros(2**55)
-    assert out_of_memory_words(numpys.value) == "out of memory on cpu: tried to allocate 256 PiB"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
-        torch.AcceleratorError("CUDA error: device-side assert triggered"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"),
-        ValueError("DefaultCPUAllocator: can't allocate memory"),
-        DivergedError("the training loss is nan in epoch 1"),
-        KeyboardInterrupt(),
-    ],
-)
-def test_other_errors_mean_something_else(error):
-    assert out_of_memory_words(error) is None
-
-
-# In a trial
+    assert out_of_memory_words(error.value) == "out of memory on cpu: tried to allocate 256 PiB"
 
 
 @pytest.fixture
@@ -115,42 +146,33 @@ def test_fit_says_that_it_is_out_of_memory(make_config, tiles, tiny, emptied, fa
     models = fail(part, lambda: torch.OutOfMemoryError(CUDA_TEXT), 3)
     threads = threading.active_count()
     records = []
-    with pytest.raises(OutOfMemoryError) as caught:
+    with pytest.raises(OutOfMemoryError, match=r"^out of memory on cuda: tried to allocate 2\.00 GiB$") as caught:
         records.extend(fit(make_config(**tiny), tiles, num_threads=num_threads))
-    assert str(caught.value) == "out of memory on cuda: tried to allocate 2.00 GiB"
-    assert emptied == [1]
-    assert threading.active_count() == threads
-    assert len(records) == epochs
+    assert (emptied, threading.active_count(), len(records)) == ([1], threads, epochs)
     # Neither the error, which is still in hand, nor anything else keeps the trial's memory
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert models
     assert [model() for model in models] == [None] * len(models)
 
 
-class TooLarge(torch.nn.Module):
-    """Takes memory that no machine has, in validation only."""
+def test_fit_out_of_memory_in_validation_goes_on_in_the_same_process(make_config, tiles, tiny, tmp_path, append):
+    class TooLarge(torch.nn.Module):
+        """Takes memory that no machine has, once, in validation."""
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return pixels if self.training else torch.empty(2**50)
+        is_done = False
 
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            if self.training or self.is_done:
+                return pixels
+            self.is_done = True
+            return torch.empty(2**50)
 
-def test_fit_is_out_of_memory_in_validation(make_config, tiles, tiny, tmp_path, monkeypatch):
     config = make_config(**tiny, epochs=3)
-    whole = list(fit(config, tiles))
-    original = TrainingState.start_epoch
-
-    def start(self: TrainingState, epoch: int) -> None:
-        original(self, epoch)
-        self.model.network.decoder.append(TooLarge() if epoch == 2 else torch.nn.Identity())
-
-    records = []
-    monkeypatch.setattr(TrainingState, "start_epoch", start)
-    with pytest.raises(OutOfMemoryError) as caught:
+    whole, records = list(fit(config, tiles)), []
+    append(2, TooLarge())
+    with pytest.raises(OutOfMemoryError, match=r"^out of memory on cpu: tried to allocate 4194304\.00 GiB$"):
         records.extend(fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0))
-    assert str(caught.value) == "out of memory on cpu: tried to allocate 4194304.00 GiB"
     assert records == whole[:1]
-    monkeypatch.setattr(TrainingState, "start_epoch", original)
-    # and the next one in the same process goes on from what is there
     resume = newest_valid(tmp_path, config)
     assert list(fit(config, tiles, checkpoints=tmp_path, resume=resume)) == whole[1:]
 
@@ -162,19 +184,18 @@ def test_fit_is_out_of_memory_in_validation(make_config, tiles, tiny, tmp_path, 
         torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
         DivergedError("the training loss is nan in epoch 1"),
         KeyboardInterrupt(),
+        None,
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_fit_lets_other_errors_pass(make_config, tiles, tiny, emptied, fail, error):
-    fail("train_step", lambda: error, 1)
-    with pytest.raises(type(error)) as caught:
-        next(fit(make_config(**tiny), tiles))
-    assert caught.value is error
-    assert emptied == []
-
-
-def test_fit_that_ends_well_gives_nothing_back(make_config, tiles, tiny, emptied):
-    assert len(list(fit(make_config(**tiny), tiles))) == 2
+def test_fit_lets_other_errors_pass_and_gives_nothing_back(make_config, tiles, tiny, emptied, fail, error):
+    if error is None:
+        assert len(list(fit(make_config(**tiny), tiles))) == 2
+    else:
+        fail("train_step", lambda: error, 1)
+        with pytest.raises(type(error)) as caught:
+            next(fit(make_config(**tiny), tiles))
+        assert caught.value is error
     assert emptied == []
 
 
@@ -182,10 +203,7 @@ def test_attempt_out_of_memory_is_a_users_error(rgb_folder, tmp_path, refusal, f
     fail("train_step", lambda: torch.OutOfMemoryError(CUDA_TEXT), 1)
     flags = ["--attempt", "01", "--data", str(rgb_folder), "--out", str(tmp_path / "out"), "--small"]
     message = refusal(lambda: main([*flags, "--window-px", "64", "--draws-per-epoch", "4", "--epochs", "1"]))
-    assert message.endswith(
-        " does not fit into the memory with batches of 4 (out of memory on cuda: tried to allocate 2.00 GiB): use a "
-        "smaller --batch-size or --window-px"
-    )
+    assert "batches of 4 (out of memory on cuda: tried to allocate 2.00 GiB): use a smaller --batch-size" in message
 
 
 @pytest.mark.gpu
