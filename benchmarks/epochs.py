@@ -16,11 +16,12 @@ from collections.abc import Sequence
 import torch
 
 from trainables.attempts.reference import ATTEMPTS, get_attempt, reference_config
+from trainables.check_config import check_config
 from trainables.checkpoints import count_parameters
-from trainables.checks import check
 from trainables.common.command import path_argument, run, validate
 from trainables.config import Recipe, TrialConfig
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.device import device_model, find_device
 from trainables.trial import fit
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         published["recipe"] |= {"epochs": options.epochs, "draws_per_epoch": options.draws, "small": options.small}
         recipe = validate(Recipe, published.pop("recipe") | {"window_px": options.window_px})
         configs[number] = validate(TrialConfig, published | {"recipe": recipe})
-        check(configs[number], tiles)
+        check_config(configs[number], tiles)
     print(
         f"{device_model(device)}, torch {torch.__version__}, {options.draws} draws per epoch, {options.augmentation}\n"
     )

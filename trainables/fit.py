@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from trainables.attempts import diagnostics, outputs
-    from trainables.checks import check
-    from trainables.data.dataset import decode_train_val, read_dataset
+    from trainables.check_config import check_config
+    from trainables.data.dataset import read_dataset
+    from trainables.data.decode import decode_train_val
     from trainables.device import find_device, memory_words
     from trainables.records import DivergedError, OutOfMemoryError
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if is_smoke:
         train, val = (its.take(range(min(len(its), SMOKE_TILES))) for its in (tiles.train, tiles.val))
         tiles = replace(tiles, train=train, val=val)
-    check(config, tiles)
+    check_config(config, tiles)
     name = f"{number} {config.label}{', smoke' if is_smoke else ''}"
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with _stop_on_signals() as stop:

@@ -1,18 +1,13 @@
-"""What is known of tiles only once their pixels are: the scale of wide whole numbers, and what looks odd."""
+"""What is odd about the pixels of decoded tiles, for the reader: no data, bands without variation, values far off."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.common.errors import UserError
 from trainables.data.bands import extremes, value_ranges
-from trainables.data.tiles import Tiles, TrainVal, is_rgb
-
-SCALED_BY_TYPE = ("uint8", "int8", "uint16")
-"""Whole numbers whose type says what their full scale is; that of wider ones says nothing of the values in it."""
+from trainables.data.tiles import Tiles, TrainVal
 
 _USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, 65535.0)
 _HUGE = 1e30
@@ -20,45 +15,17 @@ _HUGE = 1e30
 _FEW_PIXELS = 10
 
 
-def settle(tiles: TrainVal) -> TrainVal:
-    """The tiles with the scale of wide whole numbers filled in, RGB of 8-bit values in 8 bits, and notes on both.
+def pixel_notes(tiles: TrainVal) -> tuple[str, ...]:
+    """A sentence on each thing that the reader should know, and may have to mend.
 
-    Raises:
-        UserError: No train tile holds any data.
+    These are pixels without data, values that look like no data but have no tag, bands that do not vary, and values far
+    off all others.
     """
-    if all(missing is not None and missing.all() for missing in tiles.train.nodata) and tiles.train.nodata:
-        raise UserError(
-            "no pixel of the train tiles has data: all are transparent, masked or of the files' nodata value: mend the "
-            "opacity (alpha), the mask or the nodata tag of the images"
-        )
-    notes = [*tiles.notes, *_nodata_notes(tiles), *_untagged_notes(tiles), *_range_notes(tiles)]
-    dtype = tiles.train.images[0].dtype
-    if tiles.info.scale is None:
-        if is_rgb(tiles.info.bands) and _is_8_bit(tiles):
-            notes.append(f"the pixels are {dtype}, but all are 0 to 255: they are taken as 8-bit RGB")
-            scale = 1 / 255
-            tiles = replace(tiles, train=_in_8_bits(tiles.train), val=_in_8_bits(tiles.val))
-        else:
-            greatest = float(np.abs(value_ranges(tiles.train)).max()) or 1.0
-            notes.append(
-                f"the pixels are {dtype}, which says nothing of their range: they are divided by {greatest:g}, the "
-                'greatest value of the train tiles (write "scale" into dataset.json for another factor)'
-            )
-            scale = 1 / greatest
-        tiles = replace(tiles, info=tiles.info.model_copy(update={"scale": scale}))
-    return replace(tiles, notes=tuple(notes))
-
-
-def _is_8_bit(tiles: TrainVal) -> bool:
-    return all(image.min() >= 0 and image.max() <= 255 for image in (*tiles.train.images, *tiles.val.images))
-
-
-def _in_8_bits(tiles: Tiles) -> Tiles:
-    return replace(tiles, images=tuple(image.astype(np.uint8) for image in tiles.images))
+    return (*_nodata_notes(tiles), *_untagged_notes(tiles), *_range_notes(tiles))
 
 
 def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
-    """How much has no data, and which tiles have none at all."""
+    """Notes on how much has no data, and on tiles that have none at all."""
     everywhere, lacking, num_missing, num_pixels = [], 0, 0, 0
     for part in (tiles.train, tiles.val):
         num_pixels += sum(mask.size for mask in part.masks)
@@ -77,7 +44,7 @@ def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
 
 
 def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
-    """Bands whose least or greatest value is a usual sign for no data, far away from all others, in many pixels."""
+    """Notes on bands whose least or greatest value usually means no data, and is far off all others in many pixels."""
     suspects = _suspects(tiles)
     for band, name in enumerate(tiles.info.bands):
         for value in sorted(suspects[band]):
@@ -98,7 +65,7 @@ def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
 
 
 def _range_notes(tiles: TrainVal) -> Iterator[str]:
-    """Bands that do not vary, and those with values that `value_ranges` leaves out."""
+    """Notes on bands that do not vary, and on those with values that `value_ranges` leaves out."""
     low, high = value_ranges(tiles.train)
     for name, least, greatest in zip(tiles.info.bands, low, high, strict=True):
         if least == greatest:
@@ -121,7 +88,7 @@ def _range_notes(tiles: TrainVal) -> Iterator[str]:
 
 
 def _suspects(tiles: TrainVal) -> list[set[float]]:
-    """Per band, extremes of single tiles that are usual signs for no data."""
+    """Per band, the extremes of single tiles that usually mean no data."""
     found: list[set[float]] = [set() for _ in tiles.info.bands]
     if tiles.train.images[0].dtype == np.uint8:
         return found

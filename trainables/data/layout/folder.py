@@ -1,7 +1,7 @@
 """Which files of a folder are tiles: the names of folders, ids, images with their masks, and what is left out.
 
-What is beyond doubt is taken: `valid/` for `val/`, `labels/` for `masks/`, `a_mask.png` for the mask of `a`. Else the
-line of the error names the nearest file and the command that mends it.
+Usual other names are accepted: `valid/` for `val/`, `labels/` for `masks/`, `a_mask.png` for the mask of `a`. Where a
+file is missing, the error names the file of the nearest name and the command that renames it.
 """
 
 import difflib
@@ -26,9 +26,9 @@ _PICTURES = (
     *(".jfif", ".jpe", ".jpx", ".j2c", ".jxl", ".heic", ".heif", ".avif", ".tga", ".dng", ".exr", ".psd", ".svg"),
     *(".ecw", ".sid", ".nc", ".h5", ".hdf", ".hdf5", ".npy", ".npz", ".mat", ".pkl", ".pt"),
 )
-"""Endings of files that hold pixels, which someone may take for tiles."""
+"""Endings of other files that hold pixels, which a person may take for tiles."""
 _SIDE_FILES = (".xml", ".tfw", ".tifw", ".jgw", ".jpgw", ".pgw", ".pngw", ".wld", ".ovr", ".prj", ".db", ".ini")
-"""What programs put beside images for themselves."""
+"""Endings of files that programs put beside images for themselves."""
 _SIDE_NAMES = ("thumbs.db", "desktop.ini")
 _MOST_NAMED = 3
 
@@ -57,7 +57,7 @@ class SplitFiles:
 
 
 def named(things: Iterable[object], most: int = _MOST_NAMED) -> str:
-    """The first few by name and the rest by number: "a, b, c and 4 more"."""
+    """Names the first few and counts the rest: "a, b, c and 4 more"."""
     names = [str(thing) for thing in things]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -83,7 +83,7 @@ def split_files(root: Path, split: str) -> SplitFiles:
 
 
 def no_tiles_hint(root: Path, split: str) -> str:
-    """What to do about a split that is not there but may be misspelt; empty where no folder looks like it."""
+    """The command that renames a folder to a missing split; empty where no folder has nearly its name."""
     if _find(root, SPLIT_NAMES[split]) is not None:
         return ""
     folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
@@ -92,26 +92,26 @@ def no_tiles_hint(root: Path, split: str) -> str:
 
 
 def groups_by_id(groups: Mapping[str, str], ids: Iterable[str], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The `groups` of a dataset.json by tile id, whether it names tiles by id, file name or mask; and what to say.
+    """The `groups` of a dataset.json by tile id, whether it names tiles by id, file name or mask; and notes on them.
 
     Raises:
         UserError: No name is a tile's, or two names of one tile have different places.
     """
     known = set(ids)
     found: dict[str, str] = {}
-    strangers = []
+    unknown = []
     for name, place in groups.items():
         tile = next((id_ for id_ in _possible_ids(name) if id_ in known), None)
         if tile is None:
-            strangers.append(name)
+            unknown.append(name)
         elif found.setdefault(tile, place) != place:
             raise UserError(f"{path}: groups puts tile {tile} in {found[tile]} and in {place}: name it once")
-    if strangers and not found:
+    if unknown and not found:
         raise UserError(
-            f"{path}: groups names {named(strangers)}, but the tiles are {named(sorted(known))}: name tiles by their "
+            f"{path}: groups names {named(unknown)}, but the tiles are {named(sorted(known))}: name tiles by their "
             "file names"
         )
-    notes = (f"groups in {path.name} names what is no tile: {named(strangers)}",) if strangers else ()
+    notes = (f"groups in {path.name} names what is no tile: {named(unknown)}",) if unknown else ()
     return found, notes
 
 
@@ -160,11 +160,11 @@ def _files_by_id(folder: Path, kind: str) -> tuple[dict[str, Path], list[Path]]:
             raise UserError(f"{path} and {files[tile].name} share the id {tile}: keep one of them")
         files[tile] = path
     if missed := [path for path in pictures if _id(path.stem) not in files]:
-        raise _unread(missed, kind)
+        raise _unreadable(missed, kind)
     return files, pictures + others
 
 
-def _unread(files: list[Path], kind: str) -> UserError:
+def _unreadable(files: list[Path], kind: str) -> UserError:
     first = files[0]
     suffix = ".png" if kind == "masks" else ".tif"
     can = first.suffix.lower() in _CONVERTIBLE
@@ -179,13 +179,13 @@ def _unread(files: list[Path], kind: str) -> UserError:
 def _pairs(images: dict[str, Path], masks: dict[str, Path], folders: dict[str, Path]) -> tuple[Pair, ...]:
     """Each image with its mask, which has its id or its id with an ending such as `_mask`."""
     taken = {tile: mask for tile, mask in masks.items() if tile in images}
-    strangers: dict[str, Path] = {}
+    unknown: dict[str, Path] = {}
     for name, mask in masks.items():
         tile = _MASK_ENDING.sub("", name)
         if name in taken:
             continue
         if tile not in images:
-            strangers[name] = mask
+            unknown[name] = mask
         elif tile in taken:
             raise UserError(f"{mask} and {taken[tile].name} could both be the mask of {tile}: keep one of them")
         else:
@@ -193,15 +193,15 @@ def _pairs(images: dict[str, Path], masks: dict[str, Path], folders: dict[str, P
     missing = {tile: image for tile, image in images.items() if tile not in taken}
     for tile, image in missing.items():
         wanted = folders["masks"] / tile
-        raise UserError(f"{image} has no mask: add {wanted}.png or remove the image{_nearest(tile, strangers, wanted)}")
-    for name, mask in strangers.items():
+        raise UserError(f"{image} has no mask: add {wanted}.png or remove the image{_nearest(tile, unknown, wanted)}")
+    for name, mask in unknown.items():
         raise UserError(f"{mask} has no image: add {folders['images'] / name}.jpg or remove the mask")
     return tuple(Pair(tile, images[tile], taken[tile]) for tile in sorted(images))
 
 
-def _nearest(tile: str, strangers: dict[str, Path], wanted: Path) -> str:
-    """How the file of nearest name would have to be renamed, where one is near."""
-    by_name = {name.lower(): path for name, path in strangers.items()}
+def _nearest(tile: str, unknown: dict[str, Path], wanted: Path) -> str:
+    """The command that renames the file of the nearest name; empty where no name is near."""
+    by_name = {name.lower(): path for name, path in unknown.items()}
     near = difflib.get_close_matches(tile.lower(), by_name, 1)
     if not near:
         return ""

@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from trainables.common.errors import UserError
-from trainables.data.tile_files import named
+from trainables.data.layout.folder import named
 
 _MOST_APART_PX = 0.5
 
@@ -94,7 +94,7 @@ def check_same_place(image: Path, mask: Path) -> Place | None:
 
 
 def overlaps(places: Mapping[str, Sequence[tuple[str, Place | None]]]) -> tuple[str, ...]:
-    """What to say of tiles in different splits that cover the same ground by more than a pixel.
+    """A note on tiles of different splits that cover the same ground by more than a pixel; none where there are none.
 
     Args:
         places: Per split its tiles, each with its id and its place.

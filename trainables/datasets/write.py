@@ -27,7 +27,7 @@ from trainables.data.tiles import IGNORE, DatasetInfo
 from trainables.datasets.overview import Cell, draw_sheet
 from trainables.datasets.sources.classes import check_classes
 from trainables.datasets.sources.files import is_clutter, plain_name
-from trainables.datasets.sources.tiles import SPLITS, Plan, SourceTile
+from trainables.datasets.sources.plan import SPLITS, Plan, SourceTile
 
 MAX_SHOWN = 24
 """Tiles per split in the overview."""

@@ -9,7 +9,7 @@ import segmentation_models_pytorch as smp
 from torch import nn
 
 from trainables.common.errors import UserError
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import read_state
 from trainables.models.weights import fetch_weights
 
@@ -41,7 +41,7 @@ def segformer_mit_b3(spec: ModelSpec) -> nn.Module:
 
     Source: Xie et al. 2021, arXiv:2105.15203, whose decoder drops out in that place too.
     """
-    assert not spec.small or spec.weights == "none", "`checks.check` refuses weights for the small variant"
+    assert not spec.small or spec.weights == "none", "`check_config` refuses weights for the small variant"
     name = "mit_b0" if spec.small else SEGFORMER_ENCODER
     model = smp.Segformer(name, encoder_weights=None, in_channels=3, classes=spec.num_outputs)
     # Segmentation-models-pytorch has a drop path of 0.1 in MiT, but here only decoders are random

@@ -11,7 +11,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from trainables.common.errors import UserError
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import read_state, take_bands
 from trainables.models.weights import fetch_weights
 
@@ -61,7 +61,7 @@ def deeplabv3(spec: ModelSpec) -> nn.Module:
         UserError: The weights do not fit.
     """
     path = fetch_weights(spec.weights, ENCODER, spec.weights_digest)
-    assert not (spec.small and path), "`checks.check` refuses weights for the small variant"
+    assert not (spec.small and path), "`check_config` refuses weights for the small variant"
     model = _small() if spec.small else deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=False)
     network = DeepLabV3(model, spec.num_outputs, decoder_dropout=spec.decoder_dropout)
     first = model.backbone["conv1"]

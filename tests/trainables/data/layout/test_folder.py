@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.data.dataset import Dataset, decode_train_val, read_dataset
-from trainables.data.tile_files import named
+from trainables.data.dataset import Dataset, read_dataset
+from trainables.data.decode import decode_train_val
+from trainables.data.layout.folder import named
 
 IDS = {"train": ["train_0", "train_1", "train_2"], "val": ["val_0", "val_1"], "test": ["test_0"]}
 
@@ -205,25 +206,6 @@ def test_groups_of_other_tiles_are_named(rgb_folder, refusal):
 def test_dataset_json_may_have_a_byte_order_mark(rgb_folder, encoding):
     (rgb_folder / "dataset.json").write_text('{"classes": ["Straße", "Dächer"]}', encoding=encoding)
     assert read_dataset(rgb_folder).info.classes == ("Straße", "Dächer")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ('{"color_rgb": []}', "color_rgb is [], but Extra inputs are not permitted: call it colors_rgb"),
-        ('{"zoom": 3}', "zoom is 3, but Extra inputs are not permitted: mend it"),
-        ('{"scale": Infinity}', "scale is inf, but Input should be a finite number: mend it"),
-        ('{"scale": NaN}', "scale is nan, but Input should be a finite number: mend it"),
-        ('{"metres_per_pixel": Infinity}', "metres_per_pixel is inf, but Input should be a finite number: mend it"),
-        ('{"classes": ["a", "b", "A "]}', "classes is ['a', 'b', 'A '], but a is there twice: mend it"),
-        ('{"classes": ["a", " "]}', "classes is ['a', ' '], but each needs a name that is not blank: mend it"),
-        ('{"bands": ["r", "r", "b"]}', "bands is ['r', 'r', 'b'], but r is there twice: mend it"),
-        ('{"bands": ["r", "", "b"]}', "bands is ['r', '', 'b'], but each needs a name that is not blank: mend it"),
-    ],
-)
-def test_senseless_values_in_dataset_json_are_refused(rgb_folder, content, words, refusal):
-    (rgb_folder / "dataset.json").write_text(content)
-    assert refusal(lambda: read_dataset(rgb_folder)) == f"{rgb_folder / 'dataset.json'}: {words}"
 
 
 def test_a_tile_id_may_be_as_long_as_a_file_name(rgb_folder):

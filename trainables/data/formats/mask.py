@@ -1,16 +1,13 @@
-"""A mask as its file has it: values as viewers show them, the colours of palettes, and what JPEG smeared."""
+"""A mask as its file stores it: values as viewers show them, colours of palettes, and repair after JPEG."""
 
 import shlex
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
 
 from trainables.common.errors import UserError
 from trainables.data.formats.raster import Raster
@@ -29,7 +26,7 @@ _MOST_COLORS = 256
 
 @dataclass(frozen=True, slots=True)
 class StoredMask:
-    """A mask as its file has it.
+    """A mask as its file stores it.
 
     Attributes:
         path: The file.
@@ -38,7 +35,7 @@ class StoredMask:
         white: The value that viewers show as white.
         colors: The colour of each value; None where the mask is grey.
         is_indexed: Whether the values may be classes: false where the file has colours alone.
-        is_thresholded: Whether its values are off by a few grey levels, as JPEG leaves them, and were set right.
+        is_thresholded: Whether its values were a few grey levels off black and white, as in JPEGs, and were cut.
     """
 
     path: Path
@@ -50,16 +47,8 @@ class StoredMask:
     is_thresholded: bool = False
 
 
-class _Header(NamedTuple):
-    """What a mask's header says besides: what is white, whether 0 is, and whether values were compressed with loss."""
-
-    white: int
-    is_min_white: bool
-    is_lossy: bool
-
-
 def stored_mask(raster: Raster, info: DatasetInfo) -> StoredMask:
-    """What a mask file holds.
+    """Reads the values and colours of a mask out of its raster.
 
     Args:
         raster: All of the file.
@@ -69,41 +58,27 @@ def stored_mask(raster: Raster, info: DatasetInfo) -> StoredMask:
         UserError: It has more than one band and no colours, or see-through pixels; or it was compressed by JPEG, which
             smears classes, and not just black and white.
     """
-    path, pixels, header = raster.path, raster.stored, _header(raster.path)
+    path, pixels, white = raster.path, raster.stored, 2**raster.num_bits - 1
     if raster.palette is not None:
         used = values_in(pixels[0])
         colors: dict[int, Color] = {value: tuple(raster.palette[value, :3].tolist()) for value in used}
         is_grey = all(color == (value, value, value) for value, color in colors.items())
-        return StoredMask(path, pixels[0], used, header.white, None if is_grey else colors)
+        return StoredMask(path, pixels[0], used, white, None if is_grey else colors)
     if raster.alpha is not None:
-        if (pixels[raster.alpha] != header.white).any():
+        if (pixels[raster.alpha] != white).any():
             raise UserError(f"{path} has see-through pixels, but every pixel of a mask must say its class: fill them")
         pixels = np.delete(pixels, raster.alpha, axis=0)
     if len(pixels) not in (1, 3):
         raise UserError(f"{path} has {len(pixels)} bands, but a mask must have one, or three of colours: convert it")
-    if len(pixels) == 3 and not _is_grey(pixels, header.is_lossy):
-        return _refuse_smeared(path, info) if header.is_lossy else _colored(path, pixels, header.white)
+    if len(pixels) == 3 and not _is_grey(pixels, raster.is_lossy):
+        return _refuse_smeared(path, info) if raster.is_lossy else _colored(path, pixels, white)
     named_greys = {red for red, *others in info.colors_rgb or () if {red} == {*others}}
     if len(pixels) == 3 and set(values_in(pixels[0])) <= named_greys:
-        return _colored(path, pixels, header.white)
+        return _colored(path, pixels, white)
     # TIFF's MinIsWhite
-    grey = header.white - pixels[0] if header.is_min_white else pixels[0]
-    mask = StoredMask(path, grey, values_in(grey), header.white)
-    return _without_smear(mask, info) if header.is_lossy else mask
-
-
-def _header(path: Path) -> _Header:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as source:
-            tags = source.tags(ns="IMAGE_STRUCTURE") | source.tags(1, ns="IMAGE_STRUCTURE")
-            dtype = np.dtype(source.dtypes[0])
-            bits = int(tags.get("NBITS", 8 * dtype.itemsize - (dtype.kind == "i")))
-            return _Header(
-                white=2**bits - 1,
-                is_min_white=tags.get("MINISWHITE") == "YES",
-                is_lossy=source.driver == "JPEG" or "JPEG" in tags.get("COMPRESSION", ""),
-            )
+    grey = white - pixels[0] if raster.is_min_white else pixels[0]
+    mask = StoredMask(path, grey, values_in(grey), white)
+    return _without_smear(mask, info) if raster.is_lossy else mask
 
 
 def values_in(pixels: NDArray[Any]) -> tuple[int, ...]:
@@ -114,7 +89,7 @@ def values_in(pixels: NDArray[Any]) -> tuple[int, ...]:
 
 
 def _is_grey(pixels: NDArray[Any], is_lossy: bool) -> bool:
-    """Whether red, green and blue are one, but for what JPEG does to them."""
+    """Whether red, green and blue are equal, up to the errors of JPEG."""
     if not is_lossy:
         return bool((pixels == pixels[0]).all())
     signed = pixels.astype(np.int16)
@@ -138,7 +113,7 @@ def _colored(path: Path, pixels: NDArray[Any], white: int) -> StoredMask:
 
 
 def _without_smear(mask: StoredMask, info: DatasetInfo) -> StoredMask:
-    """A JPEG of black and white with its few off levels set right.
+    """Cuts a JPEG of black and white at mid-grey.
 
     Raises:
         UserError: It is anything else, so that smeared pixels cannot be told from classes.

@@ -1,19 +1,10 @@
-"""What adapters share: draws, checks by headers, masks."""
+"""Draws of tiles and of whole groups."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from tests.trainables.made_up_sources import photo, save
-from trainables.datasets.sources.masks import read_colors, read_grey
-from trainables.datasets.sources.tiles import (
-    check_pair,
-    draw_groups,
-    draw_splits,
-    take_some,
-)
+from trainables.datasets.sources.draws import draw_groups, draw_splits, take_some
 
 IDS = [f"t{number:02}" for number in range(30)]
 
@@ -95,42 +86,3 @@ def test_draw_groups_takes_the_draw_with_the_fewest_misses():
 
 def test_draw_groups_refuses_one_group(refusal):
     assert refusal(lambda: draw_groups({"ulm": 5}, 0.2, 0)).startswith("--src has one place, ulm, but train and val")
-
-
-@pytest.mark.parametrize(
-    ("image", "mask", "words"),
-    [
-        (photo(1)[..., 0], photo(2), "has 1 bands of uint8, but must have 3 of uint8: replace it"),
-        (photo(1, size=(16, 24)), photo(2), "is 24×16 px, but is published with 16×16 px: replace it"),
-        (photo(1), photo(2, size=(16, 8)), "is 8×16 px, but its image is 16×16 px: image and mask must have one size"),
-        (photo(1), photo(2)[..., 0].astype(np.uint16), "is of uint16, but must be of uint8: replace it"),
-    ],
-)
-def test_check_pair_refuses_what_headers_tell(tmp_path, image, mask, words, refusal):
-    paths = save(tmp_path / "a.png", image), save(tmp_path / "b.png", mask)
-    assert refusal(lambda: check_pair(*paths, size_px=(16, 16))).endswith(words)
-
-
-def test_read_grey_takes_equal_bands_and_refuses_colours(tmp_path, refusal):
-    grey = photo(1)[..., 0]
-    assert np.array_equal(read_grey(save(tmp_path / "one.png", grey)), grey)
-    assert np.array_equal(read_grey(save(tmp_path / "three.png", np.stack([grey] * 3, axis=-1))), grey)
-    red = save(tmp_path / "red.png", np.array([[[255, 0, 0]]], np.uint8))
-    assert refusal(lambda: read_grey(red)).startswith(f"{red} is coloured, but a mask must be grey")
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_read_colors_is_the_same_in_every_mode(tmp_path, mode):
-    colors = np.array([[[60, 16, 152], [254, 221, 58]], [[0, 0, 0], [60, 16, 152]]], np.uint8)
-    image = Image.fromarray(colors)
-    path = tmp_path / "mask.png"
-    (image.quantize(8) if mode == "P" else image.convert(mode)).save(path)
-    with Image.open(path) as saved:
-        assert saved.mode == mode
-    assert read_colors(path).tolist() == [[0x3C1098, 0xFEDD3A], [0, 0x3C1098]]
-
-
-def test_read_colors_refuses_a_truncated_file(tmp_path, refusal):
-    path = save(tmp_path / "mask.png", photo(1, size=(64, 64)))
-    path.write_bytes(path.read_bytes()[:-60])
-    assert refusal(lambda: read_colors(path)) == f"{path} is damaged or truncated: replace it"

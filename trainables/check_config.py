@@ -11,7 +11,7 @@ from trainables.data.tiles import IGNORE, Tiles, TrainVal
 from trainables.models.architectures import ARCHITECTURES
 
 
-def check(config: TrialConfig, tiles: TrainVal) -> None:
+def check_config(config: TrialConfig, tiles: TrainVal) -> None:
     """Refuses what could not be trained, before anything starts.
 
     Raises:
@@ -51,7 +51,7 @@ def _check_center(tiles: TrainVal, center_px: int) -> None:
 def _is_accepted(config: TrialConfig, tiles: TrainVal, **changes: Any) -> bool:
     """Whether the configuration with changes of its recipe could be trained."""
     try:
-        check(config.model_copy(update={"recipe": config.recipe.model_copy(update=changes)}), tiles)
+        check_config(config.model_copy(update={"recipe": config.recipe.model_copy(update=changes)}), tiles)
     except UserError:
         return False
     return True
