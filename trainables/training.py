@@ -24,13 +24,13 @@ from trainables.records import EpochRecord, records_from_json, records_to_json
 NUM_LOST_IN_A_ROW = 10
 """Losses in a row that are not finite and end a trial that skips such steps.
 
-A batch whose activations leave the range of float16 is an accident, after which weights are what they were. Ten such
-batches in a row are more than the scaler ever needs to find its scale again, so they are the weights' own fault.
+A single batch whose activations leave the range of float16 changes no weights. Ten such batches in a row are more than
+the scaler ever needs to find its scale again, so the weights themselves are lost.
 """
 
 
 class TrainingState:
-    """Model, optimizer and schedule of one trial, with their state."""
+    """Model, optimizer and schedule of one trial; `state` and `load_state` are what a checkpoint holds of them."""
 
     def __init__(
         self, config: TrialConfig, tiles: TrainVal, device: torch.device, *, micro_batch_size: int | None = None
@@ -75,7 +75,7 @@ class TrainingState:
 
     @property
     def evaluated(self) -> torch.nn.Module:
-        """The weights that are judged and kept: the moving average where there is one."""
+        """The model that is evaluated and saved as best: the moving average where there is one."""
         return self.model if self.ema is None else self.ema.module
 
     @property
@@ -88,7 +88,7 @@ class TrainingState:
         return autocast(self.config, self.device)
 
     def start_epoch(self, epoch: int) -> None:
-        """Keys torch's generator (dropout) to the epoch, so that nothing of it needs saving, and sets the stage."""
+        """Seeds torch's generator (dropout) from the epoch, and freezes or unfreezes the encoder."""
         torch.manual_seed(_torch_seed(self.config.init_seed, epoch))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -103,10 +103,10 @@ class TrainingState:
                 group["lr"] *= self.config.recipe.unfreeze_lr_factor
 
     def train_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One optimizer step; the batch's loss, detached and on the device.
+        """Takes one optimizer step and returns the batch's loss, detached and on the device.
 
-        In float16 the scaler skips a step whose gradients are not finite; what a batch norm has seen in a forward pass
-        that was not finite is forgotten, or no later validation would be.
+        In float16 the scaler skips a step whose gradients are not finite. The statistics of batch norms are then put
+        back as well, or no later validation would be finite.
         """
         self.optimizer.zero_grad(set_to_none=True)
         statistics = [b for b in self.model.buffers() if b.is_floating_point()] if self.is_skipping else []
@@ -143,7 +143,7 @@ class TrainingState:
             return bool(_all_finite([tensor for tensor in tensors if tensor.is_floating_point()]).item())
 
     def end_epoch(self, record: EpochRecord) -> None:
-        """Keeps the record, without its predictions, and lets the schedule judge it."""
+        """Keeps the record without its predictions, and steps the learning rate schedule."""
         self.records.append(replace(record, predictions=()))
         self.schedule.step(record.judged)
 
@@ -152,7 +152,7 @@ class TrainingState:
         return torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
 
     def best_content(self, record: EpochRecord) -> dict[str, Any]:
-        """What `load_model` needs."""
+        """The content of `best.pt` for `load_model`."""
         return {
             "config": self.config.model_dump_json(),
             "info": self.tiles.info.model_dump_json(),
@@ -163,7 +163,7 @@ class TrainingState:
         }
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on; randomness is keyed, so it needs none."""
+        """Everything that the next epoch depends on. Random numbers are keyed by epoch, so no generator is saved."""
         return {
             "config": self.config.model_dump_json(),
             "records": records_to_json(self.records),
@@ -176,7 +176,11 @@ class TrainingState:
         }
 
     def load_state(self, state: dict[str, Any], path: Path) -> None:
-        """Goes back to a `state()`, read from `path`; refuses one of another configuration (`UserError`)."""
+        """Restores a `state()` that was read from `path`.
+
+        Raises:
+            UserError: It is of another configuration, or of another frozen encoder.
+        """
         saved = TrialConfig.model_validate_json(state["config"])
         if saved.signature() != self.config.signature():
             raise UserError(

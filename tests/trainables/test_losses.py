@@ -74,22 +74,6 @@ def test_loss_pools_dice_over_the_batch():
     assert segmentation_loss(logits, masks, 0.0).item() == pytest.approx(1 - (2 * overlap + 1) / (total + 1), rel=1e-5)
 
 
-@given(num_outputs=st.sampled_from([1, 3]), weight=st.floats(0, 1), seed=st.integers(0, 1000), other=st.floats(-9, 9))
-def test_loss_never_sees_ignored_pixels(num_outputs, weight, seed, other):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(2, num_outputs, 4, 5, generator=generator)
-    masks = torch.randint(0, max(2, num_outputs), (2, 4, 5), generator=generator).to(torch.uint8)
-    masks[0, :2], masks[1, 3, 4] = IGNORE, IGNORE
-    ignored = (masks == IGNORE)[:, None].expand_as(logits)
-    changed = torch.where(ignored, torch.tensor(other), logits)
-    logits.requires_grad_()
-    loss = segmentation_loss(logits, masks, weight)
-    loss.backward()
-    assert segmentation_loss(changed, masks, weight).item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-7)
-    assert (logits.grad[ignored] == 0).all()
-    assert (logits.grad[~ignored] != 0).any()
-
-
 @pytest.mark.parametrize("num_outputs", [1, 3])
 def test_loss_with_ignored_pixels_is_that_of_the_others(num_outputs):
     logits = torch.randn(1, num_outputs, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -113,19 +97,6 @@ def test_loss_and_gradient_are_finite_for_constant_masks(num_outputs, value, siz
     loss.backward()
     assert math.isfinite(loss.item())
     assert torch.isfinite(logits.grad).all()
-
-
-@given(num_outputs=st.sampled_from([1, 3]), weight=st.floats(0, 1), seed=st.integers(0, 1000))
-def test_loss_is_not_negative_and_falls_along_its_gradient(num_outputs, weight, seed):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(1, num_outputs, 4, 4, generator=generator).requires_grad_()
-    masks = torch.randint(0, max(2, num_outputs), (1, 4, 4), generator=generator).to(torch.uint8)
-    loss = segmentation_loss(logits, masks, weight)
-    loss.backward()
-    assert loss.item() >= 0
-    assert (logits.grad != 0).all()
-    better = segmentation_loss(logits.detach() - logits.grad / logits.grad.norm() * 0.05, masks, weight)
-    assert better.item() < loss.item()
 
 
 # Losses by name
@@ -167,19 +138,21 @@ def test_focal_loss_of_one_class_alone_is_zero_where_no_pixel_counts():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("num_outputs", [1, 4])
-def test_every_loss_ignores_what_does_not_count(name, num_outputs):
-    torch.manual_seed(0)
-    logits = torch.randn(2, num_outputs, 16, 16)
-    masks = torch.randint(0, max(2, num_outputs), (2, 16, 16), dtype=torch.uint8)
+@given(num_outputs=st.sampled_from([1, 4]), seed=st.integers(0, 1000), other=st.floats(-9, 9))
+def test_every_loss_ignores_what_does_not_count(name, num_outputs, seed, other):
+    generator, loss = torch.Generator().manual_seed(seed), Loss(name=name)
+    logits = torch.randn(2, num_outputs, 16, 16, generator=generator).requires_grad_()
+    masks = torch.randint(0, max(2, num_outputs), (2, 16, 16), generator=generator).to(torch.uint8)
     masks[:, 4:9, 3:] = IGNORE
-    changed = logits.clone()
-    changed[:, :, 4:9, 3:] += 5.0 * torch.randn(2, num_outputs, 5, 13)
-    loss = Loss(name=name)
+    changed = torch.where((masks == IGNORE)[:, None], torch.tensor(other), logits.detach())
     if "cldice" not in name:  # a skeleton looks at its neighbours: those of ignored pixels may turn
-        assert loss(changed, masks).item() == pytest.approx(loss(logits, masks).item(), rel=1e-5)
-    everything = torch.full_like(masks, IGNORE)
-    assert loss(logits, everything).item() == pytest.approx(loss(changed, everything).item(), rel=1e-5)
+        value = loss(logits, masks)
+        (gradient,) = torch.autograd.grad(value, logits)
+        assert value.item() == pytest.approx(loss(changed, masks).item(), rel=1e-5)
+        assert (gradient[:, :, 4:9, 3:] == 0).all()
+        assert (gradient[:, :, :4] != 0).any()
+    nothing = torch.full_like(masks, IGNORE)
+    assert loss(logits, nothing).item() == pytest.approx(loss(changed, nothing).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)

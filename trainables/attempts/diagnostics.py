@@ -23,10 +23,10 @@ def heading(
     """What is trained, and what differs from the published attempt.
 
     Args:
-        name: Of the attempt.
-        attempt: As it was published.
-        config: What is trained.
-        tiles: What it is trained on.
+        name: Number and label of the attempt.
+        attempt: The attempt as it was published.
+        config: The configuration that is trained.
+        tiles: Its train and val tiles.
         about: The content of `attempt.json`.
         missing: Transforms that the augmentation preset cannot apply to these bands.
     """
@@ -104,7 +104,7 @@ def closing(
         tiles: That it was trained on.
         records: Of all epochs.
         best_epoch: The epoch whose weights were scored.
-        scores: What they came to.
+        scores: Their scores.
     """
     label, trivial = constant_scores(tiles.val.masks, len(tiles.info.classes))
     figures, seconds = attempt.figures, sum(record.seconds for record in records)

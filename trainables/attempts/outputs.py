@@ -137,7 +137,7 @@ def write_predictions(
         The epoch that the weights are from, and their scores.
 
     Raises:
-        KeyboardInterrupt: `should_stop` said yes.
+        KeyboardInterrupt: `should_stop` returned True.
         UserError: `best.pt` is missing or damaged, or the disk is full.
     """
     trained = load_model(out / BEST, weights=config.weights)
