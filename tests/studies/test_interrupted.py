@@ -63,7 +63,7 @@ def test_study_killed_in_training_goes_on_and_comes_to_the_same(
     before = ledger_of(out)["unet-4"]
     assert 1 <= len(before) < 3 or before[-1][3] == optuna.trial.TrialState.RUNNING
     output = start(PHASE, *FLAGS, *data, *flags, "--out", "torn", "--resume").ends()
-    assert "going on: 1 trials ended, 1 were interrupted" in output
+    assert "resuming: 1 trials ended, 1 were interrupted" in output
     whole.ends()
     assert ledger_of(out) == ledger_of(tmp_path / "whole")
     assert (out / "selection.json").read_text() == (tmp_path / "whole" / "selection.json").read_text()
