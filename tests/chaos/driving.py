@@ -15,7 +15,7 @@ from pathlib import Path
 from forked import POLL_SECONDS, RECORDED, DriverServer
 
 PATIENCE_SECONDS = 120.0
-"""Without a word or a write of the study: a worker takes 10 s to start on two quiet cores, and they may be busy."""
+"""Without a word or a write of the study, on cores that no more than two processes each want."""
 
 RUN = uuid.uuid4().hex[:12]
 MARK = "FEWTILE_CHAOS"
@@ -124,6 +124,11 @@ def server() -> DriverServer:
     return DriverServer().__enter__()
 
 
+def patience_seconds() -> float:
+    """More where the machine is busy: what takes 10 s on idle cores, such as a worker's start, may take minutes."""
+    return PATIENCE_SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2)
+
+
 class Driver:
     """One start of a study.
 
@@ -168,7 +173,7 @@ class Driver:
             signs = [path.stat().st_mtime_ns for path in self._signs if path.exists()]
             if signs != before:
                 got_on = now
-            if now - got_on > PATIENCE_SECONDS or SCHEDULE.is_over:
+            if now - got_on > patience_seconds() or SCHEDULE.is_over:
                 raise ChaosError(f"waited for {what}, and nothing happened for {now - got_on:.0f} s")
             time.sleep(poll_seconds)
         return True
