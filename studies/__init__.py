@@ -1,6 +1,9 @@
-"""Which trials run, where and for how long; the phases that a person starts. The only room that knows Ray."""
+"""Studies: which trials run, where and for how long; and the scripts of the phases."""
 
+import contextlib
 import os
+import tempfile
+from pathlib import Path
 
 import trainables  # noqa: F401 - looks at the working folder before any library is imported
 
@@ -13,4 +16,12 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # what a lost worker means is said by the study
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # the study itself reports lost workers
+
+TEMPORARY_FILES = "FEWTILE_TMPDIR"
+"""Variable that names the folder for temporary files of workers on a cluster; each makes it on its machine."""
+
+if TEMPORARY_FILES in os.environ:  # W&B makes files there as soon as it is imported
+    with contextlib.suppress(OSError):
+        Path(os.environ[TEMPORARY_FILES]).mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = os.environ["TMPDIR"] = os.environ[TEMPORARY_FILES]

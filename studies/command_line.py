@@ -12,8 +12,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from searchspace.spaces import RECIPE_WEIGHTS, recipe_point
-from studies.earlier_study import best_only, check_same, read_chosen
-from studies.folder import begun, read_frozen, read_settings
+from studies.earlier_study import check_same_source, keep_best, load_tuned
+from studies.folder import has_study, load_frozen, load_settings
 from studies.options import HANG_MINUTES, Options
 from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec
@@ -51,7 +51,7 @@ class Request:
 
 
 def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str) -> Request:
-    """Reads flags over a YAML file over the profile's defaults; to go on, over the frozen spec of the study.
+    """Reads flags over a YAML file over the profile's defaults; when resuming, over the frozen spec of the study.
 
     Phase 3 takes what `--from` chose and how that was trained before the file.
 
@@ -66,28 +66,28 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         hang_minutes=_positive("--hang-minutes", flags.pop("hang_minutes", None)) or HANG_MINUTES,
         reopen=flags.pop("reopen", ""),
     )
-    settings = read_settings(flags.pop("config"))[0] if "config" in flags else {}
+    settings = load_settings(flags.pop("config"))[0] if "config" in flags else {}
     file_out = settings.pop("out", None)
     path: Path | None = _out_of_file(file_out) if out is None else out
     if options.resume and path is None:
-        raise UserError("--resume needs the folder of the study to go on with: add --out DIR")
-    if options.resume and path is not None and begun(path):
-        settings = read_frozen(path)[0] | settings
+        raise UserError("--resume needs the folder of the study: add --out DIR")
+    if options.resume and path is not None and has_study(path):
+        settings = load_frozen(path)[0] | settings
     elif "seed" in flags:  # seeds of the file that followed from its own seed
         settings = {key: value for key, value in settings.items() if key not in ("subset_seed", "draw_seed")}
     if settings.setdefault("phase", phase) != phase:
         raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
     if tuned is not None and "chosen" not in settings:
-        settings = read_chosen(tuned, settings | flags) | settings
+        settings = load_tuned(tuned, settings | flags) | settings
     spec = make_spec(settings | flags)
     _check_phase(spec)
     if tuned is not None:
-        check_same(spec, tuned)
+        check_same_source(spec, tuned)
     if spec.vary is not None and (idle := [name for name in _SEARCHES if name != "vary" and name in flags]):
         raise UserError(
             f"--{idle[0].replace('_', '-')} is about a search, but --vary makes none: leave one of them out"
         )
-    return Request(spec=best_only(spec), out=path, options=options, is_dry_run=is_dry_run)
+    return Request(spec=keep_best(spec), out=path, options=options, is_dry_run=is_dry_run)
 
 
 def _out_of_file(text: Any) -> Path | None:
@@ -235,9 +235,9 @@ def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help=f"go on with the study in --out after whatever ended it; {grows} may grow",
+        help=f"resume the study in --out after whatever ended it; {grows} may grow",
     )
-    parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume goes on")
+    parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume continues")
     parser.add_argument(
         "--hang-minutes",
         metavar="M",

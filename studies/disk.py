@@ -1,4 +1,4 @@
-"""A full, failing or read-only disk, said in one line; all other errors are left as they are."""
+"""Turns errors of a full, failing or read-only disk into one line; all other errors pass unchanged."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ Source: sqlite.org/rescode.html.
 
 
 @contextlib.contextmanager
-def said_in_one_line(out: Path) -> Iterator[None]:
-    """Says a full, failing or read-only disk in one line, and a file of the study that the user may not use.
+def disk_errors_in_one_line(out: Path) -> Iterator[None]:
+    """Raises UserError for a full, failing or read-only disk, and for a file of the study that the user may not use.
 
-    All other errors pass as they are: they may be our own mistakes.
+    All other errors pass unchanged: they may be our own mistakes.
 
     Args:
         out: The study's folder.
@@ -32,7 +32,7 @@ def said_in_one_line(out: Path) -> Iterator[None]:
         cause = getattr(error.__cause__ or error, "orig", error)
         where = Path(getattr(error, "filename", None) or out)
         name = str(getattr(cause, "sqlite_errorname", ""))
-        kept = "what was done is kept, --resume goes on"
+        kept = "what was done is kept, --resume continues"
         if is_disk_trouble(cause) or name.startswith(DISK):
             raise UserError(
                 f"{where} cannot be written or read ({cause}): make room or mend the disk; {kept}"

@@ -1,22 +1,22 @@
-"""What a finished study chose, for a later one to retrain: its selection and the recipe that it was chosen under."""
+"""Loads what a finished study selected, for a later one to retrain, and the recipe that it was tuned under."""
 
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from studies.folder import begun, read_frozen
-from studies.spec import Chosen, StudySpec
+from studies.folder import has_study, load_frozen
+from studies.spec import StudySpec, TunedConfig
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 
 CARRIED = ("data", "bands", "weights", "seed", "profile", *Recipe.model_fields)
-"""Settings of the study that its configurations were chosen under."""
+"""Settings of the study that its configurations were tuned under."""
 
 
-def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a study hands on: what it chose per architecture, its recipe, weights, tiles and seed.
+def load_tuned(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Loads the settings that a study hands on: what it chose per architecture, its recipe, weights, tiles and seed.
 
     Of an architecture with several data budgets, the configuration of the largest is taken. Where another profile is
     wanted than the study's, that profile's recipe replaces the study's.
@@ -28,9 +28,9 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: The folder holds no study, or none that has selected anything.
     """
-    if not begun(out):
+    if not has_study(out):
         raise UserError(f"--from {out} holds no study: give the folder of a finished phase 2{did_you_mean(out)}")
-    settings, origin = read_frozen(out)
+    settings, origin = load_frozen(out)
     spec = StudySpec.from_flat(settings)
     try:
         selection: dict[str, Any] = json.loads((out / "selection.json").read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             f"--from {out} has selected nothing ({spec.phase} with no selection.json): give a finished phase 2"
         ) from error
     confirmed = _confirmed(out)
-    chosen: dict[str, Chosen] = {}
+    chosen: dict[str, TunedConfig] = {}
     for arm, row in selection.items():
         try:
             config = TrialConfig.model_validate_json(json.dumps(row["config"]))
@@ -50,7 +50,7 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         name = config.architecture
         if name in chosen and chosen[name].tiles > config.tiles:
             continue
-        chosen[name] = Chosen(
+        chosen[name] = TunedConfig(
             point=config.hyperparameters,
             tiles=config.tiles,
             study=out.resolve().name,
@@ -75,24 +75,24 @@ def read_chosen(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def check_same(spec: StudySpec, out: Path) -> None:
-    """Refuses to go on with what another study chose.
+def check_same_source(spec: StudySpec, out: Path) -> None:
+    """Checks that a resumed study keeps the configurations that it began with.
 
     Raises:
         UserError: The study in the folder is not the one that the spec's configurations are from. One that is gone is
             no longer needed.
     """
-    if not begun(out):
+    if not has_study(out):
         return
-    _, origin = read_frozen(out)
+    _, origin = load_frozen(out)
     if others := {chosen.study for chosen in spec.chosen.values() if chosen.study_id != origin["study_id"]}:
         raise UserError(
-            f"--from is {out}, but the study goes on with what {', '.join(sorted(others))} chose: leave --from out, or "
+            f"--from is {out}, but the study retrains what {', '.join(sorted(others))} chose: leave --from out, or "
             "start in another folder"
         )
 
 
-def best_only(spec: StudySpec) -> StudySpec:
+def keep_best(spec: StudySpec) -> StudySpec:
     """The spec with as many architectures as `best` says, in their order; of those that were chosen only."""
     names = sorted(spec.architectures, key=lambda name: -spec.chosen[name].val_iou if name in spec.chosen else 0.0)
     kept = names[: spec.best]

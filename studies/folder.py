@@ -26,7 +26,7 @@ PROVENANCE = "provenance"
 _ORIGIN = {"study_id", "segments"}
 
 
-def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
+def load_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings and the provenance in a YAML file.
 
     Raises:
@@ -44,19 +44,19 @@ def read_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], d
     return content, provenance if isinstance(provenance, dict) else {}
 
 
-def read_frozen(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_frozen(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The frozen settings and the provenance of the study in a folder.
 
     Raises:
         UserError: study.yaml cannot be read, or is not as a study wrote it.
     """
-    settings, origin = read_settings(out / STUDY, "the frozen spec")
+    settings, origin = load_settings(out / STUDY, "the frozen spec")
     if not origin.keys() >= _ORIGIN:
         raise UserError(f"{out / STUDY} does not tell where the study came from: put the study's own file back")
     return settings, origin
 
 
-def begun(out: Path) -> bool:
+def has_study(out: Path) -> bool:
     """Whether a study has begun in this folder: its frozen spec is written last of all that it begins with.
 
     Raises:
@@ -74,10 +74,10 @@ def check_free(out: Path) -> None:
     Raises:
         UserError: It is not empty or cannot be read.
     """
-    if begun(out):
-        raise UserError(f"--out {out} holds a study: go on with it by --resume, or choose another folder")
+    if has_study(out):
+        raise UserError(f"--out {out} holds a study: resume it with --resume, or choose another folder")
     try:
-        known = {out / lock.NAME, *_beginnings(out)}
+        known = {out / lock.NAME, *_start_files(out)}
         if out.exists() and (not out.is_dir() or not known.issuperset(out.iterdir()) or _holds_trials(out / LEDGER)):
             raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
     except OSError as error:
@@ -85,7 +85,7 @@ def check_free(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def claimed(out: Path, *, resume: bool) -> Iterator[None]:
+def hold_folder(out: Path, *, resume: bool) -> Iterator[None]:
     """Holds the folder for this driver; one in which nothing has begun by the end is left as it was.
 
     Raises:
@@ -99,13 +99,13 @@ def claimed(out: Path, *, resume: bool) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
         with lock.only_driver(out):
-            if not (resume and begun(out)):
+            if not (resume and has_study(out)):
                 check_free(out)
                 _clear(out)
             try:
                 yield
             finally:
-                if not begun(out):
+                if not has_study(out):
                     _clear(out)
     finally:
         for path in made:
@@ -113,13 +113,28 @@ def claimed(out: Path, *, resume: bool) -> Iterator[None]:
                 path.rmdir()
 
 
-def _beginnings(out: Path) -> list[Path]:
+def trial_folder(out: Path, arm: str, number: int) -> Path:
+    """Where a trial's checkpoints lie."""
+    return out / "checkpoints" / arm / f"{number:04d}"
+
+
+def beat_file(out: Path, arm: str, number: int) -> Path:
+    """Touched by a trial's worker at the start of a batch or val tile."""
+    return trial_folder(out, arm, number) / "beat"
+
+
+def predictions_folder(out: Path, split: str, arm: str, number: int) -> Path:
+    """Where a model's predictions for the tiles of a split (`val` or `test`) lie."""
+    return out / "predictions" / split / arm / f"model-{number}"
+
+
+def _start_files(out: Path) -> list[Path]:
     """Files that a driver writes before the study begins."""
     return [*out.glob(f"{LEDGER}*"), *out.glob(part_path(out / STUDY).name), *out.glob(".permit-*")]
 
 
 def _clear(out: Path) -> None:
-    for path in _beginnings(out):
+    for path in _start_files(out):
         path.unlink(missing_ok=True)
 
 

@@ -37,7 +37,7 @@ def only_driver(out: Path) -> Iterator[None]:
         descriptor = _take(path)
     except BlockingIOError as error:
         raise UserError(
-            f"--out {out} is in use by {_told(path)}: wait for its end, stop it, or choose another folder"
+            f"--out {out} is in use by {_describe_holder(path)}: wait for its end, stop it, or choose another folder"
         ) from error
     except OSError as error:
         raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from error
@@ -49,7 +49,7 @@ def only_driver(out: Path) -> Iterator[None]:
 
 
 def holder(out: Path) -> str | None:
-    """Who drives the study in this folder now, in words; None when nobody does."""
+    """Describes the process that runs the study in this folder now; None when none does."""
     path = out / NAME
     if fcntl is None or not path.exists():
         return None
@@ -59,7 +59,7 @@ def holder(out: Path) -> str | None:
     except FileNotFoundError:
         return None
     except BlockingIOError:
-        return _told(path)
+        return _describe_holder(path)
     return None
 
 
@@ -99,7 +99,7 @@ def _sign(path: Path, descriptor: int) -> None:
         raise
 
 
-def _told(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']} since {content['since']}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from studies.backend.worker import Fit
-    from studies.models.evaluation import Evaluate
+    from studies.models.scores import Evaluate
 
 HANG_MINUTES = 10.0
 

@@ -1,4 +1,4 @@
-"""What the scripts of all phases do: read the command line, run the study or say what would run, and tell the end."""
+"""What the scripts of all phases do: read the command line, run the study or a dry run, and show the result."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from studies import command_line as cli
-from studies.folder import MODELS, begun
+from studies.folder import MODELS, has_study
 from studies.profiles import PhaseName
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.common.errors import UserError
@@ -22,7 +22,7 @@ def run_phase(phase: PhaseName, description: str | None) -> int:
     ended it, 130 when a signal did.
     """
     request = cli.read_command_line(sys.argv[1:], phase=phase, description=description or "")
-    console = Console(markup=False, emoji=False)  # reasons and paths are shown as they are
+    console = Console(markup=False, emoji=False)  # reasons and paths may have [brackets]
     out = request.out
     if request.is_dry_run and request.options.resume:
         raise UserError("--dry-run is about a new study: python -m studies.status OUT says what is left of one")
@@ -38,16 +38,16 @@ def run_phase(phase: PhaseName, description: str | None) -> int:
     try:
         result = run_study(request.spec, out=out, console=console, options=request.options)
     except KeyboardInterrupt:  # before the first trial, after the last score, or by a second signal
-        what = f"go on with --out {out.resolve()} --resume" if begun(out) else "no study was begun"
+        what = f"resume with --out {out.resolve()} --resume" if has_study(out) else "no study was begun"
         console.print(f"interrupted: {what}", highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED
-    return _told(result, console)
+    return _show_result(result, console)
 
 
-def _told(result: "StudyResult", console: Console) -> int:
-    """Shows what a study came to; the exit code."""
+def _show_result(result: "StudyResult", console: Console) -> int:
+    """Shows the result of a study; the exit code."""
     if result.ending is not None:
-        console.print(f"{result.ending}: go on with --out {result.out} --resume", highlight=False, soft_wrap=True)
+        console.print(f"{result.ending}: resume with --out {result.out} --resume", highlight=False, soft_wrap=True)
         return EXIT_OUT_OF_TIME if result.ending == "out of time" else EXIT_INTERRUPTED
     if result.report is not None:
         from analysis.report.write import show

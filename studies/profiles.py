@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from trainables.attempts.table import ATTEMPTS
+from trainables.attempts.reference import ATTEMPTS
 
 ProfileName = Literal["smoke", "quick", "full"]
 PhaseName = Literal["phase1_comparison", "phase2_tuning", "phase3_data_budget"]

@@ -31,17 +31,17 @@ Weights = Annotated[str, AfterValidator(_weights_path)]
 Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers without quotes
 
 WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
-"""Fields that say where a study runs and logs: they may change when it goes on."""
+"""Fields that say where a study runs and logs: they may change when it is resumed."""
 
 GROWS = ("trials", "seeds", "test")
-"""Allowances, which may grow when a study goes on; and the test tiles, which may be opened then."""
+"""Allowances, which may grow when a study is resumed; and the test tiles, which may be opened then."""
 
 BUDGETS = (5, 12, 24)
 """Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
 
 
-class Chosen(BaseModel):
-    """A configuration that another study chose, and where it was chosen.
+class TunedConfig(BaseModel):
+    """A configuration that another study selected, and where it was tuned.
 
     Attributes:
         point: The hyperparameters.
@@ -49,7 +49,7 @@ class Chosen(BaseModel):
         study: The name of that study, and `study_id` what tells it from others of that name.
         profile: Its profile, and `tiles_digest` that of its train and val tiles.
         signature: Of the trial that was selected.
-        val_iou: What it came to on val: the mean of its final models, else of the selected trial.
+        val_iou: Its val IoU: the mean of its final models, else of the selected trial.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +70,7 @@ class StudySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     phase: PhaseName = "phase2_tuning"
-    chosen: dict[str, Chosen] = Field(default={}, description="phase 3: the configuration of each architecture")
+    chosen: dict[str, TunedConfig] = Field(default={}, description="phase 3: the configuration of each architecture")
     data: Annotated[str, AfterValidator(path_of)] | None = Field(
         default=None, description="folder of tiles (see README); built-in demo tiles if left out"
     )

@@ -1,4 +1,4 @@
-"""What is done, running, stopped or failed in a study's folder, and why; also beside a running study.
+"""Shows what is done, running, stopped or failed in a study's folder, and why; also beside a running study.
 
 python -m studies.status OUT
 """
@@ -45,9 +45,9 @@ def show(out: Path, console: Console) -> None:
     Raises:
         UserError: The folder holds no study, or its ledger is damaged.
     """
-    if not folder.begun(out):
+    if not folder.has_study(out):
         raise UserError(f"{out} holds no study (no {folder.STUDY} in it): give the folder of one that has begun")
-    settings, provenance = folder.read_frozen(out)
+    settings, provenance = folder.load_frozen(out)
     spec = StudySpec.from_flat(settings)
     trials = read_trials(out / folder.LEDGER, provenance["study_id"])
 
@@ -71,7 +71,7 @@ def show(out: Path, console: Console) -> None:
     for line in _openings(out):
         say(line)
     if driver is None and state != "complete":
-        say(f"go on with --out {out} --resume")
+        say(f"resume with --out {out} --resume")
 
 
 def _table(spec: StudySpec, trials: dict[str, list[StoredTrial]], allowances: dict[str, int]) -> Table:
@@ -120,7 +120,7 @@ def _best(trials: Sequence[StoredTrial]) -> StoredTrial | None:
 
 
 def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[StoredTrial]]) -> bool:
-    """Whether every allowance is spent, and what it came to is written."""
+    """Whether every allowance is spent and the results are written."""
     if not all(_is_spent(trials.get(arm.name, []), plan.allowance(arm)) for arm in plan.arms):
         return False
     finals = {arm.name: (arm.name, plan.allowance(arm)) for arm in plan.arms}
@@ -158,7 +158,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _openings(out: Path) -> list[str]:
-    """The study's own openings of the test tiles, in words; a fragment that a crash left is passed over."""
+    """The study's own openings of the test tiles, a line each; a line that a crash cut off is left out."""
     path = out / NAME
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():

@@ -63,6 +63,7 @@ def run(cwd: Path, *command: str) -> tuple[int, list[str], str]:
     [
         *(str(path) for path in sorted((ROOT / "studies").glob("phase*_*.py"))),
         "studies.status",
+        "trainables.fit",
         "trainables.prepare",
         "trainables.attention",
         "analysis.report",

@@ -17,19 +17,19 @@ from trainables.common.errors import UserError, disk_trouble
 from trainables.common.whole_files import sync_folder
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
-from trainables.memory import out_of_memory_words
+from trainables.device import out_of_memory_words
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter
 
 NEWEST = "newest.pt"
 PREVIOUS = "previous.pt"
-"""The `newest.pt` before this one."""
+"""The `newest.pt` before the current one."""
 BEST = "best.pt"
 
 _MAGIC = b"FEWTILE1"
 _STALE_SECONDS = 3600.0
-"""No checkpoint takes that long to write: a temporary file of that age is left of a process that died."""
+"""No checkpoint takes that long to write: a temporary file of that age was left by a process that died."""
 
 _CONTENT = {
     NEWEST: {"config", "records", "frozen_digest", "model", "ema", "optimizer", "schedule", "scaler"},
@@ -38,20 +38,20 @@ _CONTENT = {
 
 
 def save(path: Path, content: dict[str, Any], *, previous: Path | None = None) -> None:
-    """Writes `content` beside `path` and renames, so that neither a reader nor a crash ever sees half a file.
+    """Writes a checkpoint beside `path` and renames it, so that neither a reader nor a crash leaves half a file.
 
-    The file is torch's own, which `torch.load` reads, and behind it eight bytes of magic and the SHA-256 of all before
-    them. While it is written, the folder holds one file more.
+    The file is what `torch.save` writes, followed by eight bytes of magic and the SHA-256 of all bytes before them;
+    `torch.load` reads it, too. While it is written, the folder holds one more file.
 
     Args:
         path: The file.
         content: Tensors and plain values.
-        previous: Where the file that is at `path` now goes; None to replace it.
+        previous: New path of the file that is at `path` now; None replaces that file.
 
     Raises:
         UserError: The disk is full, or the folder cannot be written.
     """
-    # A name of its own, as a dying process of an earlier run may still write here, or one on another node
+    # A unique name, since a dying process of an earlier run, or one on another node, may still write here
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,18 +68,18 @@ def save(path: Path, content: dict[str, Any], *, previous: Path | None = None) -
         partial.replace(path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        if (trouble := disk_trouble(error)) is not None:  # of which torch makes errors of its own
+        if (trouble := disk_trouble(error)) is not None:  # torch wraps it in errors of its own
             raise UserError(f"{path} cannot be written ({trouble}): make room, or choose another folder") from error
         if isinstance(error, OSError):
             raise UserError(f"{path} cannot be written ({error}): choose another folder") from error
-        raise  # the device failed, or the content cannot be saved
+        raise  # the device failed, or the content cannot be pickled
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes what processes that died left of `path`, each as large as a checkpoint."""
+    """Removes temporary files of `path` that dead processes left, each as large as a checkpoint."""
     for partial in path.parent.glob(f".{path.name}.*.partial"):
         with contextlib.suppress(OSError):  # another process may have removed it
             if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
@@ -87,7 +87,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def _is_whole(stream: BinaryIO) -> bool:
-    """Whether the file ends in the checksum of what is before it; goes back to its beginning."""
+    """Whether the file ends in the checksum of the bytes before it. The stream is rewound to its beginning."""
     left = stream.seek(0, os.SEEK_END) - len(_MAGIC) - hashlib.sha256().digest_size
     stream.seek(0)
     sha = hashlib.sha256()
@@ -100,14 +100,14 @@ def _is_whole(stream: BinaryIO) -> bool:
 
 
 def load(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU; its checksum is verified and then only plain values are unpickled.
+    """Loads a checkpoint to the CPU. Its checksum is verified first, and only tensors and plain values are unpickled.
 
     Args:
         path: The file.
-        kind: `BEST` or `NEWEST`: what it must hold; None for anything.
+        kind: `BEST` or `NEWEST`, whose keys the checkpoint must have; None accepts any.
 
     Raises:
-        UserError: There is no such file, it is damaged, or of another kind.
+        UserError: The file is missing, damaged, or of another kind.
     """
     needed = set() if kind is None else _CONTENT[kind]
     try:
@@ -127,23 +127,23 @@ def load(path: Path, kind: str | None = None) -> dict[str, Any]:
 
 
 def newest_valid(folder: Path, config: TrialConfig) -> Path | None:
-    """The checkpoint of this very configuration to go on from: `newest.pt`, or else `previous.pt`, or else None.
+    """The checkpoint to resume a configuration from: `newest.pt`, else `previous.pt`, else None.
 
-    One that is damaged, of another kind or of another configuration is skipped and left alone.
+    A file that is damaged, of another kind or of another configuration is skipped and left as it is.
     """
     found = (folder / name for name in (NEWEST, PREVIOUS) if _load_of(folder / name, NEWEST, config) is not None)
     return next(found, None)
 
 
 class KeptBest(NamedTuple):
-    """The epoch that a `best.pt` is of and its value of `config.judged_metric`; the default is worse than any."""
+    """The epoch of a `best.pt` and its value of `config.judged_metric`; the default is worse than any."""
 
     epoch: int = 0
     judged: float = -math.inf
 
 
 def kept_best(folder: Path, config: TrialConfig) -> KeptBest:
-    """What `best.pt` in the folder came to; the default where it is missing, damaged or of another configuration."""
+    """Epoch and value of the folder's `best.pt`; the default if it is missing, damaged or of another configuration."""
     content = _load_of(folder / BEST, BEST, config)
     return KeptBest() if content is None else KeptBest(content["epoch"], content["metrics"][config.judged_metric])
 
@@ -160,14 +160,14 @@ def _load_of(path: Path, kind: str, config: TrialConfig) -> dict[str, Any] | Non
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A model in inference mode with all that is needed to use it: see `predict.predict_logits`.
+    """A model in inference mode with everything that `predict.predict_logits` needs.
 
     Attributes:
         model: Scaled pixels (N, C, H, W) to logits (N, K, H, W).
         info: Classes, bands and scale of the tiles that it was trained on.
         config: The trial's configuration.
         stride: Sides of its input must divide by it (px).
-        epoch: That it is from.
+        epoch: The epoch whose weights these are.
         metrics: The validation metrics of that epoch.
     """
 
@@ -196,7 +196,7 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
 
 
 def count_parameters(config: TrialConfig, info: DatasetInfo) -> tuple[int, int]:
-    """Parameters of a configuration's model that are trained, and those that never are.
+    """The number of parameters that a configuration trains, and the number of those that stay frozen for good.
 
     Raises:
         UserError: Its weights do not fit.
@@ -212,20 +212,20 @@ def check_frozen(model: Segmenter, content: dict[str, Any], path: Path) -> None:
     if content["frozen_digest"] != model.frozen_digest:
         raise UserError(
             f"{path} was trained over a frozen encoder of digest {content['frozen_digest'][:12]}, but this one is "
-            f"{model.frozen_digest[:12]}: use the encoder's weights and the versions of then"
+            f"{model.frozen_digest[:12]}: use the same encoder weights and library versions"
         )
 
 
 def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
-    """The model of a `best.pt`, on the CPU; needs neither the tiles nor the pretrained weights it began from.
+    """Loads the model of a `best.pt` to the CPU; needs neither the tiles nor the pretrained weights it began from.
 
     Args:
         path: The file.
-        weights: The file of an encoder that is frozen for good, which checkpoints leave out; where it lay in training
-            if left out.
+        weights: The weights file of an encoder that is frozen for good, which checkpoints do not hold; its path in
+            training if left out.
 
     Raises:
-        UserError: The file is missing or damaged, or a frozen encoder's file is, or is another one.
+        UserError: The checkpoint, or the file of its frozen encoder, is missing, damaged or another one.
     """
     content = load(path, BEST)
     config = TrialConfig.model_validate_json(content["config"])
@@ -238,7 +238,7 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
             raise UserError(
                 f"{path} leaves out its frozen encoder, whose weights {needed} do not exist: pass the path of that file"
             )
-    # What counts of a frozen encoder are its tensors, not the bytes of its file
+    # A frozen encoder is compared by its tensors, not by the bytes of its file
     config_here = config.model_copy(update={"weights": needed, "weights_digest": None})
     model = build_model(config_here, info, [0.0] * num_bands, [1.0] * num_bands)
     check_frozen(model, content, path)

@@ -103,7 +103,7 @@ class TrialConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete_settings(cls, values: Any) -> Any:
-        """Fills in the settings that the architecture has and nobody gave."""
+        """Fills in the default of each setting of the architecture that was left out."""
         row = ARCHITECTURES.get(values.get("architecture", "")) if isinstance(values, dict) else None
         if row is None or not isinstance(values.get("settings", {}), dict):
             return values  # refused below
@@ -139,7 +139,7 @@ class TrialConfig(BaseModel):
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the encoder starts from weights."""
+        """Whether the encoder starts from pretrained weights."""
         return self.weights != "none" and ARCHITECTURES[self.architecture].encoder is not None
 
     @property
@@ -149,7 +149,7 @@ class TrialConfig(BaseModel):
 
     @property
     def optimizer(self) -> Optimizer:
-        """What takes the steps."""
+        """Name of the optimizer."""
         return self.recipe.optimizer or ARCHITECTURES[self.architecture].optimizer
 
     @property
@@ -165,7 +165,7 @@ class TrialConfig(BaseModel):
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """What decides this trial apart from the recipe: all that its loss and its architecture know."""
+        """The hyperparameters of the trial: those of all trials, and those that its loss and its architecture have."""
         names = ("lr", "augmentation", "decoder_dropout", "loss", *LOSS_WEIGHTS[self.loss])
         return {name: getattr(self, name) for name in names} | self.settings
 

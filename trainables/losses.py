@@ -13,10 +13,10 @@ DICE_SMOOTH = 1.0
 """Added to Dice's numerator and denominator (pixels), so that a batch without positives has a defined, finite loss."""
 
 FOCAL_GAMMA = 2.0
-"""How far Focal turns from what is right already. Source: Lin et al. 2017, arXiv:1708.02002, with no class weight."""
+"""How strongly Focal discounts pixels that are already right; no class weight. Source: Lin et al., arXiv:1708.02002."""
 
 SKELETON_STEPS = 10
-"""Erosions of a soft skeleton: it thins what is up to twice as wide (px). Source: Shit et al. 2021 take 3 to 25."""
+"""Erosions of a soft skeleton; it thins lines of up to twice that width (px). Source: Shit et al. 2021 take 3 to 25."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Loss:
 
     @property
     def words(self) -> str:
-        """For people: its name and the weights that it has."""
+        """Name and weights, as tables show them."""
         if self.name == "bce_dice":
             return f"BCE/Dice {self.bce_weight:g}/{1 - self.bce_weight:g}"
         return ", ".join([self.name, *(f"{weight} {getattr(self, weight):g}" for weight in LOSS_WEIGHTS[self.name])])
@@ -104,12 +104,14 @@ def dice_loss(probabilities: torch.Tensor, truth: torch.Tensor, counts: torch.Te
 
 
 def cldice_loss(probabilities: torch.Tensor, truth: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """1 − soft centreline Dice per class, pooled over the batch, averaged over classes: broken lines cost, width not.
+    """1 − soft centreline Dice per class, pooled over the batch, averaged over classes.
+
+    It punishes gaps in lines, but not a wrong width.
 
     Args:
         probabilities: (N, K, H, W) in 0..1, of the classes that lines are of.
         truth: (N, K, H, W) of 0 and 1.
-        counts: (N, H, W) bool: the pixels that count; the others are nobody's.
+        counts: (N, H, W) bool: the pixels that count; the others are set to 0.
 
     Source: Shit et al. 2021, clDice, arXiv:2003.07311.
     """
@@ -123,7 +125,7 @@ def cldice_loss(probabilities: torch.Tensor, truth: torch.Tensor, counts: torch.
 
 
 def soft_skeleton(values: torch.Tensor, num_steps: int = SKELETON_STEPS) -> torch.Tensor:
-    """What erosion leaves of (N, K, H, W) values in 0..1 that opening would take: a line of one pixel in its middle.
+    """The soft skeleton of (N, K, H, W) values in 0..1: a line of one pixel in the middle of each shape.
 
     Source: Shit et al. 2021, algorithm 1.
     """

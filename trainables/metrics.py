@@ -3,8 +3,8 @@
 The rules, binary: scores are the foreground's, per tile, then averaged over tiles. A tile without a positive pixel in
 truth and prediction scores 1 (nothing there, nothing claimed); with any false positive it scores 0, as the formula
 gives. More than two classes: scores come from the confusion matrix pooled over tiles, averaged over the classes that
-occur in truth or prediction. A tile without a pixel that counts says nothing of a model: its scores are NaN, and it is
-in no mean.
+occur in truth or prediction. A tile without a pixel that counts has NaN scores and is left
+out of every mean.
 """
 
 import math
@@ -23,11 +23,11 @@ class Scores:
     """IoU and F1 over a split, the IoU of each tile, and what is pooled over the split, all in 0..1.
 
     Attributes:
-        iou: By the rules above.
-        f1: As well.
-        tile_iou: The same of each tile alone; NaN for one without a pixel that counts.
+        iou: IoU by the rules above.
+        f1: F1 by the same rules.
+        tile_iou: IoU of each tile alone; NaN for a tile without a pixel that counts.
         class_iou: Per class, from the pooled confusion matrix; NaN where it occurs in neither truth nor prediction.
-        accuracy: Share of the pixels that count that are right: micro F1.
+        accuracy: Share of correct pixels among those that count, which is micro F1.
 
     All are NaN where no pixel counts in the whole split.
     """
@@ -88,7 +88,7 @@ def class_pixels(masks: Iterable[NDArray[np.uint8]], num_classes: int) -> tuple[
 
 
 def constant_scores(masks: Sequence[NDArray[np.uint8]], num_classes: int) -> tuple[int, Scores]:
-    """What the best constant predictor scores, and which class it says everywhere: the score that any model must beat.
+    """The class that the best constant predictor says everywhere, and its scores, which any model must beat.
 
     For a binary task that is calling everything foreground, unless so many tiles are empty that calling nothing
     foreground scores more.

@@ -1,4 +1,4 @@
-"""From a network to scores and masks: reflect-pads tiles to the stride and crops back; large ones go by windows."""
+"""Predicts tiles and scores predictions; tiles are reflect-padded to the stride, large ones predicted by windows."""
 
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -22,15 +22,15 @@ OnTile = Callable[[int, NDArray[np.uint8], NDArray[np.uint8] | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a model came to on a split.
+    """Loss, scores and predictions of a model on a split.
 
     Attributes:
         loss: Mean over the tiles that have a pixel that counts; NaN where none has.
         scores: Of the split.
-        predictions: (H, W) uint8 class indices of each tile that they are kept of, in the tiles' order.
-        only_class: The one that all pixels that count were predicted as; None where there were several.
+        predictions: (H, W) uint8 class indices of each tile whose prediction is kept, in the tiles' order.
+        only_class: The class that all pixels that count were predicted as; None if there were several.
         confusions: (K, K) pixel counts of each tile, rows truth and columns prediction.
-        probabilities: (H, W) uint8, the foreground's probability times 255, of each tile that they are kept of.
+        probabilities: (H, W) uint8, the foreground's probability times 255, of each tile where they are kept.
     """
 
     loss: float
@@ -53,11 +53,11 @@ def to_tensor(
 
 
 class Part(NamedTuple):
-    """What one window says of a tile.
+    """The logits of one window of a tile.
 
     Attributes:
-        rows: Of the tile.
-        columns: Of the tile.
+        rows: The rows of the tile that they are of.
+        columns: The columns.
         logits: (K, rows, columns) float32, on the device that they were computed on.
     """
 
@@ -135,7 +135,7 @@ def _is_finite(logits: torch.Tensor) -> bool:
 
 
 def _kept(span: Span, length: int) -> slice:
-    """What is kept of a window and of the tile, not of its padding."""
+    """The part of a window that is kept, without the padding of the tile."""
     return slice(span.kept_start, min(span.kept_stop, length))
 
 
@@ -194,9 +194,9 @@ def evaluate(
 ) -> Evaluation:
     """Loss and scores of a model over tiles, in inference mode; the model's own mode is put back.
 
-    Memory for one tile's pixels is needed at a time, and for one window's logits (see `predict_parts`), besides what is
-    kept. The loss of a tile that is predicted by windows is the mean of that of its parts, weighted by their pixels
-    that count.
+    Besides what is kept, memory holds the pixels of one tile and the logits of one window at a time (see
+    `predict_parts`). The loss of a tile that is predicted by windows is the mean over its parts, weighted by their
+    pixels that count.
 
     Args:
         model: Scaled pixels to logits.
@@ -205,12 +205,12 @@ def evaluate(
         stride: See `Architecture.stride`.
         loss: What is averaged over tiles.
         device: Where the model is.
-        before_tile: Called before each tile, and between the windows of a large one; what it raises ends the
-            evaluation.
-        on_tile: Called after each tile with its index, its prediction and its probabilities, which are nobody else's
-            then unless kept.
-        keeps_predictions: Whether the evaluation has the predictions, or the indices of the tiles that it has them of.
-        keeps_probabilities: As well; only two classes have them.
+        before_tile: Called before each tile, and between the windows of a large one; an exception that it raises ends
+            the evaluation.
+        on_tile: Called after each tile with its index, its prediction and its probabilities; it may change the arrays
+            unless they are kept.
+        keeps_predictions: Whether to keep predictions; or the indices of the tiles whose predictions to keep.
+        keeps_probabilities: The same for probabilities, which binary tasks have.
         window_px: See `predict_parts`.
     """
     assert info.scale is not None, "decode_train_val fills the scale in"

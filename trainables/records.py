@@ -1,5 +1,7 @@
-"""What an epoch came to, and the errors of a trial whose loss or memory gives out."""
+"""The record of an epoch, and the errors of a trial that diverges or runs out of memory."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,7 +19,7 @@ class OutOfMemoryError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What one epoch came to. Two runs of one configuration on a CPU give equal records.
+    """The result of one epoch. Two runs of one configuration on a CPU give equal records.
 
     Attributes:
         epoch: From 1.
@@ -26,16 +28,17 @@ class EpochRecord:
             centre windows); a tile without a pixel that counts has none.
         lr: Learning rate that the epoch was trained with.
         judged: This epoch's value of `config.judged_metric`.
-        best: Best `judged` so far, and `best_epoch`, when that was.
+        best: Best `judged` so far.
+        best_epoch: The epoch of `best`.
         collapsed_to: Name of the class that every val pixel was predicted as; empty where there were several.
-        micro_batch_size: Most draws per chunk that batches were split for (see `fit`); 0 where they were whole.
-        ended: Why the trial ran its course with this epoch: `epochs`, `early stopping`, or empty while it goes on.
+        micro_batch_size: Target number of draws per chunk of a split batch (see `fit`); 0 if batches were whole.
+        ended: Why the trial ended with this epoch: `epochs` or `early stopping`; empty while it goes on.
         seconds: Wall clock of the epoch, training and validation.
         step_seconds: Mean wall clock of an optimizer step, its draws included.
         peak_memory_gib: Device memory at its peak; 0 on a CPU.
-        dtype: What the epoch was computed with: `fp32`, `bf16` or `fp16`; empty in records of before there was such.
-        device_model: What it was computed on, such as `NVIDIA H200`; as well.
-        predictions: (H, W) uint8 class indices per val tile (or centre window) that they were asked for of.
+        dtype: Number type of the computation: `fp32`, `bf16` or `fp16`; empty in records of early versions.
+        device_model: The device, such as `NVIDIA H200`; empty in records of early versions.
+        predictions: (H, W) uint8 class indices of each val tile (or centre window) that predictions were asked for.
     """
 
     epoch: int
@@ -58,3 +61,13 @@ class EpochRecord:
         """The record without its predictions, as plain values."""
         content = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "predictions"}
         return content | {"metrics": dict(self.metrics)}
+
+
+def records_to_json(records: Iterable[EpochRecord]) -> str:
+    """Records as JSON, without their predictions."""
+    return json.dumps([record.as_json() for record in records])
+
+
+def records_from_json(text: str) -> list[EpochRecord]:
+    """The inverse of `records_to_json`."""
+    return [EpochRecord(**record) for record in json.loads(text)]

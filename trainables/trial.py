@@ -1,4 +1,4 @@
-"""A trial as a generator of epochs: whoever iterates decides when to stop."""
+"""A trial as a generator of epochs: the caller iterates, and stops iterating to stop the trial."""
 
 import math
 import time
@@ -13,13 +13,11 @@ from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
-from trainables.epoch_loss import EpochLoss
-from trainables.memory import raises_out_of_memory
+from trainables.device import device_model, dtype_name, raises_out_of_memory
 from trainables.models.architectures import ARCHITECTURES
-from trainables.precision import device_model, dtype_name
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
-from trainables.training import TrainingState, chunk_sizes
+from trainables.training import EpochLoss, TrainingState, chunk_sizes
 
 
 class _StopRequestedError(Exception):
@@ -27,7 +25,7 @@ class _StopRequestedError(Exception):
 
 
 def never() -> bool:
-    """The `should_stop` of a trial that nobody interrupts."""
+    """A `should_stop` that never stops a trial."""
     return False
 
 
@@ -47,7 +45,7 @@ def fit(
     predictions_of: Container[int] | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[EpochRecord]:
-    """Trains one configuration and yields a record after each epoch, until it ran its course.
+    """Trains one configuration and yields a record after each epoch, until its last epoch or early stopping.
 
     Args:
         config: What to train.
@@ -57,26 +55,26 @@ def fit(
             before that one is kept as `previous.pt`. None writes nothing.
         checkpoint_seconds: Least time between two `newest.pt`; 0 writes one per epoch.
         checkpoint_epochs: Epochs after which `newest.pt` is written whatever the clock says.
-        resume: A `newest.pt` to go on from (see `checkpoints.newest_valid`): yields the epochs after it, the same ones
-            as without the interruption. Where repeated epochs differ in their last digits, a `best.pt` of a later epoch
-            stays, and counts as the best so far from that epoch on, until an epoch is judged better.
+        resume: A `newest.pt` to go on from (see `checkpoints.newest_valid`). The epochs after it are yielded, equal to
+            those of an uninterrupted trial. Where a device repeats epochs with other last digits, a `best.pt` of a
+            later epoch is kept, and counts as the best so far from that epoch on, until an epoch is better.
         device: A torch device.
         num_threads: Threads that prepare draws ahead of the training step.
-        micro_batch_size: Splits each batch into chunks of about that many draws (from 2 up) whose gradients are added
-            up to one optimizer step, so that a batch that the memory does not hold is trained on all the same. Batch
-            norm, dropout and Dice see chunks, so results differ from those of whole batches. None splits nothing.
+        micro_batch_size: Splits each batch into chunks of about that many draws (at least 2), whose gradients add up to
+            one optimizer step, so that a batch larger than the memory can be trained on. Batch norm, dropout and Dice
+            see chunks, so results differ from those of whole batches. None splits nothing.
         predictions_every: Attach predictions to every n-th record and the last; 0 for none.
-        predictions_of: Indices of the val tiles that records have predictions of, in the tiles' order; None for all.
-            No others are kept in memory.
-        should_stop: Asked before each batch and each val tile (and between the windows of a large one), so that it is a
-            sign of life too; when it says yes the generator ends without the epoch's record.
+        predictions_of: Indices of the val tiles whose predictions records have, in the tiles' order; None for all.
+            Only these are kept in memory.
+        should_stop: Called before each batch and each val tile (and between the windows of a large one), so its calls
+            are a sign of life, too. If it returns True, the generator ends without the epoch's record.
 
     Raises:
         UserError: The configuration does not fit the tiles, `resume` is not of this configuration, or
             `micro_batch_size` is less than 2; or the device lacks the recipe's precision.
         DivergedError: The loss is no longer finite, or weights are not. In float16, where steps without finite
-            gradients are skipped, several losses in a row are not (see `epoch_loss`).
-        OutOfMemoryError: The trial does not fit into the memory; its own share of it is free again.
+            gradients are skipped, several losses in a row are not (see `training.EpochLoss`).
+        OutOfMemoryError: The trial does not fit into the memory; the memory that it used is free again.
     """
     if micro_batch_size is not None and micro_batch_size < 2:
         raise UserError(f"micro_batch_size is {micro_batch_size}, but must be at least 2 for batch norm: use 2 or more")
@@ -86,7 +84,7 @@ def fit(
     if resume is not None:
         trial.load_state(ckpt.load(resume, ckpt.NEWEST), resume)
         if checkpoints is not None:
-            incumbent = _settle_best(trial, checkpoints)
+            incumbent = _repair_best(trial, checkpoints)
     if trial.records and trial.records[-1].ended:
         return
     recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
@@ -105,10 +103,10 @@ def fit(
         val, suffix = val.center_windows(recipe.val_center_px), f"_center{recipe.val_center_px}"
     is_split = len(chunk_sizes(config.batch_size, micro_batch_size)) > 1
     saved_at = time.monotonic()
-    # Whoever resumes from previous.pt found newest.pt unusable: it must not take the place of the one that is whole
+    # A trial that resumes from previous.pt has a newest.pt that is no good, which must not replace previous.pt
     keeps_newest = checkpoints is None or resume != checkpoints / ckpt.PREVIOUS
 
-    def go_on() -> None:
+    def check_stop() -> None:
         if should_stop():
             raise _StopRequestedError
 
@@ -124,7 +122,7 @@ def fit(
             train_loss = EpochLoss(trial.device, is_skipping=trial.is_skipping)
             batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
             for images, masks in batches:
-                go_on()
+                check_stop()
                 train_loss.add(trial.train_step(images, masks))
             mean_loss = train_loss.mean()  # waits for the device
             step_seconds = (time.monotonic() - started) / train_loss.num_steps
@@ -141,7 +139,7 @@ def fit(
                     stride=architecture.stride,
                     loss=trial.loss,
                     device=trial.device,
-                    before_tile=go_on,
+                    before_tile=check_stop,
                     keeps_predictions=kept,
                 )
             if not math.isfinite(result.loss):
@@ -205,10 +203,13 @@ def fit(
         source.close()
 
 
-def _settle_best(trial: TrainingState, folder: Path) -> ckpt.KeptBest:
-    """Mends `best.pt` of a resumed trial; what an epoch must be better than to replace it where it is of a later one.
+def _repair_best(trial: TrainingState, folder: Path) -> ckpt.KeptBest:
+    """Repairs `best.pt` of a resumed trial after a kill.
 
-    A kill may have come before the last record's was saved, or before the checkpoint of a later one.
+    A kill may have come before the `best.pt` of the last record was saved, or before the `newest.pt` of a later epoch.
+
+    Returns:
+        The `best.pt` of a later epoch that stays until an epoch is better; the default if there is none.
     """
     last, kept = trial.records[-1], ckpt.kept_best(folder, trial.config)
     if last.best_epoch == last.epoch and (kept.epoch < last.epoch or kept.judged < last.judged):

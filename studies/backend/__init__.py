@@ -1,1 +1,1 @@
-"""Where trials run: Ray, its workers, and what becomes of them. The only room that imports Ray."""
+"""Runs trials and scores models on Ray. The only room that imports Ray."""

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ import ray
 import ray._private.utils
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from studies import TEMPORARY_FILES
 from studies.backend.environment import check_machine
 from studies.backend.lost_workers import check_tune
-from studies.backend.slots import Node, Slots, plan
+from studies.backend.slots import Node, Slots, fit_slots
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.common.network import check_port
@@ -24,6 +26,9 @@ from trainables.common.streams import native_stderr_in
 
 PROBE_SECONDS = 60.0
 """For a node to look at the study's folder; shared file systems may take a while to show a new file."""
+
+CLEAR_SECONDS = 20.0
+"""For nodes to remove temporary files at the end of a study."""
 
 WORKER_ENVIRONMENT = {
     # glibc gives large blocks back to the system and faults them in again for every draw otherwise
@@ -40,13 +45,14 @@ _PRIVATE = "fewtile_private"
 def ray_session(address: str | None) -> Iterator[None]:
     """A Ray of this machine's own, or a connection to a cluster, quiet, and shut down at the end.
 
-    Its workers keep their temporary files in a folder that goes with it: W&B leaves two behind in each that is killed.
+    On every node its workers keep their temporary files in one folder, which is removed at the end: W&B leaves two
+    behind in each worker that is killed.
 
     Raises:
         UserError: No cluster answers at `address`, or this machine cannot run a Ray of its own.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it calls a trial that goes on elsewhere an error
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it calls a trial that is retried an error
     check_tune()
     folder = check_machine() if address is None else Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix="fewtile-", dir=folder, ignore_cleanup_errors=True) as scratch:
@@ -56,8 +62,12 @@ def ray_session(address: str | None) -> Iterator[None]:
                 if address is None:
                     _start_private(folder, scratch, log)
                 else:
-                    _join(address)
-                yield
+                    _join(address, scratch)
+                try:
+                    yield
+                finally:
+                    if address is not None:
+                        _clear_nodes(scratch)
             finally:
                 ray.shutdown()
 
@@ -79,13 +89,13 @@ def _start_private(folder: Path, scratch: str, log: Path) -> None:
         raise UserError(f"Ray does not start on this machine: {reason[:500]}") from error
 
 
-def _join(address: str) -> None:
+def _join(address: str, scratch: str) -> None:
     """Connects to a cluster, by `auto` to the one that was started on this machine."""
     wrong = "answers no Ray driver"
     for known in _known_addresses() if address == "auto" else [address]:
         try:
             _probe(known)
-            _init(known, {})
+            _init(known, {TEMPORARY_FILES: scratch})
         except (ConnectionError, OSError, ValueError):
             continue
         except RuntimeError as error:
@@ -111,8 +121,8 @@ def _known_addresses() -> list[str]:
 
     Ray itself would also take whatever runs here, such as the private Ray of a notebook, and ends with it.
     """
-    if told := os.environ.get("RAY_ADDRESS"):
-        return [told]
+    if address := os.environ.get("RAY_ADDRESS"):
+        return [address]
     started = [ray._private.utils.read_ray_address(folder) for folder in (None, "/tmp/ray")]
     return list(dict.fromkeys(address for address in started if address))
 
@@ -137,8 +147,17 @@ def _init(address: str, variables: dict[str, str], **others: Any) -> None:
         os.chdir(working_folder)
 
 
-def plan_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
-    """The slots of the Ray that is connected; sides as `resources.plan` takes them."""
+def _clear_nodes(scratch: str) -> None:
+    """Removes the workers' temporary files on every node that can be reached; what fails is given up."""
+    with contextlib.suppress(Exception):
+        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        on_nodes = [NodeAffinitySchedulingStrategy(node_id, soft=False) for node_id in alive]
+        tasks = [_remove_folder.options(scheduling_strategy=here).remote(scratch) for here in on_nodes]
+        ray.wait(tasks, num_returns=len(tasks), timeout=CLEAR_SECONDS)
+
+
+def ray_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
+    """The slots of the Ray that is connected; sides as `fit_slots` takes them."""
     nodes = []
     for node in ray.nodes():
         if node["Alive"]:
@@ -146,7 +165,7 @@ def plan_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
             num_gpus = int(resources.get("GPU", 0))
             gpu_gib = _ask_gpu(here, node["NodeManagerAddress"]) if num_gpus else 0.0
             nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
-    return plan(spec, nodes, tile_px, scored_px)
+    return fit_slots(spec, nodes, tile_px, scored_px)
 
 
 def _ask_gpu(here: NodeAffinitySchedulingStrategy, address: str) -> float:
@@ -169,10 +188,9 @@ def probe_storage(out: Path) -> None:
         for node in ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU", 0) + node["Resources"].get("GPU", 0) > 0:
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                asked[node["NodeManagerAddress"], node["NodeID"]] = _answer.options(scheduling_strategy=here).remote(
-                    mark, node["NodeID"]
-                )
-        problems = []  # all of them are waited for, so that none leaves its answer later
+                probe = _probe_node.options(scheduling_strategy=here)
+                asked[node["NodeManagerAddress"], node["NodeID"]] = probe.remote(mark, node["NodeID"])
+        problems = []  # all of them are awaited, so that none leaves a file later
         for (address, node_id), reference in asked.items():
             try:
                 problem = ray.get(reference, timeout=PROBE_SECONDS)
@@ -198,8 +216,8 @@ def _probe(address: str) -> None:
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _answer(mark: Path, node_id: str) -> str:
-    """What this node cannot do with the driver's file; leaves an answer beside it."""
+def _probe_node(mark: Path, node_id: str) -> str:
+    """Reads the driver's file on this node and writes one beside it; what failed, or nothing."""
     try:
         mark.read_text(encoding="utf-8")
         mark.with_name(f"{mark.name}-{node_id}").write_text(node_id, encoding="utf-8")
@@ -210,8 +228,13 @@ def _answer(mark: Path, node_id: str) -> str:
     return ""
 
 
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def _remove_folder(path: str) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
 @ray.remote(num_cpus=0, num_gpus=0.01)  # type: ignore[untyped-decorator]
 def _gpu_gib() -> float:
-    import torch
+    from trainables.device import gpu_gib  # here: it imports torch, which nodes without GPUs do not need
 
-    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+    return gpu_gib()

@@ -1,9 +1,10 @@
-"""The only place that drives Ray Tune: all arms' trials in one `Tuner.fit()`, decided by the coordinator."""
+"""Runs the trials of all arms in one `Tuner.fit()` of Ray Tune; the coordinator decides which run and which stop."""
 
+import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -14,13 +15,13 @@ from studies.backend import lost_workers
 from studies.backend.kept_checkpoints import Checkpoints
 from studies.backend.slots import Slots
 from studies.backend.watch import NothingRunsError, Permit, Watch
-from studies.backend.worker import Trial, WorkerSettings, beat_file
+from studies.backend.worker import TrialWorker, WorkerSettings
+from studies.folder import beat_file
 from studies.search.coordinator import MAX_LOSSES, Coordinator
-from studies.search.trials import Progress
-from studies.spec import Arm
+from studies.search.trials import EpochReport, Trial, TrialKey
 from trainables.data.tiles import TrainVal
 
-OnEnd = Callable[[Progress], None]
+OnEnd = Callable[[Trial], None]
 
 
 def run_trials(
@@ -32,19 +33,19 @@ def run_trials(
     permit: Permit,
     hang_seconds: float,
     on_end: OnEnd,
-    callbacks: Sequence[Any],
+    on_step: Callable[[], None],
 ) -> bool:
     """Runs trials until every allowance is spent; False when the permit was withdrawn before.
 
     Args:
         coordinator: Decides what runs and what stops.
         tiles: Put into Ray's object store once; every worker reads them there without a copy.
-        settings: What every worker is told.
+        settings: Of every worker.
         slots: The shape of a trial and how many run side by side.
         permit: Withdrawn by signals, by the end of the time allowed, and by a user's error in a trial.
         hang_seconds: A trial that gives no sign of life for so long loses its worker.
         on_end: Called with every trial that ended.
-        callbacks: Tune callbacks that show progress.
+        on_step: Called about ten times a second.
     """
     checkpoints = Checkpoints(coordinator, settings.out)
     if coordinator.is_complete:
@@ -55,7 +56,7 @@ def run_trials(
     searcher.started = watch.started
     usual, alone = _bundle(slots.cpus, slots.gpus), _bundle(*slots.alone)
     trainable = tune.with_resources(
-        tune.with_parameters(Trial, tiles=tiles, settings=settings),
+        tune.with_parameters(TrialWorker, tiles=tiles, settings=settings),
         lambda config: tune.PlacementGroupFactory([alone if config["is_alone"] else usual]),
     )
     with tempfile.TemporaryDirectory(prefix="fewtile-") as scratch:
@@ -71,17 +72,17 @@ def run_trials(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[watch, *callbacks],
+                callbacks=[watch, _Steps(on_step)],
                 failure_config=tune.FailureConfig(max_failures=0),  # the coordinator decides what is tried again
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the fit loop writes its own
             ),
         )
         try:
-            with permit.until_signal(), lost_workers.told_apart():
+            with permit.until_signal(), lost_workers.translated_errors():
                 tuner.fit()
         except NothingRunsError:
             for key in list(searcher.current):
-                coordinator.interrupt(*key)
+                coordinator.interrupt(key)
         except tune.TuneError:
             if searcher.broken is not None:  # of which Tune passes the text on, and no more
                 raise searcher.broken from searcher.broken.__cause__
@@ -100,8 +101,18 @@ class NotPickled:
         return {}
 
 
+class _Steps(NotPickled, tune.Callback):  # type: ignore[misc]
+    """Passes Tune's steps on."""
+
+    def __init__(self, on_step: Callable[[], None]):
+        self._on_step = on_step
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._on_step()
+
+
 def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Keeps what a call of Tune's raised, such as a full disk: Tune turns it into a text."""
+    """Keeps the error that a call of Tune's raised, such as a full disk: Tune passes only its text on."""
 
     @functools.wraps(method)
     def keeping(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -115,19 +126,19 @@ def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
-    """Hands the coordinator's assignments to Tune."""
+    """Passes the coordinator's trials to Tune."""
 
     def __init__(self, coordinator: Coordinator, slots: Slots, permit: Permit):
         super().__init__(metric="best", mode="max")
         self._coordinator, self._slots, self._permit = coordinator, slots, permit
-        self.keys: dict[str, tuple[Arm, int]] = {}
-        self.current: dict[tuple[Arm, int], str] = {}  # Tune's id of each trial that runs: it changes with each try
+        self.keys: dict[str, TrialKey] = {}
+        self.current: dict[TrialKey, str] = {}  # Tune's id of each trial that runs: it changes with each try
         self.started: set[str] = set()
         self._alone: str | None = None
         self.broken: Exception | None = None
 
     def keep(self, error: Exception) -> None:
-        """Keeps the first error of the study itself; nothing goes on after it."""
+        """Keeps the first error of the study itself, which ends it."""
         self.broken = self.broken or error
 
     def name(self, trial_id: str) -> tuple[str, int]:
@@ -143,25 +154,25 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
             return None
         if self._alone not in self.started and self._alone in self.current.values():
             return None  # others would take what it waits for, again and again
-        assignment = self._coordinator.next()
-        if assignment is None:  # trials that run may still come back
+        trial = self._coordinator.next()
+        if trial is None:  # running trials may still be retried
             return None if self._coordinator.num_running else str(Searcher.FINISHED)
-        key = self.keys[trial_id] = (assignment.arm, assignment.number)
+        key = self.keys[trial_id] = trial.key
         self.current[key] = trial_id
-        self._alone = trial_id if assignment.is_alone else None
+        self._alone = trial_id if trial.is_alone else None
         return {
-            "arm": assignment.arm.name,
-            "parent": assignment.arm.parent,
-            "number": assignment.number,
-            "config": assignment.config.model_dump_json(),
-            "epoch": assignment.epoch,
-            "rungs": list(self._coordinator.ladders[assignment.arm].rungs),
-            "is_alone": assignment.is_alone,
-            "micro_batch_size": assignment.micro_batch_size,
+            "arm": trial.arm.name,
+            "parent": trial.arm.parent,
+            "number": trial.number,
+            "config": trial.config.model_dump_json(),
+            "epoch": trial.epoch,
+            "rungs": list(self._coordinator.ladders[trial.arm].rungs),
+            "is_alone": trial.is_alone,
+            "micro_batch_size": trial.micro_batch_size,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler hears of it."""
+        """Nothing: the scheduler handles it."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -171,7 +182,7 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
 
 
 class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
-    """Hands Tune's results to the coordinator and its decisions back; all that ends a trial arrives here."""
+    """Passes Tune's results to the coordinator and its decisions back; every end of a trial arrives here."""
 
     def __init__(
         self,
@@ -194,41 +205,31 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
 
     @_keeping_errors
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        arm, number = self._searcher.keys[trial.trial_id]
+        key = self._searcher.keys[trial.trial_id]
+        ends = True
         match result.get("error"):
             case None:
                 self._losses_in_a_row = 0
-                ends = self._coordinator.report(
-                    arm,
-                    number,
-                    result["epoch"],
-                    result["best"],
-                    result["best_epoch"],
-                    result["ended"],
-                    result["seconds"],
-                    result["is_replayed"],
-                )
+                report = EpochReport(**{field.name: result[field.name] for field in dataclasses.fields(EpochReport)})
+                ends = self._coordinator.report(key, report)
             case "out of memory":
-                self._out_of_memory(arm, number, result["reason"])
-                ends = True
+                self._out_of_memory(key, result["reason"])
             case "user error":
-                self._coordinator.interrupt(arm, number)
+                self._coordinator.interrupt(key)
                 self._permit.withdraw("user error", result["reason"])
-                ends = True
             case outcome:
-                self._coordinator.fail(arm, number, outcome, result["reason"], result["details"])
-                ends = True
+                self._coordinator.fail(key, outcome, result["reason"], result["details"])
         if ends:
-            self._ended(arm, number)
+            self._forget(key)
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
 
     @_keeping_errors
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Tune is done with a trial; where nothing else ended it, the permit was withdrawn."""
+        """Interrupts a trial that Tune is done with and that nothing else ended: the permit was withdrawn."""
         key = self._searcher.keys[trial.trial_id]
         if self._searcher.current.get(key) == trial.trial_id:
             del self._searcher.current[key]
-            self._coordinator.interrupt(*key)
+            self._coordinator.interrupt(key)
             if self._permit.ending is None:
                 self._permit.withdraw(
                     "user error",
@@ -237,35 +238,38 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
 
     @_keeping_errors
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker that was lost, killed, or could not start: its trial goes on elsewhere."""
-        arm, number = self._searcher.keys[trial.trial_id]
-        if self._searcher.current.get((arm, number)) != trial.trial_id:
+        """Retries a trial whose worker was lost, was killed, or could not start."""
+        key = self._searcher.keys[trial.trial_id]
+        if self._searcher.current.get(key) != trial.trial_id:
             return
         error = lost_workers.error_of(trial)
         if self._permit.ending is not None:
-            self._coordinator.interrupt(arm, number)
+            self._coordinator.interrupt(key)
         elif isinstance(error, lost_workers.WorkerOutOfMemoryError):
-            self._out_of_memory(arm, number, "out of memory on the machine: its worker was killed")
+            self._out_of_memory(key, "out of memory on the machine: its worker was killed")
         else:
-            self._lose(arm, number, self._watch.killed.get(trial.trial_id, lost_workers.reason_of(error)))
-        self._ended(arm, number)
+            self._lose(key, self._watch.killed.get(trial.trial_id, lost_workers.reason_of(error)))
+        self._forget(key)
 
-    def _lose(self, arm: Arm, number: int, reason: str) -> None:
-        """Where worker after worker is lost and no epoch gets done, it is not the trials: they keep their chances."""
+    def _lose(self, key: TrialKey, reason: str) -> None:
+        """Retries a trial whose worker was lost; ends the study where worker after worker is lost and no epoch is done.
+
+        That is no fault of the trials, so none of them fails by it.
+        """
         self._losses_in_a_row += 1
         if self._losses_in_a_row >= MAX_LOSSES * max(2, self._slots.count):
-            self._coordinator.interrupt(arm, number)
+            self._coordinator.interrupt(key)
             self._permit.withdraw("user error", f"{self._losses_in_a_row} workers were lost in a row: {reason}")
         else:
-            self._coordinator.lose(arm, number, reason)
+            self._coordinator.lose(key, reason)
 
-    def _out_of_memory(self, arm: Arm, number: int, reason: str) -> None:
-        self._coordinator.out_of_memory(arm, number, reason, has_company=self._slots.has_company)
+    def _out_of_memory(self, key: TrialKey, reason: str) -> None:
+        self._coordinator.out_of_memory(key, reason, has_company=self._slots.has_company)
 
-    def _ended(self, arm: Arm, number: int) -> None:
-        """Forgets Tune's trial; tells of one that ended for good, and makes room."""
-        del self._searcher.current[arm, number]
-        progress = self._coordinator.trials[arm, number]
-        if progress.outcome is not None:
-            self._on_end(progress)
-            self._checkpoints.tidy(progress)
+    def _forget(self, key: TrialKey) -> None:
+        """Forgets Tune's trial; where ours ended with it, logs it and removes the checkpoints that nobody needs."""
+        del self._searcher.current[key]
+        trial = self._coordinator.trials[key]
+        if trial.outcome is not None:
+            self._on_end(trial)
+            self._checkpoints.trial_ended(trial)

@@ -1,4 +1,4 @@
-"""Workers that are killed because their machine's memory is full: told to Tune as what they are."""
+"""Makes Ray Tune retry workers that the memory monitor killed, as it does others, and says why a worker was lost."""
 
 import contextlib
 import functools
@@ -21,29 +21,29 @@ class WorkerOutOfMemoryError(RayActorError):  # type: ignore[misc]
 
 
 def check_tune() -> None:
-    """Checks that Tune has the methods that `told_apart` replaces; pyproject.toml allows the versions looked at.
+    """Checks that Tune has the methods that `translated_errors` replaces; pyproject.toml allows the versions looked at.
 
     Raises:
         UserError: It has not.
     """
     if missing := [name for name in _METHODS if not callable(getattr(RayActorManager, name, None))]:
         raise UserError(
-            f"Ray {ray.__version__} has no RayActorManager.{missing[0]}, by which a study hears of lost workers: "
+            f"Ray {ray.__version__} has no RayActorManager.{missing[0]}, by which a study learns of lost workers: "
             "install the Ray of requirements.lock"
         )
 
 
 @contextlib.contextmanager
-def told_apart() -> Iterator[None]:
-    """Makes Tune see every way of losing a worker as a lost worker.
+def translated_errors() -> Iterator[None]:
+    """Translates Ray's errors for Tune, so that it treats every lost worker as one.
 
-    Tune 2.60 knows errors of actors and of tasks only. Ray's memory monitor raises neither (seen): the whole driver
+    Tune 2.60 handles errors of actors and of tasks only. Ray's memory monitor raises neither (seen): the whole driver
     ends with "Caught unexpected exception", or, while a worker starts, the reason is lost.
     """
     check_tune()
     originals = {name: getattr(RayActorManager, name) for name in _METHODS}
     for name, original in originals.items():
-        setattr(RayActorManager, name, _translated(original))
+        setattr(RayActorManager, name, _translate_arguments(original))
     try:
         yield
     finally:
@@ -51,16 +51,16 @@ def told_apart() -> Iterator[None]:
             setattr(RayActorManager, name, original)
 
 
-def _translated(original: Callable[..., None]) -> Callable[..., None]:
+def _translate_arguments(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def failed(self: Any, *arguments: Any, **named: Any) -> None:
-        original(self, *map(_as_lost, arguments), **{name: _as_lost(value) for name, value in named.items()})
+        original(self, *map(_translate, arguments), **{name: _translate(value) for name, value in named.items()})
 
     return failed
 
 
-def _as_lost(argument: Any) -> Any:
-    """What Tune is to hear in an error's place; anything else as it is."""
+def _translate(argument: Any) -> Any:
+    """An error as Tune handles it; anything else as it is."""
     if isinstance(argument, OutOfMemoryError):
         return WorkerOutOfMemoryError(error_msg=_first_line(argument))
     if isinstance(argument, RayError) and not isinstance(argument, RayActorError | RayTaskError):

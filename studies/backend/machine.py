@@ -64,12 +64,12 @@ def _gpus_gib() -> list[float]:
     if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
         return []
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    gpus = [[cell.strip() for cell in line.split(",")] for line in told.splitlines() if line.count(",") == 2]
+    gpus = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") == 2]
     found = {name: float(mib) / 1024 for index, uuid, mib in gpus for name in (index, uuid)}
     names = [index for index, _, _ in gpus] if visible is None else [name.strip() for name in visible.split(",")]
     return [found[name] for name in names if name in found]

@@ -75,7 +75,7 @@ def needed_gib(spec: StudySpec, tile_px: int, scored_px: int = 0) -> float:
     return max(1.0, trained * side**2 / REFERENCE_TILE_PX, scored * scored_px**2 / REFERENCE_TILE_PX)
 
 
-def plan(spec: StudySpec, nodes: Sequence[Node], tile_px: int, scored_px: int = 0) -> Slots:
+def fit_slots(spec: StudySpec, nodes: Sequence[Node], tile_px: int, scored_px: int = 0) -> Slots:
     """The slots of a machine or cluster; a trial never spans nodes.
 
     Args:

@@ -1,4 +1,4 @@
-"""What ends a study or a trial from outside: signals, the time allowed, and workers that give no sign of life."""
+"""Ends a study or a trial from outside: by signals, by the time allowed, and where a worker gives no sign of life."""
 
 import contextlib
 import signal
@@ -12,13 +12,13 @@ import ray
 from ray import tune
 
 STOP_SECONDS = 60.0
-"""Workers that have not ended so long after they were told to are killed; their trials go on when the study does."""
+"""Workers that have not ended so long after they were asked to are killed; their trials run on when it is resumed."""
 
 CHECK_SECONDS = 2.0
 """Between two looks at the signs of life, which may lie on a slow shared file system."""
 
 GRACE_SECONDS = 10.0
-"""For trials that were waiting for a worker when they were told to end."""
+"""For trials that were waiting for a worker when they were asked to end."""
 
 NO_ROOM_SECONDS = 900.0
 """That trials may wait for a first machine with room for one of them, such as one that an autoscaler starts."""
@@ -31,7 +31,7 @@ class NothingRunsError(Exception):
 
 
 class Permit:
-    """The file by which a driver lets its workers go on; each driver has its own.
+    """A file whose removal ends all workers of a driver; each driver has its own.
 
     Args:
         out: The study's folder; what killed drivers left there is removed, so that their workers end themselves.
@@ -102,7 +102,7 @@ def _handling(handler: Any) -> Iterator[None]:
 
 
 class Watch(tune.Callback):  # type: ignore[misc]
-    """Kills workers whose trial begins no batch for too long, or that do not end when they are told to.
+    """Kills workers whose trial begins no batch for too long, or that do not end when they are asked to.
 
     Args:
         permit: The driver's.

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 
 from analysis.logs.rows import OVERLAYS
 from analysis.logs.run_configs import THEN, TRIAL_JOB, TrialRunConfig
+from studies.folder import beat_file, trial_folder
 from studies.logs import tracking
 from studies.logs.tensorboard import Curves
-from studies.models.evaluation import BEAT_SECONDS, picture, shown, use_threads
+from studies.models.evaluation import BEAT_SECONDS, picture, pictured
 from studies.spec import WandbMode
 from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
-from trainables.precision import device_model, dtype_name
+from trainables.device import DeviceError, device_model, dtype_name, find_device, use_threads
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.trial import fit
 
@@ -35,7 +35,7 @@ Fit = Callable[..., Iterator[EpochRecord]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What every worker of a study is told once.
+    """The settings of a study's workers.
 
     Attributes:
         out: The study's folder, absolute; on a cluster on storage that all nodes share.
@@ -46,7 +46,7 @@ class WorkerSettings:
         num_threads: CPU cores of one trial.
         overlays_every: Epochs between a trial's pictures.
         device: `cpu` or `cuda`.
-        permit: While this file is there, trials go on; without it they end before their next batch. Each driver has
+        permit: Trials end before their next batch when this file is gone. Each driver has
             its own, so that what a killed driver left behind ends itself.
         stage: "search" or "final", for the W&B config.
         tensorboard: Whether to write curves for TensorBoard, too.
@@ -69,20 +69,10 @@ class WorkerSettings:
     fit: Fit = field(default=fit)
 
 
-def beat_file(out: Path, arm: str, number: int) -> Path:
-    """Touched by a trial's worker at the start of a batch or val tile."""
-    return trial_folder(out, arm, number) / "beat"
-
-
-def trial_folder(out: Path, arm: str, number: int) -> Path:
-    """Where a trial's checkpoints lie."""
-    return out / "checkpoints" / arm / f"{number:04d}"
-
-
-class Trial(tune.Trainable):  # type: ignore[misc]
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Runs one trial after another in one process: `step` is the generator's next epoch, `reset_config` opens the next.
 
-    A trial goes on from its newest whole checkpoint. Results have `epoch`, `best`, `best_epoch`, `ended`, `seconds` and
+    A trial resumes from its newest whole checkpoint. Results have `epoch`, `best`, `best_epoch`, `ended`, `seconds` and
     `is_replayed` (the record comes from the checkpoint); or `error` (`diverged`, `out of memory`, `user error` or
     `failed`) with `reason` and `details`; or `interrupted`.
     """
@@ -113,7 +103,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return {"error": "out of memory", "reason": str(error), "details": ""}
         except UserError as error:  # not the trial's fault: others would meet it too
             return {"error": "user error", "reason": str(error), "details": ""}
-        except torch.AcceleratorError:  # this process cannot use its device any more: the trial needs another one
+        except DeviceError:  # the trial needs another process
             raise
         except Exception as error:
             if is_disk_trouble(error):
@@ -146,7 +136,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._curves: Curves | None = None
         self._epochs: Iterator[EpochRecord] = iter(())
         self._replayed: Iterator[EpochRecord] = iter(())
-        self._unshown: EpochRecord | None = None
+        self._unlogged: EpochRecord | None = None
 
     def _open(self) -> None:
         self._is_open = True
@@ -160,7 +150,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         val = self._tiles.val
         center = config.recipe.val_center_px
         self._val = val if center is None else val.center_windows(center)
-        self._shown = shown(len(val))
+        self._pictured = pictured(len(val))
         resume = newest_valid(folder, config)
         records = [] if resume is None else [EpochRecord(**r) for r in json.loads(load(resume, NEWEST)["records"])]
         title = config.label.replace(config.architecture, arm, 1)  # no random encoder without saying so
@@ -186,7 +176,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             device=settings.device,
             num_threads=settings.num_threads if settings.device == "cuda" else 0,
             predictions_every=1,  # whoever stops the trial does so after its record: pictures of any may be the last
-            predictions_of=self._shown,
+            predictions_of=self._pictured,
             micro_batch_size=job["micro_batch_size"] or None,
             should_stop=self._may_not_go_on,
         )
@@ -205,8 +195,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         if isinstance(self._epochs, Generator):
             self._epochs.close()
         if self._run is not None:
-            if self._unshown is not None:
-                self._show(self._unshown)
+            if self._unlogged is not None:
+                self._log_pictures(self._unlogged)
             self._run.finish()
         if self._curves is not None:
             self._curves.close()
@@ -217,26 +207,26 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         tracking.log_epoch(self._run, record)
         if self._curves is not None:
             self._curves.log(record)
-        self._unshown = record
+        self._unlogged = record
         if record.ended or record.epoch % self._settings.overlays_every == 0:
-            self._show(record)
+            self._log_pictures(record)
 
-    def _show(self, record: EpochRecord) -> None:
+    def _log_pictures(self, record: EpochRecord) -> None:
         assert self._run is not None, "a trial that failed to open has no records"
-        places = self._shown[: len(record.predictions)]  # all, or none
+        places = self._pictured[: len(record.predictions)]  # all, or none
         pictures = [
             picture(self._val, i, prediction, self._tiles.info)
             for i, prediction in zip(places, record.predictions, strict=True)
         ]
         self._run.log_pictures(OVERLAYS, pictures, [self._val.ids[i] for i in places])
-        self._unshown = None
+        self._unlogged = None
 
 
 def _wandb_config(
     settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, records: Sequence[EpochRecord]
 ) -> TrialRunConfig:
     """What a trial's W&B run says of it; `records` are of the epochs before it was resumed, if it was."""
-    device = torch.device(settings.device)
+    device = find_device(settings.device)
     dtypes, models = [record.dtype for record in records], [record.device_model for record in records]
     if not (records and records[-1].ended):  # else nothing is computed any more
         dtypes.append(dtype_name(config.recipe.precision, device))

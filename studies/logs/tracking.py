@@ -18,7 +18,7 @@ from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, SelectionRow, T
 from analysis.logs.wandb_run import read_run
 from studies.logs import wandb_process
 from studies.logs.wandb_process import Run
-from studies.search.trials import Progress
+from studies.search.trials import Trial
 from studies.spec import WandbMode
 from trainables.records import EpochRecord
 
@@ -141,25 +141,24 @@ def log_epoch(run: WandbRun, record: EpochRecord) -> None:
     run.log({**row, **record.metrics})
 
 
-def log_trial(run: WandbRun, progress: Progress, stage: str) -> None:
+def log_trial(run: WandbRun, trial: Trial, stage: str) -> None:
     """Logs to the study's run how a trial ended and what it cost."""
-    trial = progress.assignment
     row = TrialRow(
         arm=trial.arm.parent,
         run_arm=trial.arm.name,
         number=trial.number,
         stage=stage,
         signature=trial.config.signature(),
-        state=progress.outcome or "interrupted",
-        reason=progress.reason,
-        epochs=progress.epoch,
-        seconds=progress.seconds,
-        micro_batch_size=progress.micro_batch_size,
-        lost_epochs=progress.lost_epochs,
-        lost_seconds=progress.lost_seconds,
+        state=trial.outcome or "interrupted",
+        reason=trial.reason,
+        epochs=trial.epoch,
+        seconds=trial.seconds,
+        micro_batch_size=trial.micro_batch_size,
+        lost_epochs=trial.lost_epochs,
+        lost_seconds=trial.lost_seconds,
     )
-    if progress.epoch:
-        row["judged"], row["best_epoch"] = progress.best, progress.best_epoch
+    if trial.epoch:
+        row["judged"], row["best_epoch"] = trial.best, trial.best_epoch
     run.log(rows.TRIAL.to_history(row))
 
 

@@ -1,1 +1,1 @@
-"""What becomes of the selected configurations: final models and their scores."""
+"""Scores of the selected and of the final models."""

@@ -1,34 +1,29 @@
-"""Scores one model on whole tiles, in a worker: what it came to, on the disk at once, and its pictures."""
+"""Scores one model on whole tiles, in a worker, and saves its scores and pictures at once."""
 
 import contextlib
-import gc
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
 from trainables.checkpoints import BEST, load_model
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.common.whole_files import digest, file_stem, write_whole
 from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo, Tiles
-from trainables.memory import out_of_memory_words
+from trainables.device import DeviceError, find_device, free_memory, move_model, out_of_memory_words, use_threads
 from trainables.metrics import tile_values
 from trainables.predict import evaluate
 from trainables.training import autocast
 
 VAL_SCORES = "val_scores.json"
-"""Beside a model's `best.pt`: what it came to on the val tiles, so that nothing is scored twice."""
+"""Beside a model's `best.pt`: its scores on the val tiles, so that nothing is scored twice."""
 
 MAX_PICTURES = 24
 """Tiles in a trial's or model's logged pictures; of more, every so many-th, so that a study's logs stay small."""
@@ -43,67 +38,11 @@ BESIDE = "_beside.jpg"
 """Ends the name of a picture of image, truth and prediction, side by side."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """How a model is scored.
-
-    Attributes:
-        words: What tells it from the usual way, for tables; empty for that.
-        cpus: Cores, and threads.
-        gpus: Share of a GPU.
-        is_alone: Whether nothing else is scored meanwhile.
-        window_px: Side of the windows that larger tiles are predicted in; None for as usual.
-    """
-
-    words: str
-    cpus: int
-    gpus: float
-    is_alone: bool = False
-    window_px: int | None = None
-
-    @property
-    def device(self) -> str:
-        """The torch device."""
-        return "cuda" if self.gpus else "cpu"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One model to score, and what to leave on the disk.
-
-    Attributes:
-        folder: The trial's, with its `best.pt`.
-        beat: A file to touch while it gets on.
-        permit: The scoring ends before its next tile when this file is gone; None for a scoring that must not end.
-        scores_of: Of which tiles `VAL_SCORES` is to be (see `known_scores`); empty to write none.
-        pictures: Folder for pictures of `MAX_PICTURES` of the tiles; None for none.
-        keeps_all: Whether that folder gets every tile's mask, picture and probabilities.
-    """
-
-    folder: Path
-    beat: Path
-    permit: Path | None
-    scores_of: str = ""
-    pictures: Path | None = None
-    keeps_all: bool = False
-
-
-Evaluate = Callable[[Job, Way, Tiles, DatasetInfo], dict[str, Any]]
-"""`score_model`, or a function with its arguments."""
-
-
 class _NoPermitError(Exception):
     """Ends a scoring between two tiles."""
 
 
-def use_threads(num_threads: int) -> None:
-    """Keeps this process to its share of the cores."""
-    torch.set_num_threads(num_threads)
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = str(num_threads)
-
-
-def shown(num_tiles: int) -> range:
+def pictured(num_tiles: int) -> range:
     """Which tiles have their pictures logged."""
     return range(0, num_tiles, math.ceil(num_tiles / MAX_PICTURES) or 1)
 
@@ -117,39 +56,35 @@ def picture(tiles: Tiles, index: int, prediction: NDArray[np.uint8], info: Datas
     return side_by_side(image, mask, predicted, info)
 
 
-def score_model(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
+def score_model(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo) -> ScoringResult:
     """Scores a trial's best checkpoint on whole tiles.
 
     Returns:
-        `iou`, `f1`, `tile_iou` (by id; None where no pixel counts), `tile_confusion` (by id: the pixel counts of
-        truth × prediction, row by row), `epoch` (that the checkpoint is from), `scored` (the way's words) and, where
-        pictures could not be saved, `unsaved` with the reason. Else `error` with the reason and, where something may
-        help, `kind`: "out of memory" for another way, "disk" for a person; or `kind` "stopped" alone.
+        Its scores, or why there are none. The error of a device that this process cannot use any more is raised.
     """
     beat = _Beat(job.beat, job.permit)
     try:
         beat()
-        return _scored(job, way, tiles, info, beat)
+        return _score(job, mode, tiles, info, beat)
     except _NoPermitError:
-        return {"kind": "stopped"}
-    except torch.AcceleratorError as error:
-        if (words := out_of_memory_words(error)) is None:
-            raise  # this process cannot use its device any more: the model needs another one
+        return ScoringFailure(kind="stopped")
+    except DeviceError as error:
+        if (reason := out_of_memory_words(error)) is None:
+            raise  # the model needs another process
     except Exception as error:
-        words = out_of_memory_words(error)
-        if words is None:
+        reason = out_of_memory_words(error)
+        if reason is None:
             about = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".splitlines()[0]
-            return {"error": about} | ({"kind": "disk"} if is_disk_trouble(error) else {})
+            return ScoringFailure(reason=about, kind="disk" if is_disk_trouble(error) else "error")
     finally:
         beat.close()
     # The error has gone out of scope, and with it the frames that hold the model and its activations
-    gc.collect()
-    torch.cuda.empty_cache()
-    return {"kind": "out of memory", "error": words}
+    free_memory()
+    return ScoringFailure(reason=reason, kind="out of memory")
 
 
-def known_scores(folder: Path, scores_of: str) -> dict[str, Any] | None:
-    """What `score_model` left in a trial's folder; None unless it is of this very model and of these tiles.
+def load_scores(folder: Path, scores_of: str) -> ModelScores | None:
+    """Loads what `score_model` left in a trial's folder; None unless it is of this very model and of these tiles.
 
     Args:
         folder: The trial's.
@@ -158,13 +93,13 @@ def known_scores(folder: Path, scores_of: str) -> dict[str, Any] | None:
     try:
         content = json.loads((folder / VAL_SCORES).read_text(encoding="utf-8"))
         is_known = content["tiles"] == scores_of and content["model"] == digest(folder / BEST)
-        return dict(content["scores"]) if is_known else None
+        return ModelScores(**content["scores"]) if is_known else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def read_pictures(folder: Path, tile_ids: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
-    """Pictures of these tiles that `score_model` saved, as far as there are any: (H, W', 3) uint8 by tile id."""
+def load_pictures(folder: Path, tile_ids: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Loads the pictures of tiles that `score_model` saved, as far as there are any: (H, W', 3) uint8 by tile id."""
     pictures = {}
     for tile_id in tile_ids:
         path = folder / f"{file_stem(tile_id)}{BESIDE}"
@@ -174,38 +109,39 @@ def read_pictures(folder: Path, tile_ids: Iterable[str]) -> dict[str, NDArray[np
     return pictures
 
 
-def _scored(job: Job, way: Way, tiles: Tiles, info: DatasetInfo, beat: Callable[[], None]) -> dict[str, Any]:
-    use_threads(way.cpus)
+def _score(
+    job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo, beat: Callable[[], None]
+) -> ModelScores:
+    use_threads(mode.cpus)
     trained = load_model(job.folder / BEST)
-    target = torch.device(way.device)
+    target = find_device(mode.device)
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
     with autocast(trained.config, target):  # as it was judged
         result = evaluate(
-            trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            move_model(trained.model, target),
             tiles,
             info,
             stride=trained.stride,
             loss=trained.config.loss_function,
             device=target,
             before_tile=beat,
-            window_px=way.window_px,
+            window_px=mode.window_px,
             keeps_predictions=False,
             on_tile=pictures,
         )
-    scores = {
-        "iou": result.scores.iou,
-        "f1": result.scores.f1,
-        "tile_iou": tile_values(tiles.ids, result.scores.tile_iou),
-        "tile_confusion": {
+    scores = ModelScores(
+        iou=result.scores.iou,
+        f1=result.scores.f1,
+        tile_iou=tile_values(tiles.ids, result.scores.tile_iou),
+        tile_confusion={
             tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
         },
-        "epoch": trained.epoch,
-        "scored": way.words,
-    }
-    if pictures is not None and pictures.unsaved:
-        scores["unsaved"] = pictures.unsaved
+        epoch=trained.epoch,
+        scored=mode.label,
+        unsaved="" if pictures is None else pictures.unsaved,
+    )
     if job.scores_of:
-        content = {"tiles": job.scores_of, "model": digest(job.folder / BEST), "scores": scores}
+        content = {"tiles": job.scores_of, "model": digest(job.folder / BEST), "scores": scores.content()}
         write_whole(job.folder / VAL_SCORES, json.dumps(content).encode())
     return scores
 
@@ -238,11 +174,11 @@ class _Pictures:
     def __init__(self, folder: Path, tiles: Tiles, info: DatasetInfo, *, keeps_all: bool):
         self._folder, self._tiles, self._info = folder, tiles, info
         self._keeps_all = keeps_all
-        self._shown: Sequence[int] = range(len(tiles)) if keeps_all else shown(len(tiles))
+        self._pictured: Sequence[int] = range(len(tiles)) if keeps_all else pictured(len(tiles))
         self.unsaved = ""
 
     def __call__(self, index: int, prediction: NDArray[np.uint8], probability: NDArray[np.uint8] | None = None) -> None:
-        if self.unsaved or index not in self._shown:
+        if self.unsaved or index not in self._pictured:
             return
         pictures = {BESIDE: picture(self._tiles, index, prediction, self._info)}
         if self._keeps_all:

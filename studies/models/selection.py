@@ -1,84 +1,64 @@
-"""What a search selected: scored on whole val tiles, logged, and written to selection.json."""
+"""Validates the trials that a search selected on whole val tiles, logs them, and writes selection.json."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from analysis.logs.rows import SelectionRow, pictures_key
-from studies.backend.scoring import Scorers, score_on_val, val_pictures
-from studies.backend.watch import Permit
-from studies.backend.worker import trial_folder
-from studies.folder import write_json
+from studies.backend.scoring import Scorers
+from studies.folder import predictions_folder, trial_folder, write_json
 from studies.logs import tracking
-from studies.models.evaluation import read_pictures, shown
-from studies.preparation import Prepared
-from studies.search.trials import Progress
+from studies.models.evaluation import load_pictures, pictured
+from studies.models.scores import ModelScores, ScoringFailure
+from studies.models.val_scores import score_on_val
+from studies.search.trials import Trial
+from studies.session import Session
 from studies.spec import Arm
 from trainables.checkpoints import BEST
 
 NAME = "selection.json"
 
 
-def validate(
-    selected: Mapping[Arm, Progress],
-    prepared: Prepared,
-    scorers: Scorers,
-    *,
-    out: Path,
-    permit: Permit,
-    log: tracking.WandbRun,
-    later: Callable[[], float],
-) -> dict[str, str]:
-    """Scores the selected checkpoints on whole val tiles, logs them and writes selection.json.
+def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) -> dict[str, str]:
+    """Scores the selected models on whole val tiles, logs them and writes selection.json.
+
+    Where the permit is withdrawn meanwhile, nothing is logged or written.
 
     Args:
+        session: Of the study.
+        scorers: The workers.
         selected: The selected trial of each arm that has one.
-        prepared: The study's tiles and spec.
-        scorers: Workers that score.
-        out: The study's folder.
-        permit: Where it is withdrawn meanwhile, nothing is written.
-        log: The study's run.
-        later: Seconds of the study that come after this.
 
     Returns:
         Arms whose model could not be scored, with the reason.
     """
-    results = score_on_val(
-        scorers,
-        [(arm, progress.assignment.number) for arm, progress in selected.items()],
-        prepared.tiles,
-        out=out,
-        tiles_digest=prepared.scored_tiles,
-        permit=permit,
-        pictures=True,
-        later=later,
-    )
-    if permit.ending is not None:
+    models = [trial.key for trial in selected.values()]
+    results = score_on_val(session, scorers, models, stage="validation", pictures=True)
+    if session.permit.ending is not None:
         return {}
-    val = prepared.tiles.val
-    pictured = [val.ids[i] for i in shown(len(val))]
+    out, spec, val = session.out, session.inputs.spec, session.inputs.tiles.val
     content = {}
-    for arm, progress in selected.items():
-        number, config = progress.assignment.number, progress.assignment.config
-        result = results[arm, number]
+    for arm, trial in selected.items():
+        result = results[trial.key]
+        scores = result if isinstance(result, ModelScores) else None
         row = SelectionRow(
             arm=arm.name,
-            number=number,
-            signature=config.signature(),
-            judged=progress.best,
-            val_iou=result.get("iou"),
-            val_f1=result.get("f1"),
-            best_epoch=progress.best_epoch,
+            number=trial.number,
+            signature=trial.config.signature(),
+            judged=trial.best,
+            val_iou=None if scores is None else scores.iou,
+            val_f1=None if scores is None else scores.f1,
+            best_epoch=trial.best_epoch,
         )
-        tracking.log_selection(log, row)
-        if "error" not in result and (pictures := read_pictures(val_pictures(out, (arm, number)), pictured)):
-            log.log_pictures(pictures_key("val", arm.name), list(pictures.values()), list(pictures))
-        checkpoint = (trial_folder(out, arm.name, number) / BEST).relative_to(out)
+        tracking.log_selection(session.log, row)
+        if scores is not None:
+            folder = predictions_folder(out, "val", arm.name, trial.number)
+            if pictures := load_pictures(folder, [val.ids[i] for i in pictured(len(val))]):
+                session.log.log_pictures(pictures_key("val", arm.name), list(pictures.values()), list(pictures))
         content[arm.name] = {key: value for key, value in row.items() if key != "arm"} | {
-            "architecture_label": arm.label(prepared.spec),
-            "judged_metric": prepared.spec.judged_metric,
-            "tile_iou": result.get("tile_iou"),
-            "checkpoint": str(checkpoint),
-            "config": config.model_dump(mode="json"),
+            "architecture_label": arm.label(spec),
+            "judged_metric": spec.judged_metric,
+            "tile_iou": None if scores is None else scores.tile_iou,
+            "checkpoint": str((trial_folder(out, arm.name, trial.number) / BEST).relative_to(out)),
+            "config": trial.config.model_dump(mode="json"),
         }
     write_json(out / NAME, content)
-    return {arm.name: result["error"] for (arm, _), result in results.items() if "error" in result}
+    return {arm.name: result.reason for (arm, _), result in results.items() if isinstance(result, ScoringFailure)}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.seal.register import NAME, OPENINGS, Line, Register, when
+from studies.seal.chained_file import Line
+from studies.seal.register import NAME, OPENINGS, Register, when
 from trainables.common.errors import UserError
 from trainables.common.whole_files import text_digest
 from trainables.data.dataset import Dataset
@@ -40,7 +41,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """Who ever looked at this test set, for tables.
+    """How often this test set was opened, for tables.
 
     Attributes:
         num_attempts: Different attempts that opened it.
@@ -54,7 +55,7 @@ class Openings:
 
 
 class Seal:
-    """The only door to the pixels of the test tiles.
+    """Opens the test tiles, once per attempt; nothing else decodes them.
 
     Args:
         dataset: The checked folder of tiles.
@@ -83,15 +84,15 @@ class Seal:
         They are decoded one by one to find damaged files and wrong masks, which is no opening and leaves no record.
 
         Args:
-            reopen: The reason to go on where an opening would be refused; none if empty.
+            reopen: The reason to continue where an opening would be refused; none if empty.
 
         Returns:
             What the reader should know, a sentence each.
 
         Raises:
             UserError: A register was tampered with or cannot be read, none can be written, the test tiles changed since
-                they were opened and there is no reason to go on, the reason is blank, or a test tile is damaged or has
-                a mask that does not fit those of train and val.
+                they were opened and there is no reason to continue, the reason is blank, or a test tile is damaged or
+                has a mask that does not fit those of train and val.
         """
         _check_reason(reopen)
         self._look()
@@ -102,7 +103,7 @@ class Seal:
         if changes and not reopen:
             raise self._changed(changes)
         check_sealed(self._dataset)
-        return known.notes + ((f"{changes}; going on because: {reopen.strip()}",) if changes else ())
+        return known.notes + ((f"{changes}; continuing because: {reopen.strip()}",) if changes else ())
 
     def recorded(self, attempt: Attempt) -> dict[str, Any] | None:
         """The latest result of an attempt on these very test tiles; None where there is none.
@@ -117,7 +118,7 @@ class Seal:
         """Puts an opening on record, flushed to the disk, and then decodes the test tiles.
 
         Args:
-            attempt: Who looks.
+            attempt: The models that are tested.
             reopen: The reason to look again, or at tiles that changed; none if empty, and not recorded where none is
                 needed.
 
@@ -143,7 +144,7 @@ class Seal:
         """Puts the result of an opening on record.
 
         Args:
-            attempt: Who looked.
+            attempt: The models that were tested.
             result: Anything that JSON can hold.
 
         Raises:
@@ -171,7 +172,7 @@ class Seal:
         return bool(line["study_id"] == self._study["study_id"])
 
     def history(self) -> Openings:
-        """Who ever opened this test set, whatever its tiles were then.
+        """How often this test set was opened, whatever its tiles were then.
 
         Raises:
             UserError: As `check`, of the registers.
@@ -216,7 +217,7 @@ class Seal:
             raise UserError(
                 f"{attempt.arm} opened the test tiles {when(earlier[-1])} (study {earlier[-1]['study']}) and "
                 f"{'left no result' if is_same else 'they changed since'}, so its test scores may have been seen: "
-                'go on with --reopen "why"'
+                'continue with --reopen "why"'
             )
 
     def _changes(self, lines: tuple[Line, ...]) -> str:
@@ -225,7 +226,7 @@ class Seal:
         others = [line for line in openings if line["tiles_digest"] != self._tiles_digest]
         accepted = any(
             line["event"] == "reopened" and line["tiles_digest"] == self._tiles_digest for line in openings
-        )  # one reason stands for these tiles from then on, or an interrupted study could not simply go on
+        )  # one reason stands for these tiles from then on, or an interrupted study could not simply be resumed
         if accepted or not others:
             return ""
         before, now = others[-1]["tiles"], self._digests
@@ -241,7 +242,7 @@ class Seal:
         )
 
     def _changed(self, changes: str) -> UserError:
-        return UserError(f'{changes}: put them back, or go on with --reopen "why"')
+        return UserError(f'{changes}: put them back, or continue with --reopen "why"')
 
 
 def _check_reason(reopen: str) -> None:

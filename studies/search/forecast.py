@@ -1,14 +1,18 @@
-"""How long the rest of a study takes: what comes after the trials that run, from what their epochs took."""
+"""How long the rest of a study takes, stage by stage, from what its epochs took so far."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studies.search.coordinator import Coordinator
-from studies.spec import StudySpec
+from studies.spec import Arm, StudySpec
 from trainables.data.tiles import TrainVal
+
+StageName = Literal["search", "validation", "final models", "scoring on val", "scoring on test", "report"]
+"""What a study does one after the other; those that it has are in `Forecast.stages`."""
 
 FORWARD_AND_BACKWARD = 3.0
 """What training on a pixel costs where predicting it costs 1: a backward pass is about two forward ones."""
@@ -45,71 +49,104 @@ class Sizes:
         return cls(train, _pixels(tiles.val.masks), _pixels(judged.masks), test)
 
 
-def seconds_left(coordinator: Coordinator, num_slots: int) -> float | None:
-    """Estimate of the time until every trial of a stage has ended; None until an epoch is done.
+class Forecast:
+    """Estimates what each stage of a study takes.
 
-    Remaining epochs of an arm are its open trials times the mean length of its ended ones (of all arms', or a full
-    course, while none has ended), each at the arm's mean pace.
+    Everything follows from the seconds per epoch of the trials that it follows: those of an arm's own
+    trials where it has some, else of all. Until the first epoch is done there is no estimate.
+
+    Args:
+        spec: The study.
+        sizes: Of its tiles.
+        num_slots: Trials side by side.
+
+    Attributes:
+        stages: What the study does, in this order.
     """
-    everything = list(coordinator.trials.values())
-    pace = _mean(p.seconds / p.epoch for p in everything if p.epoch)
-    if pace is None:
-        return None
-    length = _mean(p.epoch for p in everything if p.outcome is not None) or coordinator.spec.recipe.epochs
-    total = 0.0
-    for arm in coordinator.arms:
-        trials = coordinator.of_arm(arm)
-        arm_pace = _mean(p.seconds / p.epoch for p in trials if p.epoch) or pace
-        arm_length = _mean(p.epoch for p in trials if p.outcome is not None) or length
-        running = sum(max(1.0, arm_length - p.epoch) for p in trials if p.outcome is None)
-        total += arm_pace * (running + arm_length * (coordinator.plan.allowance(arm) - len(trials)))
-    return total / max(1, num_slots)
 
+    def __init__(self, spec: StudySpec, sizes: Sizes, num_slots: int):
+        self._spec, self._sizes, self._num_slots = spec, sizes, max(1, num_slots)
+        self._followed: list[Coordinator] = []
+        searched: list[StageName] = ["search", "validation"] if spec.has_search else []
+        final: list[StageName] = ["final models", "scoring on val"] if spec.seeds else []
+        tested: list[StageName] = ["scoring on test"] if spec.seeds and spec.test else []
+        reported: list[StageName] = ["report"] if spec.wandb != "disabled" else []
+        self.stages: tuple[StageName, ...] = (*searched, *final, *tested, *reported)
 
-def seconds_after(coordinator: Coordinator, sizes: Sizes, num_slots: int) -> float:
-    """Estimate of the time that a study takes from the end of a stage's trials to its own, the report included.
+    def follow(self, coordinator: Coordinator) -> None:
+        """Counts the trials of a stage in from now on."""
+        self._followed.append(coordinator)
 
-    After a search that is the validation of what was selected, and the final models, each at a full course; after these
-    it is their scoring. 0 until an epoch is done.
-    """
-    spec = coordinator.spec
-    everything = [p for p in coordinator.trials.values() if p.epoch]
-    pace = _mean(p.seconds / p.epoch for p in everything)
-    if pace is None:
-        return 0.0
-    has_finals = coordinator.plan.stage == "search" and spec.seeds > 0
-    total = 0.0
-    for arm in coordinator.arms:
-        arm_pace = _mean(p.seconds / p.epoch for p in coordinator.of_arm(arm) if p.epoch) or pace
-        if coordinator.plan.stage == "search":
-            total += _scoring(arm_pace, sizes, sizes.val, spec)
-        num_models = spec.seeds if has_finals else coordinator.plan.allowance(arm)
-        if has_finals:
-            total += num_models * arm_pace * _full_course(coordinator)
-        if has_finals or coordinator.plan.stage == "final":
-            total += num_models * _scoring(arm_pace, sizes, sizes.val + sizes.test, spec)
-    stages = 3 if has_finals else 1
-    return total / max(1, num_slots) + stages * START_SECONDS + REPORT_SECONDS
+    def seconds(self, stage: StageName) -> float | None:
+        """What a stage takes: one that trains and has begun, from now on; any other, all of it. None if unknown."""
+        if stage == "report":
+            return REPORT_SECONDS
+        if self._pace() is None:
+            return None
+        match stage:
+            case "search":
+                return self._training(self._followed[0])
+            case "final models" if self._followed[-1].plan.stage == "final":
+                return self._training(self._followed[-1])
+            case "final models":
+                course = self._full_course()
+                return self._side_by_side(lambda arm: self._num_models(arm) * self._arm_pace(arm) * course)
+            case "validation":
+                return self._side_by_side(lambda arm: self._scoring(arm, self._sizes.val))
+            case "scoring on val":
+                return self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.val))
+            case "scoring on test":  # by workers that run already
+                every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.test))
+                return every - START_SECONDS
 
+    def _training(self, coordinator: Coordinator) -> float:
+        """Remaining epochs of each arm at its pace.
 
-def seconds_to_test(coordinator: Coordinator, sizes: Sizes, num_slots: int, num_models: int) -> float:
-    """Estimate of the time that it takes to score so many final models on the test tiles, and to write the report."""
-    pace = _mean(p.seconds / p.epoch for p in coordinator.trials.values() if p.epoch) or 0.0
-    one = _scoring(pace, sizes, sizes.test, coordinator.spec)
-    return num_models * one / max(1, num_slots) + REPORT_SECONDS
+        They are its open trials times the mean length of its ended ones (of all arms', or a full course, while none has
+        ended).
+        """
+        trials = coordinator.trials.values()
+        length = _mean(t.epoch for t in trials if t.outcome is not None) or float(self._spec.recipe.epochs)
+        total = 0.0
+        for arm in coordinator.arms:
+            own = coordinator.of_arm(arm)
+            own_length = _mean(t.epoch for t in own if t.outcome is not None) or length
+            running = sum(max(1.0, own_length - t.epoch) for t in own if t.outcome is None)
+            total += self._arm_pace(arm) * (running + own_length * (coordinator.plan.allowance(arm) - len(own)))
+        start = 0.0 if any(t.epoch for t in trials) else START_SECONDS
+        return total / self._num_slots + (start if total else 0.0)
 
+    def _side_by_side(self, seconds_of: Callable[[Arm], float]) -> float:
+        """The time until workers that have yet to start have done something for every arm."""
+        return sum(seconds_of(arm) for arm in self._followed[-1].arms) / self._num_slots + START_SECONDS
 
-def _scoring(epoch_seconds: float, sizes: Sizes, num_pixels: int, spec: StudySpec) -> float:
-    """Seconds to predict so many pixels, of a model whose epochs take `epoch_seconds`."""
-    draw = sizes.train if spec.recipe.window_px is None else spec.recipe.window_px**2
-    epoch_pixels = FORWARD_AND_BACKWARD * spec.recipe.draws_per_epoch * draw + sizes.judged
-    return epoch_seconds * num_pixels / epoch_pixels
+    def _num_models(self, arm: Arm) -> int:
+        plan = self._followed[-1].plan
+        return plan.allowance(arm) if plan.stage == "final" else self._spec.seeds
 
+    def _scoring(self, arm: Arm, num_pixels: int) -> float:
+        """Seconds to predict so many pixels, from what an epoch of the arm takes."""
+        recipe = self._spec.recipe
+        draw = self._sizes.train if recipe.window_px is None else recipe.window_px**2
+        epoch_pixels = FORWARD_AND_BACKWARD * recipe.draws_per_epoch * draw + self._sizes.judged
+        return self._arm_pace(arm) * num_pixels / epoch_pixels
 
-def _full_course(coordinator: Coordinator) -> float:
-    """Epochs of a trial that nobody stops."""
-    finished = [p.epoch for p in coordinator.trials.values() if p.outcome == "finished"]
-    return _mean(finished) or float(coordinator.spec.recipe.epochs)
+    def _full_course(self) -> float:
+        """Epochs of a trial that nobody stops."""
+        finished = [t.epoch for one in self._followed for t in one.trials.values() if t.outcome == "finished"]
+        return _mean(finished) or float(self._spec.recipe.epochs)
+
+    def _pace(self) -> float | None:
+        """Mean seconds of an epoch, over all trials."""
+        return _mean(t.seconds / t.epoch for one in self._followed for t in one.trials.values() if t.epoch)
+
+    def _arm_pace(self, arm: Arm) -> float:
+        """Mean seconds of an epoch of an arm; of its newest stage that has one, else of all arms."""
+        for one in reversed(self._followed):
+            own = (t for t in one.trials.values() if t.epoch and t.arm.parent == arm.parent)
+            if (pace := _mean(t.seconds / t.epoch for t in own)) is not None:
+                return pace
+        return self._pace() or 0.0
 
 
 def _pixels(masks: Iterable[NDArray[np.uint8]]) -> int:

@@ -2,7 +2,7 @@
 
 Each call is one transaction where it matters: a trial appears with its parameters or not at all, and a decision to
 stop is written before the value that it was taken on. So whatever moment a study is killed at, the ledger holds a
-state that the study can go on from.
+state that the study can be resumed from.
 """
 
 import functools
@@ -23,7 +23,7 @@ from studies.search.sampler import distributions
 from studies.search.trials import Outcome
 
 WORST = 0.0
-"""The worst IoU: what a diverged trial is told as, so that the sampler stays away from it."""
+"""The worst IoU: the value of a diverged trial, so that the sampler stays away from it."""
 
 _STATES: dict[Outcome, TrialState] = {
     "finished": TrialState.COMPLETE,
@@ -70,7 +70,7 @@ class Ledger:
         self.add_arms(arms)
 
     def add_arms(self, arms: Mapping[str, str]) -> None:
-        """Makes room for more arms; those that are known stay as they are."""
+        """Makes room for more arms; known ones stay unchanged."""
         for arm, label in arms.items():
             study = optuna.create_study(
                 study_name=arm, storage=self._storage, direction="maximize", load_if_exists=True
@@ -122,8 +122,8 @@ class Ledger:
         """Ends a trial: its cost and reason first, then its state; on the disk, since checkpoints are removed on it."""
         for name, content in (attributes | {"outcome": outcome}).items():
             self.note(arm, number, name, content)
-        told = {"finished": value, "diverged": WORST}.get(outcome)
-        self._studies[arm].tell(number, told, state=_STATES[outcome])
+        final = {"finished": value, "diverged": WORST}.get(outcome)
+        self._studies[arm].tell(number, final, state=_STATES[outcome])
         self._checkpoint("PASSIVE")
 
 

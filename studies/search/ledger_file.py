@@ -30,7 +30,7 @@ class StoredTrial:
     Attributes:
         number: In its arm, from 0.
         state: Optuna's word for it, such as `COMPLETE` or `RUNNING`.
-        value: What it was told to have come to; None where it has not ended or failed.
+        value: Its final value; None where it has not ended or failed.
         best: The best value so far by epoch.
         attributes: See `Ledger`.
     """

@@ -12,7 +12,7 @@ from searchspace.ranges import Choices, Space
 from searchspace.spaces import Point, levels, random_point, starting_points
 from studies.profiles import PHASES
 from studies.search.ladder import Ladder
-from studies.search.trials import Progress
+from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec
 from trainables.config import TrialConfig
 
@@ -51,9 +51,9 @@ class Plan(Protocol):
     def ladder(self, arm: Arm) -> Ladder:
         """The arm's ladder, with nothing on its rungs."""
 
-    def best(self, finished: list[Progress]) -> Progress | None:
+    def best(self, finished: list[Trial]) -> Trial | None:
         """Which of an arm's trials that ran their course is selected; the best, the earliest on a tie."""
-        return max(finished, key=lambda p: (p.best, -p.assignment.number), default=None)
+        return max(finished, key=lambda p: (p.best, -p.number), default=None)
 
 
 class Search(Plan):
@@ -151,16 +151,16 @@ class Grid(Plan):
         """No rungs."""
         return no_rungs(self._spec)
 
-    def best(self, finished: list[Progress]) -> Progress | None:
+    def best(self, finished: list[Trial]) -> Trial | None:
         """The median trial of the value with the best mean over all seeds."""
-        by_value: dict[Any, list[Progress]] = {}
-        for progress in sorted(finished, key=lambda p: p.assignment.number):
-            by_value.setdefault(progress.assignment.config.hyperparameters[self._vary], []).append(progress)
+        by_value: dict[Any, list[Trial]] = {}
+        for trial in sorted(finished, key=lambda p: p.number):
+            by_value.setdefault(trial.config.hyperparameters[self._vary], []).append(trial)
         whole = [trials for trials in by_value.values() if len(trials) == self._spec.seeds] or list(by_value.values())
         if not whole:
             return None
-        trials = max(whole, key=lambda trials: statistics.fmean(progress.best for progress in trials))
-        return sorted(trials, key=lambda progress: progress.best)[(len(trials) - 1) // 2]
+        trials = max(whole, key=lambda trials: statistics.fmean(trial.best for trial in trials))
+        return sorted(trials, key=lambda trial: trial.best)[(len(trials) - 1) // 2]
 
 
 class Finals(Plan):
@@ -199,7 +199,7 @@ class Finals(Plan):
         """Subsets of tiles that the arm is trained on."""
         return self._spec.subsets if self._spec.has_subsets and arm.tiles < self._num_tiles else 1
 
-    def place(self, arm: Arm, number: int) -> tuple[int, int]:
+    def subset_and_seed(self, arm: Arm, number: int) -> tuple[int, int]:
         """Which subset and which seed trial `number` has, from 0; more seeds can be added."""
         seed, subset = divmod(number, self.num_subsets(arm))
         return subset, seed
@@ -219,7 +219,7 @@ class Finals(Plan):
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """The arm's with the seeds of `number`."""
         config = self._configs[arm]
-        subset, seed = self.place(arm, number)
+        subset, seed = self.subset_and_seed(arm, number)
         phase = PHASES.index(self._spec.phase)
         init_seed, draw_seed = _seeds(self._spec.seed, _FINALS, phase, seed, count=2)
         renewed = {"draw_seed": draw_seed}

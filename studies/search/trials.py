@@ -1,8 +1,7 @@
-"""A trial of a study: what a worker is handed, and what is known of it meanwhile."""
+"""One trial of a study: what it trains, how far it is, and how it ended."""
 
 import math
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from studies.spec import Arm
@@ -11,48 +10,54 @@ from trainables.config import TrialConfig
 Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]
 """How a trial ended: ran its course; by ASHA; with a loss that is not finite; out of memory; or by an error."""
 
+TrialKey = tuple[Arm, int]
+"""What names a trial: its arm, and its number in the arm."""
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A trial to run, or to go on with.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """What a worker reports of an epoch.
+
+    Attributes:
+        epoch: From 1.
+        best: Best judged value so far, in [0, 1], from epoch `best_epoch`.
+        ended: Why the trial ran its course; empty while it goes on.
+        seconds: What the epoch took.
+        is_replayed: Whether the record was read from a checkpoint: it cost nothing again.
+    """
+
+    epoch: int
+    best: float
+    best_epoch: int
+    ended: str = ""
+    seconds: float = 0.0
+    is_replayed: bool = False
+
+
+@dataclass(slots=True)
+class Trial:
+    """A trial of an arm, before, while and after it runs.
 
     Attributes:
         arm: Its arm.
         number: Its number in the arm.
         config: What to train.
-        epoch: The last epoch on record; results are wanted from the next one on.
+        epoch: Last epoch on record; results are wanted from the next one on.
+        best: Best judged value so far, from epoch `best_epoch`; NaN before the first epoch.
+        seconds: Cost of the epochs on record.
+        lost_epochs: Epochs that were repeated because their worker was lost after its last checkpoint, with their cost
+            in `lost_seconds`.
+        losses: Workers that it lost since its last epoch.
+        is_running: Whether a worker has it.
         is_alone: Whether nothing else may run on its device: it ran out of memory beside others.
         micro_batch_size: Draws to process at once; 0 for whole batches.
+        decided: An end that was decided ([epoch, outcome, reason]) but whose epoch is not on record.
+        outcome: How it ended, and why in `reason`; None while it is open.
     """
 
     arm: Arm
     number: int
     config: TrialConfig
-    epoch: int = 0
-    is_alone: bool = False
-    micro_batch_size: int = 0
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is known of one trial while and after it runs; the last epoch's values.
-
-    Attributes:
-        assignment: The trial.
-        epoch: Last epoch on record.
-        best: Best judged value so far, from epoch `best_epoch`.
-        seconds: Cost of the epochs on record.
-        lost_epochs: Epochs that had to be repeated since their worker was lost after its last checkpoint, with what
-            that cost in `lost_seconds`.
-        losses: Workers that it lost since its last epoch.
-        is_running: Whether a worker has it.
-        is_alone: See `Assignment`; `micro_batch_size` too.
-        decided: An end that was decided ([epoch, outcome, reason]) but whose epoch is not on record.
-        outcome: How it ended, and why in `reason`; None while it is open.
-        started_at: For the time left; on the monotonic clock.
-    """
-
-    assignment: Assignment
     epoch: int = 0
     best: float = math.nan
     best_epoch: int = 0
@@ -66,4 +71,8 @@ class Progress:
     decided: tuple[int, Outcome, str] | None = None
     outcome: Outcome | None = None
     reason: str = ""
-    started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> TrialKey:
+        """Its arm and number."""
+        return self.arm, self.number

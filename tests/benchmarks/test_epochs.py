@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainables.attempts.table import ATTEMPTS
+from trainables.attempts.reference import ATTEMPTS
 from trainables.common.errors import UserError
 from trainables.datasets.demo import write_demo_tiles
 

@@ -90,7 +90,7 @@ def kill_logger(subject: Subject, driver: Driver) -> None:
 
 def kill_logger_of_driver(subject: Subject, driver: Driver) -> None:
     """Kills W&B's own process of the driver, which logs the selection and all that comes after."""
-    driver.until(lambda: "validating" in driver.tail(), "the selection")
+    driver.until(lambda: "validation: " in driver.tail(), "the selection")
     subject.book("wandb-core SIGKILL, driver's", _kill_logger_of(driver, driver.pid))
 
 

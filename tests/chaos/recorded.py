@@ -38,7 +38,8 @@ from rich.console import Console
 from studies import command_line as cli
 from studies import folder
 from studies.models import selection
-from studies.models.evaluation import Job, Way, score_model
+from studies.models.evaluation import score_model
+from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
 from studies.seal import register
 from studies.search.ledger import Ledger
 from studies.study import run_study
@@ -66,7 +67,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "end": (Ledger, "end"),
     "tell": (optuna.Study, "tell"),
     "select": (selection, "write_json"),
-    "line": (register, "_write"),
+    "line": (register, "append_lines"),
 }
 """Where the driver can kill itself: all that it writes to the ledger, to the selection and to the register."""
 
@@ -139,7 +140,7 @@ def recorded_fit(
         yield record
 
 
-def recorded_scoring(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
+def recorded_scoring(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo) -> ScoringResult:
     """`score_model`, slower and with what goes wrong."""
     name = f"{job.folder.parent.name}-{job.folder.name}-{'val' if job.scores_of else 'test'}"
     beside = job.folder.parents[2].parent
@@ -151,16 +152,16 @@ def recorded_scoring(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dic
     until = time.monotonic() + len(tiles) * float(os.environ.get("TILE_SECONDS", "0"))
     while time.monotonic() < until:
         if job.permit is not None and not job.permit.exists():
-            return {"kind": "stopped"}
+            return ScoringFailure(kind="stopped")
         job.beat.touch()
         time.sleep(0.01)
     is_large = is_final and number in listed("SCORING_MEMORY")
     if is_large and (first_time(job.folder, "scoring-crowded") or first_time(job.folder, "scoring-full")):
-        return {"kind": "out of memory", "error": "out of memory on cpu: an injected one"}
-    result = score_model(job, way, tiles, info)
-    if "iou" in result:
+        return ScoringFailure(kind="out of memory", reason="out of memory on cpu: an injected one")
+    result = score_model(job, mode, tiles, info)
+    if isinstance(result, ModelScores):
         with (beside / f"scored-{name}").open("a", encoding="utf-8") as file:
-            file.write(f"{way.words}\n")
+            file.write(f"{mode.label}\n")
     return result
 
 

@@ -20,7 +20,7 @@ from searchspace.spaces import (
     trial_config,
 )
 from studies.profiles import REFERENCE
-from trainables.attempts.table import ATTEMPTS
+from trainables.attempts.reference import ATTEMPTS
 from trainables.models.architectures import ARCHITECTURES
 from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS
 

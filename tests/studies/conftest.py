@@ -13,15 +13,26 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from studies.backend.slots import Slots
+from studies.backend.watch import Permit
 from studies.command_line import make_spec
 from studies.folder import write_study
+from studies.inputs import StudyInputs
+from studies.logs import tracking
+from studies.options import Options
 from studies.phases import run_phase
 from studies.profiles import PhaseName
+from studies.progress import StudyProgress
+from studies.search.forecast import Forecast, Sizes
+from studies.search.ledger import Ledger
+from studies.session import Session
+from studies.spec import StudySpec
 from tests.chaos.forked import WORKERS, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_USER_ERROR, run
-from trainables.config import TrialConfig
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.config import Recipe, TrialConfig
+from trainables.data.dataset import Dataset, decode_train_val, read_dataset
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 
@@ -41,6 +52,37 @@ def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiles(dataset_root: Path) -> TrainVal:
     return decode_train_val(read_dataset(dataset_root))
+
+
+@pytest.fixture
+def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
+    """A driver at work on a study in a folder, with nothing on Ray and no W&B; `changes` are of the session."""
+
+    def make(out: Path, spec: StudySpec | None = None, dataset: Dataset | None = None, **changes: Any) -> Session:
+        spec = spec or StudySpec(architectures=("unet",), tiles=(4,), recipe=Recipe(epochs=1, small=True))
+        its_tiles = tiles if dataset is None else decode_train_val(dataset)
+        inputs = StudyInputs(
+            spec=spec,
+            dataset=dataset or read_dataset(dataset_root),
+            tiles=its_tiles,
+            digests={},
+            facts={"tiles_digest": its_tiles.digest()},
+        )
+        console, progress = Console(quiet=True), StudyProgress(Console(quiet=True))
+        settings: dict[str, Any] = {
+            "inputs": inputs,
+            "slots": Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)),
+            "ledger": Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one"),
+            "log": tracking.WandbRun(out, "disabled", name="study", job_type="study", config={}),
+            "permit": Permit(out),
+            "options": Options(),
+        }
+        session = Session(out=out, study_id="one", progress=progress, console=console, **settings | changes)
+        sizes = Sizes.of(spec, its_tiles, [])
+        progress.start(Forecast(spec, sizes, session.slots.count))
+        return session
+
+    return make
 
 
 @pytest.fixture

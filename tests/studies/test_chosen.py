@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from studies import command_line as cli
-from studies.earlier_study import CARRIED, read_chosen
+from studies.earlier_study import CARRIED, load_tuned
 from studies.folder import write_study
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
@@ -144,9 +144,9 @@ def test_study_that_selected_for_no_arm_is_refused(tuned: Path, refusal: Callabl
 
 def test_nothing_is_asked_for_in_vain(tuned: Path) -> None:
     """What is looked at of the wishes are the profile and the architectures."""
-    assert read_chosen(tuned, {"epochs": 99})["epochs"] == 9
+    assert load_tuned(tuned, {"epochs": 99})["epochs"] == 9
     with pytest.raises(UserError, match="holds no study"):
-        read_chosen(tuned / "nowhere", {})
+        load_tuned(tuned / "nowhere", {})
 
 
 def test_a_study_of_before_a_setting_was_there_hands_on_its_default(tuned: Path) -> None:

@@ -11,10 +11,10 @@ import wandb
 import yaml
 
 from studies import command_line as cli
-from studies.folder import PROVENANCE, begun, write_study
+from studies.folder import PROVENANCE, has_study, write_study
+from studies.inputs import LIBRARIES
 from studies.options import HANG_MINUTES, Options
 from studies.phases import run_phase
-from studies.preparation import LIBRARIES
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
 from trainables.common.command import EXIT_USER_ERROR, run
@@ -341,7 +341,7 @@ def test_resume_without_a_folder_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = fails_in_one_line(["--resume"], capsys, monkeypatch)
-    assert error == "error: --resume needs the folder of the study to go on with: add --out DIR\n"
+    assert error == "error: --resume needs the folder of the study: add --out DIR\n"
 
 
 def test_resume_of_a_folder_that_cannot_be_read_is_refused(
@@ -350,7 +350,7 @@ def test_resume_of_a_folder_that_cannot_be_read_is_refused(
     out = tmp_path / ("x" * 300)
     assert "must be a shorter path" in fails_in_one_line(["--resume", "--out", str(out)], capsys, monkeypatch)
     with pytest.raises(UserError, match=r"cannot be read \(File name too long\): choose another folder"):
-        begun(out)
+        has_study(out)
     (tmp_path / "study.yaml").write_text("trials: [", encoding="utf-8")
     error = fails_in_one_line(["--resume", "--out", str(tmp_path)], capsys, monkeypatch)
     assert error == f"error: the frozen spec {tmp_path / 'study.yaml'} is no YAML: mend it\n"
@@ -403,7 +403,7 @@ def test_study_is_not_begun_again_in_its_folder(
     out = tmp_path / "study"
     freeze(out, "--data", str(dataset_root))
     assert fails_in_one_line(["--data", str(dataset_root), "--out", str(out)], capsys, monkeypatch) == (
-        f"error: --out {out} holds a study: go on with it by --resume, or choose another folder\n"
+        f"error: --out {out} holds a study: resume it with --resume, or choose another folder\n"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from studies.disk import said_in_one_line
+from studies.disk import disk_errors_in_one_line
 from trainables.common.errors import UserError
 
 OUT = Path("/runs/study")
@@ -40,10 +40,10 @@ def sqlite_error(name: str, words: str) -> sqlalchemy.exc.OperationalError:
     ],
 )
 def test_disk_and_its_permissions_are_said_in_one_line(error: Exception, words: str) -> None:
-    with pytest.raises(UserError) as told, said_in_one_line(OUT):
+    with pytest.raises(UserError) as told, disk_errors_in_one_line(OUT):
         raise error
     assert str(told.value).startswith(words)
-    assert str(told.value).endswith("what was done is kept, --resume goes on")
+    assert str(told.value).endswith("what was done is kept, --resume continues")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_disk_and_its_permissions_are_said_in_one_line(error: Exception, words: 
     ],
 )
 def test_all_else_is_no_matter_of_the_disk(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, said_in_one_line(OUT):
+    with pytest.raises(type(error)) as raised, disk_errors_in_one_line(OUT):
         raise error
     assert raised.value is error

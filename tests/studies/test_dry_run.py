@@ -38,7 +38,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     monkeypatch.setattr(dry_run, "this_machine", lambda: Node(cpus=2))
     monkeypatch.setattr(cluster, "ray_session", session)
-    monkeypatch.setattr(cluster, "plan_slots", lambda spec, *sides: plan(spec, [Node(cpus=2)], *sides))
+    monkeypatch.setattr(cluster, "ray_slots", lambda spec, *sides: plan(spec, [Node(cpus=2)], *sides))
     return asked
 
 

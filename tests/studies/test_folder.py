@@ -67,9 +67,9 @@ def test_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 def test_folder_that_holds_a_study_is_refused_with_how_to_go_on(tmp_path: Path) -> None:
     folder.write_study(tmp_path, make_spec(), PROVENANCE)
-    words = f"--out {tmp_path} holds a study: go on with it by --resume, or choose another folder"
+    words = f"--out {tmp_path} holds a study: resume it with --resume, or choose another folder"
     assert refusal(tmp_path) == words
-    with pytest.raises(UserError, match=re.escape(words)), folder.claimed(tmp_path, resume=False):
+    with pytest.raises(UserError, match=re.escape(words)), folder.hold_folder(tmp_path, resume=False):
         pass
     assert names(tmp_path) == ["study.yaml"]
 
@@ -88,7 +88,7 @@ def test_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     try:
         found = refusal(hidden / "study")
         with pytest.raises(UserError) as not_begun:
-            folder.begun(hidden / "study")
+            folder.has_study(hidden / "study")
     finally:
         os.seteuid(0)
     words = f"{hidden / 'study'} cannot be read (Permission denied): choose another folder"
@@ -102,7 +102,7 @@ def test_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def failing(out: Path) -> Iterator[None]:
     """A driver that holds the folder and ends with an error; which must be the one that comes out."""
-    claim, error = folder.claimed(out, resume=False), KeyError("what went wrong")
+    claim, error = folder.hold_folder(out, resume=False), KeyError("what went wrong")
     claim.__enter__()
     yield
     assert claim.__exit__(KeyError, error, None) is False
@@ -128,7 +128,7 @@ def test_error_before_the_study_began_leaves_no_folder(tmp_path: Path) -> None:
 def test_what_a_driver_left_that_was_killed_before_the_study_began_is_cleared(tmp_path: Path, resume: bool) -> None:
     leave_beginnings(tmp_path)
     folder.check_free(tmp_path)
-    with folder.claimed(tmp_path, resume=resume):
+    with folder.hold_folder(tmp_path, resume=resume):
         assert names(tmp_path) == [".lock"]
     assert names(tmp_path) == []
 
@@ -140,7 +140,7 @@ def test_ledger_that_is_none_is_left_alone_unless_it_is_empty(tmp_path: Path, co
         for resume in (False, True):
             with (
                 pytest.raises(UserError, match="exists and is not empty"),
-                folder.claimed(tmp_path, resume=resume),
+                folder.hold_folder(tmp_path, resume=resume),
             ):
                 pass
         assert (tmp_path / folder.LEDGER).read_bytes() == content
@@ -157,7 +157,7 @@ def test_trials_of_a_study_that_lost_its_spec_are_never_cleared(tmp_path: Path, 
     before = names(tmp_path)
     words = f"--out {tmp_path} exists and is not empty: choose another folder, or remove it"
     assert refusal(tmp_path) == words
-    with pytest.raises(UserError, match=re.escape(words)), folder.claimed(tmp_path, resume=resume):
+    with pytest.raises(UserError, match=re.escape(words)), folder.hold_folder(tmp_path, resume=resume):
         pass
     assert set(before) - set(names(tmp_path)) == {lock.NAME}
     assert len(Ledger(tmp_path / folder.LEDGER, {"unet-5": "unet"}, study_id="f00").trials("unet-5")) == 1
@@ -192,17 +192,17 @@ def test_everything_stays_once_the_study_began(tmp_path: Path) -> None:
         (out / ".permit-1").touch()
     assert names(out) == [".permit-1", "optuna.db", "study.yaml"]
     assert (out / folder.LEDGER).read_bytes() == b"trials"
-    with folder.claimed(out, resume=True):
+    with folder.hold_folder(out, resume=True):
         assert (out / folder.LEDGER).read_bytes() == b"trials"
     assert names(out) == [".permit-1", "optuna.db", "study.yaml"]
 
 
 def test_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "study"
-    with folder.claimed(out, resume=False):
+    with folder.hold_folder(out, resume=False):
         (out / folder.LEDGER).write_bytes(b"trials")
         for resume in (False, True):
-            with pytest.raises(UserError, match="is in use by process"), folder.claimed(out, resume=resume):
+            with pytest.raises(UserError, match="is in use by process"), folder.hold_folder(out, resume=resume):
                 pass
         assert names(out) == [".lock", "optuna.db"]
 
@@ -211,11 +211,11 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "study"
     words = f"--out {out} cannot be made (Not a directory): choose another folder"
-    with pytest.raises(UserError, match=re.escape(words)), folder.claimed(out, resume=False):
+    with pytest.raises(UserError, match=re.escape(words)), folder.hold_folder(out, resume=False):
         pass
     out = tmp_path / "new" / ("x" * 300)
     words = f"--out {out} cannot be made (File name too long): choose another folder"
-    with pytest.raises(UserError, match=re.escape(words)), folder.claimed(out, resume=False):
+    with pytest.raises(UserError, match=re.escape(words)), folder.hold_folder(out, resume=False):
         pass
     assert names(tmp_path) == ["file"]
 
@@ -240,20 +240,20 @@ def test_settings_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as refused:
-        folder.read_settings(path)
+        folder.load_settings(path)
     assert str(refused.value) == f"--config {path} {words}"
     with pytest.raises(UserError, match=f"^the frozen spec {re.escape(str(path))} {re.escape(words)}$"):
-        folder.read_settings(path, "the frozen spec")
+        folder.load_settings(path, "the frozen spec")
 
 
 def test_settings_come_without_their_provenance(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("trials: 7\nprovenance:\n  study_id: f00\n")
-    assert folder.read_settings(path) == ({"trials": 7}, {"study_id": "f00"})
+    assert folder.load_settings(path) == ({"trials": 7}, {"study_id": "f00"})
     path.write_text("trials: 7\nprovenance: none\n")
-    assert folder.read_settings(path) == ({"trials": 7}, {})
+    assert folder.load_settings(path) == ({"trials": 7}, {})
     with pytest.raises(UserError, match=f"^--config {re.escape(str(tmp_path))} cannot be read: check the path$"):
-        folder.read_settings(tmp_path)
+        folder.load_settings(tmp_path)
 
 
 def test_new_provenance_has_an_identity_of_its_own_and_no_start_yet() -> None:
@@ -265,9 +265,9 @@ def test_new_provenance_has_an_identity_of_its_own_and_no_start_yet() -> None:
 
 def test_every_start_is_on_record(tmp_path: Path) -> None:
     folder.write_study(tmp_path, make_spec(), PROVENANCE, slots="2 trials at a time", versions={"ray": "2.60"})
-    settings, known = folder.read_settings(tmp_path / "study.yaml")
+    settings, known = folder.load_settings(tmp_path / "study.yaml")
     folder.write_study(tmp_path, make_spec(trials=9), known, slots="1 trial at a time")
-    settings, known = folder.read_settings(tmp_path / "study.yaml")
+    settings, known = folder.load_settings(tmp_path / "study.yaml")
     assert settings["trials"] == 9
     began = [segment.pop("began") for segment in known["segments"]]
     assert known["segments"] == [
@@ -316,7 +316,7 @@ def test_frozen_spec_is_read_back_as_it_was(settings: dict[str, Any], tmp_path_f
     assert StudySpec.from_flat(json.loads(json.dumps(spec.flat()))) == spec
     out = tmp_path_factory.mktemp("study")
     folder.write_study(out, spec, PROVENANCE)
-    assert StudySpec.from_flat(folder.read_settings(out / "study.yaml")[0]) == spec
+    assert StudySpec.from_flat(folder.load_settings(out / "study.yaml")[0]) == spec
     if "weights" not in settings:  # the paths of weights are for one encoder each, and add to the profile's
         request = cli.read_command_line(["--config", str(out / "study.yaml")], phase=spec.phase, description="")
         assert (request.spec, request.out) == (spec, None)
@@ -357,4 +357,4 @@ def test_file_that_does_not_fit_on_the_disk_is_not_there(tmp_path: Path) -> None
     (tmp_path / ".study.yaml.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         folder.write_study(tmp_path, make_spec(), PROVENANCE)
-    assert not folder.begun(tmp_path)
+    assert not folder.has_study(tmp_path)

@@ -50,8 +50,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[
     ("came_to", "code", "words"),
     [
         ({}, 0, "study     OUT"),
-        ({"ending": "interrupted"}, EXIT_INTERRUPTED, "interrupted: go on with --out OUT --resume"),
-        ({"ending": "out of time"}, EXIT_OUT_OF_TIME, "out of time: go on with --out OUT --resume"),
+        ({"ending": "interrupted"}, EXIT_INTERRUPTED, "interrupted: resume with --out OUT --resume"),
+        ({"ending": "out of time"}, EXIT_OUT_OF_TIME, "out of time: resume with --out OUT --resume"),
         ({"unselected": {"unet-4": "a [nan]"}}, 1, "unet-4: no trial ran its course; the last one: a [nan]"),
         ({"untested": {"unet-4": "no luck"}}, 1, "unet-4: not tested: no luck"),
         ({"unvalidated": {"unet-4": "torn"}}, 1, "unet-4: its selected model could not be validated: torn"),
@@ -66,7 +66,7 @@ def test_exit_code_and_last_words_follow_from_what_a_study_came_to(
 
 
 @pytest.mark.parametrize(
-    ("is_begun", "words"), [(True, "go on with --out OUT --resume"), (False, "no study was begun")]
+    ("is_begun", "words"), [(True, "resume with --out OUT --resume"), (False, "no study was begun")]
 )
 def test_signal_outside_of_trials_and_scores_is_told_too(
     is_begun: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -65,7 +65,7 @@ def test_changed_spec_is_refused_with_the_difference(copy: Path, flags: list[str
 def test_study_is_not_begun_anew_in_its_folder(copy: Path) -> None:
     argv = ["--config", str(copy / STUDY)]
     spec = cli.read_command_line(argv, phase="phase2_tuning", description="").spec
-    with pytest.raises(UserError, match=r"holds a study: go on with it by --resume, or choose another folder"):
+    with pytest.raises(UserError, match=r"holds a study: resume it with --resume, or choose another folder"):
         run_study(spec, out=copy, console=Console(quiet=True))
 
 

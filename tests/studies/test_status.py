@@ -19,6 +19,7 @@ from studies.command_line import make_spec
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Search, first_plan
+from studies.search.trials import EpochReport
 from studies.spec import Arm, StudySpec
 from trainables.common.command import EXIT_USER_ERROR, run
 
@@ -56,10 +57,10 @@ class Study:
         folder.write_study(out, self.spec, provenance)
 
     def start_again(self) -> None:
-        folder.write_study(self.out, self.spec, folder.read_settings(self.out / folder.STUDY)[1])
+        folder.write_study(self.out, self.spec, folder.load_settings(self.out / folder.STUDY)[1])
 
     def confirm(self, *arms: Arm) -> list[Arm]:
-        chosen = {arm: one.assignment.config for arm in arms if (one := self.search.selection(arm))}
+        chosen = {arm: one.config for arm in arms if (one := self.search.selection(arm))}
         plan = Finals.confirming(self.spec, chosen, NUM_TILES)
         self.ledger.add_arms({arm.name: arm.architecture for arm in plan.arms})
         self.coordinator = Coordinator(self.spec, self.ledger, plan)
@@ -72,7 +73,12 @@ class Study:
 
     def epochs(self, trial: tuple[Arm, int], best: list[float]) -> None:
         for epoch, value in enumerate(best, start=1):
-            self.coordinator.report(*trial, epoch, value, epoch, "epochs" if epoch == EPOCHS else "", 100.0)
+            self.coordinator.report(
+                trial,
+                EpochReport(
+                    epoch=epoch, best=value, best_epoch=epoch, ended="epochs" if epoch == EPOCHS else "", seconds=100.0
+                ),
+            )
 
     def finish(self) -> None:
         """All that is left of the stage."""
@@ -80,15 +86,15 @@ class Study:
             self.coordinator.next()
             for (arm, number), progress in self.coordinator.trials.items():
                 if progress.is_running:
-                    self.coordinator.report(arm, number, EPOCHS, 0.5, 1, "epochs", 1.0)
+                    self.coordinator.report(
+                        (arm, number), EpochReport(epoch=EPOCHS, best=0.5, best_epoch=1, ended="epochs", seconds=1.0)
+                    )
 
     def select(self) -> dict[str, str]:
         """Writes selection.json; the signatures by arm."""
         best = {arm: self.search.selection(arm) for arm in self.search.arms}
         rows = {
-            arm.name: {"number": one.assignment.number, "signature": one.assignment.config.signature()}
-            for arm, one in best.items()
-            if one
+            arm.name: {"number": one.number, "signature": one.config.signature()} for arm, one in best.items() if one
         }
         folder.write_json(self.out / "selection.json", rows)
         return {arm: str(row["signature"]) for arm, row in rows.items()}
@@ -115,8 +121,10 @@ def fill_search(study: Study) -> None:
     for _ in study.spec.arms():
         trial = study.begin()
         study.epochs(trial, [0.45])
-        coordinator.report(*trial, 1, 0.45, 1, "", 50.0)  # repeated, as its worker was lost
-        coordinator.report(*trial, 2, 0.5, 2, "", 100.0)
+        coordinator.report(
+            trial, EpochReport(epoch=1, best=0.45, best_epoch=1, seconds=50.0)
+        )  # repeated, as its worker was lost
+        coordinator.report(trial, EpochReport(epoch=2, best=0.5, best_epoch=2, seconds=100.0))
 
 
 def printed(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -144,7 +152,7 @@ def test_every_kind_of_trial_is_told_at_80_columns(tmp_path: Path, say: Say) -> 
     study.epochs(study.begin(), [0.5, 0.6, 0.7])
     study.begin()
     study.begin()
-    began = folder.read_settings(study.out / folder.STUDY)[1]["segments"][0]["began"]
+    began = folder.load_settings(study.out / folder.STUDY)[1]["segments"][0]["began"]
     expected = f"""\
 runs: not running; began {began}; judged by val/iou_center128
 arm                       done stopped failed open left     best epochs   time
@@ -161,7 +169,7 @@ deeplabv3plus_resnet34-24: 1 × stopped: below the best 1/2 at rung 1
 deeplabv3plus_resnet34-24: 1 × diverged: the training loss is nan in epoch 2
 deeplabv3plus_resnet34-24: 1 × out of memory: out of memory on cuda: 80 GiB
 deeplabv3plus_resnet34-24: 1 × failed: KeyError: 'roof'
-go on with --out {study.out} --resume"""
+resume with --out {study.out} --resume"""
     assert say(study.out) == expected
 
 
@@ -173,7 +181,9 @@ def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path: Path, say: Say) ->
         study.ledger.note(arm.name, number, "cost", {"seconds": 360000.0, "lost": [11, 0.0]})
         study.ledger.report(arm.name, number, 998, 0.9)
         if number < 4:
-            study.coordinator.report(*trial, 999, 0.9, 1, "early", 360000.0)
+            study.coordinator.report(
+                trial, EpochReport(epoch=999, best=0.9, best_epoch=1, ended="early", seconds=360000.0)
+            )
     head, _, body = say(tmp_path).partition("─" * 80 + "\n")
     rows, header = body.splitlines()[:-1], head.splitlines()[-1]
     assert max(map(len, rows)) <= 80
@@ -215,7 +225,7 @@ def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path: Path, say
 
 def test_starts_are_counted(tmp_path: Path, say: Say) -> None:
     study = Study(tmp_path)
-    first = folder.read_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
+    first = folder.load_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
     study.start_again()
     study.start_again()
     assert f"; began {first}, started 3 times; judged by" in say(tmp_path)
@@ -302,7 +312,7 @@ def test_grid_is_complete_with_its_own_choice(tmp_path: Path, say: Say) -> None:
         study.epochs(study.begin(), [0.1, 0.2, {1: 0.8, 3: 0.9, 5: 0.7}.get(number, 0.3)])
     selected = study.search.selection(UNET)
     assert selected is not None
-    assert selected.assignment.number == 5  # of the value with the best mean
+    assert selected.number == 5  # of the value with the best mean
     study.select()
     study.confirm(UNET)
     study.finish()

@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 
 from studies import command_line as cli
-from studies.preparation import _find_weights
+from studies.inputs import _find_weights
 from studies.spec import Arm, StudySpec
 from studies.study import run_study
 from trainables.common.errors import UserError

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from trainables import trial as fit_module
-from trainables.checkpoints import load
+from trainables import trial as trial_module
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.metrics import Scores
 from trainables.models.architectures import ARCHITECTURES, IMAGENET, Architecture
 from trainables.models.model_spec import ModelSpec
 from trainables.predict import Evaluation
+from trainables.training import TrainingState
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -118,17 +118,22 @@ def judge_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[float]], Non
             value = next(left)
             return Evaluation(1.0, Scores(value, value, (value,) * len(tiles)), ())
 
-        monkeypatch.setattr(fit_module, "evaluate", judged)
+        monkeypatch.setattr(trial_module, "evaluate", judged)
 
     return judge
 
 
-@pytest.fixture(scope="session")
-def encoder_of() -> Callable[[Path], dict[str, torch.Tensor]]:
-    """The encoder's state in a checkpoint."""
-    prefix = "network.encoder."
+@pytest.fixture
+def append(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, nn.Module], None]:
+    """Appends a module to the decoder of each trial in one epoch."""
 
-    def of(path: Path) -> dict[str, torch.Tensor]:
-        return {k.removeprefix(prefix): v for k, v in load(path)["model"].items() if k.startswith(prefix)}
+    def at(epoch: int, module: nn.Module) -> None:
+        original = TrainingState.start_epoch
 
-    return of
+        def start(self: TrainingState, number: int) -> None:
+            original(self, number)
+            self.model.network.decoder.append(module if number == epoch else nn.Identity())
+
+        monkeypatch.setattr(TrainingState, "start_epoch", start)
+
+    return at

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from trainables.data import augment
+from trainables.device import DTYPES, dtype_name
 from trainables.losses import Loss
 from trainables.models.architectures import ARCHITECTURES
 from trainables.names import LOSS_WEIGHTS, LOSSES, PHOTOGRAPH_TRANSFORMS, PRESETS, Optimizer, Precision
-from trainables.precision import DTYPES, dtype_name
 from trainables.training import TrainingState
 
 CPU = torch.device("cpu")

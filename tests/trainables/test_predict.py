@@ -14,20 +14,21 @@ from trainables.metrics import confusion, scores
 from trainables.predict import evaluate, predict_logits, to_classes, to_tensor
 
 CPU = torch.device("cpu")
+ARGS: dict[str, Any] = {"stride": 16, "loss": Loss(bce_weight=0.5), "device": CPU}
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
 THREE = DatasetInfo(classes=("a", "b", "c"), bands=("red", "green", "blue"), scale=1 / 255)
 
 
 class Recorder(nn.Module):
-    """Gives its input back and remembers its shape and the modes it ran in."""
+    """Gives its input back and remembers it and the modes it ran in."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shapes: list[tuple[int, ...]] = []
+        self.seen: list[torch.Tensor] = []
         self.modes: list[tuple[bool, bool]] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.shapes.append(tuple(x.shape))
+        self.seen.append(x)
         self.modes.append((self.training, torch.is_inference_mode_enabled()))
         return x
 
@@ -48,21 +49,13 @@ def test_predict_logits_gives_every_pixel_back_exactly(height, width, stride, se
     logits = predict_logits(model, image, scale=1.0, stride=stride, device=CPU)
     assert logits.dtype == torch.float32
     assert np.array_equal(logits.numpy(), image.transpose(2, 0, 1).astype(np.float32))
-    shape = model.shapes[0]
-    assert shape == (1, 4, -(-height // stride) * stride, -(-width // stride) * stride)
+    assert model.seen[0].shape == (1, 4, -(-height // stride) * stride, -(-width // stride) * stride)
 
 
 def test_predict_logits_pads_with_reflections_at_the_bottom_and_right():
-    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
-    seen: list[torch.Tensor] = []
-
-    class Spy(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(x)
-            return x
-
-    predict_logits(Spy(), image, scale=1.0, stride=4, device=CPU)
-    assert seen[0][0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [0, 1, 2, 1], [3, 4, 5, 4]]
+    model = Recorder()
+    predict_logits(model, np.arange(6, dtype=np.uint8).reshape(2, 3, 1), scale=1.0, stride=4, device=CPU)
+    assert model.seen[0][0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [0, 1, 2, 1], [3, 4, 5, 4]]
 
 
 class Large(nn.Module):
@@ -96,16 +89,11 @@ def test_predict_logits_beyond_float16_are_those_of_float32(dtype, level, dtypes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_to_tensor_scales_any_type(dtype):
-    image = np.arange(12).reshape(2, 2, 3).astype(dtype)
+def test_to_tensor_scales_any_type_and_takes_views(dtype):
+    image = np.arange(48).reshape(4, 4, 3).astype(dtype)[1:3, 1:3]
     tensor = to_tensor(image, 0.5, CPU)
     assert (tensor.shape, tensor.dtype) == ((1, 3, 2, 2), torch.float32)
     assert np.array_equal(tensor[0].numpy(), image.transpose(2, 0, 1) * np.float32(0.5))
-
-
-def test_to_tensor_takes_windows_that_are_views():
-    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)[1:3, 1:3]
-    assert np.array_equal(to_tensor(image, 1.0, CPU)[0].numpy(), image.transpose(2, 0, 1))
 
 
 def test_to_classes_is_above_one_half_or_the_largest():
@@ -143,33 +131,21 @@ def test_evaluate_leaves_ignored_pixels_out(tiles):
     masks = [mask.copy() for mask in tiles.val.masks]
     for mask, image in zip(masks, tiles.val.images, strict=True):
         mask[(image[..., 0] > 127) != (mask == 1)] = IGNORE  # every pixel that the model gets wrong
-    result = evaluate(
-        Brightness(),
-        replace(tiles.val, masks=tuple(masks)),
-        tiles.info,
-        stride=16,
-        loss=Loss(bce_weight=0.5),
-        device=CPU,
-    )
+    result = evaluate(Brightness(), replace(tiles.val, masks=tuple(masks)), tiles.info, **ARGS)
     assert result.scores.iou == 1
 
 
 def test_evaluate_leaves_tiles_without_a_scored_pixel_out_of_every_mean(tiles):
-    loss = Loss(bce_weight=0.5)
     one = tiles.val.take([0])
     void = replace(one, masks=(np.full_like(one.masks[0], IGNORE),))
     both = replace(one, ids=("a", "b"), images=2 * one.images, masks=one.masks + void.masks)
-    alone = evaluate(Constant(-1.0), one, tiles.info, stride=16, loss=loss, device=CPU)
-    result = evaluate(Constant(-1.0), both, tiles.info, stride=16, loss=loss, device=CPU)
+    alone = evaluate(Constant(-1.0), one, tiles.info, **ARGS)
+    result = evaluate(Constant(-1.0), both, tiles.info, **ARGS)
     assert (result.loss, result.scores.iou, result.scores.f1) == (alone.loss, alone.scores.iou, alone.scores.f1)
     assert np.isnan(result.scores.tile_iou[1])
-    nothing = evaluate(Constant(-1.0), void, tiles.info, stride=16, loss=loss, device=CPU)
+    nothing = evaluate(Constant(-1.0), void, tiles.info, **ARGS)
     assert np.isnan([nothing.loss, nothing.scores.iou]).all()
-
-
-def test_evaluate_gives_a_loss_that_is_no_number_where_a_scored_tile_has_one(tiles):
-    result = evaluate(Constant(np.nan), tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
-    assert np.isnan(result.loss)
+    assert np.isnan(evaluate(Constant(np.nan), both, tiles.info, **ARGS).loss)  # of a tile that is scored
 
 
 class Constant(nn.Module):
@@ -183,31 +159,26 @@ class Constant(nn.Module):
         return torch.full_like(pixels[:, :1], self.logit)
 
 
-@pytest.mark.parametrize(("logit", "label"), [(-1.0, 0), (1.0, 1)])
-def test_evaluate_names_the_only_class_of_a_collapsed_model(tiles, logit, label):
-    result = evaluate(Constant(logit), tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
-    assert result.only_class == label
-
-
-def test_evaluate_names_no_class_where_one_pixel_is_another(tiles):
+def test_evaluate_names_the_only_class_of_a_collapsed_model(tiles):
     class OnePixel(Constant):
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             logits = super().forward(pixels)
             logits[0, 0, 5, 7] *= -1
             return logits
 
+    for logit, label in ((-1.0, 0), (1.0, 1)):
+        assert evaluate(Constant(logit), tiles.val, tiles.info, **ARGS).only_class == label
     one = tiles.val.take([0])
-    args = {"stride": 16, "loss": Loss(), "device": CPU}
-    assert evaluate(OnePixel(-1.0), one, tiles.info, **args).only_class is None
+    assert evaluate(OnePixel(-1.0), one, tiles.info, **ARGS).only_class is None
     mask = one.masks[0].copy()
     mask[5, 7] = IGNORE  # a pixel that does not count is no second class
-    assert evaluate(OnePixel(-1.0), replace(one, masks=(mask,)), tiles.info, **args).only_class == 0
+    assert evaluate(OnePixel(-1.0), replace(one, masks=(mask,)), tiles.info, **ARGS).only_class == 0
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_puts_the_models_mode_back(tiles, training):
     model = nn.Sequential(Recorder(), Brightness()).train(training)
-    evaluate(model, tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
+    evaluate(model, tiles.val, tiles.info, **ARGS)
     assert model[0].modes == [(False, True)] * 2
     assert model.training is training
     assert not torch.is_inference_mode_enabled()
@@ -220,20 +191,16 @@ def test_evaluate_puts_the_mode_back_after_an_error(tiles):
 
     model = Broken().train()
     with pytest.raises(RuntimeError, match="broken"):
-        evaluate(model, tiles.val, tiles.info, stride=16, loss=Loss(bce_weight=0.5), device=CPU)
+        evaluate(model, tiles.val, tiles.info, **ARGS)
     assert model.training
 
 
-def test_evaluate_keeps_probabilities_of_the_foreground_where_asked_for(tiles, band_tiles):
-    args: dict[str, Any] = {"stride": 16, "loss": Loss(), "device": CPU}
-    result = evaluate(Constant(1.0), tiles.val, tiles.info, **args, keeps_probabilities=True)
+def test_evaluate_keeps_probabilities_where_asked_for_and_confusions_always(tiles):
+    result = evaluate(Constant(1.0), tiles.val, tiles.info, **ARGS, keeps_probabilities=True)
     # The logit 1 is the probability 0.7311, times 255
     assert [np.unique(its).tolist() for its in result.probabilities] == [[186]] * len(tiles.val)
     assert [its.shape for its in result.probabilities] == [mask.shape for mask in tiles.val.masks]
-    assert evaluate(Constant(1.0), tiles.val, tiles.info, **args).probabilities == ()
-
-
-def test_evaluate_has_a_confusion_matrix_of_every_tile(tiles):
-    result = evaluate(Constant(1.0), tiles.val, tiles.info, stride=16, loss=Loss(), device=CPU)
+    result = evaluate(Constant(1.0), tiles.val, tiles.info, **ARGS)
+    assert result.probabilities == ()
     for matrix, mask in zip(result.confusions, tiles.val.masks, strict=True):
         assert matrix.tolist() == [[0, int((mask == 0).sum())], [0, int((mask == 1).sum())]]

@@ -1,24 +1,61 @@
-"""What a person reads after each epoch of an attempt: one block of text that can be pasted into a message."""
+"""What a person reads of an attempt: what is trained, a block after each epoch that can be pasted, and the result."""
 
-import sys
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
-import torch
-
+from trainables.attempts.reference import ReferenceAttempt
 from trainables.common.duration import duration
 from trainables.config import TrialConfig
+from trainables.data.tiles import TrainVal
+from trainables.metrics import Scores, constant_scores
 from trainables.records import EpochRecord
 
 
-def diagnostics(name: str, config: TrialConfig, record: EpochRecord, *, seconds_left: float, memory: str) -> str:
-    """The block of one epoch.
+def heading(
+    name: str,
+    attempt: ReferenceAttempt,
+    config: TrialConfig,
+    tiles: TrainVal,
+    about: dict[str, Any],
+    missing: Sequence[str],
+) -> str:
+    """What is trained, and what differs from the published attempt.
+
+    Args:
+        name: Number and label of the attempt.
+        attempt: The attempt as it was published.
+        config: The configuration that is trained.
+        tiles: Its train and val tiles.
+        about: The content of `attempt.json`.
+        missing: Transforms that the augmentation preset cannot apply to these bands.
+    """
+    recipe = config.recipe
+    pixels = "as its weights expect" if about["normalisation"] == "encoder" else "by the train tiles' statistics"
+    without = f"; {config.augmentation} leaves out {', '.join(missing)} on these bands" if missing else ""
+    return "\n".join(
+        [
+            f"attempt {name}: {attempt.title}",
+            f"  {about['num_trainable']:,} trainable parameters (published: {attempt.trainable}), "
+            f"{about['num_frozen']:,} frozen; weights: {about['settings']['weights']}",
+            f"  lr {config.lr:g}, {config.augmentation}, dropout {config.decoder_dropout:g}, "
+            f"{config.loss_function.words}, batch {config.batch_size}, {config.tiles} train and "
+            f"{len(tiles.val)} val tiles, {recipe.epochs} epochs of {recipe.draws_per_epoch} draws",
+            f"  pixels are normalised {pixels}{without}",
+            f"  differs from the published attempt in {', '.join(about['changed']) or 'nothing'}",
+        ]
+    )
+
+
+def block(name: str, config: TrialConfig, record: EpochRecord, *, seconds_left: float, memory: str) -> str:
+    """The diagnostics of one epoch, as text that can be pasted into a message.
 
     Args:
         name: Of the attempt.
         config: What is trained.
         record: Of the epoch.
         seconds_left: Until the last epoch, if none ends it earlier.
-        memory: As from `memory_words`.
+        memory: As from `device.memory_words`.
     """
     judged, metrics = config.judged_metric, record.metrics
     steps = config.recipe.draws_per_epoch // config.batch_size
@@ -51,14 +88,29 @@ def diagnostics(name: str, config: TrialConfig, record: EpochRecord, *, seconds_
     )
 
 
-def memory_words(device: torch.device, peak_memory_gib: float) -> str:
-    """Peak memory: of the epoch and all that the device has (GiB); of this process on a CPU."""
-    if device.type == "cuda":
-        total = torch.cuda.mem_get_info(device)[1] / 2**30
-        return f"gpu_mem: {peak_memory_gib:.1f} / {total:.1f} GiB"
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return "memory: unknown"
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
-    return f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.1f} GiB"
+def closing(
+    name: str,
+    attempt: ReferenceAttempt,
+    tiles: TrainVal,
+    records: Sequence[EpochRecord],
+    best_epoch: int,
+    scores: Scores,
+) -> str:
+    """The result on whole val tiles beside the trivial predictor's and the published one.
+
+    Args:
+        name: Of the attempt.
+        attempt: As it was published.
+        tiles: That it was trained on.
+        records: Of all epochs.
+        best_epoch: The epoch whose weights were scored.
+        scores: Their scores.
+    """
+    label, trivial = constant_scores(tiles.val.masks, len(tiles.info.classes))
+    figures, seconds = attempt.figures, sum(record.seconds for record in records)
+    return (
+        f"attempt {name}: val IoU {scores.iou:.3f}, F1 {scores.f1:.3f} (best epoch {best_epoch} of {len(records)}, "
+        f"{duration(seconds)}); calling every pixel {tiles.info.classes[label]} scores {trivial.iou:.3f}\n"
+        f"published, on Inria Austin: val IoU {figures.val_iou:.3f}, F1 {figures.val_f1:.3f} (best epoch "
+        f"{figures.best_epoch}, {figures.minutes} min on a T4)"
+    )

@@ -19,7 +19,7 @@ import ray
 from optuna.trial import FrozenTrial, TrialState
 from ray.cluster_utils import Cluster
 
-from studies.backend.cluster import plan_slots, probe_storage, ray_session
+from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
 from tests.chaos.forked import WORKERS, DriverServer
 from trainables.common.errors import UserError
@@ -180,7 +180,7 @@ def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:
     probe_storage(folders["shared"])
     assert list(folders["shared"].iterdir()) == []
-    assert plan_slots(StudySpec(tiles=(4,)), 128).count == sum(
+    assert ray_slots(StudySpec(tiles=(4,)), 128).count == sum(
         int(node["Resources"]["CPU"]) for node in ray.nodes() if node["Alive"]
     )
 

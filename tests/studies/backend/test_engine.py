@@ -3,7 +3,7 @@
 import pytest
 import ray
 
-from studies.backend.cluster import plan_slots, ray_session
+from studies.backend.cluster import ray_session, ray_slots
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.data.tiles import TrainVal
@@ -19,7 +19,7 @@ def test_tiles_are_read_without_a_copy_in_workers(tiles: TrainVal) -> None:
             return image.flags.writeable, image.flags.owndata, received.digest()
 
         writeable, owns, digest = ray.get(look.remote(stored))
-        slots = plan_slots(StudySpec(tiles=(4,)), 128)
+        slots = ray_slots(StudySpec(tiles=(4,)), 128)
     assert not writeable  # a view of the object store, which is shared and read-only
     assert not owns
     assert digest == tiles.digest()

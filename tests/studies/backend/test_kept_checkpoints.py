@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from studies.backend.kept_checkpoints import Checkpoints
-from studies.backend.worker import trial_folder
+from studies.folder import trial_folder
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan
+from studies.search.trials import EpochReport
 from studies.spec import StudySpec
 from trainables.checkpoints import BEST, NEWEST
 from trainables.config import Recipe
@@ -31,10 +32,12 @@ def end_all(coordinator: Coordinator, out: Path, values: Sequence[float]) -> Che
             (folder / name).write_text(str(job.number))
         value = values[job.number]
         if value < 0:
-            coordinator.fail(arm, job.number, "diverged", "the training loss is nan")
+            coordinator.fail((arm, job.number), "diverged", "the training loss is nan")
         else:
-            coordinator.report(arm, job.number, 2, value, 2, "epochs", 1.0)
-        checkpoints.tidy(coordinator.trials[arm, job.number])
+            coordinator.report(
+                (arm, job.number), EpochReport(epoch=2, best=value, best_epoch=2, ended="epochs", seconds=1.0)
+            )
+        checkpoints.trial_ended(job)
     return checkpoints
 
 
@@ -60,7 +63,7 @@ def test_grid_has_the_checkpoint_of_what_it_selects(tmp_path: Path) -> None:
     end_all(coordinator, tmp_path, [0.6, 0.9, 0.1, 0.1, 0.7, 0.1, 0.1, 0.1, 0.5, 0.1, 0.1, 0.1])
     selected = coordinator.selection(coordinator.arms[0])
     assert selected is not None
-    assert selected.assignment.number == 0
+    assert selected.number == 0
     assert kept(tmp_path) == ["0000/best.pt"]
 
 

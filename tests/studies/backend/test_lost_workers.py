@@ -11,7 +11,7 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import ActorDiedError, LocalRayletDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
 from studies.backend.cluster import ray_session
-from studies.backend.lost_workers import WorkerOutOfMemoryError, reason_of, told_apart
+from studies.backend.lost_workers import WorkerOutOfMemoryError, reason_of, translated_errors
 from trainables.common.errors import UserError
 
 WORDS = "Task was killed due to the node running low on memory.\nMemory on the node was 15.3GB / 16.0GB"
@@ -28,10 +28,10 @@ def failed_with(error: Exception) -> Exception:
     return told
 
 
-def test_full_memory_is_told_apart_from_other_losses() -> None:
+def test_full_memory_is_translated_from_other_losses() -> None:
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
         failed_with(OutOfMemoryError(WORDS))  # as Tune has it: the end of the whole driver
-    with told_apart():
+    with translated_errors():
         told = failed_with(OutOfMemoryError(WORDS))
         assert isinstance(told, WorkerOutOfMemoryError)
         assert str(told) == "Task was killed due to the node running low on memory."
@@ -46,7 +46,7 @@ def test_full_memory_is_told_apart_from_other_losses() -> None:
 def test_version_of_tune_without_these_methods_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(RayActorManager, name)
     words = rf"^Ray \d.* has no RayActorManager.{name}, .*requirements.lock$"
-    with pytest.raises(UserError, match=words), told_apart():
+    with pytest.raises(UserError, match=words), translated_errors():
         pass
     with pytest.raises(UserError, match=words), ray_session(None):
         pass

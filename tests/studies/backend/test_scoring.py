@@ -1,11 +1,11 @@
-"""Scoring models side by side on a real Ray, with a GPU that is not there: retries, ways, and what ends it."""
+"""Scoring models side by side on a real Ray, with a GPU that is not there: retries, modes, and what ends it."""
 
 import io
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,11 +14,15 @@ import pytest
 import ray
 from rich.console import Console
 
-from studies.backend.scoring import Key, Scorers, score_on_val, ways
+from studies.backend.scoring import OnScored, Scorers, scoring_modes
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit
-from studies.backend.worker import trial_folder
-from studies.models.evaluation import VAL_SCORES, Job, Way, known_scores
+from studies.folder import trial_folder
+from studies.models.evaluation import VAL_SCORES, load_scores
+from studies.models.scores import Evaluate, ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
+from studies.models.val_scores import score_on_val
+from studies.search.trials import TrialKey
+from studies.session import Session
 from studies.spec import Arm
 from tests.chaos.forked import WORKERS
 from trainables.checkpoints import BEST
@@ -30,7 +34,8 @@ SHARED = Slots(count=2, cpus=1, gpus=0.5, alone=(1, 1.0))
 WINDOWS = "in windows of 512 px"
 CPU = f"on the CPU, {WINDOWS}"
 
-SCORES = {"iou": 0.5, "f1": 0.6, "tile_iou": {"a": 0.5}, "tile_confusion": {"a": [1, 0, 0, 1]}, "epoch": 1}
+SCORES = ModelScores(iou=0.5, f1=0.6, tile_iou={"a": 0.5}, tile_confusion={"a": [1, 0, 0, 1]}, epoch=1)
+FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,24 +70,31 @@ class Scene:
         self.permit = Permit(folder)
         self.said = Console(record=True, width=200, file=io.StringIO())
 
-    def job(self, number: int, *, may_end: bool = True) -> Job:
+    def job(self, number: int, *, may_end: bool = True) -> ScoringJob:
         folder = trial_folder(self.out, ARM.name, number)
         folder.mkdir(parents=True, exist_ok=True)
-        return Job(folder=folder, beat=folder / "beat", permit=self.permit.path if may_end else None)
+        return ScoringJob(folder=folder, beat=folder / "beat", permit=self.permit.path if may_end else None)
 
     def score(
         self,
-        evaluate: Callable[[Job, Way, Tiles, DatasetInfo], dict[str, Any]],
+        evaluate: Evaluate,
         count: int = 1,
         *,
         slots: Slots = SHARED,
         hang_seconds: float = 60.0,
         may_end: bool = True,
+        on_scored: OnScored = lambda *_: None,
         **named: Any,
-    ) -> dict[int, dict[str, Any]]:
+    ) -> dict[int, ScoringResult]:
         jobs = {(ARM, number): self.job(number, may_end=may_end) for number in range(count)}
         with Kept(
-            self.tiles.info, slots, self.permit, hang_seconds=hang_seconds, console=self.said, evaluate=evaluate
+            self.tiles.info,
+            slots,
+            self.permit,
+            hang_seconds=hang_seconds,
+            console=self.said,
+            evaluate=evaluate,
+            on_scored=on_scored,
         ) as scorers:
             results = scorers.score(jobs, self.tiles.val, **named)
         return {number: result for (_, number), result in results.items()}
@@ -99,45 +111,50 @@ def scene(tmp_path: Path, tiles: TrainVal) -> Scene:
 
 
 def scoring(
-    fails: Callable[[Job, Way], dict[str, Any] | None] = lambda *_: None, seconds: float = 0.0
-) -> Callable[..., dict[str, Any]]:
+    fails: Callable[[ScoringJob, ScoringMode], ScoringFailure | None] = lambda *_: None, seconds: float = 0.0
+) -> Evaluate:
     """A scoring that takes so long, gives what `fails` gives if that is anything, and leaves word of its try."""
 
-    def evaluate(job: Job, way: Way, tiles: Tiles, info: DatasetInfo) -> dict[str, Any]:
+    def evaluate(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo) -> ScoringResult:
         job.beat.touch()
         began = time.time()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if job.permit is not None and not job.permit.exists():
-                return {"kind": "stopped"}
+                return ScoringFailure(kind="stopped")
             time.sleep(0.01)
         with (job.folder / "tried").open("a") as file:
-            file.write(json.dumps([way.words, way.device, began, time.time()]) + "\n")
-        return fails(job, way) or SCORES | {"scored": way.words}
+            file.write(json.dumps([mode.label, mode.device, began, time.time()]) + "\n")
+        return fails(job, mode) or replace(SCORES, scored=mode.label)
 
     return evaluate
 
 
-def test_ways_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
-    assert [(w.words, w.device, w.gpus, w.is_alone, w.window_px) for w in ways(SHARED)] == [
+def scored(results: Mapping[int, ScoringResult]) -> dict[int, ModelScores]:
+    assert [result for result in results.values() if isinstance(result, ScoringFailure)] == []
+    return {number: result for number, result in results.items() if isinstance(result, ModelScores)}
+
+
+def test_modes_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
+    assert [(w.label, w.device, w.gpus, w.is_alone, w.window_px) for w in scoring_modes(SHARED)] == [
         ("", "cuda", 0.5, False, None),
         ("", "cuda", 1.0, True, None),
         (WINDOWS, "cuda", 1.0, True, 512),
         (CPU, "cpu", 0.0, True, 512),
     ]
-    assert [w.words for w in ways(Slots(count=1, cpus=4, gpus=1.0, alone=(4, 1.0)))] == ["", WINDOWS, CPU]
-    assert [w.words for w in ways(Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))] == ["", "", WINDOWS]
-    assert [w.words for w in ways(Slots(count=1, cpus=2, gpus=0.0, alone=(2, 0.0)))] == ["", WINDOWS]
+    assert [w.label for w in scoring_modes(Slots(count=1, cpus=4, gpus=1.0, alone=(4, 1.0)))] == ["", WINDOWS, CPU]
+    assert [w.label for w in scoring_modes(Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))] == ["", "", WINDOWS]
+    assert [w.label for w in scoring_modes(Slots(count=1, cpus=2, gpus=0.0, alone=(2, 0.0)))] == ["", WINDOWS]
 
 
 @pytest.mark.faults
 def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu(scene: Scene) -> None:
-    def fails(job: Job, way: Way) -> dict[str, Any] | None:
+    def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
         needed = {"0000": [""], "0001": [], "0002": ["", WINDOWS]}[job.folder.name]
-        return {"kind": "out of memory", "error": "out of memory on cuda"} if way.words in needed else None
+        return FULL if mode.label in needed else None
 
     results = scene.score(scoring(fails, seconds=0.2), 3)
-    assert {number: result["scored"] for number, result in results.items()} == {0: WINDOWS, 1: "", 2: CPU}
+    assert {number: scores.scored for number, scores in scored(results).items()} == {0: WINDOWS, 1: "", 2: CPU}
     assert [(words, device) for words, device, *_ in scene.tried(0)] == [("", "cuda"), ("", "cuda"), (WINDOWS, "cuda")]
     assert [(words, device) for words, device, *_ in scene.tried(2)][-1] == (CPU, "cpu")
     alone = [(began, ended) for number in (0, 2) for _, _, began, ended in scene.tried(number)[1:]]
@@ -148,36 +165,38 @@ def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu
 
 @pytest.mark.faults
 def test_model_that_fits_nowhere_says_so_and_takes_nothing_from_the_others(scene: Scene) -> None:
-    def fails(job: Job, way: Way) -> dict[str, Any] | None:
-        return {"kind": "out of memory", "error": "out of memory on cpu"} if job.folder.name == "0000" else None
+    def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
+        return FULL if job.folder.name == "0000" else None
 
     results = scene.score(scoring(fails), 2)
-    assert results[0] == {"error": "out of memory on cpu"}
-    assert results[1]["iou"] == 0.5
+    assert results[0] == ScoringFailure(reason=FULL.reason)
+    assert scored(results)[1].iou == 0.5
     assert len(scene.tried(0)) == 4
 
 
 @pytest.mark.faults
 def test_way_that_it_was_scored_in_before_is_tried_first(scene: Scene) -> None:
     known = {(ARM, 0): WINDOWS, (ARM, 1): "a way of another version"}
-    results = scene.score(scoring(), 2, first_words=known)
-    assert {number: result["scored"] for number, result in results.items()} == {0: WINDOWS, 1: ""}
+    results = scene.score(scoring(), 2, first_labels=known)
+    assert {number: scores.scored for number, scores in scored(results).items()} == {0: WINDOWS, 1: ""}
     assert len(scene.tried(0)) == 1
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("num_kills", "has_scores"), [(2, True), (3, False)])
 def test_killed_worker_is_replaced_twice(scene: Scene, num_kills: int, has_scores: bool) -> None:
-    def fails(job: Job, way: Way) -> None:
+    def fails(job: ScoringJob, mode: ScoringMode) -> None:
         if job.folder.name == "0000" and len((job.folder / "tried").read_text().splitlines()) <= num_kills:
             os.kill(os.getpid(), signal.SIGKILL)
 
     results = scene.score(scoring(fails), 2)
-    assert results[1]["iou"] == 0.5
+    assert scored(results)[1].iou == 0.5
     if has_scores:
-        assert results[0]["iou"] == 0.5
+        assert scored(results)[0].iou == 0.5
     else:
-        assert results[0]["error"].startswith("lost 3 workers: its worker was lost (")
+        lost = results[0]
+        assert isinstance(lost, ScoringFailure)
+        assert lost.reason.startswith("lost 3 workers: its worker was lost (")
     assert len(scene.tried(0)) == 3
 
 
@@ -186,40 +205,39 @@ def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(s
     scene.permit.close()
     scene.permit = Permit(scene.out, seconds=120.0)  # not for ever, where they do not
     results = scene.score(scoring(), 3, slots=Slots(count=2, cpus=2, gpus=0.0, alone=(2, 0.0)))
-    assert {number: result["iou"] for number, result in results.items()} == dict.fromkeys(range(3), 0.5)
+    assert {number: scores.iou for number, scores in scored(results).items()} == dict.fromkeys(range(3), 0.5)
 
 
 def test_scoring_that_raises_is_an_error_of_that_model(scene: Scene) -> None:
-    def fails(job: Job, way: Way) -> dict[str, Any] | None:
-        return {"error": "KeyError: 'mean'"} if job.folder.name == "0001" else None
+    def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
+        return ScoringFailure(reason="KeyError: 'mean'") if job.folder.name == "0001" else None
 
     results = scene.score(scoring(fails), 2)
-    assert results[1] == {"error": "KeyError: 'mean'"}
-    assert results[0]["iou"] == 0.5
+    assert results[1] == ScoringFailure(reason="KeyError: 'mean'")
+    assert scored(results)[0].iou == 0.5
 
 
 @pytest.mark.faults
 def test_worker_that_hangs_is_replaced(scene: Scene) -> None:
-    def fails(job: Job, way: Way) -> None:
+    def fails(job: ScoringJob, mode: ScoringMode) -> None:
         if len((job.folder / "tried").read_text().splitlines()) == 1:
             time.sleep(600)
 
     began = time.monotonic()
-    assert scene.score(scoring(fails), hang_seconds=1.0)[0]["iou"] == 0.5
+    assert list(scored(scene.score(scoring(fails), hang_seconds=1.0))) == [0]
     assert time.monotonic() - began < 60
-    assert "its worker hung: it began no tile for 0.0167 min; it is scored again" in scene.said.export_text()
+    assert "its worker hung: it began no tile for 0.0167 min" in scene.said.export_text()
 
 
 def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene: Scene) -> None:
-    def fails(job: Job, way: Way) -> None:
+    def fails(job: ScoringJob, mode: ScoringMode) -> None:
         if job.folder.name == "0001":
             job.permit.unlink()  # type: ignore[union-attr]
 
-    def end(*_: Any) -> float:
+    def end(*_: Any) -> None:
         scene.permit.withdraw("interrupted")
-        return 0.0
 
-    results = scene.score(scoring(fails, seconds=0.1), 4, slots=replace(SHARED, count=1), later=end)
+    results = scene.score(scoring(fails, seconds=0.1), 4, slots=replace(SHARED, count=1), on_scored=end)
     assert list(results) == [0]
     assert scene.permit.ending == "interrupted"
 
@@ -239,34 +257,33 @@ def test_scoring_without_a_permit_goes_on_whatever_asks_to_end(scene: Scene) -> 
 
 
 def test_disk_that_fails_ends_the_study_until_a_person_mends_it(scene: Scene) -> None:
-    result = {"error": "OSError: [Errno 28] No space left on device", "kind": "disk"}
+    result = ScoringFailure(kind="disk", reason="OSError: [Errno 28] No space left on device")
     assert scene.score(scoring(lambda *_: result), 2) == {}
-    assert (scene.permit.ending, scene.permit.reason) == ("user error", result["error"])
+    assert (scene.permit.ending, scene.permit.reason) == ("user error", result.reason)
 
 
-def test_what_was_scored_on_val_before_is_read(scene: Scene) -> None:
+def test_what_was_scored_on_val_before_is_loaded(scene: Scene, make_session: Callable[..., Session]) -> None:
     scored: list[list[int]] = []
 
     class Counted(Scorers):
-        def score(self, jobs: Any, *arguments: Any, **named: Any) -> dict[Key, dict[str, Any]]:
+        def score(self, jobs: Any, *arguments: Any, **named: Any) -> dict[TrialKey, ScoringResult]:
             scored.append([number for _, number in jobs])
             for job in jobs.values():
-                content = {"tiles": job.scores_of, "model": "", "scores": SCORES}
-                content["model"] = digest(job.folder / BEST)
+                content = {"tiles": job.scores_of, "model": digest(job.folder / BEST), "scores": SCORES.content()}
                 (job.folder / VAL_SCORES).write_text(json.dumps(content))
-            return {key: dict(SCORES) for key in jobs}
+            return dict.fromkeys(jobs, SCORES)
 
+    session = make_session(scene.out)
     models = [(ARM, number) for number in range(3)]
     for arm, number in models:
         trial_folder(scene.out, arm.name, number).mkdir(parents=True)
         (trial_folder(scene.out, arm.name, number) / BEST).write_text(f"model {number}")
-    scorers = Counted(scene.tiles.info, SHARED, scene.permit, hang_seconds=1.0, console=scene.said)
-    about: Any = {"out": scene.out, "tiles_digest": "one", "permit": scene.permit}
-    first = score_on_val(scorers, models, scene.tiles, **about)
-    assert score_on_val(scorers, models, scene.tiles, **about) == first == dict.fromkeys(models, SCORES)
+    scorers = Counted(scene.tiles.info, SHARED, session.permit, hang_seconds=1.0, console=scene.said)
+    first = score_on_val(session, scorers, models, stage="scoring on val")
+    assert score_on_val(session, scorers, models, stage="scoring on val") == first == dict.fromkeys(models, SCORES)
     folder = trial_folder(scene.out, ARM.name, 1)
     (folder / BEST).write_text("another model")
     (trial_folder(scene.out, ARM.name, 2) / VAL_SCORES).write_text('{"tiles": "one", "mo')  # torn
-    assert score_on_val(scorers, models, scene.tiles, **about) == first
-    assert known_scores(folder, "other tiles") is None
+    assert score_on_val(session, scorers, models, stage="scoring on val") == first
+    assert load_scores(folder, "other tiles") is None
     assert scored == [[0, 1, 2], [], [1, 2]]

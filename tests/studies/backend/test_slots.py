@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from studies.backend.slots import Node, Slots, needed_gib, plan
+from studies.backend.slots import Node, Slots, fit_slots, needed_gib
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.config import Recipe
@@ -21,45 +21,47 @@ def spec(**changes: Any) -> StudySpec:
 
 
 def test_cpu_machine_gets_a_trial_per_core() -> None:
-    assert plan(spec(), LAPTOP, 1024) == Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))
-    assert plan(spec(cpus_per_trial=4), [Node(cpus=10)], 1024) == Slots(count=2, cpus=4, gpus=0.0, alone=(10, 0.0))
+    assert fit_slots(spec(), LAPTOP, 1024) == Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))
+    assert fit_slots(spec(cpus_per_trial=4), [Node(cpus=10)], 1024) == Slots(count=2, cpus=4, gpus=0.0, alone=(10, 0.0))
 
 
 def test_gpu_is_shared_by_what_the_largest_architecture_needs() -> None:
     """U-Net needs 14 GiB: 0.9 · 139 / 14 = 8.9, so eight trials share the device."""
-    assert plan(spec(), H200, 1024) == Slots(count=8, cpus=2, gpus=1 / 8, alone=(2, 1.0))
+    assert fit_slots(spec(), H200, 1024) == Slots(count=8, cpus=2, gpus=1 / 8, alone=(2, 1.0))
 
 
 def test_small_gpu_takes_one_trial() -> None:
-    assert plan(spec(), T4, 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
+    assert fit_slots(spec(), T4, 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
 
 
 def test_few_cores_limit_the_trials_of_a_large_gpu() -> None:
-    assert plan(spec(), [Node(cpus=4, gpus=1, gpu_gib=139)], 1024) == Slots(count=4, cpus=1, gpus=1 / 4, alone=(1, 1.0))
+    assert fit_slots(spec(), [Node(cpus=4, gpus=1, gpu_gib=139)], 1024) == Slots(
+        count=4, cpus=1, gpus=1 / 4, alone=(1, 1.0)
+    )
 
 
 def test_given_share_is_kept() -> None:
     nodes = [Node(cpus=8, gpus=2, gpu_gib=80)]
-    assert plan(spec(gpus_per_trial=0.5), nodes, 1024) == Slots(count=4, cpus=2, gpus=0.5, alone=(2, 1.0))
-    assert plan(spec(gpus_per_trial=2), nodes, 1024) == Slots(count=1, cpus=8, gpus=2.0, alone=(8, 2.0))
+    assert fit_slots(spec(gpus_per_trial=0.5), nodes, 1024) == Slots(count=4, cpus=2, gpus=0.5, alone=(2, 1.0))
+    assert fit_slots(spec(gpus_per_trial=2), nodes, 1024) == Slots(count=1, cpus=8, gpus=2.0, alone=(8, 2.0))
 
 
 def test_no_share_trains_on_the_cpu() -> None:
-    slots = plan(spec(gpus_per_trial=0), H200, 1024)
+    slots = fit_slots(spec(gpus_per_trial=0), H200, 1024)
     assert (slots.device, slots.count) == ("cpu", 16)
 
 
 def test_cluster_sums_what_fits_on_each_machine() -> None:
     """A trial never spans machines: 7 + 6 cores are two trials of four, not floor(13 / 4) = 3."""
-    assert plan(spec(cpus_per_trial=4), [Node(cpus=7), Node(cpus=6)], 1024).count == 2
+    assert fit_slots(spec(cpus_per_trial=4), [Node(cpus=7), Node(cpus=6)], 1024).count == 2
     head_without_gpu = Node(cpus=16)
-    assert plan(spec(), [head_without_gpu, *T4], 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
+    assert fit_slots(spec(), [head_without_gpu, *T4], 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
     smallest_counts = [*H200, *T4]
-    assert plan(spec(), smallest_counts, 1024) == Slots(count=2, cpus=8, gpus=1.0, alone=(8, 1.0))
+    assert fit_slots(spec(), smallest_counts, 1024) == Slots(count=2, cpus=8, gpus=1.0, alone=(8, 1.0))
 
 
 def test_never_more_slots_than_trials() -> None:
-    assert plan(spec(architectures=("unet",), trials=3), [Node(cpus=64)], 1024).count == 3
+    assert fit_slots(spec(architectures=("unet",), trials=3), [Node(cpus=64)], 1024).count == 3
 
 
 def test_memory_follows_windows_and_tiles() -> None:
@@ -103,8 +105,8 @@ def test_memory_is_for_the_larger_of_training_and_scoring(monkeypatch: pytest.Mo
     assert needed_gib(windows, 2048, scored_px=2048) == pytest.approx(4 * 14 / 4 / 2)
     assert needed_gib(spec(architectures=("unet",)), 1024, scored_px=1024) == pytest.approx(14)
     node = Node(cpus=64, gpus=1, gpu_gib=24)
-    assert plan(windows, [node], 2048, 128).count == 21
-    assert plan(windows, [node], 2048, 2048).count == 3
+    assert fit_slots(windows, [node], 2048, 128).count == 21
+    assert fit_slots(windows, [node], 2048, 2048).count == 3
 
 
 @pytest.mark.parametrize(
@@ -119,4 +121,4 @@ def test_memory_is_for_the_larger_of_training_and_scoring(monkeypatch: pytest.Mo
 )
 def test_what_fits_nowhere_is_refused(changes: dict[str, Any], nodes: list[Node], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        plan(spec(**changes), nodes, 1024)
+        fit_slots(spec(**changes), nodes, 1024)

@@ -12,12 +12,13 @@ from wandb.proto.wandb_internal_pb2 import Record
 from analysis.logs.record_log import split_records
 from analysis.logs.wandb_run import read_run
 from studies.backend import worker as worker_module
-from studies.backend.worker import Trial, WorkerSettings, beat_file, trial_folder
+from studies.backend.worker import TrialWorker, WorkerSettings
+from studies.folder import beat_file, trial_folder
 from studies.models import evaluation
 from trainables import trial as fit_module
 from trainables.config import Recipe, TrialConfig
 from trainables.data.tiles import TrainVal
-from trainables.precision import device_model
+from trainables.device import device_model
 
 RECIPE = Recipe(epochs=2, draws_per_epoch=4, batch_size=2, window_px=64, val_center_px=64, small=True)
 
@@ -56,18 +57,18 @@ def settings(tmp_path: Path) -> WorkerSettings:
 
 @pytest.fixture
 def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Any]:
-    class Local(Trial):
+    class Local(TrialWorker):
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
             super().setup(config, tiles, settings)
 
-    opened: list[Trial] = []
+    opened: list[TrialWorker] = []
     threads = torch.get_num_threads()
 
     def close() -> None:
         while opened:
             opened.pop().cleanup()
 
-    def open_one(config: dict[str, Any]) -> Trial:
+    def open_one(config: dict[str, Any]) -> TrialWorker:
         close()
         opened.append(Local(config))
         return opened[-1]

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
-from studies.search.coordinator import Assignment, Progress
+from studies.search.trials import Trial
 from studies.spec import Arm
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
@@ -61,9 +61,10 @@ def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.W
 
 def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracking.WandbRun) -> None:
     config = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
-    assignment = Assignment(Arm("unet", 24), 7, config)
-    open_one = Progress(assignment)
-    ended = Progress(assignment, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4")
+    open_one = Trial(Arm("unet", 24), 7, config)
+    ended = Trial(
+        Arm("unet", 24), 7, config, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4"
+    )
     ended.micro_batch_size, ended.lost_epochs, ended.lost_seconds = 2, 1, 2.5
     tracking.log_trial(run, open_one, "search")
     tracking.log_trial(run, ended, "search")
@@ -94,8 +95,7 @@ def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracki
 
 def test_final_trial_is_logged_under_its_arm_and_under_its_own_name(tmp_path: Path, run: tracking.WandbRun) -> None:
     arm = Arm("unet", 24, confirms="0123456789abcdef")
-    assignment = Assignment(arm, 0, TrialConfig(architecture="unet", tiles=24, lr=1e-3))
-    tracking.log_trial(run, Progress(assignment), "final")
+    tracking.log_trial(run, Trial(arm, 0, TrialConfig(architecture="unet", tiles=24, lr=1e-3)), "final")
     (row,) = finished_rows(tmp_path, run)
     assert (row["trial/arm"], row["trial/run_arm"]) == ("unet-24", "unet-24-confirmation-01234567")
     assert row["trial/stage"] == "final"

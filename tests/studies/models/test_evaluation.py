@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 
 from studies.models import evaluation
-from studies.models.evaluation import VAL_SCORES, Job, Way, known_scores, read_pictures, score_model, shown
+from studies.models.evaluation import VAL_SCORES, load_pictures, load_scores, pictured, score_model
+from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode
 from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import file_stem
 from trainables.config import Recipe, TrialConfig
-from trainables.data.tiles import IGNORE, TrainVal
+from trainables.data.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
 from trainables.predict import evaluate
 from trainables.trial import fit
 
-CPU = Way(words="", cpus=1, gpus=0.0)
+CPU = ScoringMode(label="", cpus=1, gpus=0.0)
 RECIPE = Recipe(epochs=1, draws_per_epoch=4, batch_size=2, window_px=64, val_center_px=64, small=True)
 
 
@@ -33,17 +34,23 @@ def model(tiles: TrainVal, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def job(model: Path, tmp_path: Path) -> Job:
+def job(model: Path, tmp_path: Path) -> ScoringJob:
     threads = torch.get_num_threads()
     permit = tmp_path / "permit"
     permit.touch()
     (tmp_path / BEST).hardlink_to(model / BEST)
     torch.set_num_threads(threads)
-    return Job(folder=tmp_path, beat=tmp_path / "beat", permit=permit)
+    return ScoringJob(folder=tmp_path, beat=tmp_path / "beat", permit=permit)
 
 
-def test_scores_are_those_of_whole_tiles(job: Job, tiles: TrainVal) -> None:
-    result = score_model(job, CPU, tiles.val, tiles.info)
+def scores_of(job: ScoringJob, tiles: Tiles, info: DatasetInfo) -> ModelScores:
+    result = score_model(job, CPU, tiles, info)
+    assert isinstance(result, ModelScores), result
+    return result
+
+
+def test_scores_are_those_of_whole_tiles(job: ScoringJob, tiles: TrainVal) -> None:
+    result = scores_of(job, tiles.val, tiles.info)
     trained = load_model(job.folder / BEST)
     whole = evaluate(
         trained.model,
@@ -53,67 +60,67 @@ def test_scores_are_those_of_whole_tiles(job: Job, tiles: TrainVal) -> None:
         loss=trained.config.loss_function,
         device=torch.device("cpu"),
     )
-    assert result["iou"] == whole.scores.iou
-    assert result["tile_iou"] == dict(zip(tiles.val.ids, whole.scores.tile_iou, strict=True))
+    assert result.iou == whole.scores.iou
+    assert result.tile_iou == dict(zip(tiles.val.ids, whole.scores.tile_iou, strict=True))
     for tile, matrix in zip(tiles.val.ids, whole.confusions, strict=True):
-        assert result["tile_confusion"][tile] == matrix.ravel().tolist()
-    assert (result["epoch"], result["scored"]) == (1, "")
+        assert result.tile_confusion[tile] == matrix.ravel().tolist()
+    assert (result.epoch, result.scored) == (1, "")
     assert {path.name for path in job.folder.iterdir()} == {BEST, "permit"}  # and no sign of life is left
 
 
-def test_tile_without_a_pixel_that_counts_has_no_iou(job: Job, tiles: TrainVal) -> None:
+def test_tile_without_a_pixel_that_counts_has_no_iou(job: ScoringJob, tiles: TrainVal) -> None:
     first, *others = tiles.val.masks
     void = replace(tiles.val, masks=(np.full_like(first, IGNORE), *others))
-    whole, partly = (score_model(job, CPU, its, tiles.info)["tile_iou"] for its in (tiles.val, void))
-    assert partly == whole | {tiles.val.ids[0]: None}
+    whole, partly = (scores_of(job, its, tiles.info).tile_iou for its in (tiles.val, void))
+    assert partly == {**whole, tiles.val.ids[0]: None}
     json.dumps(partly, allow_nan=False)  # it goes into logs and files
 
 
-def test_scores_on_val_are_left_beside_the_model_and_read_again(job: Job, tiles: TrainVal) -> None:
-    result = score_model(replace(job, scores_of="these tiles"), CPU, tiles.val, tiles.info)
-    assert known_scores(job.folder, "these tiles") == result
-    assert known_scores(job.folder, "other tiles") is None
+def test_scores_on_val_are_left_beside_the_model_and_read_again(job: ScoringJob, tiles: TrainVal) -> None:
+    result = scores_of(replace(job, scores_of="these tiles"), tiles.val, tiles.info)
+    assert load_scores(job.folder, "these tiles") == result
+    assert load_scores(job.folder, "other tiles") is None
     content = json.loads((job.folder / VAL_SCORES).read_text())
     (job.folder / VAL_SCORES).write_text(json.dumps(content | {"model": "of another one"}))
-    assert known_scores(job.folder, "these tiles") is None
+    assert load_scores(job.folder, "these tiles") is None
 
 
-def test_every_tile_s_mask_picture_and_probabilities_are_saved(job: Job, tiles: TrainVal) -> None:
+def test_every_tile_s_mask_picture_and_probabilities_are_saved(job: ScoringJob, tiles: TrainVal) -> None:
     folder = job.folder / "pictures"
-    result = score_model(replace(job, pictures=folder, keeps_all=True), CPU, tiles.val, tiles.info)
+    result = scores_of(replace(job, pictures=folder, keeps_all=True), tiles.val, tiles.info)
     endings = (".png", "_beside.jpg", "_probability.png")
     assert {path.name for path in folder.iterdir()} == {f"{tile}{e}" for tile in tiles.val.ids for e in endings}
     for tile, image, truth in zip(tiles.val.ids, tiles.val.images, tiles.val.masks, strict=True):
         predicted = np.asarray(Image.open(folder / f"{tile}.png"))
-        assert ((truth == 1) & (predicted == 1)).sum() == result["tile_confusion"][tile][3]
+        assert ((truth == 1) & (predicted == 1)).sum() == result.tile_confusion[tile][3]
         foreground = np.asarray(Image.open(folder / f"{tile}_probability.png"))
         assert np.array_equal(foreground >= 128, predicted == 1)
-        assert read_pictures(folder, [tile])[tile].shape == (image.shape[0], 3 * image.shape[1] + 16, 3)
+        assert load_pictures(folder, [tile])[tile].shape == (image.shape[0], 3 * image.shape[1] + 16, 3)
 
 
-def test_pictures_alone_are_of_some_tiles(job: Job, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_alone_are_of_some_tiles(job: ScoringJob, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "MAX_PICTURES", 1)
-    assert list(shown(500)) == [0]
+    assert list(pictured(500)) == [0]
     score_model(replace(job, pictures=job.folder / "pictures"), CPU, tiles.val, tiles.info)
     assert [path.name for path in (job.folder / "pictures").iterdir()] == [f"{tiles.val.ids[0]}_beside.jpg"]
 
 
-def test_folder_that_takes_no_pictures_spoils_no_scores(job: Job, tiles: TrainVal) -> None:
+def test_folder_that_takes_no_pictures_spoils_no_scores(job: ScoringJob, tiles: TrainVal) -> None:
     taken = job.folder / "taken"
     taken.touch()
-    result = score_model(replace(job, pictures=taken, keeps_all=True), CPU, tiles.val, tiles.info)
-    assert result["unsaved"] == f"{taken} could not be written (File exists)"
-    assert result["iou"] == score_model(job, CPU, tiles.val, tiles.info)["iou"]
+    result = scores_of(replace(job, pictures=taken, keeps_all=True), tiles.val, tiles.info)
+    assert result.unsaved == f"{taken} could not be written (File exists)"
+    assert result.iou == scores_of(job, tiles.val, tiles.info).iou
 
 
-def test_long_ids_make_names_that_file_systems_take(tiles: TrainVal, job: Job) -> None:
+def test_long_ids_make_names_that_file_systems_take(tiles: TrainVal, job: ScoringJob) -> None:
     names = ["x" * 250, "x" * 249 + "y"]
     long = replace(tiles.val, ids=tuple(names))
     folder = job.folder / "pictures"
-    result = score_model(replace(job, pictures=folder, keeps_all=True), CPU, long, tiles.info)
-    assert list(result["tile_iou"]) == names
+    result = scores_of(replace(job, pictures=folder, keeps_all=True), long, tiles.info)
+    assert list(result.tile_iou) == names
     assert len(list(folder.iterdir())) == 6
-    assert list(read_pictures(folder, names)) == names
+    assert list(load_pictures(folder, names)) == names
 
 
 @pytest.mark.parametrize("name", ["a" * 181, "é" * 91, "屋" * 61])
@@ -125,46 +132,48 @@ def test_file_stem_is_cut_to_whole_letters_and_told_from_others(name: str) -> No
     assert stem != file_stem(f"{name}b")
 
 
-def test_scoring_ends_before_its_next_tile_without_a_permit(job: Job, tiles: TrainVal) -> None:
+def test_scoring_ends_before_its_next_tile_without_a_permit(job: ScoringJob, tiles: TrainVal) -> None:
     assert job.permit is not None
     job.permit.unlink()
-    assert score_model(replace(job, scores_of="tiles"), CPU, tiles.val, tiles.info) == {"kind": "stopped"}
+    assert score_model(replace(job, scores_of="tiles"), CPU, tiles.val, tiles.info) == ScoringFailure(kind="stopped")
     assert not (job.folder / VAL_SCORES).exists()
-    assert "iou" in score_model(replace(job, permit=None), CPU, tiles.val, tiles.info)
+    assert scores_of(replace(job, permit=None), tiles.val, tiles.info).epoch == 1
 
 
 @pytest.mark.parametrize(
-    ("error", "result"),
+    ("error", "kind"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "out of memory"),
         (MemoryError("Unable to allocate 3.00 GiB"), "out of memory"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk"),
         (OSError(errno.EIO, os.strerror(errno.EIO)), "disk"),
-        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), None),
-        (KeyError("mean"), None),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), "error"),
+        (KeyError("mean"), "error"),
     ],
 )
 def test_errors_say_whether_another_way_or_a_person_helps(
-    job: Job, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch, error: Exception, result: str | None
+    job: ScoringJob, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(evaluation, "evaluate", fail)
     found = score_model(job, CPU, tiles.val, tiles.info)
-    assert found.get("kind") == result
-    if result != "out of memory":
-        assert found["error"].startswith(f"{type(error).__name__}: ")
+    assert isinstance(found, ScoringFailure)
+    assert found.kind == kind
+    if kind != "out of memory":
+        assert found.reason.startswith(f"{type(error).__name__}: ")
 
 
-def test_model_that_is_damaged_is_told_in_a_person_s_words(job: Job, tiles: TrainVal) -> None:
+def test_model_that_is_damaged_is_told_in_a_person_s_words(job: ScoringJob, tiles: TrainVal) -> None:
     (job.folder / BEST).unlink()
     (job.folder / BEST).write_bytes(b"half a file")
     found = score_model(job, CPU, tiles.val, tiles.info)
-    assert found == {"error": f"{job.folder / BEST} is damaged or no checkpoint: use another one"}
+    assert isinstance(found, ScoringFailure)
+    assert found.reason.startswith(f"{job.folder / BEST} is damaged")
 
 
-def test_device_that_is_lost_ends_the_worker(job: Job, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_that_is_lost_ends_the_worker(job: ScoringJob, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 

@@ -1,27 +1,28 @@
 """The scores of final models, without Ray: what is put on record, what counts as opened, and what stays sealed."""
 
+import functools
 import json
 import statistics
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from studies.backend.scoring import Key, Scorers
-from studies.backend.watch import Permit
+from studies.backend.scoring import Scorers
 from studies.logs import tracking
-from studies.models import finals
-from studies.models.evaluation import Job
-from studies.models.finals import Scoring
+from studies.models import final_rows, finals
+from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult
+from studies.options import Options
 from studies.seal.seal import Attempt, Seal
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
+from studies.search.trials import EpochReport, TrialKey
+from studies.session import Session
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.config import Recipe
@@ -34,7 +35,9 @@ NUM_TEST = 2
 
 def finish(coordinator: Coordinator, value: float) -> None:
     while (job := coordinator.next()) is not None:
-        coordinator.report(job.arm, job.number, 1, value + job.number / 100, 1, "epochs", 1.0)
+        coordinator.report(
+            job.key, EpochReport(epoch=1, best=value + job.number / 100, best_epoch=1, ended="epochs", seconds=1.0)
+        )
 
 
 class Log(tracking.WandbRun):
@@ -59,7 +62,7 @@ class Log(tracking.WandbRun):
 class Study:
     """A search and its final models that are done, over real tiles and a real register; only the scoring is made up."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, make_session: Callable[..., Session]):
         self.root, self.out = folder / "tiles", folder / "study"
         write_demo_tiles(self.root, size_px=128, num_train=2, num_val=1, num_test=NUM_TEST)
         self.out.mkdir()
@@ -68,11 +71,12 @@ class Study:
         ledger = Ledger(self.out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
         search = Coordinator(spec, ledger, Search(spec))
         finish(search, 0.5)
-        selected = {a: best.assignment.config for a in search.arms if (best := search.selection(a)) is not None}
+        selected = {a: best.config for a in search.arms if (best := search.selection(a)) is not None}
         self.plan = Finals.confirming(spec, selected, 2)
         ledger.add_arms({arm.name: arm.name for arm in self.plan.arms})
         self.coordinator = Coordinator(spec, ledger, self.plan)
-        self.permit = Permit(self.out)
+        self.make_session = functools.partial(make_session, self.out, spec, self.dataset, ledger=ledger)
+        self.permit = self.make_session().permit
         self.log = Log(self.out)
         self.fails_for: set[str] = set()
         self.fails_models: set[str] = set()
@@ -80,26 +84,28 @@ class Study:
         self.ends_at: str | None = None
         self.seen: list[tuple[str, tuple[str, ...]]] = []
 
-    def score_all(self, jobs: Mapping[Key, Job], tiles: Tiles, **named: Any) -> dict[Key, dict[str, Any]]:
+    def score_all(
+        self, jobs: Mapping[TrialKey, ScoringJob], tiles: Tiles, *, first_labels: Mapping[TrialKey, str] | None = None
+    ) -> dict[TrialKey, ScoringResult]:
         """Made up: model n scores 0.4 + n / 10 - i / 100 on tile i, and predicts n everywhere."""
-        results: dict[Key, dict[str, Any]] = {}
-        self.first_words = named.get("first_words")
+        results: dict[TrialKey, ScoringResult] = {}
+        self.first_labels = first_labels
         for (arm, number), job in jobs.items():
             if self.permit.ending is not None and job.permit is not None:
                 break
             if (arm.name, tiles.ids) not in self.seen[-1:]:
                 self.seen.append((arm.name, tiles.ids))
             if tiles.ids[0] in self.fails_for or f"{arm.name}/{number}/{tiles.ids[0]}" in self.fails_models:
-                results[arm, number] = {"error": "CUDA error: no luck"}
+                results[arm, number] = ScoringFailure(reason="CUDA error: no luck")
                 continue
             by_tile = {tile: 0.4 + number / 10 - place / 100 for place, tile in enumerate(tiles.ids)}
-            results[arm, number] = {
-                "iou": statistics.fmean(by_tile.values()),
-                "f1": 0.5,
-                "tile_iou": by_tile,
-                "tile_confusion": {tile: [3, 1, number, 2] for tile in tiles.ids},
-                "scored": self.scored.get(f"{number}/{tiles.ids[0]}", ""),
-            }
+            results[arm, number] = ModelScores(
+                iou=statistics.fmean(by_tile.values()),
+                f1=0.5,
+                tile_iou=by_tile,
+                tile_confusion={tile: [3, 1, number, 2] for tile in tiles.ids},
+                scored=self.scored.get(f"{number}/{tiles.ids[0]}", ""),
+            )
             if job.pictures is not None:
                 job.pictures.mkdir(parents=True, exist_ok=True)
                 for tile in tiles.ids:
@@ -112,21 +118,10 @@ class Study:
 
     def score(self, reopen: str = "", *, is_sealed: bool = False) -> dict[str, str]:
         self.log = Log(self.out)
-        tiles = decode_train_val(self.dataset)
-        work = Scoring(
-            plan=self.plan,
-            coordinator=self.coordinator,
-            tiles=tiles,
-            scored_tiles=f"{tiles.digest()} {tiles.scale}",
-            out=self.out,
-            scorers=cast("Scorers", types.SimpleNamespace(score=self.score_all)),
-            permit=self.permit,
-            reopen=reopen,
-            log=self.log,
-            console=Console(quiet=True),
-        )
+        scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
+        session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
         seal = None if is_sealed else Seal(self.dataset, out=self.out, study="study", study_id="one")
-        return finals.score(work, seal)
+        return finals.score(session, self.coordinator, scorers, seal)
 
     @property
     def events(self) -> list[str]:
@@ -142,9 +137,9 @@ class Study:
 
 
 @pytest.fixture
-def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_session: Callable[..., Session]) -> Study:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    return Study(tmp_path)
+    return Study(tmp_path, make_session)
 
 
 @pytest.fixture
@@ -173,7 +168,7 @@ def test_models_tell_what_they_are_and_what_they_came_to(study: Study) -> None:
     for arm, search_arm in zip(study.plan.arms, ("unet-1", "unet-2"), strict=True):
         row = study.content[search_arm]
         for number, model in enumerate(row["models"]):
-            config = study.coordinator.trials[arm, number].assignment.config
+            config = study.coordinator.trials[arm, number].config
             assert (model["arm"], model["run_arm"], model["number"]) == (search_arm, arm.name, number)
             assert (model["subset"], model["seed"], model["state"]) == (0, number, "finished")
             assert model["signature"] == config.signature()
@@ -203,7 +198,7 @@ def test_pictures_of_the_median_model_are_logged(study: Study) -> None:
 def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finals, "MAX_PICTURES", 3)
+    monkeypatch.setattr(final_rows, "MAX_PICTURES", 3)
     tiles = [f"t{number}" for number in range(10)]
     arm = study.plan.arms[0]
     folder = study.out / "predictions" / "test" / arm.name / "model-0"
@@ -212,8 +207,7 @@ def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{tile}_beside.jpg")
     ious = dict(zip(tiles, (0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.0), strict=True))
     row = {"number": 0, "test_iou": 0.5, "test_tile_iou": ious}
-    work: Any = type("Work", (), {"out": study.out, "log": study.log})
-    finals._log_pictures(work, arm, [row])
+    final_rows.log_pictures(study.make_session(log=study.log), arm, [row])
     shown = study.log.pictures["tested/unet-1"][1]
     assert shown == ["t0", "t4", "t9"]
 
@@ -258,7 +252,7 @@ def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(s
     assert study.score() == {"unet-1": words, "unet-2": words}
     assert study.events == ["opened"] * 2
     study.fails_for = set()
-    with pytest.raises(UserError, match='left no result, so its test scores may have been seen: go on with --reopen "'):
+    with pytest.raises(UserError, match=r'left no result, .*: continue with --reopen "'):
         study.score()
     assert study.score(reopen="the GPU was broken") == {}
     assert study.events == ["opened", "opened", "reopened", "result", "reopened", "result"]
@@ -268,7 +262,7 @@ def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(s
 
 def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study) -> None:
     first = study.plan.arms[0]
-    signatures = tuple(study.coordinator.trials[first, n].assignment.config.signature() for n in (0, 1))
+    signatures = tuple(study.coordinator.trials[first, n].config.signature() for n in (0, 1))
     tiles = decode_train_val(study.dataset)
     Seal(study.dataset, out=study.out, study="study", study_id="one").open(
         Attempt(arm="unet-1", signatures=signatures, tiles=f"{tiles.digest()} {tiles.scale}")
@@ -305,7 +299,10 @@ def test_models_are_tested_in_the_way_that_they_were_scored_in_on_val_and_tables
     val, test = study.ids("val")[0], study.ids("test")[0]
     study.scored = {f"0/{val}": "in windows of 512 px", f"0/{test}": "on the CPU"}
     study.score()
-    assert {number: words for (_, number), words in study.first_words.items()} == {0: "in windows of 512 px", 1: ""}
+    assert {number: words for (_, number), words in (study.first_labels or {}).items()} == {
+        0: "in windows of 512 px",
+        1: "",
+    }
     words = "val in windows of 512 px; test on the CPU"
     assert [model["scored"] for model in study.content["unet-1"]["models"]] == [words, None]
     assert [row.get("scored") for row in study.log.under("model/")] == [words, None] * 2
@@ -323,7 +320,7 @@ def test_end_while_models_are_scored_on_val_opens_nothing(study: Study) -> None:
 def test_end_while_test_tiles_are_open_takes_effect_after_the_result(study: Study) -> None:
     opened = study.score_all
 
-    def ends(jobs: Mapping[Key, Job], tiles: Tiles, **named: Any) -> dict[Key, dict[str, Any]]:
+    def ends(jobs: Mapping[TrialKey, ScoringJob], tiles: Tiles, **named: Any) -> dict[TrialKey, ScoringResult]:
         if all(job.permit is None for job in jobs.values()):
             study.permit.withdraw("interrupted")
         return opened(jobs, tiles, **named)
@@ -339,9 +336,9 @@ def test_models_that_failed_are_told_and_the_others_tested(unfinished: Study) ->
     first, other = study.plan.arms
     while (job := study.coordinator.next()) is not None:
         if job.arm == first or job.number == 1:
-            study.coordinator.fail(job.arm, job.number, "failed", f"KeyError: {job.number}")
+            study.coordinator.fail(job.key, "failed", f"KeyError: {job.number}")
         else:
-            study.coordinator.report(job.arm, job.number, 1, 0.6, 1, "epochs", 1.0)
+            study.coordinator.report(job.key, EpochReport(epoch=1, best=0.6, best_epoch=1, ended="epochs", seconds=1.0))
     assert study.score() == {"unet-1": "KeyError: 1"}
     assert list(study.content) == ["unet-2"]
     good, bad = study.content[other.parent]["models"]

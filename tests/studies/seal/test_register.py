@@ -1,75 +1,18 @@
 """Writing the register: the chain, crashes in the middle of a line, folders that refuse, and many writers."""
 
 import errno
-import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import studies.seal.register as register_module
-from studies.seal.register import Known, Register, when
+from studies.seal import chained_file
+from studies.seal.register import when
+from tests.studies.seal.registers import DIGEST, add, attempts, content, lines_of, make, reseal
 from trainables.common.errors import UserError
-
-DIGEST = "d" * 64
-
-
-@pytest.fixture(autouse=True)
-def user_data(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    return tmp_path / "user"
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    (tmp_path / "tiles").mkdir()
-    return tmp_path / "tiles"
-
-
-def make(root: Path, study: str = "one", digest: str = DIGEST) -> Register:
-    return Register(root, digest, own=root.parent / "runs" / study / "seal.jsonl")
-
-
-def content(attempt: str, event: str = "opened", digest: str = DIGEST) -> dict[str, Any]:
-    extra = {
-        "opened": {"tiles": {"t": "1"}},
-        "reopened": {"tiles": {"t": "1"}, "why": "a slip"},
-        "result": {"result": {}},
-    }
-    return {
-        "event": event,
-        "attempt": attempt,
-        "study": "one",
-        "study_id": "1111",
-        "arm": "unet",
-        "signatures": ["s1", "s2"],
-        "tiles_digest": digest,
-        **extra[event],
-    }
-
-
-def add(register: Register, *attempts: str) -> None:
-    for attempt in attempts:
-        register.append(lambda lines, attempt=attempt: content(attempt))
-
-
-def attempts(known: Known) -> list[str]:
-    return [line["attempt"] for line in known.lines]
-
-
-def lines_of(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True)
-
-
-def reseal(line: dict[str, Any], **changes: Any) -> bytes:
-    """A line written by hand, with the hash that belongs to it."""
-    line = {key: value for key, value in (line | changes).items() if key != "hash"}
-    canonical = json.dumps(line, sort_keys=True, separators=(",", ":")).encode()
-    return json.dumps(line | {"hash": hashlib.sha256(canonical).hexdigest()}).encode() + b"\n"
 
 
 def write_fails(monkeypatch, *folders: Path, code: int = errno.EROFS) -> None:
@@ -81,7 +24,7 @@ def write_fails(monkeypatch, *folders: Path, code: int = errno.EROFS) -> None:
             raise OSError(code, os.strerror(code), str(path))
         return original(path, flags, *args, **kwargs)
 
-    monkeypatch.setattr(register_module.os, "open", refuse)
+    monkeypatch.setattr(chained_file.os, "open", refuse)
 
 
 # What is written
@@ -143,7 +86,7 @@ def test_append_flushes_files_and_new_names(root, monkeypatch):
     flushed = []
     original = os.fsync
     monkeypatch.setattr(
-        register_module.os,
+        chained_file.os,
         "fsync",
         lambda descriptor: flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink()) or original(descriptor),
     )
@@ -245,10 +188,8 @@ def test_append_refuses_where_neither_register_can_be_written(root, monkeypatch,
     user_data.write_text("no folder")
     with pytest.raises(UserError) as error:
         add(register, "a")
-    assert str(error.value) == (
-        f"neither {register.path} (Read-only file system) nor {register.memory} (Not a directory) can be written, but "
-        "an opening of the test tiles must be on record before it happens: make one of them writable"
-    )
+    refused = f"neither {register.path} (Read-only file system) nor {register.memory} (Not a directory) can be written"
+    assert str(error.value).startswith(refused)
     assert not register.own.exists()
 
 
@@ -262,7 +203,7 @@ def test_append_goes_on_where_the_disk_of_the_tiles_is_full(root, monkeypatch):
         return original(descriptor, content[:50] if is_full else content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(register_module.os, "write", write)
+        patch.setattr(chained_file.os, "write", write)
         add(register, "b")
     assert attempts(register.read()) == ["a", "b"]
     add(register, "c")
@@ -273,7 +214,7 @@ def test_append_refuses_where_all_disks_are_full(root, monkeypatch):
     register = make(root)
     original = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(register_module.os, "write", lambda descriptor, content: original(descriptor, content[:50]))
+        patch.setattr(chained_file.os, "write", lambda descriptor, content: original(descriptor, content[:50]))
         with pytest.raises(
             UserError, match=r"seal.jsonl \(No space left on device\) nor .* can be written, but an opening"
         ):
@@ -297,15 +238,12 @@ def test_check_writable_asks_before_anything_is_written(root, monkeypatch, user_
     register.check_writable()
     assert not user_data.exists()
     assert not register.own.parent.exists()
-    monkeypatch.setattr(register_module.os, "access", lambda path, mode: not Path(path).is_relative_to(root))
+    monkeypatch.setattr(chained_file.os, "access", lambda path, mode: not Path(path).is_relative_to(root))
     register.check_writable()
     user_data.write_text("no folder")
     with pytest.raises(UserError) as error:
         register.check_writable()
-    assert str(error.value) == (
-        f"neither {register.path} nor {register.memory} can be written, but an opening of the test tiles must be on "
-        "record before it happens: make one of them writable"
-    )
+    assert str(error.value).startswith(f"neither {register.path} nor {register.memory} can be written")
 
 
 def test_check_writable_asks_for_the_studys_folder(root):

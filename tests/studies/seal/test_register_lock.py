@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.seal import register as register_module
+from studies.seal import chained_file
 from studies.seal.register import Register
 from trainables.common.errors import UserError
 
@@ -33,8 +33,8 @@ def held(path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    monkeypatch.setattr(register_module, "SAY_SECONDS", 0.1)
-    monkeypatch.setattr(register_module, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(chained_file, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(chained_file, "LOCK_SECONDS", 0.5)
     (tmp_path / "tiles").mkdir()
     return Register(tmp_path / "tiles", "d" * 64, own=tmp_path / "study" / "seal.jsonl")
 
@@ -61,7 +61,7 @@ def test_file_that_stays_locked_is_one_line_and_nothing_is_written(
 def test_lock_that_is_given_back_is_taken(
     register: Register, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(register_module, "LOCK_SECONDS", 30.0)
+    monkeypatch.setattr(chained_file, "LOCK_SECONDS", 30.0)
     with held(register.path) as process:
         assert process.stdin is not None
         threading.Timer(0.5, lambda: (process.stdin.write("\n"), process.stdin.flush())).start()  # type: ignore[union-attr]

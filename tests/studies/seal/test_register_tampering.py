@@ -1,70 +1,12 @@
 """Registers that were tampered with, moved or lost: what is refused, and what is remembered."""
 
-import hashlib
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from studies.seal.register import Known, Register, when
+from tests.studies.seal.registers import DIGEST, add, attempts, content, lines_of, make, reseal
 from trainables.common.errors import UserError
-
-DIGEST = "d" * 64
-
-
-@pytest.fixture(autouse=True)
-def user_data(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    return tmp_path / "user"
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    (tmp_path / "tiles").mkdir()
-    return tmp_path / "tiles"
-
-
-def make(root: Path, study: str = "one", digest: str = DIGEST) -> Register:
-    return Register(root, digest, own=root.parent / "runs" / study / "seal.jsonl")
-
-
-def content(attempt: str, event: str = "opened", digest: str = DIGEST) -> dict[str, Any]:
-    extra = {
-        "opened": {"tiles": {"t": "1"}},
-        "reopened": {"tiles": {"t": "1"}, "why": "a slip"},
-        "result": {"result": {}},
-    }
-    return {
-        "event": event,
-        "attempt": attempt,
-        "study": "one",
-        "study_id": "1111",
-        "arm": "unet",
-        "signatures": ["s1", "s2"],
-        "tiles_digest": digest,
-        **extra[event],
-    }
-
-
-def add(register: Register, *attempts: str) -> None:
-    for attempt in attempts:
-        register.append(lambda lines, attempt=attempt: content(attempt))
-
-
-def attempts(known: Known) -> list[str]:
-    return [line["attempt"] for line in known.lines]
-
-
-def lines_of(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True)
-
-
-def reseal(line: dict[str, Any], **changes: Any) -> bytes:
-    """A line written by hand, with the hash that belongs to it."""
-    line = {key: value for key, value in (line | changes).items() if key != "hash"}
-    canonical = json.dumps(line, sort_keys=True, separators=(",", ":")).encode()
-    return json.dumps(line | {"hash": hashlib.sha256(canonical).hexdigest()}).encode() + b"\n"
 
 
 def refusal(register: Register) -> str:
@@ -87,10 +29,7 @@ def test_read_refuses_an_edited_line(root, number):
     lines = lines_of(register.path)
     lines[number - 1] = lines[number - 1].replace(b'"unet"', b'"umet"')
     register.path.write_bytes(b"".join(lines))
-    assert refusal(register) == (
-        f"{register.path}, line {number}: its hash does not fit what it says, but a line must stay as it was written: "
-        "put the file back as it was"
-    )
+    assert f"{register.path}, line {number}: its hash does not fit" in refusal(register)
 
 
 @pytest.mark.parametrize("file", ["memory", "own"])
@@ -111,22 +50,14 @@ def test_read_refuses_json_that_is_no_line(root, foreign):
     assert refusal(register).startswith(f"{register.path}, line 2: its hash does not fit what it says")
 
 
-def test_read_refuses_a_file_without_an_inner_line(root):
+@pytest.mark.parametrize("missing", [1, 2])
+def test_read_refuses_a_file_without_its_first_or_an_inner_line(root, missing):
     register = make(root)
     add(register, "a", "b", "c")
     lines = lines_of(register.path)
-    register.path.write_bytes(lines[0] + lines[2])
-    assert refusal(register) == (
-        f"{register.path}, line 2 does not follow the line before it: one was removed or put in; "
-        "put the file back as it was"
-    )
-
-
-def test_read_refuses_a_file_without_its_first_line(root):
-    register = make(root)
-    add(register, "a", "b")
-    register.path.write_bytes(lines_of(register.path)[1])
-    assert refusal(register).startswith(f"{register.path}, line 1 does not follow the line before it")
+    del lines[missing - 1]
+    register.path.write_bytes(b"".join(lines))
+    assert refusal(register).startswith(f"{register.path}, line {missing} does not follow the line before it")
 
 
 def test_read_refuses_a_line_put_in_with_a_hash_of_its_own(root):
@@ -143,9 +74,7 @@ def test_read_refuses_an_inner_line_that_was_made_unreadable(root):
     add(register, "a", "b", "c")
     lines = lines_of(register.path)
     register.path.write_bytes(lines[0] + b"x\xff" + lines[1] + lines[2])
-    assert refusal(register) == (
-        f"{register.path}, line 2 is no JSON, and line 3 does not follow the one before it; put the file back as it was"
-    )
+    assert refusal(register).startswith(f"{register.path}, line 2 is no JSON, and line 3 does not follow")
 
 
 @pytest.mark.parametrize("num_left", [2, 1, 0])
@@ -184,11 +113,7 @@ def test_a_line_that_only_the_study_holds_is_refused_until_it_is_put_back(root):
     time = when(register.read().lines[1])
     for path in (register.path, register.memory):
         path.write_bytes(lines_of(path)[0])
-    assert refusal(register) == (
-        f"{register.own} holds a line (opened {time}) that {register.path} and {register.memory} lack, so it was "
-        f"removed from them: put the register back as it was, or append {register.own} to {register.memory}, where "
-        "the order does not matter"
-    )
+    assert refusal(register).startswith(f"{register.own} holds a line (opened {time})")
     with pytest.raises(UserError, match="holds a line"):
         add(register, "c")
     with register.memory.open("ab") as file:
@@ -199,9 +124,7 @@ def test_a_line_that_only_the_study_holds_is_refused_until_it_is_put_back(root):
 def test_a_file_that_cannot_be_read_is_refused(root):
     register = make(root)
     register.path.mkdir()
-    assert refusal(register) == (
-        f"{register.path} cannot be read (Is a directory), but it tells who opened the test tiles: make it readable"
-    )
+    assert refusal(register).startswith(f"{register.path} cannot be read (Is a directory)")
 
 
 # What the user's file is for

@@ -11,6 +11,7 @@ from searchspace.spaces import recipe_point, space_for, starting_points
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Search
+from studies.search.trials import EpochReport
 from studies.spec import Arm, StudySpec
 from trainables.config import Recipe
 
@@ -32,15 +33,17 @@ def run(coordinator: Coordinator, value: Callable[[Arm, float, int], float] = qu
     while (job := coordinator.next()) is not None:
         for epoch in range(1, 5):
             best = value(job.arm, job.config.lr, epoch)
-            if coordinator.report(job.arm, job.number, epoch, best, epoch, "epochs" if epoch == 4 else "", 2.0):
+            if coordinator.report(
+                job.key,
+                EpochReport(
+                    epoch=epoch, best=best, best_epoch=epoch, ended="epochs" if epoch == 4 else "", seconds=2.0
+                ),
+            ):
                 break
 
 
 def points(coordinator: Coordinator) -> list[tuple[str, int, float, str]]:
-    return [
-        (arm.name, number, p.assignment.config.lr, p.assignment.config.augmentation)
-        for (arm, number), p in coordinator.trials.items()
-    ]
+    return [(arm.name, number, p.config.lr, p.config.augmentation) for (arm, number), p in coordinator.trials.items()]
 
 
 def test_every_arm_gets_the_same_allowance(tmp_path: Path) -> None:
@@ -63,11 +66,9 @@ def test_arms_start_from_the_same_points_and_seeds(tmp_path: Path) -> None:
     run(coordinator)
     starts = starting_points(space_for("unet"), recipe_point("unet"), 3, coordinator.spec.seed)
     for arm in coordinator.arms:
-        configs = [p.assignment.config for p in coordinator.of_arm(arm)]
+        configs = [p.config for p in coordinator.of_arm(arm)]
         assert [(c.lr, c.augmentation) for c in configs[:3]] == [(s["lr"], s["augmentation"]) for s in starts]
-        assert [c.init_seed for c in configs] == [
-            p.assignment.config.init_seed for p in coordinator.of_arm(coordinator.arms[0])
-        ]
+        assert [c.init_seed for c in configs] == [p.config.init_seed for p in coordinator.of_arm(coordinator.arms[0])]
         assert len({c.init_seed for c in configs}) == 6
 
 
@@ -103,8 +104,8 @@ def test_ladders_are_not_pooled(tmp_path: Path) -> None:
     good, poor = coordinator.next(), coordinator.next()
     assert good is not None
     assert poor is not None
-    assert not coordinator.report(good.arm, 0, 1, 0.9, 1, "", 1.0)
-    assert not coordinator.report(poor.arm, 0, 1, 0.1, 1, "", 1.0)
+    assert not coordinator.report(good.key, EpochReport(epoch=1, best=0.9, best_epoch=1, seconds=1.0))
+    assert not coordinator.report(poor.key, EpochReport(epoch=1, best=0.1, best_epoch=1, seconds=1.0))
 
 
 def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path) -> None:
@@ -113,17 +114,17 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path
     assert first is not None
     assert second is not None
     arm = first.arm
-    assert not coordinator.report(arm, 0, 1, 0.3, 1, "", 1.0)
-    assert coordinator.report(arm, 1, 1, 0.2, 1, "", 1.5)
+    assert not coordinator.report((arm, 0), EpochReport(epoch=1, best=0.3, best_epoch=1, seconds=1.0))
+    assert coordinator.report((arm, 1), EpochReport(epoch=1, best=0.2, best_epoch=1, seconds=1.5))
     trial = coordinator.ledger.trials(arm.name)[1]
     assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {1: 0.2})
     assert trial.user_attrs["stop"] == [1, "stopped", "below the best 1/2 at rung 1"]
     assert trial.user_attrs["seconds"] == 1.5
     assert coordinator.selection(arm) is None
-    coordinator.report(arm, 0, 2, 0.4, 2, "early stopping", 1.0)
+    coordinator.report((arm, 0), EpochReport(epoch=2, best=0.4, best_epoch=2, ended="early stopping", seconds=1.0))
     selected = coordinator.selection(arm)
     assert selected is not None
-    assert selected.assignment.number == 0
+    assert selected.number == 0
     assert selected.best == 0.4
 
 
@@ -132,8 +133,8 @@ def test_diverged_or_failed_trial_is_never_selected(tmp_path: Path, outcome: str
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
     job = coordinator.next()
     assert job is not None
-    coordinator.report(job.arm, 0, 1, 0.99, 1, "", 1.0)
-    coordinator.fail(job.arm, 0, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
+    coordinator.report(job.key, EpochReport(epoch=1, best=0.99, best_epoch=1, seconds=1.0))
+    coordinator.fail(job.key, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
     assert coordinator.selection(job.arm) is None
     attributes = coordinator.ledger.trials(job.arm.name)[0].user_attrs
     assert (attributes["outcome"], attributes["reason"], attributes["details"]) == (
@@ -147,12 +148,12 @@ def test_an_epoch_counts_once(tmp_path: Path) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
     job = coordinator.next()
     assert job is not None
-    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0)
-    coordinator.report(job.arm, 0, 1, 0.9, 1, "", 10.0)
+    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
+    coordinator.report(job.key, EpochReport(epoch=1, best=0.9, best_epoch=1, seconds=10.0))
     progress = coordinator.trials[job.arm, 0]
     assert (progress.best, progress.seconds) == (0.5, 10.0)
     assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
-    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0, is_replayed=True)
+    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0, is_replayed=True))
     assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
 
 
@@ -161,7 +162,7 @@ def test_tie_selects_the_earliest(tmp_path: Path) -> None:
     run(coordinator, lambda arm, lr, epoch: 0.5)
     selected = coordinator.selection(coordinator.arms[0])
     assert selected is not None
-    assert selected.assignment.number == 0
+    assert selected.number == 0
 
 
 def test_signature_in_the_ledger_is_the_configuration_s(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from studies.search.coordinator import MAX_LOSSES, Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
+from studies.search.trials import EpochReport
 from studies.spec import Arm, StudySpec
 from trainables.common.errors import UserError
 from trainables.config import Recipe
@@ -59,7 +60,7 @@ def make(path: Path, spec: StudySpec | None = None, dies_at: float = math.inf) -
 
 def judged(coordinator: Coordinator, arm: Arm, number: int, epoch: int) -> float:
     """A curve that rises with the epochs and crosses those of other trials."""
-    lr = coordinator.trials[arm, number].assignment.config.lr
+    lr = coordinator.trials[arm, number].config.lr
     return round(0.8 - 0.2 * abs(math.log10(lr / 2e-3)) - (0.1 + 0.05 * (number % 3)) / epoch, 6)
 
 
@@ -70,7 +71,10 @@ def run(coordinator: Coordinator, checkpoint_every: int = 2) -> None:
         for epoch in range(first, EPOCHS + 1):
             best = max(judged(coordinator, job.arm, job.number, e) for e in range(1, epoch + 1))
             if coordinator.report(
-                job.arm, job.number, epoch, best, epoch, "epochs" if epoch == EPOCHS else "", 1.0, is_replayed=False
+                job.key,
+                EpochReport(
+                    epoch=epoch, best=best, best_epoch=epoch, ended="epochs" if epoch == EPOCHS else "", seconds=1.0
+                ),
             ):
                 break
 
@@ -110,7 +114,7 @@ def rungs(coordinator: Coordinator) -> dict[str, Any]:
 
 def selection(coordinator: Coordinator) -> list[Any]:
     found = [coordinator.selection(arm) for arm in coordinator.arms]
-    return [(one.assignment.number, one.assignment.config, one.best, one.best_epoch) for one in found if one]
+    return [(one.number, one.config, one.best, one.best_epoch) for one in found if one]
 
 
 # The writes of the reference lie between 150 and 200; every seventh of them takes a few seconds
@@ -156,7 +160,7 @@ def test_interrupted_trials_go_on_before_new_ones_and_in_their_order(tmp_path: P
     first = make(tmp_path)
     jobs = [first.next() for _ in range(3)]
     started = [(job.arm, job.number) for job in jobs if job]
-    first.report(*started[1], 1, 0.5, 1, "", 2.0)
+    first.report(started[1], EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=2.0))
     again = make(tmp_path)
     resumed = [again.next() for _ in range(4)]
     assert [(job.arm, job.number) for job in resumed[:3] if job] == started
@@ -171,11 +175,11 @@ def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(tmp_pa
     job = coordinator.next()
     assert job is not None
     for epoch, best in ((1, 0.3), (2, 0.5)):
-        coordinator.report(job.arm, 0, epoch, best, epoch, "", 10.0)
+        coordinator.report(job.key, EpochReport(epoch=epoch, best=best, best_epoch=epoch, seconds=10.0))
     again = make(tmp_path)
     again.next()
     for epoch, best in ((1, 0.3), (2, 0.4), (3, 0.45)):  # another device repeats it a little worse
-        again.report(job.arm, 0, epoch, best, epoch, "", 7.0)
+        again.report(job.key, EpochReport(epoch=epoch, best=best, best_epoch=epoch, seconds=7.0))
     progress = again.trials[job.arm, 0]
     assert (progress.epoch, progress.best, progress.best_epoch) == (3, 0.5, 2)
     assert (progress.seconds, progress.lost_epochs, progress.lost_seconds) == (27.0, 2, 14.0)
@@ -188,10 +192,10 @@ def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(tmp_p
     job = coordinator.next()
     assert job is not None
     for epoch in (1, 2, 3):
-        coordinator.report(job.arm, 0, epoch, 0.5, 1, "", 1.0)
+        coordinator.report(job.key, EpochReport(epoch=epoch, best=0.5, best_epoch=1, seconds=1.0))
     again = make(tmp_path)
     again.next()
-    assert again.report(job.arm, 0, 2, 0.5, 1, "early stopping", 1.0)
+    assert again.report(job.key, EpochReport(epoch=2, best=0.5, best_epoch=1, ended="early stopping", seconds=1.0))
     progress = again.trials[job.arm, 0]
     assert (progress.outcome, progress.epoch) == ("finished", 3)
 
@@ -222,17 +226,19 @@ def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survi
     job = coordinator.next()
     assert job is not None
     for _ in range(MAX_LOSSES - 1):
-        coordinator.lose(job.arm, 0, "its worker was lost")
+        coordinator.lose(job.key, "its worker was lost")
         assert coordinator.next() is not None
-    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 1.0)  # an epoch: it is not the trial that kills them
+    coordinator.report(
+        job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=1.0)
+    )  # an epoch: it is not the trial that kills them
     for _ in range(MAX_LOSSES - 1):
-        coordinator.lose(job.arm, 0, "its worker was lost")
+        coordinator.lose(job.key, "its worker was lost")
         again = coordinator.next()
         assert again is not None
         assert (again.arm, again.number, again.epoch) == (job.arm, 0, 1)
     coordinator = make(tmp_path)  # losses count over drivers
     coordinator.next()
-    coordinator.lose(job.arm, 0, "its worker was lost")
+    coordinator.lose(job.key, "its worker was lost")
     progress = coordinator.trials[job.arm, 0]
     assert (progress.outcome, progress.reason) == ("failed", "lost 3 workers in epoch 2: its worker was lost")
     assert coordinator.ledger.trials(job.arm.name)[0].state == TrialState.FAIL
@@ -243,12 +249,12 @@ def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(tmp_path: P
     job = coordinator.next()
     assert job is not None
     for _ in range(MAX_LOSSES - 1):
-        coordinator.lose(job.arm, 0, "its worker was lost")
+        coordinator.lose(job.key, "its worker was lost")
         coordinator.next()
-    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 1.0)
+    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=1.0))
     again = make(tmp_path)
     again.next()
-    again.lose(job.arm, 0, "its worker was lost")
+    again.lose(job.key, "its worker was lost")
     assert again.trials[job.arm, 0].outcome is None
 
 
@@ -256,16 +262,16 @@ def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(tmp_path: P
     coordinator = make(tmp_path)
     job = coordinator.next()
     assert job is not None
-    coordinator.report(job.arm, 0, 1, 0.5, 1, "", 10.0)
+    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
     ledger = coordinator.ledger
     ledger.report = lambda *_: (_ for _ in ()).throw(KilledError)  # type: ignore[method-assign]
     with pytest.raises(KilledError):
-        coordinator.report(job.arm, 0, 2, 0.6, 2, "", 7.0)
+        coordinator.report(job.key, EpochReport(epoch=2, best=0.6, best_epoch=2, seconds=7.0))
     assert ledger.trials(job.arm.name)[0].user_attrs["cost"]["seconds"] == 17.0
     again = make(tmp_path)
     again.next()
     assert again.trials[job.arm, 0].seconds == 10.0
-    again.report(job.arm, 0, 2, 0.6, 2, "", 8.0)
+    again.report(job.key, EpochReport(epoch=2, best=0.6, best_epoch=2, seconds=8.0))
     assert again.trials[job.arm, 0].seconds == 18.0
 
 
@@ -273,9 +279,9 @@ def test_trial_that_was_taken_back_is_not_taken_back_twice(tmp_path: Path) -> No
     coordinator = make(tmp_path)
     job = coordinator.next()
     assert job is not None
-    coordinator.interrupt(job.arm, 0)
-    coordinator.lose(job.arm, 0, "late news")
-    coordinator.interrupt(job.arm, 0)
+    coordinator.interrupt(job.key)
+    coordinator.lose(job.key, "late news")
+    coordinator.interrupt(job.key)
     following = [coordinator.next(), coordinator.next()]
     assert [(j.arm.name, j.number) for j in following if j] == [("unet-5", 0), ("unet-24", 0)]
 
@@ -295,7 +301,7 @@ def test_out_of_memory_is_tried_alone_then_in_smaller_micro_batches_and_never_th
     coordinator = make(tmp_path, spec)
     while (job := coordinator.next()) is not None and job.number == 0 and job.arm == coordinator.arms[0]:
         tried.append((job.is_alone, job.micro_batch_size))
-        coordinator.out_of_memory(job.arm, 0, "out of memory on cuda", has_company=has_company)
+        coordinator.out_of_memory(job.key, "out of memory on cuda", has_company=has_company)
         coordinator = make(tmp_path, spec)  # a driver that goes on knows what was tried
     alone = [(True, 0)] if has_company else []
     assert tried == [(False, 0), *alone, *((True, size) for size in sizes)]
@@ -309,7 +315,7 @@ def test_out_of_memory_is_tried_alone_then_in_smaller_micro_batches_and_never_th
 
 def test_confirmation_retrains_the_chosen_with_new_seeds_to_the_end(reference: Coordinator, tmp_path: Path) -> None:
     spec = make_spec(seeds=3)
-    chosen = {arm: best.assignment.config for arm in reference.arms if (best := reference.selection(arm)) is not None}
+    chosen = {arm: best.config for arm in reference.arms if (best := reference.selection(arm)) is not None}
     plan = Finals.confirming(spec, chosen, 24)
     labels = {arm.name: arm.architecture for arm in plan.arms}
     coordinator = Coordinator(spec, MortalLedger(tmp_path / "optuna.db", labels), plan)
@@ -317,7 +323,7 @@ def test_confirmation_retrains_the_chosen_with_new_seeds_to_the_end(reference: C
     assert coordinator.is_complete
     seeds = {}
     for arm, config in zip(plan.arms, chosen.values(), strict=True):
-        configs = [progress.assignment.config for progress in coordinator.of_arm(arm)]
+        configs = [progress.config for progress in coordinator.of_arm(arm)]
         assert arm.name == f"{arm.architecture}-{arm.tiles}-confirmation-{config.signature()[:8]}"
         assert [progress.epoch for progress in coordinator.of_arm(arm)] == [EPOCHS] * 3
         for one in configs:

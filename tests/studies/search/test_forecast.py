@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from studies.search.coordinator import Coordinator
-from studies.search.forecast import REPORT_SECONDS, START_SECONDS, Sizes, seconds_after, seconds_to_test
+from studies.search.forecast import REPORT_SECONDS, START_SECONDS, Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
+from studies.search.trials import EpochReport
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -30,33 +31,74 @@ def coordinator(folder: Path, spec: StudySpec, *, is_final: bool = False) -> Coo
     return Coordinator(spec, ledger, plan)
 
 
+def forecast(study: Coordinator, num_slots: int = 1) -> Forecast:
+    known = Forecast(study.spec, SIZES, num_slots)
+    known.follow(study)
+    return known
+
+
+def train(study: Coordinator, seconds: float = 8.0) -> None:
+    job = study.next()
+    assert job is not None
+    study.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=seconds))
+
+
+def test_stages_follow_from_the_spec() -> None:
+    assert Forecast(spec(), SIZES, 1).stages == (
+        *("search", "validation", "final models", "scoring on val", "scoring on test", "report"),
+    )
+    assert Forecast(spec(seeds=0), SIZES, 1).stages == ("search", "validation", "report")
+    own = spec(phase="phase1_comparison", test=False, wandb="disabled")
+    assert Forecast(own, SIZES, 1).stages == ("final models", "scoring on val")
+
+
 def test_after_a_search_come_validation_final_models_their_scoring_and_the_report(tmp_path: Path) -> None:
     study = coordinator(tmp_path, spec())
-    assert seconds_after(study, SIZES, 1) == 0.0
-    job = study.next()
-    assert job is not None
-    study.report(job.arm, 0, 1, 0.5, 1, "", 8.0)
-    # Per pixel 8 s / 320,000. Validation 1 s; three models of 4 epochs: 96 s; each scored on 120,000 pixels: 3 s
-    rest = 3 * START_SECONDS + REPORT_SECONDS
-    assert seconds_after(study, SIZES, 1) == pytest.approx(1 + 96 + 9 + rest)
-    assert seconds_after(study, SIZES, 2) == pytest.approx((1 + 96 + 9) / 2 + rest)
+    one, two = forecast(study), forecast(study, num_slots=2)
+    assert {one.seconds(stage) for stage in one.stages[:-1]} == {None}  # until an epoch is done
+    train(study)
+    # Per pixel 8 s / 320,000. Validation 1 s; three models of 4 epochs: 96 s; scored on 40,000 and 80,000 pixels each
+    assert one.seconds("search") == pytest.approx(8 * (3 + 4))
+    assert one.seconds("validation") == pytest.approx(1 + START_SECONDS)
+    assert one.seconds("final models") == pytest.approx(96 + START_SECONDS)
+    assert one.seconds("scoring on val") == pytest.approx(3 + START_SECONDS)
+    assert one.seconds("scoring on test") == pytest.approx(6)
+    assert one.seconds("report") == REPORT_SECONDS
+    assert two.seconds("final models") == pytest.approx(96 / 2 + START_SECONDS)
 
 
-def test_search_without_final_models_ends_with_its_validation(tmp_path: Path) -> None:
-    study = coordinator(tmp_path, spec(seeds=0))
-    job = study.next()
-    assert job is not None
-    study.report(job.arm, 0, 1, 0.5, 1, "", 8.0)
-    assert seconds_after(study, SIZES, 1) == pytest.approx(1 + START_SECONDS + REPORT_SECONDS)
+def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own(tmp_path: Path) -> None:
+    search = coordinator(tmp_path, spec())
+    train(search)
+    plan = Finals.confirming(search.spec, {search.arms[0]: search.trials[search.arms[0], 0].config}, 24)
+    search.ledger.add_arms({arm.name: arm.name for arm in plan.arms})
+    final = Coordinator(search.spec, search.ledger, plan)
+    known = forecast(search)
+    known.follow(final)
+    assert known.seconds("final models") == pytest.approx(3 * 4 * 8 + START_SECONDS)
+    train(final, seconds=2.0)
+    assert known.seconds("final models") == pytest.approx((3 + 2 * 4) * 2)
+    assert known.seconds("scoring on test") == pytest.approx(3 * 80_000 * 2 / 320_000)
 
 
-def test_after_final_models_comes_their_scoring(tmp_path: Path) -> None:
+def test_final_models_of_a_phase_without_a_search_are_its_allowance(tmp_path: Path) -> None:
     study = coordinator(tmp_path, spec(phase="phase1_comparison"), is_final=True)
-    job = study.next()
-    assert job is not None
-    study.report(job.arm, 0, 1, 0.5, 1, "", 8.0)
-    assert seconds_after(study, SIZES, 1) == pytest.approx(9 + START_SECONDS + REPORT_SECONDS)
-    assert seconds_to_test(study, SIZES, 1, num_models=3) == pytest.approx(3 * 2 + REPORT_SECONDS)
+    train(study)
+    assert forecast(study).seconds("scoring on val") == pytest.approx(3 + START_SECONDS)
+
+
+def test_open_epochs_count_at_each_arm_s_pace(tmp_path: Path) -> None:
+    study = coordinator(tmp_path, spec(architectures=("unet", "deeplabv3plus_resnet34")))
+    fast, slow = study.next(), study.next()
+    assert fast is not None
+    assert slow is not None
+    study.report(fast.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
+    study.report(slow.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=30.0))
+    # Nothing has ended: full courses of 4. Each arm has 3 epochs running and 4 to come: 7 · 10 + 7 · 30 over 2 slots
+    assert forecast(study, num_slots=2).seconds("search") == pytest.approx(140.0)
+    study.report(fast.key, EpochReport(epoch=2, best=0.5, best_epoch=1, ended="early stopping", seconds=10.0))
+    # Ended trials took 2 epochs: fast has 2 to come, slow 1 running and 2 to come
+    assert forecast(study).seconds("search") == pytest.approx(2 * 10 + 3 * 30)
 
 
 def test_sizes_are_of_tiles_windows_and_headers() -> None:

@@ -13,8 +13,8 @@ from searchspace.spaces import levels, recipe_point
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
-from studies.search.trials import Assignment, Progress
-from studies.spec import Arm, Chosen, StudySpec
+from studies.search.trials import EpochReport, Trial
+from studies.spec import Arm, StudySpec, TunedConfig
 from trainables.config import Recipe, TrialConfig
 from trainables.data.augment import PRESETS
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -38,7 +38,7 @@ def seeds_of(found: list[TrialConfig], name: str) -> set[int]:
 
 def phase3(**changes: Any) -> StudySpec:
     chosen = {
-        name: Chosen(point=POINT | {"lr": lr}, tiles=24, signature="f0", val_iou=0.5, **FROM)
+        name: TunedConfig(point=POINT | {"lr": lr}, tiles=24, signature="f0", val_iou=0.5, **FROM)
         for name, lr in (("unet", 2e-3), ("unet_resnet34", 1e-3))
     }
     settings = {"phase": "phase3_data_budget", "chosen": chosen, "tiles": (5, 12, 24), "subsets": 3, "seeds": 2}
@@ -112,7 +112,7 @@ def test_phase_3_trains_what_was_chosen_with_every_budget() -> None:
 def test_every_subset_has_every_seed() -> None:
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     for arm in plan.arms:
-        places = [plan.place(arm, number) for number in range(plan.allowance(arm))]
+        places = [plan.subset_and_seed(arm, number) for number in range(plan.allowance(arm))]
         assert Counter(places) == {(subset, seed): 1 for subset in range(plan.num_subsets(arm)) for seed in range(2)}
     assert {arm.tiles: plan.num_subsets(arm) for arm in plan.arms} == {5: 3, 12: 3, 24: 1}
 
@@ -122,7 +122,9 @@ def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
     found: dict[int, set[tuple[int, int]]] = {}
     for arm in plan.arms:
         for number, config in enumerate(configs(plan, arm)):
-            found.setdefault(plan.place(arm, number)[1], set()).add((config.init_seed, config.recipe.draw_seed))
+            found.setdefault(plan.subset_and_seed(arm, number)[1], set()).add(
+                (config.init_seed, config.recipe.draw_seed)
+            )
     assert {seed: len(pairs) for seed, pairs in found.items()} == {0: 1, 1: 1}
     values = {value for pairs in found.values() for pair in pairs for value in pair}
     assert len(values) == 4  # no seed is used for two things
@@ -162,7 +164,7 @@ def test_first_subset_is_the_study_s_own_and_all_tiles_have_no_other(pool: Train
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     for arm in plan.arms:
         own = set(pool.budget(arm.tiles, RECIPE.subset_seed).train.ids)
-        by_subset = [(plan.place(arm, n)[0], learned_from(pool, c)) for n, c in enumerate(configs(plan, arm))]
+        by_subset = [(plan.subset_and_seed(arm, n)[0], learned_from(pool, c)) for n, c in enumerate(configs(plan, arm))]
         assert all(tiles == own for subset, tiles in by_subset if subset == 0)
         assert all(tiles != own for subset, tiles in by_subset if subset != 0)
         assert len({frozenset(tiles) for _, tiles in by_subset}) == plan.num_subsets(arm)
@@ -174,7 +176,7 @@ def test_subsets_are_nested_over_budgets_and_the_same_for_every_architecture(poo
         by_budget: dict[int, set[frozenset[str]]] = {}
         for arm in plan.arms:
             for number, config in enumerate(configs(plan, arm)):
-                if plan.place(arm, number)[0] == subset:
+                if plan.subset_and_seed(arm, number)[0] == subset:
                     by_budget.setdefault(arm.tiles, set()).add(frozenset(learned_from(pool, config)))
         assert all(len(found) == 1 for found in by_budget.values())  # over seeds and architectures
         (five,), (twelve,) = by_budget[5], by_budget[12]
@@ -198,7 +200,7 @@ def test_seeds_of_phase_3_are_not_those_that_chose_what_it_retrains() -> None:
     tuned = {arm: search.config(arm, 1, POINT | {"lr": 1e-3 * (1 + arm.tiles)}) for arm in spec.arms()}
     confirmed = Finals.confirming(spec, tuned, NUM_TILES)
     chosen = {
-        arm.architecture: Chosen(
+        arm.architecture: TunedConfig(
             point=POINT | {"lr": config.lr}, tiles=24, signature=config.signature(), val_iou=0.5, **FROM
         )
         for arm, config in tuned.items()
@@ -262,11 +264,11 @@ def test_grid_grows_by_seeds() -> None:
         assert configs(many, arm)[: few.allowance(arm)] == configs(few, arm)
 
 
-def ended(plan: Grid, best: list[float]) -> list[Progress]:
+def ended(plan: Grid, best: list[float]) -> list[Trial]:
     """The first arm's trials, by number."""
     arm = plan.arms[0]
     return [
-        Progress(Assignment(arm, number, config), epoch=4, best=value, best_epoch=4, outcome="finished")
+        Trial(arm, number, config, epoch=4, best=value, best_epoch=4, outcome="finished")
         for (number, config), value in zip(enumerate(configs(plan, arm)), best, strict=False)
     ]
 
@@ -277,8 +279,8 @@ def test_grid_selects_the_median_of_the_value_with_the_best_mean() -> None:
     trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.1, 0.7, 0.1, 0.2, 0.1, 0.6, 0.1])
     best = plan.best(trials)
     assert best is not None
-    assert (best.assignment.number, best.best) == (10, 0.6)
-    assert best.assignment.config.decoder_dropout == 0.3
+    assert (best.number, best.best) == (10, 0.6)
+    assert best.config.decoder_dropout == 0.3
     assert plan.best(trials[::-1]) is best  # in whatever order they ended
 
 
@@ -286,13 +288,13 @@ def test_grid_selects_among_values_that_have_all_seeds() -> None:
     """The best value lacks a trial that failed; where all values do, any is better than none."""
     plan = grid(seeds=2)
     trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.9, 0.4, 0.1])
-    without = [progress for progress in trials if progress.assignment.number != 5]
+    without = [progress for progress in trials if progress.number != 5]
     best = plan.best(without)
     assert best is not None
-    assert best.assignment.number == 6  # of two, the poorer
+    assert best.number == 6  # of two, the poorer
     early = plan.best(trials[:3])
     assert early is not None
-    assert early.assignment.number == 1
+    assert early.number == 1
     assert plan.best([]) is None
 
 
@@ -305,7 +307,16 @@ def test_grid_runs_over_a_ledger_and_goes_on_with_more_seeds(tmp_path: Path) -> 
         assert len(coordinator.of_arm(arm)) == before
         while (job := coordinator.next()) is not None:
             for epoch in range(1, 5):
-                coordinator.report(arm, job.number, epoch, 0.1 * epoch, epoch, "epochs" if epoch == 4 else "", 1.0)
+                coordinator.report(
+                    (arm, job.number),
+                    EpochReport(
+                        epoch=epoch,
+                        best=0.1 * epoch,
+                        best_epoch=epoch,
+                        ended="epochs" if epoch == 4 else "",
+                        seconds=1.0,
+                    ),
+                )
         assert coordinator.is_complete
         tried = [trial.params["augmentation"] for trial in ledger.trials(arm.name)]
         assert tried == list(PRESETS) * seeds

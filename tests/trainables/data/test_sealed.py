@@ -152,15 +152,13 @@ ALLOWED = {
     ("trainables/datasets/inria_crops.py", "Image.open"): "draws the overview of a data set that is being made",
     ("trainables/datasets/sources/masks.py", "Image.open"): "reads published masks",
     ("trainables/datasets/tile_folder.py", "rasterio"): "writes TIFFs",
-    ("analysis/attempts.py", "Image.open"): "shows pictures that an attempt saved",
     ("analysis/browse.py", "Image.open"): "looks at the size of pictures that a page shows",
     ("analysis/report/page.py", "Image.open"): "looks at the size of the report's own pictures",
-    ("analysis/report/sliders.py", "Image.open"): "cuts panels out of pictures that W&B logged",
+    ("analysis/report/predictions.py", "Image.open"): "cuts panels out of pictures that W&B logged",
     (
         "studies/models/evaluation.py",
         "Image.open",
     ): "reads pictures of predictions that were saved while the tiles were open",
-    ("analysis/figures/figures.py", "imread"): "shows pictures that W&B holds",
 }
 """Who may name what leads to pixels, and why; tuning code is not among them."""
 

@@ -218,7 +218,7 @@ def test_load_model_refuses_another_frozen_encoder(checkpoints, refusal):
     save(path, load(path) | {"frozen_digest": "0123456789abcdef" * 4})
     assert refusal(lambda: load_model(path)) == (
         f"{path} was trained over a frozen encoder of digest 0123456789ab, but this one is "
-        f"{sam._encoder(SMALL).digest[:12]}: use the encoder's weights and the versions of then"
+        f"{sam._encoder(SMALL).digest[:12]}: use the same encoder weights and library versions"
     )
 
 
@@ -228,7 +228,7 @@ def test_fit_refuses_to_resume_over_another_frozen_encoder(checkpoints, tiles, m
     config = make_config(architecture="sam_conv", epochs=1)
     assert refusal(lambda: next(fit(config, tiles, resume=path))) == (
         f"{path} was trained over a frozen encoder of digest 0123456789ab, but this one is "
-        f"{sam._encoder(SMALL).digest[:12]}: use the encoder's weights and the versions of then"
+        f"{sam._encoder(SMALL).digest[:12]}: use the same encoder weights and library versions"
     )
 
 

@@ -1,0 +1,275 @@
+"""Loads and checks what a study starts from: tiles, weights, and the configuration of its W&B run."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+
+from analysis.logs.run_configs import ArmFacts, StudyRunConfig
+from studies import folder
+from studies.backend.slots import Slots
+from studies.logs import wandb_variables
+from studies.spec import BUDGETS, Arm, StudySpec
+from trainables.attempts.reference import ATTEMPTS
+from trainables.checks import check
+from trainables.common.errors import UserError
+from trainables.data.dataset import Dataset, decode_train_val, read_dataset
+from trainables.data.pictures import GAP_PX, class_color
+from trainables.data.tiles import TrainVal
+from trainables.data.windows import WHOLE_PX
+from trainables.datasets.demo import write_demo_tiles
+from trainables.metrics import class_pixels, constant_scores
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
+from trainables.names import left_out
+
+DEMO_TILES = Path("runs/demo-tiles")
+
+LIBRARIES = ("ray", "optuna", "torch", "segmentation-models-pytorch", "timm", "albumentations", "wandb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyInputs:
+    """A spec that was checked against its tiles, with everything that starting it needs.
+
+    Attributes:
+        spec: With paths and budgets filled in.
+        dataset: The folder of tiles.
+        tiles: Train and val tiles, decoded.
+        digests: SHA-256 of the pretrained weights, by encoder.
+        facts: What study.yaml and the logs say of tiles, weights and versions.
+    """
+
+    spec: StudySpec
+    dataset: Dataset
+    tiles: TrainVal
+    digests: dict[str, str]
+    facts: dict[str, Any]
+
+    @property
+    def scored_tiles(self) -> str:
+        """What tells the tiles that models are scored on, and how they are scaled, from others."""
+        return f"{self.facts['tiles_digest']} {self.tiles.scale}"
+
+    @property
+    def train_px(self) -> int:
+        """Longest side of a train tile."""
+        return max(int(side) for mask in self.tiles.train.masks for side in mask.shape)
+
+    @property
+    def scored_px(self) -> int:
+        """Longest side of a tile that whole models are scored on, as far as one is predicted at once."""
+        test = self.dataset.test.tiles if self.spec.test else ()
+        sides = [int(side) for mask in self.tiles.val.masks for side in mask.shape]
+        return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
+
+
+def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> StudyInputs:
+    """Loads the tiles and checks all that can be checked before anything starts, cheapest first.
+
+    Args:
+        spec: The study.
+        console: Where notes are shown.
+        is_dry_run: Whether W&B need not show that it starts a run where nothing is set that could keep it from that.
+
+    Raises:
+        UserError: The spec, the weights or the tiles do not allow it.
+    """
+    for name in ("architectures", "tiles"):
+        values = getattr(spec, name) or ()
+        if len(set(values)) < len(values):
+            raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
+    spec, digests = _find_weights(spec)
+    checks_wandb = spec.wandb == "online" or (
+        spec.wandb == "offline" and not (is_dry_run and wandb_variables.are_unset())
+    )
+    if checks_wandb:
+        from studies.logs import wandb_checks  # here: a dry run seldom needs W&B, which takes a second to import
+
+        for note in wandb_checks.check_variables():
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True)
+        if spec.wandb == "online":
+            wandb_checks.check_online()
+    if spec.data is None:
+        console.print(f"no --data given: using built-in demo tiles in {DEMO_TILES}", highlight=False)
+    root = Path(spec.data) if spec.data is not None else write_demo_tiles(DEMO_TILES)
+    dataset = read_dataset(root, spec.bands)
+    if spec.data is not None:  # a study can be resumed from any folder
+        spec = spec.model_copy(update={"data": str(root.absolute())})
+    if spec.tiles is None:
+        spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
+    tiles = decode_train_val(dataset)
+    notes = (*dataset.notes, *tiles.notes)
+    for note in notes:
+        console.print(f"Note: {note}", highlight=False, soft_wrap=True)
+    for arm in spec.arms():
+        check(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles)
+    for name, chosen in spec.chosen.items():
+        if chosen.tiles_digest != tiles.digest():
+            console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
+        if chosen.profile != spec.profile:
+            console.print(f"Note: {name} was tuned by {chosen.study} in profile {chosen.profile}", highlight=False)
+    if not tiles.is_photograph:
+        names = ", ".join(left_out("EXTREME"))
+        console.print(f"tiles are not 8-bit RGB: the presets do without {names}", highlight=False)
+    if checks_wandb:
+        wandb_checks.check_start()
+    facts = {
+        "tiles_digest": tiles.digest(),
+        "num_train_tiles": len(tiles.train),
+        "num_val_tiles": len(tiles.val),
+        "data_notes": list(notes),
+        "weights_digests": digests,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+    return StudyInputs(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+
+
+def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
+    """The data budgets where none are named: phase 3's, as far as there are so many tiles; else all tiles."""
+    if not spec.has_subsets:
+        return (num_tiles,)
+    return tuple(sorted({min(budget, num_tiles) for budget in BUDGETS}))
+
+
+def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
+    """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
+    known = {row.encoder for row in ARCHITECTURES.values() if row.encoder}
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in known:
+            raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
+    taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
+    for path in {choice for choice in spec.weights if encoder_of(choice) is None} - set(KEYWORDS):
+        if path not in taken.values():
+            names = ", ".join(spec.architectures)
+            raise UserError(f"--weights {path} is taken by none of the architectures ({names}): leave it out")
+        if len(takers := sorted(encoder for encoder, weights in taken.items() if weights == path)) > 1:
+            raise UserError(
+                f"--weights {path} is one file, but {' and '.join(takers)} need one each: write ENCODER=PATH"
+            )
+    for choice in spec.weights:
+        if (encoder := encoder_of(choice)) and encoder not in taken:
+            fetch_weights(
+                weights_for(spec.weights, encoder), encoder
+            )  # nobody needs it, but a mistake is reported all the same
+    files = {encoder: fetch_weights(weights, encoder) for encoder, weights in taken.items()}
+    absolute = {e: weights if weights in KEYWORDS else str(Path(weights).absolute()) for e, weights in taken.items()}
+    found = tuple(f"{encoder}={weights}" for encoder, weights in absolute.items()) or ("none",)
+    return (
+        spec.model_copy(update={"weights": found}),
+        {encoder: known_digest(path) for encoder, path in files.items() if path is not None},
+    )
+
+
+def check_unchanged(inputs: StudyInputs, out: Path, console: Console) -> dict[str, Any]:
+    """The provenance of the study in the folder.
+
+    Raises:
+        UserError: The study began with another spec, other tiles or other weights.
+    """
+    settings, provenance = folder.load_frozen(out)
+    frozen = StudySpec.from_flat(settings)
+    if changes := _by_digest(inputs.spec, inputs.digests).changes(_by_digest(frozen, inputs.digests)):
+        raise UserError(
+            f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
+            "in another folder; only --trials and --seeds may grow, and --test may be added"
+        )
+    if provenance.get("tiles_digest") != inputs.facts["tiles_digest"]:
+        raise UserError(
+            f"the train or val tiles of {inputs.spec.data or DEMO_TILES} are not those that the study {out} began "
+            "with: put these back, or start in another folder"
+        )
+    if provenance.get("weights_digests") != inputs.digests:
+        raise UserError(
+            f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
+            "another folder"
+        )
+    then, now = provenance.get("versions", {}), inputs.facts["versions"]
+    if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:
+        console.print(f"Note: versions changed since the study began: {', '.join(newer)}", highlight=False)
+    return provenance
+
+
+def _by_digest(spec: StudySpec, digests: dict[str, str]) -> StudySpec:
+    """The spec without the paths of weights: their digests are compared apart, and files may move."""
+    weights = [f"{e}=file" if (e := encoder_of(choice)) in digests else choice for choice in spec.weights]
+    return spec.model_copy(update={"weights": tuple(weights)})
+
+
+def log_config(
+    inputs: StudyInputs, parameters: Mapping[str, tuple[int, int]], name: str, slots: Slots
+) -> StudyRunConfig:
+    """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
+    spec, tiles, info = inputs.spec, inputs.tiles, inputs.tiles.info
+    num_classes, center = len(info.classes), spec.recipe.val_center_px
+    label, trivial = constant_scores(tiles.val.masks, num_classes)
+    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
+    splits = {"train": tiles.train, "val": tiles.val}
+    pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
+    test_ids = [tile.id for tile in inputs.dataset.test.tiles]
+    config: StudyRunConfig = {
+        "study": name,
+        "phase": spec.phase,
+        "spec": spec.flat(),
+        "profile": spec.profile,
+        "seed": spec.seed,
+        "judged_metric": spec.judged_metric,
+        "arms": [_about(arm, inputs, parameters[arm.architecture]) for arm in spec.arms()],
+        "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
+        "train_tiles": list(tiles.train.ids),
+        "val_tiles": list(tiles.val.ids),
+        "test_tiles": test_ids,
+        "classes": list(info.classes),
+        "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
+        "panel_gap_px": GAP_PX,
+        "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
+        "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
+        "groups": {
+            tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
+        },
+        "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
+        "num_train_tiles": inputs.facts["num_train_tiles"],
+    }
+    figures = published_figures(spec)
+    return cast("StudyRunConfig", {**config, **inputs.facts, **({"published": figures} if figures else {})})
+
+
+def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
+    """The reference study's figures of each architecture; none unless the study trains as the reference study did.
+
+    Returns:
+        By architecture: `val_iou`, `val_f1`, `test_iou` and `test_f1` in 0..1, `best_epoch`, and `minutes` on a T4.
+    """
+    if spec.phase != "phase1_comparison" or spec.profile != "full":
+        return {}
+    figures = {attempt.architecture: asdict(attempt.figures) for attempt in ATTEMPTS.values()}
+    return {name: figures[name] for name in spec.architectures if name in figures}
+
+
+def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:
+    """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
+    spec, row = inputs.spec, ARCHITECTURES[arm.architecture]
+    space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
+    trained, frozen = parameters
+    facts: ArmFacts = {
+        "arm": arm.name,
+        "architecture": arm.architecture,
+        "architecture_label": arm.label(spec),
+        "is_stand_in": arm.label(spec) != arm.architecture,
+        "track": row.track,
+        "has_encoder": row.encoder is not None,
+        "weights": arm.weights(spec).rpartition("/")[2],
+        "tiles": arm.tiles,
+        "trials": spec.trials,
+        "num_trainable": trained,
+        "num_frozen": frozen,
+        "space": {key: str(value) for key, value in space.items()},
+        "ranges": {key: value.described() for key, value in space.items()},
+    }
+    if chosen is not None:
+        facts["chosen"] = chosen.model_dump(mode="json")
+    return facts

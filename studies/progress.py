@@ -1,0 +1,212 @@
+"""Shows how far a study is: its stages, the time left for all of it, and the trials of each arm."""
+
+import time
+from dataclasses import dataclass, field
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from studies.models.scores import ScoringFailure, ScoringResult
+from studies.search.coordinator import Coordinator
+from studies.search.forecast import Forecast, StageName
+from studies.search.trials import Trial, TrialKey
+from trainables.common.duration import duration
+
+REFRESH_SECONDS = 1.0
+
+BAR_WIDTH = 24
+"""Characters."""
+
+UNITS: dict[StageName, str] = {"search": "trials", "report": ""}
+"""What a stage's bar counts, where that is not models."""
+
+
+@dataclass(slots=True)
+class _Stage:
+    """A stage that has begun: `done` of `total` units, of which `known` were done before and cost nothing."""
+
+    name: StageName
+    total: int
+    coordinator: Coordinator | None = None
+    known: int = 0
+    done: int = 0
+    began: float = field(default_factory=lambda: time.monotonic())
+    ended: float | None = None
+
+
+class StudyProgress:
+    """Shows a study's stages: a bar for each on a terminal; in a log a line for each stage, trial and scored model.
+
+    A context: a terminal is given back at its end.
+
+    Args:
+        console: Where it is shown.
+    """
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._forecast: Forecast
+        self._began = time.monotonic()
+        self._refreshed = 0.0
+        self._stages: dict[StageName, _Stage] = {}
+        self._current: _Stage | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> "StudyProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._current is not None:
+            self._current.ended = time.monotonic()
+            self._current = None
+        if self._live is not None:
+            self._live.update(self.render(), refresh=True)
+            self._live.stop()
+
+    def start(self, forecast: Forecast) -> None:
+        """Shows the stages from now on; the forecast learns from the trials of every stage that begins."""
+        self._forecast = forecast
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+
+    def begin(self, name: StageName, total: int = 1, *, done: int = 0, coordinator: Coordinator | None = None) -> None:
+        """Begins a stage, which ends the one before it.
+
+        Args:
+            name: One of the forecast's stages.
+            total: Trials or models in all.
+            done: Those that were done before.
+            coordinator: Of the stage's trials, where it trains.
+        """
+        if self._current is not None:
+            self._current.ended = time.monotonic()
+        self._current = self._stages[name] = _Stage(name, total, coordinator, known=done, done=done)
+        if coordinator is not None:
+            self._forecast.follow(coordinator)
+        stages = self._forecast.stages
+        following = ", ".join(stages[stages.index(name) + 1 :])
+        amount = "" if name == "report" else f": {total} {UNITS.get(name, 'models')}"
+        amount += f", {done} of them done before" if done else ""
+        left = self.seconds_left()
+        self._say(
+            f"{name}{amount}{f'; then {following}' if following else ''}"
+            f"{'' if left is None else f' · about {duration(left)} left'}"
+        )
+        self.refresh(at_once=True)
+
+    def advance(self, line: str = "", *, is_problem: bool = False) -> None:
+        """Counts a unit of the current stage as done and says so; on a terminal, only problems are put in words."""
+        assert self._current is not None, "no stage has begun"
+        self._current.done += 1
+        if line:
+            left = f"about {duration(self.seconds_left())} left"
+            text = f"[{self._current.done}/{self._current.total}] {line} · {left}"
+            if is_problem and self._live is not None:
+                self._console.print(text, highlight=False, soft_wrap=True)
+            self._say(text)
+        self.refresh()
+
+    def skip(self, count: int) -> None:
+        """Counts units of the current stage as done that cost nothing."""
+        assert self._current is not None, "no stage has begun"
+        self._current.done += count
+        self._current.known += count
+        self.refresh()
+
+    def trial_ended(self, trial: Trial) -> None:
+        """Counts a trial of the current stage as done."""
+        assert self._current is not None, "no stage has begun"
+        assert self._current.coordinator is not None, "trials end in stages that train"
+        best = f"best {trial.best:.3f} in epoch {trial.best_epoch}" if trial.epoch else "no epoch"
+        title = trial.arm.title(self._current.coordinator.spec)
+        self.advance(f"{title} #{trial.number} {trial.outcome} ({trial.reason}): {best}")
+
+    def model_scored(self, key: TrialKey, result: ScoringResult, seconds: float) -> None:
+        """Counts a model of the current stage as done, whose scoring took so long."""
+        arm, number = key
+        if isinstance(result, ScoringFailure):
+            self.advance(f"{arm.name} #{number} {result.reason}", is_problem=True)
+        else:
+            how = f" {result.scored}" if result.scored else ""
+            self.advance(f"{arm.name} #{number} scored in {duration(seconds)}{how}")
+
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Draws the terminal again, about once a second; for whoever waits."""
+        now = time.monotonic()
+        if self._live is not None and (at_once or now - self._refreshed >= REFRESH_SECONDS):
+            self._refreshed = now
+            self._live.update(self.render(), refresh=True)
+
+    def seconds_left(self) -> float | None:
+        """Until the whole study is done, the report included; None until the first epoch is done."""
+        parts = [self._seconds_of(name) for name in self._forecast.stages]
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+    def render(self) -> Group:
+        """The stages with their bars, and the arms' trials where the current stage trains."""
+        left, gone = self.seconds_left(), time.monotonic() - self._began
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in self._forecast.stages:
+            stage = self._stages.get(name)
+            done, total = (0, None) if stage is None else (stage.done, stage.total)
+            if stage is not None and stage.ended is not None:
+                time_shown = f"took {duration(stage.ended - stage.began)}"
+            else:
+                time_shown = f"about {duration(self._seconds_of(name))}"
+            bar = ProgressBar(total=max(1, total or 1), completed=done, width=BAR_WIDTH)
+            counted = "" if total is None or name == "report" else f"{done}/{total} {UNITS.get(name, 'models')}"
+            table.add_row(name, bar, counted, time_shown)
+        parts: list[Table | str] = [
+            table,
+            f"{duration(gone)} gone{f', about {duration(left)} left' if left != 0 else ''}",
+        ]
+        if self._current is not None and self._current.coordinator is not None:
+            parts.append(arm_table(self._current.coordinator))
+        return Group(*parts)
+
+    def _seconds_of(self, name: StageName) -> float | None:
+        """Seconds that a stage still takes: 0 for one that has ended, None where nobody knows yet."""
+        stage = self._stages.get(name)
+        if stage is None:
+            return self._forecast.seconds(name)
+        if stage.ended is not None:
+            return 0.0
+        if stage.coordinator is not None:
+            return self._forecast.seconds(name)
+        gone = time.monotonic() - stage.began
+        if stage.done > stage.known:
+            return gone / (stage.done - stage.known) * (stage.total - stage.done)
+        expected = self._forecast.seconds(name)
+        return None if expected is None else max(1.0, expected - gone)
+
+    def _say(self, line: str) -> None:
+        if self._live is None:
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def arm_table(coordinator: Coordinator) -> Table:
+    """The state of every arm of a stage that trains."""
+    title = f"best by {coordinator.spec.judged_metric}; running: trial·epoch"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("arm", min_width=max(len(arm.name) for arm in coordinator.arms))
+    for column in ("done", "stopped", "failed", "running", "to come", "best"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for arm in coordinator.arms:
+        trials = coordinator.of_arm(arm)
+        finished, stopped = (sum(trial.outcome == outcome for trial in trials) for outcome in ("finished", "stopped"))
+        running = [trial for trial in trials if trial.outcome is None]
+        leader = coordinator.selection(arm)
+        table.add_row(
+            arm.title(coordinator.spec),
+            str(finished),
+            str(stopped),
+            str(len(trials) - finished - stopped - len(running)),
+            " ".join(f"#{trial.number}·{trial.epoch}" for trial in running) or "–",
+            str(coordinator.plan.allowance(arm) - len(trials)),
+            f"{leader.best:.3f} #{leader.number}" if leader else "–",
+        )
+    return table

@@ -1,0 +1,142 @@
+"""The stages of a study: training the trials of a plan, validating what a search selected, scoring final models."""
+
+from dataclasses import dataclass, field, replace
+
+from studies import folder
+from studies.backend.engine import run_trials
+from studies.backend.scoring import Scorers
+from studies.backend.watch import Ending
+from studies.backend.worker import WorkerSettings
+from studies.logs import tracking
+from studies.models import finals, selection
+from studies.models.evaluation import score_model
+from studies.seal.seal import Seal
+from studies.search.coordinator import Coordinator
+from studies.search.plans import Finals
+from studies.search.trials import Trial
+from studies.session import Session
+from trainables.trial import fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """The result of a study's stages.
+
+    Attributes:
+        ending: What ended them before the allowances were spent; None where they are complete.
+        unselected: Arms of which no trial ran its course, with the reason of their last trial.
+        unvalidated: Arms whose selected model could not be scored on whole tiles, with the reason.
+        untested: Arms that were to be tested and were not, with the reason.
+    """
+
+    ending: Ending | None
+    unselected: dict[str, str] = field(default_factory=dict)
+    unvalidated: dict[str, str] = field(default_factory=dict)
+    untested: dict[str, str] = field(default_factory=dict)
+
+
+def run_stages(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+    """Runs a study's stages from the trials of its first plan on.
+
+    Args:
+        session: Of the study.
+        coordinator: Of the first plan.
+        seal: Of the test tiles; None leaves them sealed.
+    """
+    if session.inputs.spec.has_search:
+        return _search_and_confirm(session, coordinator, seal)
+    return _train_and_score(session, coordinator, seal)
+
+
+def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+    """The search, the validation, and final models of the selected configurations where these are wanted."""
+    out, permit, spec = session.out, session.permit, session.inputs.spec
+    if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
+        for name in (selection.NAME, folder.MODELS):
+            (out / name).unlink(missing_ok=True)
+    if not _train(session, coordinator):
+        return StageResult(ending=permit.ending)
+    selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
+    unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
+    with _scorers(session) as scorers:
+        unvalidated = selection.validate(session, scorers, selected)
+    if permit.ending is not None:
+        return StageResult(ending=permit.ending)
+    result = StageResult(ending=None, unselected=unselected, unvalidated=unvalidated)
+    if not selected or not spec.seeds:
+        return result
+    configs = {arm: trial.config for arm, trial in selected.items()}
+    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train))
+    session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
+    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
+    return replace(result, ending=final.ending, untested=final.untested)
+
+
+def _train_and_score(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+    """Trains the final models, and scores them on val and, unless they are sealed, on the test tiles."""
+    if not _train(session, coordinator):
+        return StageResult(ending=session.permit.ending)
+    with _scorers(session) as scorers:
+        untested = finals.score(session, coordinator, scorers, seal)
+    return StageResult(ending=session.permit.ending, untested=untested)
+
+
+def _train(session: Session, coordinator: Coordinator) -> bool:
+    """Runs a plan's trials, logging each that ended, also those of earlier drivers; whether all of them ended."""
+    stage, spec = coordinator.plan.stage, session.inputs.spec
+    settings = WorkerSettings(
+        out=session.out,
+        study=session.out.name,
+        study_id=session.study_id,
+        profile=spec.profile,
+        wandb=spec.wandb,
+        num_threads=session.slots.cpus,
+        overlays_every=spec.overlays_every,
+        device=session.slots.device,
+        permit=session.permit.path,
+        stage=stage,
+        tensorboard=spec.tensorboard,
+        checkpoint_seconds=session.options.checkpoint_seconds,
+        fit=session.options.fit or fit,
+    )
+
+    def on_end(trial: Trial) -> None:
+        tracking.log_trial(session.log, trial, stage)
+        session.progress.trial_ended(trial)
+
+    for trial in coordinator.trials.values():
+        if trial.outcome is not None:  # so that the newest run of a study is whole
+            tracking.log_trial(session.log, trial, stage)
+    session.progress.begin(
+        "search" if stage == "search" else "final models",
+        coordinator.num_planned,
+        done=coordinator.num_ended,
+        coordinator=coordinator,
+    )
+    is_complete = run_trials(
+        coordinator,
+        session.inputs.tiles,
+        settings,
+        session.slots,
+        permit=session.permit,
+        hang_seconds=60 * session.options.hang_minutes,
+        on_end=on_end,
+        on_step=session.progress.refresh,
+    )
+    for trial in coordinator.trials.values():
+        if trial.outcome is None:
+            tracking.log_trial(session.log, trial, stage)
+    return is_complete
+
+
+def _scorers(session: Session) -> Scorers:
+    return Scorers(
+        session.inputs.tiles.info,
+        session.slots,
+        session.permit,
+        hang_seconds=60 * session.options.hang_minutes,
+        console=session.console,
+        evaluate=session.options.evaluate or score_model,
+        on_scored=session.progress.model_scored,
+        on_wait=session.progress.refresh,
+    )

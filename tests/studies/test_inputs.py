@@ -1,0 +1,76 @@
+"""What the study's run says of its tiles."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from studies.backend.slots import Slots
+from studies.inputs import StudyInputs, log_config, published_figures
+from studies.spec import StudySpec
+from trainables.config import Recipe
+from trainables.data.dataset import decode_train_val, read_dataset
+
+GROUPS = {"train_0": "north", "train_2": "south", "val_1": "north", "test_0": "south"}
+
+
+@pytest.fixture
+def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict[str, Any]]:
+    def log(info: dict[str, Any], void: tuple[str, ...] = ()) -> dict[str, Any]:
+        root = write_rgb(tmp_path / "tiles", info=info)
+        for tile in void:
+            path = root / "val/masks" / f"{tile}.png"
+            Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
+        dataset = read_dataset(root)
+        inputs = StudyInputs(
+            spec=StudySpec(architectures=("unet",), tiles=(3,), recipe=Recipe(epochs=1, small=True)),
+            dataset=dataset,
+            tiles=decode_train_val(dataset),
+            digests={},
+            facts={"data_notes": ["Something is odd."]},
+        )
+        return log_config(inputs, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
+
+    return log
+
+
+def test_places_of_tiles_of_all_splits_are_logged(logged: Callable[..., dict[str, Any]]) -> None:
+    config = logged({"groups": GROUPS})
+    assert config["groups"] == GROUPS
+    assert config["train_tiles"] == ["train_0", "train_1", "train_2"]
+    assert (config["val_tiles"], config["test_tiles"]) == (["val_0", "val_1"], ["test_0"])
+    assert config["data_notes"] == ["Something is odd."]
+
+
+def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged: Callable[..., dict[str, Any]]) -> None:
+    config = logged({"ignore_index": 9}, void=("val_0",))
+    background, foreground = config["class_pixels"]["val"]  # of val_1 alone
+    assert config["ignored_pixels"]["val"] == background + foreground == 64 * 64
+    assert config["trivial"] == {
+        "class": "foreground",
+        "iou": pytest.approx(foreground / 64**2),
+        "f1": pytest.approx(2 * foreground / (64**2 + foreground)),
+        "judged": pytest.approx(foreground / 64**2),
+    }
+    json.dumps(config, allow_nan=False)
+    assert "published" not in config
+
+
+def test_published_figures_are_those_of_the_architectures_that_the_reference_study_has() -> None:
+    spec = StudySpec(phase="phase1_comparison", profile="full", architectures=("unet", "lavit", "sam_unet"))
+    figures = published_figures(spec)
+    assert list(figures) == ["unet", "sam_unet"]
+    assert figures["sam_unet"] == {
+        "val_iou": 0.740,
+        "val_f1": 0.849,
+        "test_iou": 0.758,
+        "test_f1": 0.862,
+        "best_epoch": 18,
+        "minutes": 104,
+    }
+    for other in ({"profile": "quick"}, {"phase": "phase2_tuning"}):
+        assert published_figures(spec.model_copy(update=other)) == {}
