@@ -15,9 +15,10 @@ from studies.backend.slots import Slots
 from studies.logs import wandb_variables
 from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.attempts.reference import ATTEMPTS
-from trainables.checks import check
+from trainables.check_config import check_config
 from trainables.common.errors import UserError
-from trainables.data.dataset import Dataset, decode_train_val, read_dataset
+from trainables.data.dataset import Dataset, read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.pictures import GAP_PX, class_color
 from trainables.data.tiles import TrainVal
 from trainables.data.windows import WHOLE_PX
@@ -107,7 +108,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
     for note in notes:
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     for arm in spec.arms():
-        check(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles)
+        check_config(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles)
     for name, chosen in spec.chosen.items():
         if chosen.tiles_digest != tiles.digest():
             console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)

@@ -122,7 +122,8 @@ def band_folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A `TrainVal` of 8-bit RGB tiles with two classes."""
-    from trainables.data.dataset import decode_train_val, read_dataset
+    from trainables.data.dataset import read_dataset
+    from trainables.data.decode import decode_train_val
 
     return decode_train_val(read_dataset(_write_rgb(tmp_path_factory.mktemp("rgb"))))
 
@@ -130,7 +131,8 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def band_tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A `TrainVal` of four-band uint16 tiles with four classes and ignored pixels."""
-    from trainables.data.dataset import decode_train_val, read_dataset
+    from trainables.data.dataset import read_dataset
+    from trainables.data.decode import decode_train_val
 
     return decode_train_val(read_dataset(_write_bands(tmp_path_factory.mktemp("bands"))))
 

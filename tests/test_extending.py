@@ -17,7 +17,7 @@ ARCHITECTURE = '''
 
 from torch import nn
 
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 
 class Plain(nn.Module):
@@ -47,7 +47,7 @@ DATA_SET = '''
 
 import numpy as np
 
-from trainables.datasets.sources.tiles import Adapter, Plan, SourceTile
+from trainables.datasets.sources.plan import Adapter, Plan, SourceTile
 from trainables.data.tiles import DatasetInfo
 
 
@@ -108,13 +108,10 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     models, datasets = copy / "trainables" / "models", copy / "trainables" / "datasets"
     (models / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
     (datasets / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
-    insert(
-        models / "architectures.py",
-        ('        Architecture(\n            name="unet",', ROW.lstrip("\n")),
-    )
+    insert(models / "architectures.py", ('        Architecture(\n            name="unet",', ROW.lstrip("\n")))
     insert(
         datasets / "adapters.py",
-        ("from trainables.datasets.sources.tiles import", "from trainables.datasets import squares\n"),
+        ("from trainables.datasets.sources.", "from trainables.datasets import squares\n"),
         ('    "deepglobe": ', '    "squares": squares.ADAPTER,\n'),
     )
     changed = {path.relative_to(copy / "trainables").as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
@@ -125,8 +122,8 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     flags = ["--data", "tiles", "--profile", "smoke", "--window-px", "32", "--seeds", "1"]
     run(copy, "studies/phase2_tuning.py", *flags, "--architectures", "plain", "--out", "runs/plain")
     tables = copy / "runs" / "plain" / "report" / "tables"
-    headline = pd.read_csv(tables / "headline.csv").set_index("architecture")
-    assert headline.loc["plain", "val_iou"] >= 0
+    by_architecture = pd.read_csv(tables / "iou_by_architecture.csv").set_index("architecture")
+    assert by_architecture.loc["plain", "val_iou"] >= 0
     assert "square" in list(pd.read_csv(tables / "class_iou.csv")["class"])
     trials = pd.read_csv(tables / "trials.csv")
     its = trials[(trials["architecture"] == "plain") & (trials["stage"] == "search")].sort_values("number")

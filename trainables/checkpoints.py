@@ -19,8 +19,8 @@ from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
 from trainables.device import out_of_memory_words
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter
+from trainables.models.spec import ModelSpec
 
 NEWEST = "newest.pt"
 PREVIOUS = "previous.pt"

@@ -14,9 +14,9 @@ from trainables.common.command import Parser, run
 from trainables.common.progress_bar import progress_bar
 from trainables.datasets import inria_crops
 from trainables.datasets.adapters import ADAPTERS
-from trainables.datasets.sources.classes import told_absent
-from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.sources.classes import absent_class_notes
+from trainables.datasets.sources.plan import Plan
+from trainables.datasets.write import write_tiles
 
 INRIA = "inria"
 """Has a command of its own: its tiles are crops that a person may nudge."""
@@ -68,7 +68,7 @@ def _show(plan: Plan, counts: Mapping[str, NDArray[np.int64]], dst: Path, consol
         cells = [f"{int(count[index]):,} {count[index] / totals[split]:6.1%}" for split, count in counts.items()]
         table.add_row(name, *cells)
     console.print(table)
-    for note in (*plan.notes, *told_absent(counts, plan.info)):
+    for note in (*plan.notes, *absent_class_notes(counts, plan.info)):
         console.print(note, soft_wrap=True)
     console.print()
     for name, path in (("tiles", dst), ("about", dst / "dataset.json"), ("overview", dst / "overview.png")):

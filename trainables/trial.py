@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from trainables import checkpoints as ckpt
-from trainables.checks import check
+from trainables.check_config import check_config
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
@@ -78,7 +78,7 @@ def fit(
     """
     if micro_batch_size is not None and micro_batch_size < 2:
         raise UserError(f"micro_batch_size is {micro_batch_size}, but must be at least 2 for batch norm: use 2 or more")
-    check(config, tiles)
+    check_config(config, tiles)
     trial = TrainingState(config, tiles, torch.device(device), micro_batch_size=micro_batch_size)
     incumbent = ckpt.KeptBest()
     if resume is not None:

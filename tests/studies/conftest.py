@@ -32,7 +32,8 @@ from studies.spec import StudySpec
 from tests.chaos.forked import WORKERS, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe, TrialConfig
-from trainables.data.dataset import Dataset, decode_train_val, read_dataset
+from trainables.data.dataset import Dataset, read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 

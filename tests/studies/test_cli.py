@@ -20,7 +20,8 @@ from studies.spec import StudySpec
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.common.errors import UserError
 from trainables.config import Recipe
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 
 
 def request_of(*flags: str) -> cli.Request:

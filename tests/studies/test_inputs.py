@@ -13,7 +13,8 @@ from studies.backend.slots import Slots
 from studies.inputs import StudyInputs, log_config, published_figures
 from studies.spec import StudySpec
 from trainables.config import Recipe
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 
 GROUPS = {"train_0": "north", "train_2": "south", "val_1": "north", "test_0": "south"}
 

@@ -13,7 +13,7 @@ from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.metrics import Scores
 from trainables.models.architectures import ARCHITECTURES, IMAGENET, Architecture
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.predict import Evaluation
 from trainables.training import TrainingState
 

@@ -1,9 +1,14 @@
 """Small published data sets, made up, in their true layouts."""
 
+import json
+import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import rasterio
 from PIL import Image
 
 
@@ -64,4 +69,90 @@ def write_cityscapes(root: Path) -> Path:
                 ids[0, :6] = 0, 0, 6, 6, 33, 33  # unlabeled, ground, bicycle
                 save(root / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", ids)
                 save(root / "gtFine" / split / city / f"{stem}_gtFine_color.png", photo(number, size=(32, 64)))
+    return root
+
+
+COLORS = {"water": (226, 169, 41), "building": (60, 16, 152), "unlabelled": (155, 155, 155), "land": (132, 41, 246)}
+MAPPING = {name: {"id": index, "color_rgb": list(color)} for index, (name, color) in enumerate(COLORS.items())}
+
+
+def color_mask(*rows: tuple[str, int], size: tuple[int, int] = (16, 24)) -> np.ndarray:
+    """(H, W, 3) uint8: so many rows of a class, one after another; land below."""
+    mask = np.full((*size, 3), COLORS["land"], np.uint8)
+    top = 0
+    for name, count in rows:
+        mask[top : top + count] = COLORS[name]
+        top += count
+    return mask
+
+
+def add_landcover(src: Path, name: str, mask: np.ndarray, folder: str = "TRAIN_VAL_SET") -> Path:
+    size = mask.shape[0], mask.shape[1]
+    save(src / folder / "IMAGES" / f"{name}.jpg", photo(len(name), size[0], size=size), quality=90)
+    return save(src / folder / "MASKS" / f"{name}.png", mask)
+
+
+def write_landcover(root: Path) -> Path:
+    """Four scenes of two images each, and one of the test set; buildings in scenes 1 and 4, water everywhere."""
+    for scene in (1, 2, 3, 4):
+        for part in (1, 2):
+            size = (16, 24) if part == 1 else (32, 16)
+            rows = [("water", 2), ("building", 4)] if scene in (1, 4) else [("water", 2), ("unlabelled", 1)]
+            add_landcover(root, f"tile{scene}_image_part_{part:03}", color_mask(*rows, size=size))
+    mask = color_mask(("water", 1), ("building", 1), ("unlabelled", 1))
+    add_landcover(root, "tile8_image_part_001", mask, "TEST_SET")
+    (root / "label_mapping.json").write_text(json.dumps(MAPPING))
+    return root
+
+
+def write_pickles(root: Path, images: Any = None, masks: Any = None) -> Path:
+    """Six images of 8×9 px and four bands, whose values name the place, and masks of four classes; or others."""
+    if images is None:
+        images = np.arange(6 * 8 * 9 * 4, dtype=np.uint16).reshape(6, 8, 9, 4)
+        masks = (np.arange(6)[:, None, None] + np.arange(8)[None, :, None]) % 4 * np.ones((1, 1, 9), np.int64)
+    root.mkdir(parents=True, exist_ok=True)
+    for name, value in (("images", images), ("masks", masks)):
+        (root / f"{name}.pkl").write_bytes(pickle.dumps(value))
+    return root
+
+
+INRIA_SIDE, INRIA_SIZE = 32, 100
+"""Of the crops and of the sources (px)."""
+
+FEW_INRIA = {"austin1": "val", "austin2": "train", "austin4": "train", "austin7": "train", "austin31": "test"}
+"""Some of its tiles with their splits, where not all 36 matter."""
+
+
+def write_tiff(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
+    """(bands, H, W) pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
+    transform = rasterio.Affine(0.3, 0, 0, 0, -0.3, 0)
+    with rasterio.open(path, "w", driver="GTiff", dtype=pixels.dtype, transform=transform, **shape, **profile) as file:
+        file.write(pixels)
+    return path
+
+
+def inria_mask(number: int) -> np.ndarray:
+    """Buildings everywhere; far right only in tile 4, two pixels in tile 7, none in tile 22."""
+    mask = np.zeros((INRIA_SIZE, INRIA_SIZE), np.uint8)
+    if number == 7:
+        mask[90, 3:5] = 255
+    elif number != 22:
+        mask[np.random.default_rng(number).random(mask.shape) < 0.3] = 255
+    if number == 4:
+        mask[:, :80] = 0
+    return mask
+
+
+def inria_image(number: int) -> np.ndarray:
+    coarse = np.random.default_rng([number, 1]).integers(60, 200, (10, 10, 3)).astype(np.uint8)
+    return cv2.resize(coarse, (INRIA_SIZE, INRIA_SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+def write_inria(root: Path, images: str = "imgs", masks: str = "msks", numbers: Iterable[int] = range(1, 37)) -> Path:
+    """Pairs of 100×100 px."""
+    for number in numbers:
+        write_tiff(root / images / f"austin{number}.tif", inria_image(number).transpose(2, 0, 1))
+        write_tiff(root / masks / f"austin{number}.tif", inria_mask(number)[None])
     return root

@@ -19,7 +19,7 @@ from trainables.data.dataset import read_dataset
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import DatasetInfo
 from trainables.datasets.adapters import ADAPTERS
-from trainables.datasets.sources.tiles import Adapter, Plan, SourceTile, add_src_flag
+from trainables.datasets.sources.plan import Adapter, Plan, SourceTile, add_src_flag
 from trainables.prepare import main
 
 
@@ -151,7 +151,7 @@ def test_command_refuses_wrong_flags(arguments, words, refusal):
     assert refusal(lambda: main(arguments)).startswith(words)
 
 
-@pytest.mark.parametrize("name", [name for name in ADAPTERS if name != "pickled"])
+@pytest.mark.parametrize("name", ["inria", *(name for name in ADAPTERS if name != "pickled")])
 def test_command_ends_with_one_line_and_exit_code_2(tmp_path, name):
     command = [sys.executable, "-m", "trainables.prepare", name, "--src", "nowhere", "--dst", "dst"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -1,33 +1,25 @@
-"""Tiles on disk: the layout of record, its checks, and the types that keep test pixels out of tuning.
+"""Tiles on disk, checked by their names and headers: nothing here decodes a pixel.
 
 The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,tif}` with an optional
-`<root>/dataset.json`; `tile_files` says which other names are taken. Headers of all splits are checked; only
-train and val are open: `decode` takes `OpenFiles`. A `SealedFiles` (the test split) has one way to its pixels,
-`trainables.data.sealed`, which only the seal may import.
+`<root>/dataset.json`; `folder` says which other names are taken. Train and val are `OpenFiles`, which `decode` takes;
+the test split is a `SealedFiles`, which only `trainables.data.sealed` decodes, and only the seal may import that.
 """
 
-import difflib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
-from trainables.data.formats.mask_files import MOST_BANDS, StoredMask, stored_mask
-from trainables.data.formats.raster import SUFFIXES, read_header, read_pixels
-from trainables.data.georeference import check_same_place, overlaps
-from trainables.data.masks import MaskRule, class_notes, learn_rule, mask_notes
-from trainables.data.settle import SCALED_BY_TYPE, settle
-from trainables.data.tile_files import Pair, groups_by_id, named, no_tiles_hint, split_files
-from trainables.data.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
-
-OPACITY_NAMES = ("alpha", "a", "opacity")
-"""Names of a last band in dataset.json that say what the file says by itself: it is left out."""
+from trainables.data.formats.mask import MOST_BANDS
+from trainables.data.formats.raster import SUFFIXES, read_header
+from trainables.data.layout.dataset_json import complete, read_info, without_opacity
+from trainables.data.layout.folder import Pair, groups_by_id, named, no_tiles_hint, split_files
+from trainables.data.layout.georeference import check_same_place, overlaps
+from trainables.data.tiles import DatasetInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +100,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
                 f"published data set by python -m trainables.prepare{no_tiles_hint(root, split)}"
             )
     first_image = splits["train"].pairs[0].image
-    info = _without_opacity(_read_info(root), first_image)
+    info = without_opacity(read_info(root), first_image)
     headers = [_check_pair(pair, len(info.bands)) for files in splits.values() for pair in files.pairs]
     first, (num_bands, dtype) = headers[0]
     for tile, image_type in headers:
@@ -127,7 +119,7 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         split: [(pair.id, check_same_place(pair.image, pair.mask)) for pair in files.pairs]
         for split, files in splits.items()
     }
-    info = _complete(info, num_bands, dtype, root)
+    info = complete(info, num_bands, dtype, root)
     groups, group_notes = groups_by_id(info.groups, seen, root / "dataset.json")
     places = _places(bands, info.bands)
     left_out = [path.relative_to(root) for files in splits.values() for path in files.left_out]
@@ -150,62 +142,8 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
     )
 
 
-def decode_train_val(dataset: Dataset) -> TrainVal:
-    """Decodes train and val tiles, once, in their own dtype.
-
-    Raises:
-        UserError: A file is damaged or truncated; a mask holds a value that is no class, or masks contradict each
-            other; or there is nothing to learn or to judge by.
-    """
-    files = dataset.train.tiles + dataset.val.tiles
-    stored = tuple(_stored_mask(tile, dataset) for tile in files)
-    rule = learn_rule(stored, dataset.info)
-    both = _decode_files(files, dataset, rule, stored)
-    num_train = len(dataset.train.tiles)
-    train, val = both.take(range(num_train)), both.take(range(num_train, len(files)))
-    tiles = settle(TrainVal(dataset.info, train, val, mask_notes(stored, rule)))
-    return replace(tiles, notes=(*tiles.notes, *class_notes(tiles.train, tiles.val, tiles.info)))
-
-
-def decode(files: OpenFiles, dataset: Dataset) -> Tiles:
-    """Decodes the tiles of an open split of a data set.
-
-    Raises:
-        UserError: A file is damaged or truncated, or a mask holds a value that is no class, or masks contradict each
-            other.
-        TypeError: `files` are not open to tuning.
-    """
-    if not isinstance(files, OpenFiles):
-        raise TypeError(f"{type(files).__name__} cannot be decoded: only train and val tiles are open to tuning")
-    stored = tuple(_stored_mask(tile, dataset) for tile in files.tiles)
-    return _decode_files(files.tiles, dataset, learn_rule(stored, dataset.info), stored)
-
-
-def mask_rule(dataset: Dataset) -> MaskRule:
-    """What mask values mean in this data set, learnt from its train and val masks, of which one is held at a time.
-
-    Raises:
-        UserError: As `decode`.
-    """
-    return learn_rule((_stored_mask(tile, dataset) for tile in dataset.train.tiles + dataset.val.tiles), dataset.info)
-
-
-def _decode_files(
-    files: tuple[TileFile, ...], dataset: Dataset, rule: MaskRule, stored: tuple[StoredMask, ...] | None = None
-) -> Tiles:
-    """The tiles of these files; `stored` are their masks, where they were read before."""
-    read = [read_pixels(tile.image).image(dataset.num_bands, dataset.places) for tile in files]
-    masks = tuple(rule.classes(mask) for mask in stored or (_stored_mask(tile, dataset) for tile in files))
-    for mask, (_, missing) in zip(masks, read, strict=True):
-        if missing is not None:
-            mask[missing] = IGNORE
-    nodata = tuple(missing for _, missing in read)
-    some = any(missing is not None for missing in nodata)
-    return Tiles(tuple(tile.id for tile in files), tuple(image for image, _ in read), masks, nodata if some else ())
-
-
 def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
-    """What is said of images that are not taken as they are stored."""
+    """A note on images that are not taken as they are stored: palettes and opacity."""
     stored = read_header(image).stored
     if stored < num_bands:
         return ("the images have a palette: they are read as RGB",)
@@ -214,12 +152,8 @@ def _band_notes(image: Path, num_bands: int) -> tuple[str, ...]:
     return ()
 
 
-def _stored_mask(tile: TileFile, dataset: Dataset) -> StoredMask:
-    return stored_mask(read_pixels(tile.mask), dataset.info)
-
-
 def _places(bands: Sequence[str] | None, known: tuple[str, ...]) -> tuple[int, ...]:
-    """Where the chosen bands are among those of the files, from 0."""
+    """The places of the chosen bands among those of the files, from 0."""
     if bands is None:
         return tuple(range(len(known)))
     numbers = {str(number): place for place, number in enumerate(range(1, len(known) + 1))}
@@ -252,53 +186,3 @@ def _check_pair(pair: Pair, num_named: int) -> tuple[TileFile, tuple[int, str]]:
             "colours of 8 bits: convert it"
         )
     return TileFile(pair.id, image, mask, height, width), (num_bands, dtype)
-
-
-def _read_info(root: Path) -> DatasetInfo:
-    path = root / "dataset.json"
-    if not path.exists():
-        return DatasetInfo()
-    try:
-        content = json.loads(path.read_bytes())  # UTF-8 or 16, with a byte-order mark or without
-        return DatasetInfo.model_validate(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no JSON ({error}): mend or remove it") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        near = (
-            difflib.get_close_matches(where, DatasetInfo.model_fields, 1) if first["type"] == "extra_forbidden" else ()
-        )
-        fix = f"call it {near[0]}" if near else "mend it"
-        raise UserError(f"{path}: {where} is {first['input']!r}, but {what}: {fix}") from error
-
-
-def _without_opacity(info: DatasetInfo, image: Path) -> DatasetInfo:
-    """What dataset.json says without a last band that it names as opacity, where the images call it that, too."""
-    if info.bands and info.bands[-1].lower() in OPACITY_NAMES and read_header(image).bands == len(info.bands) - 1:
-        return info.model_copy(update={"bands": info.bands[:-1]})
-    return info
-
-
-def _complete(info: DatasetInfo, num_bands: int, dtype: str, root: Path) -> DatasetInfo:
-    """Fills in what dataset.json left out, from the images' bands and type."""
-    if info.bands and len(info.bands) != num_bands:
-        raise UserError(
-            f"{root / 'dataset.json'} names {len(info.bands)} bands, but the images have {num_bands}: "
-            "name each band once"
-        )
-    if info.colors_rgb is not None and len(info.colors_rgb) != len(info.classes):
-        raise UserError(
-            f"{root / 'dataset.json'} has {len(info.colors_rgb)} colours for {len(info.classes)} classes: "
-            "give one per class"
-        )
-    bands = info.bands or (
-        ("red", "green", "blue") if num_bands == 3 else tuple(f"band{i + 1}" for i in range(num_bands))
-    )
-    scale = info.scale
-    if scale is None and np.issubdtype(np.dtype(dtype), np.integer):
-        scale = 1.0 / float(np.iinfo(dtype).max) if dtype in SCALED_BY_TYPE else None  # `settle` finds it
-    elif scale is None:
-        scale = 1.0
-    return info.model_copy(update={"bands": bands, "scale": scale})

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
-from trainables.data.formats.mask_files import NEAR, Color, StoredMask, values_in
-from trainables.data.tile_files import named
+from trainables.data.formats.mask import NEAR, Color, StoredMask, values_in
+from trainables.data.layout.folder import named
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
 
 _MANY = 8
-"""More values than this that are no class are no slip of the pen."""
+"""A mask with more values than this that are no class was smoothed or compressed, not mislabelled."""
 _CONTRAST = 128
 """Grey levels by which a palette's background must be lighter than its foreground to be doubted."""
 
@@ -39,7 +39,7 @@ class MaskRule:
     colors: dict[int, tuple[Color, Path]] = field(default_factory=dict)
 
     def check(self, mask: StoredMask) -> None:
-        """Refuses a mask whose values do not mean what those of the others mean.
+        """Refuses a mask whose values mean something else than those of the others.
 
         Raises:
             UserError: They do not, or a value or colour is no class.
@@ -47,7 +47,7 @@ class MaskRule:
         self._classes_by_value(mask)
 
     def learn(self, mask: StoredMask) -> None:
-        """Takes a mask as an example, after `check`.
+        """Checks a mask, and remembers what its values stand for.
 
         Raises:
             UserError: As `check`.
@@ -91,8 +91,8 @@ class MaskRule:
                 f'the mask, or, where {foreground[1]} is void, write "ignore_index": {foreground[1]} into dataset.json'
             )
         labels = {value: value for value in range(num_classes)} | dict.fromkeys(foreground, 1)
-        if strangers := [value for value in mask.values if value != self.info.ignore_index and value not in labels]:
-            raise self._no_class(mask, strangers)
+        if unknown := [value for value in mask.values if value != self.info.ignore_index and value not in labels]:
+            raise self._no_class(mask, unknown)
         self._check_foreground(mask, foreground)
         return {value: labels[value] for value in mask.values if value != self.info.ignore_index}
 
@@ -104,7 +104,7 @@ class MaskRule:
         return [value for value in mask.values if value in can_be]
 
     def _check_foreground(self, mask: StoredMask, foreground: list[int]) -> None:
-        """Refuses 1 in one mask and 255 in another: it may be void there. White is white, whatever its bits."""
+        """Refuses 1 as the foreground of one mask and 255 of another, which may be void; white is always white."""
         for value in foreground:
             for (other, is_white), example in self.foregrounds.items():
                 if value != other and not (value == mask.white and is_white) and not _is_bit(value, mask):
@@ -124,9 +124,9 @@ class MaskRule:
         if known and all(color in known for color in colors.values()):
             return {value: known[color] for value, color in colors.items()}
         if not mask.is_indexed:
-            strangers = [color for color in colors.values() if color not in known]
+            unknown = [color for color in colors.values() if color not in known]
             raise UserError(
-                f"{mask.path} has the colour {strangers[0]}, "
+                f"{mask.path} has the colour {unknown[0]}, "
                 + ("which is no class's" if known else "but dataset.json does not say which class it is")
                 + f': give each class its colour there ("colors_rgb": {_some_colors(colors, len(self.info.classes))}), '
                 "or store class indices in one band"
@@ -136,12 +136,12 @@ class MaskRule:
             if all(known.get(color, shown[value]) == shown[value] for value, color in colors.items()):
                 return shown
         if any(known.get(color, value) != value for value, color in colors.items()):
-            raise self._doubt(mask)
+            raise self._ambiguous(mask)
         if len(self.info.classes) != 2 or known:
             return None
         background = colors.get(0)
         if background and any(_grey(background) - _grey(color) >= _CONTRAST for color in colors.values()):
-            raise self._doubt(mask)
+            raise self._ambiguous(mask)
         return None
 
     def _check_colors(self, mask: StoredMask) -> None:
@@ -154,7 +154,7 @@ class MaskRule:
                     f"the classes: {self._color_fix(mask)}"
                 )
 
-    def _doubt(self, mask: StoredMask) -> UserError:
+    def _ambiguous(self, mask: StoredMask) -> UserError:
         pairs = ", ".join(f"{value} is {color}" for value, color in list((mask.colors or {}).items())[:4])
         return UserError(
             f"{mask.path} has a palette ({pairs}) whose values and colours do not say the same classes: "
@@ -167,14 +167,14 @@ class MaskRule:
             f"{_some_colors(mask.colors or {}, len(self.info.classes))}), or store class indices without a palette"
         )
 
-    def _no_class(self, mask: StoredMask, strangers: list[int]) -> UserError:
+    def _no_class(self, mask: StoredMask, unknown: list[int]) -> UserError:
         num_classes, ignored = len(self.info.classes), self.info.ignore_index
         white = "" if ignored == 255 else f" (or {65535 if mask.white == 65535 else 255})"
         allowed = f"0 and 1{white}" if num_classes == 2 else f"0 to {num_classes - 1}"
         by_color = "" if mask.colors is None else ", colors_rgb (the mask has a palette)"
-        soft = f" and {len(strangers) - 1} more, as smoothing or JPEG makes them" if len(strangers) > _MANY else ""
+        soft = f" and {len(unknown) - 1} more, as smoothing or JPEG makes them" if len(unknown) > _MANY else ""
         return UserError(
-            f"{mask.path} holds the value {strangers[0]}{soft}, but a mask of {num_classes} classes may hold {allowed}"
+            f"{mask.path} holds the value {unknown[0]}{soft}, but a mask of {num_classes} classes may hold {allowed}"
             f"{'' if ignored is None else f' and {ignored} (ignored)'}: "
             f"mend the mask, or name classes{by_color} and ignore_index in dataset.json"
         )
@@ -193,7 +193,7 @@ def learn_rule(masks: Iterable[StoredMask], info: DatasetInfo) -> MaskRule:
 
 
 def class_notes(train: Tiles, val: Tiles, info: DatasetInfo) -> tuple[str, ...]:
-    """What to say of tiles without a pixel that counts, and of classes that are in no tile of a split.
+    """Notes on tiles without a pixel that counts, and on classes that are in no tile of a split.
 
     Raises:
         UserError: A split has no pixel that counts, or the train tiles have one class and void and nothing else.
@@ -221,7 +221,7 @@ def class_notes(train: Tiles, val: Tiles, info: DatasetInfo) -> tuple[str, ...]:
 
 
 def mask_notes(masks: Iterable[StoredMask], rule: MaskRule) -> tuple[str, ...]:
-    """What to say of masks that were not taken by their values as they are."""
+    """Notes on masks whose values were not taken as they are stored."""
     cut, by_color = [], []
     for mask in masks:
         if mask.is_thresholded:

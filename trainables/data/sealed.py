@@ -8,14 +8,15 @@ from pathlib import Path
 
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest, text_digest
-from trainables.data.dataset import Dataset, _decode_files, mask_rule
+from trainables.data.dataset import Dataset
+from trainables.data.decode import decode_files, mask_rule
 from trainables.data.tiles import IGNORE, Tiles
 
 
 def check_sealed(dataset: Dataset) -> None:
-    """Checks that the test tiles are whole and their masks hold classes, so that no study finds out after training.
+    """Checks that the test tiles are whole and their masks hold classes, so that no study fails after its training.
 
-    Nothing of them is told but what is wrong: one tile at a time is decoded, and thrown away.
+    Only errors are reported. One tile at a time is decoded, and then dropped.
 
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
@@ -23,7 +24,7 @@ def check_sealed(dataset: Dataset) -> None:
     """
     rule, has_counting = mask_rule(dataset), False
     for tile in dataset.test.tiles:
-        (mask,) = _decode_files((tile,), dataset, rule).masks
+        (mask,) = decode_files((tile,), dataset, rule).masks
         has_counting = has_counting or bool((mask != IGNORE).any())
     if not has_counting:
         raise UserError(
@@ -38,7 +39,7 @@ def decode_sealed(dataset: Dataset) -> Tiles:
     Raises:
         UserError: As `check_sealed`.
     """
-    return _decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
+    return decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
 
 
 def file_digests(dataset: Dataset) -> dict[str, str]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from trainables.common.errors import UserError
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import IGNORE, DatasetInfo
+from trainables.datasets.sources.draws import draw_groups, take_some
 from trainables.datasets.sources.files import files_by_id, is_clutter, plain_name
 from trainables.datasets.sources.masks import read_indices
-from trainables.datasets.sources.tiles import (
+from trainables.datasets.sources.plan import (
     RGB,
     SEED,
     SPLITS,
@@ -25,8 +26,6 @@ from trainables.datasets.sources.tiles import (
     add_src_flag,
     check_folder,
     check_pair,
-    draw_groups,
-    take_some,
 )
 
 SIZE_PX = (1024, 2048)

@@ -133,7 +133,7 @@ def find_sources(src: Path, tiles: Sequence[str], side_px: int) -> dict[str, Sou
     missing = [tile for tile, pair in pairs.items() if not all(path.is_file() for path in pair)]
     if missing:
         raise UserError(
-            f"--src {src} lacks the image or the mask of {_shortened(missing)}, but every tile needs both: "
+            f"--src {src} lacks the image or the mask of {_enumerated(missing)}, but every tile needs both: "
             f"add {missing[0]}.tif{' and the others' if len(missing) > 1 else ''} to {images} and {masks}"
         )
     return {tile: _check_pair(*pair, side_px) for tile, pair in pairs.items()}
@@ -222,7 +222,7 @@ def place_crop(tile: str, source: Source, nudge: tuple[int, int], side_px: int) 
     )
 
 
-def _shortened(tiles: Sequence[str]) -> str:
+def _enumerated(tiles: Sequence[str]) -> str:
     shown = list(tiles) if len(tiles) <= 3 else [*tiles[:2], f"{len(tiles) - 2} more"]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
 

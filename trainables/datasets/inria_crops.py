@@ -24,7 +24,7 @@ from trainables.data.dataset import read_dataset
 from trainables.datasets.inria import INFO, MIN_PERCENT, SPLITS, Crop, find_sources, place_crop
 from trainables.datasets.overview import GREY, RED, Cell, draw_sheet
 from trainables.datasets.sources.files import is_clutter
-from trainables.datasets.sources.tiles import add_src_flag
+from trainables.datasets.sources.plan import add_src_flag
 
 ABOUT = "Inria Aerial Image Labeling, Austin: 36 crops of 1024×1024 px"
 SIDE_PX = 1024

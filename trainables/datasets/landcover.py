@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from trainables.common.errors import UserError
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import IGNORE, DatasetInfo, Level
+from trainables.datasets.sources.draws import draw_groups
 from trainables.datasets.sources.files import files_by_id
 from trainables.datasets.sources.masks import read_colors
-from trainables.datasets.sources.tiles import (
+from trainables.datasets.sources.plan import (
     RGB,
     SEED,
     Adapter,
@@ -27,7 +28,6 @@ from trainables.datasets.sources.tiles import (
     add_src_flag,
     check_folder,
     check_pair,
-    draw_groups,
 )
 
 VAL_SHARE = 0.25
@@ -50,8 +50,15 @@ class _Mapping(RootModel[dict[str, _Entry]]):
 
 
 @dataclass(slots=True)
-class _Seen:
-    """Pixels by scene and class (train and val only); those in colours of no class by tile, by packed colour; all."""
+class _PixelCounts:
+    """Numbers of pixels over all masks.
+
+    Attributes:
+        classes: By scene and class, of train and val only.
+        strays: Those in colours of no class, by tile.
+        stray_colors: Those in colours of no class, by packed colour.
+        num_px: All.
+    """
 
     classes: dict[str, Counter[int]] = field(default_factory=dict)
     strays: dict[str, int] = field(default_factory=dict)
@@ -80,10 +87,10 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
     classes = tuple(name for name in colors if name != UNLABELLED)
     to_classes = _translation(colors)
     pairs = {name: _pairs(src / name) for name in ("TRAIN_VAL_SET", "TEST_SET")}
-    seen = _look(pairs, to_classes, set(colors.values()))
+    counts = _count_pixels(pairs, to_classes, set(colors.values()))
     sizes = Counter(_scene(id_) for id_, *_ in pairs["TRAIN_VAL_SET"])
     if val_scenes is None:
-        chosen = draw_groups(sizes, VAL_SHARE, seed, lambda val: len(_scarce(seen.classes, val)))
+        chosen = draw_groups(sizes, VAL_SHARE, seed, lambda val: len(_scarce(counts.classes, val)))
         how = f"drawn with seed {seed}"
     else:
         chosen, how = _check_scenes(val_scenes, sizes), "as named"
@@ -104,8 +111,8 @@ def plan_landcover(src: Path, *, val_scenes: Sequence[str] | None = None, seed: 
         ),
         notes=(
             f"Val is {sum(sizes[scene] for scene in chosen)} of {sum(sizes.values())} images, whole scenes: {scenes}.",
-            *_tell_scarce(_scarce(seen.classes, chosen), classes),
-            *_tell_strays(seen),
+            *_scarce_notes(_scarce(counts.classes, chosen), classes),
+            *_stray_notes(counts),
         ),
     )
 
@@ -172,17 +179,17 @@ def _scene(id_: str) -> str:
     return id_.split("_", 1)[0]
 
 
-def _look(
+def _count_pixels(
     pairs: Mapping[str, Sequence[_Pair]],
     to_classes: Callable[[NDArray[np.uint32]], NDArray[np.uint8]],
     colors: set[tuple[int, int, int]],
-) -> _Seen:
-    """Decodes all masks once.
+) -> _PixelCounts:
+    """Decodes all masks once, and counts the pixels of each class and of colours of no class.
 
     Raises:
         UserError: A mask is damaged, or half of one or more is in colours of no class.
     """
-    codes, seen = {_packed(color) for color in colors}, _Seen()
+    codes, totals = {_packed(color) for color in colors}, _PixelCounts()
     for folder, files in pairs.items():
         for id_, _, mask in files:
             values, counts = np.unique(read_colors(mask), return_counts=True)
@@ -192,18 +199,18 @@ def _look(
                 most = max(strays, key=lambda value: strays[value])
                 raise UserError(
                     f"{mask}: {num_stray / num_px:.0%} of its pixels have colours that label_mapping.json does not "
-                    f"name, most of them {_shown(most)}: correct the mapping or the mask"
+                    f"name, most of them {_as_rgb(most)}: correct the mapping or the mask"
                 )
             if folder != "TEST_SET":
                 by_class = zip(to_classes(values).tolist(), counts.tolist(), strict=True)
-                seen.classes.setdefault(_scene(id_), Counter()).update(
+                totals.classes.setdefault(_scene(id_), Counter()).update(
                     {index: number for index, number in by_class if index != IGNORE}
                 )
             if num_stray:
-                seen.strays[id_] = num_stray
-            seen.stray_colors.update(strays)
-            seen.num_px += num_px
-    return seen
+                totals.strays[id_] = num_stray
+            totals.stray_colors.update(strays)
+            totals.num_px += num_px
+    return totals
 
 
 def _scarce(classes: Mapping[str, Counter[int]], val: set[str]) -> dict[int, tuple[str, float]]:
@@ -245,25 +252,25 @@ def _tile(
     )
 
 
-def _tell_scarce(scarce: Mapping[int, tuple[str, float]], classes: Sequence[str]) -> list[str]:
+def _scarce_notes(scarce: Mapping[int, tuple[str, float]], classes: Sequence[str]) -> list[str]:
     told = [f"{split} has {share:.1%} of {classes[index]}" for index, (split, share) in scarce.items()]
     return [f"Of the pixels of train and val, {', '.join(told)}."] if told else []
 
 
-def _tell_strays(seen: _Seen) -> list[str]:
-    if not seen.strays:
+def _stray_notes(counts: _PixelCounts) -> list[str]:
+    if not counts.strays:
         return []
-    total = sum(seen.strays.values())
-    places = [f"{tile} ({count:,})" for tile, count in sorted(seen.strays.items(), key=lambda item: -item[1])]
-    colors = [_shown(code) for code, _ in seen.stray_colors.most_common(_NUM_NAMED)]
-    more = len(seen.stray_colors) - len(colors)
+    total = sum(counts.strays.values())
+    places = [f"{tile} ({count:,})" for tile, count in sorted(counts.strays.items(), key=lambda item: -item[1])]
+    colors = [_as_rgb(code) for code, _ in counts.stray_colors.most_common(_NUM_NAMED)]
+    more = len(counts.stray_colors) - len(colors)
     return [
-        f"{total:,} pixels ({total / seen.num_px:.1%}) have colours of no class and are ignored, in "
+        f"{total:,} pixels ({total / counts.num_px:.1%}) have colours of no class and are ignored, in "
         f"{len(places)} tiles: {', '.join(places)}. Colours: {'; '.join(colors)}{f' and {more} more' if more else ''}."
     ]
 
 
-def _shown(code: int) -> str:
+def _as_rgb(code: int) -> str:
     return f"({code >> 16}, {code >> 8 & 255}, {code & 255})"
 
 

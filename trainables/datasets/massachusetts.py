@@ -6,9 +6,10 @@ from pathlib import Path
 from trainables.common.errors import UserError
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import DatasetInfo
+from trainables.datasets.sources.draws import take_some
 from trainables.datasets.sources.files import files_by_id
 from trainables.datasets.sources.masks import BinaryMasks, read_grey
-from trainables.datasets.sources.tiles import (
+from trainables.datasets.sources.plan import (
     RGB,
     SEED,
     SPLITS,
@@ -20,7 +21,6 @@ from trainables.datasets.sources.tiles import (
     add_src_flag,
     check_folder,
     check_pair,
-    take_some,
 )
 
 SIDE_PX = 1500

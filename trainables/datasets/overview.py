@@ -1,4 +1,4 @@
-"""One sheet with a picture per tile and what there is to say of it: the overview of a folder of tiles."""
+"""The overview of a folder of tiles: one sheet with a picture and a caption per tile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

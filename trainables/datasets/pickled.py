@@ -12,8 +12,9 @@ from trainables.common.errors import UserError
 from trainables.common.whole_files import digest
 from trainables.data.tiles import IGNORE, DatasetInfo, check_names
 from trainables.datasets.safe_pickle import load_arrays
+from trainables.datasets.sources.draws import draw_splits
 from trainables.datasets.sources.files import plain_name
-from trainables.datasets.sources.tiles import SEED, Adapter, Plan, SourceTile, Split, add_draw_flags, draw_splits
+from trainables.datasets.sources.plan import SEED, Adapter, Plan, SourceTile, Split, add_draw_flags
 
 NUM_TRAIN, NUM_VAL, NUM_TEST = 24, 6, 6
 

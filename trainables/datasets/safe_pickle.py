@@ -38,10 +38,10 @@ def load_arrays(path: Path, flag: str) -> NDArray[Any] | list[NDArray[Any]] | di
         with path.open("rb") as file:
             found = _Unpickler(file, encoding="latin1").load()  # latin1 keeps the bytes of Python 2's strings
         if isinstance(found, list | tuple):
-            return [_finish(item, f"item {index}") for index, item in enumerate(found)]
+            return [_to_array(item, f"item {index}") for index, item in enumerate(found)]
         if isinstance(found, dict):
-            return {key: _finish(item, f"item {key!r}") for key, item in found.items()}
-        return _finish(found, "the file")
+            return {key: _to_array(item, f"item {key!r}") for key, item in found.items()}
+        return _to_array(found, "the file")
     except _UnfitError as unfit:
         raise UserError(f"{where} holds {unfit}, {_RULE}: save plain arrays") from unfit
     except OSError as error:
@@ -116,7 +116,7 @@ class _Array:
         return array if axes is None else array.transpose(axes)
 
 
-def _finish(item: Any, what: str) -> NDArray[Any]:
+def _to_array(item: Any, what: str) -> NDArray[Any]:
     if not isinstance(item, _Array):
         kind = "dtype" if isinstance(item, _DType) else "name" if isinstance(item, _StandIn) else type(item).__name__
         raise _UnfitError(f"a {kind} ({ascii(what)[1:-1]})")

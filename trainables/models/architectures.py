@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.common.errors import UserError
 from trainables.data.windows import WHOLE_PX
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.names import Optimizer
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="unet_resnet34",
             track="cnn",
-            build=_by_name("trainables.models.smp_models:unet_resnet34"),
+            build=_by_name("trainables.models.smp:unet_resnet34"),
             stride=32,
             encoder="resnet34",
             normalisation=IMAGENET,
@@ -138,7 +138,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="deeplabv3plus_resnet34",
             track="cnn",
-            build=_by_name("trainables.models.smp_models:deeplabv3plus_resnet34"),
+            build=_by_name("trainables.models.smp:deeplabv3plus_resnet34"),
             stride=16,
             encoder="resnet34",
             normalisation=IMAGENET,
@@ -196,7 +196,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="segformer_mit_b3",
             track="transformer",
-            build=_by_name("trainables.models.smp_models:segformer_mit_b3"),
+            build=_by_name("trainables.models.smp:segformer_mit_b3"),
             stride=32,
             encoder="mit_b3",
             normalisation=IMAGENET,
@@ -220,7 +220,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="deeplabv3_resnet50",
             track="cnn",
-            build=_by_name("trainables.models.torchvision_models:deeplabv3"),
+            build=_by_name("trainables.models.deeplabv3:deeplabv3"),
             stride=16,  # of the small variant's features; the full one's are at 1/8
             encoder="deeplabv3_resnet50",
             normalisation=IMAGENET,

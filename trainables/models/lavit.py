@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 PATCH_PX = 4
 
@@ -60,17 +60,17 @@ class Cut(NamedTuple):
         """Windows from left to right."""
         return -(-(self.left + self.width) // self.window)
 
-    def apart(self, grid: torch.Tensor) -> Windows:
-        """Cuts a grid (N, height, width, C)."""
+    def split(self, grid: torch.Tensor) -> Windows:
+        """Splits a grid (N, height, width, C) into windows."""
         tokens = self._tiled(grid)
         if self.num_rows * self.num_columns * self.window**2 == self.height * self.width:
             return Windows(tokens, None)
-        # Of padding, not by rolling as Swin does, so that nobody needs to be kept from the opposite edge
+        # Padded, not rolled as in Swin, so that tokens of opposite edges never share a window
         is_real = self._tiled(torch.ones(1, self.height, self.width, 1, dtype=torch.bool, device=grid.device))
         return Windows(tokens, is_real[..., 0])
 
-    def together(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Windows (N·windows, window², C) to the grid (N, height, width, C), without what is not the grid's."""
+    def join(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Joins windows (N·windows, window², C) to the grid (N, height, width, C), and drops the padding."""
         rows, columns, side, channels = self.num_rows, self.num_columns, self.window, tokens.shape[-1]
         grid = tokens.reshape(-1, rows, columns, side, side, channels).transpose(2, 3)
         grid = grid.reshape(-1, rows * side, columns * side, channels)
@@ -99,16 +99,16 @@ class WindowAttention(nn.Module):
         self.project = nn.Linear(dim, dim)
 
     def forward(self, grid: torch.Tensor) -> torch.Tensor:
-        """A grid (N, h, w, dim) to one of the same shape; tokens beyond its edge get no weight."""
+        """Maps a grid (N, h, w, dim) to one of the same shape; padding gets no weight."""
         cut = Cut.of(grid.shape[1], grid.shape[2], self.window, is_shifted=self.is_shifted)
-        windows = cut.apart(grid)
+        windows = cut.split(grid)
         qkv = self.qkv(windows.tokens).unflatten(-1, (3, self.num_heads, HEAD_DIM))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N·windows, heads, window², HEAD_DIM) each
         mask = None
         if windows.is_real is not None:
             mask = windows.is_real.repeat(len(grid), 1)[:, None, None]
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return cut.together(self.project(attended.transpose(1, 2).flatten(2)))
+        return cut.join(self.project(attended.transpose(1, 2).flatten(2)))
 
 
 class Block(nn.Module):

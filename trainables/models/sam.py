@@ -9,7 +9,7 @@ from segment_anything.modeling.image_encoder import ImageEncoderViT
 from torch import nn
 
 from trainables.common.errors import UserError
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import read_state, take_bands
 from trainables.models.unet import conv_block
 from trainables.models.weights import fetch_weights
@@ -169,7 +169,7 @@ def _raised(in_channels: int, out_channels: int, times: int) -> nn.Sequential:
 def _encoder(spec: ModelSpec) -> SamEncoder:
     """The encoder of a spec: SAM's weights, or random ones from a fixed seed."""
     path = fetch_weights(spec.weights, ENCODER, spec.weights_digest)
-    assert not (spec.small and path), "`checks.check` refuses weights for the small variant"
+    assert not (spec.small and path), "`check_config` refuses weights for the small variant"
     dim, neck_dim = (192, 64) if spec.small else (768, 256)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)

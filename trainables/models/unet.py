@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 
 def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.common.errors import UserError
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import read_state, take_bands
 from trainables.models.weights import fetch_weights
 
@@ -19,7 +19,7 @@ SLOPE = 0.2
 
 
 class ViTEncoder(nn.Module):
-    """Patch embeddings, and what a transformer makes of them; without a class token, as no class of an image is asked.
+    """Patch embeddings, and a transformer that refines them; it has no class token, since images are not classified.
 
     Attributes:
         vit: Timm's `VisionTransformer`; its positions are interpolated to the grid of any image.
@@ -126,7 +126,7 @@ def vit_gat(spec: ModelSpec) -> nn.Module:
         UserError: The weights do not fit.
     """
     path = fetch_weights(spec.weights, ENCODER, spec.weights_digest)
-    assert not (spec.small and path), "`checks.check` refuses weights for the small variant"
+    assert not (spec.small and path), "`check_config` refuses weights for the small variant"
     small = {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3} if spec.small else {}
     vit = timm.create_model(
         ENCODER,

@@ -154,7 +154,7 @@ def _digest_of(path: Path, size: int, changed_at: int) -> str:
 
 
 def _find(weights: str, encoder: str, expected: str | None) -> Path:
-    """See `fetch_weights`: the file, whose digest is not compared yet but for what it is published with."""
+    """The file that `fetch_weights` returns, before its digest is compared with the expected one."""
     published = PUBLISHED.get(encoder)
     torchvision: Mapping[str, TorchvisionFile] = TORCHVISION.get(encoder, {})
     if weights == "coco" and weights not in torchvision:

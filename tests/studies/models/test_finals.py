@@ -26,7 +26,8 @@ from studies.session import Session
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.config import Recipe
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import Tiles
 from trainables.datasets.demo import write_demo_tiles
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import trainables.data.dataset as dataset_module
+import trainables.data.decode as decode_module
 import trainables.data.sealed as sealed_module
 from studies.seal.register import when
 from studies.seal.seal import Attempt, Openings, Seal
@@ -88,7 +88,7 @@ def test_open_gives_the_test_tiles_and_leaves_a_line(root):
 
 def test_open_is_on_record_before_the_first_test_pixel_is_read(root, monkeypatch, user_data):
     seen = []
-    original = dataset_module.read_pixels
+    original = decode_module.read_pixels
 
     def read(path):
         if root / "test" not in path.parents:
@@ -97,13 +97,13 @@ def test_open_is_on_record_before_the_first_test_pixel_is_read(root, monkeypatch
         seen.append([[line["attempt"] for line in lines_of(file)] for file in files])
         return original(path)
 
-    monkeypatch.setattr(dataset_module, "read_pixels", read)
+    monkeypatch.setattr(decode_module, "read_pixels", read)
     make(root).open(UNET)
     assert seen == [[[UNET.id]] * 3] * 4
 
 
 def test_open_decodes_nothing_where_it_cannot_be_recorded(root, monkeypatch, user_data):
-    monkeypatch.setattr(dataset_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr(decode_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     seal = make(root)
     (root / "seal.jsonl").mkdir()
     assert refusal(seal.open, UNET).startswith(f"{root / 'seal.jsonl'} cannot be read (Is a directory)")
@@ -174,7 +174,7 @@ def test_a_dataset_without_test_tiles_is_refused(root):
 OPENS = """
 import os, signal, sys
 from pathlib import Path
-import trainables.data.dataset
+import trainables.data.decode
 from studies.seal.seal import Attempt, Seal
 from trainables.data.dataset import read_dataset
 from trainables.common.errors import UserError
@@ -182,7 +182,7 @@ from trainables.common.errors import UserError
 root, study, is_killed = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "killed"
 seal = Seal(read_dataset(root), out=root.parent / "runs" / study, study=study, study_id=f"id of {study}")
 if is_killed:
-    trainables.data.dataset.read_pixels = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+    trainables.data.decode.read_pixels = lambda path: os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -313,8 +313,8 @@ def test_check_refuses_test_tiles_that_would_end_the_study_and_leaves_no_record(
 
 def test_check_holds_one_test_tile_at_a_time(root, monkeypatch):
     decoded = []
-    original = sealed_module._decode_files
-    monkeypatch.setattr(sealed_module, "_decode_files", lambda tiles, *a: decoded.append(tiles) or original(tiles, *a))
+    original = sealed_module.decode_files
+    monkeypatch.setattr(sealed_module, "decode_files", lambda tiles, *a: decoded.append(tiles) or original(tiles, *a))
     make(root).check()
     assert [[tile.id for tile in tiles] for tiles in decoded] == [["test_0"], ["test_1"]]
 

@@ -18,9 +18,6 @@ def reflectance(seed: int = 0, dtype: Any = np.uint16, side: int = 40) -> np.nda
     return np.random.default_rng(seed).integers(500, 3000, (side, side, 2)).astype(dtype)
 
 
-# Ranges
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
 @pytest.mark.parametrize("side", [4, 16, 40])
 def test_ranges_of_ordinary_tiles_are_least_and_greatest(dtype, side):
@@ -59,9 +56,6 @@ def test_ranges_leave_out_what_is_no_data():
     image[:20], missing[:20] = 65535, True
     assert max(value_ranges(make_tiles([image], (missing,)))[1]) < 3000
     assert [limit.tolist() for limit in value_ranges(make_tiles([image], (np.ones((40, 40), bool),)))] == [[0, 0]] * 2
-
-
-# Statistics
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

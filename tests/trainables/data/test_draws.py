@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.data import draws
 from trainables.data.augment import PRESETS
 from trainables.data.draws import Draw, DrawSource, draw
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -60,13 +61,6 @@ def test_draw_differs_with_each_key():
     drawn = [draw(*key, 24) for key in keys]
     assert len({one.augment_seed for one in drawn}) == len(keys)
     assert len({one.top for one in drawn}) == len(keys)
-
-
-def test_draw_does_not_depend_on_the_order():
-    keys = [(epoch, index) for epoch in (1, 2) for index in range(20)]
-    forwards = {key: draw(3, 4, *key, 5) for key in keys}
-    np.random.default_rng(0).shuffle(keys)
-    assert {tuple(key): draw(3, 4, *key, 5) for key in keys} == forwards
 
 
 def test_draw_shows_all_tiles_equally_often():
@@ -151,15 +145,12 @@ def test_sample_leaves_the_tiles_alone(request, name):
 # Batches
 
 
+@pytest.mark.parametrize("name", ["tiles", "band_tiles"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_batches_are_equal_with_and_without_threads(tiles, preset):
-    plain = batches_of(tiles, preset=preset, num_draws=16)
-    assert same(plain, batches_of(tiles, preset=preset, num_draws=16, num_threads=2))
-
-
-def test_batches_are_equal_with_threads_for_other_bands(band_tiles):
-    plain = batches_of(band_tiles, preset="EXTREME", num_draws=16)
-    assert same(plain, batches_of(band_tiles, preset="EXTREME", num_draws=16, num_threads=2))
+def test_batches_are_equal_with_and_without_threads(request, name, preset):
+    args: dict[str, Any] = {"preset": preset, "num_draws": 16}
+    tiles = request.getfixturevalue(name)
+    assert same(batches_of(tiles, **args), batches_of(tiles, **args, num_threads=2))
 
 
 def test_batches_are_the_samples_in_order(tiles):
@@ -220,8 +211,8 @@ def test_batches_raise_what_a_thread_raised(tiles, monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(np.uint16, 1 / 65535), (np.float32, 1.0)])
-def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes(dtype: Any, scale: float) -> None:
-    """Reflectance far below full scale, or floats far above 1, is neither blackened nor saturated by brightness."""
+def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes(dtype, scale):
+    # Reflectance far below full scale, or floats far above 1, is neither blackened nor saturated by brightness
     rng = np.random.default_rng(0)
     images = tuple(rng.uniform(500, 5000, (48, 48, 4)).astype(dtype) for _ in range(2))
     mask = np.zeros((48, 48), np.uint8)
@@ -236,22 +227,22 @@ def test_samples_of_other_types_keep_their_own_range_under_strong_colour_changes
         assert image.std() > 0.3 * spread
 
 
-def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles, monkeypatch):
     monkeypatch.setattr("trainables.data.draws.value_ranges", lambda _: pytest.fail("nobody needs it"))
     assert make_source(tiles, preset="MEDIUM").sample(1, 0)[0].dtype == np.uint8
 
 
-def test_samples_of_other_types_are_the_scaled_pixels_without_augmentation(band_tiles: TrainVal) -> None:
-    source = make_source(band_tiles, preset="NONE", window_px=None)
-    image, _ = source.sample(1, 0)
-    tile = draw(0, 0, 1, 0, len(band_tiles.train)).tile
-    expected = band_tiles.train.images[tile] * band_tiles.scale
-    assert np.allclose(image, expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
+@pytest.mark.parametrize(("bands", "is_photograph"), [("red green blue", True), ("nir red green", False)])
+def test_false_colour_is_no_photograph_and_keeps_its_hue(tiles, bands, is_photograph, monkeypatch):
+    asked: list[bool] = []
+    original = draws.make_augment
 
+    def spy(preset: str, *, rgb_uint8: bool) -> Any:
+        asked.append(rgb_uint8)
+        return original(preset, rgb_uint8=rgb_uint8)
 
-@pytest.mark.parametrize(("bands", "expected"), [(("red", "green", "blue"), True), (("nir", "red", "green"), False)])
-def test_false_colour_is_no_photograph(tiles, bands, expected):
-    named = replace(tiles, info=tiles.info.model_copy(update={"bands": bands}))
-    assert bool(named.is_photograph) is expected
-    source = DrawSource(named, preset="EXTREME", window_px=None, subset_seed=0, draw_seed=0)
-    assert bool(source._rgb_uint8) is expected
+    monkeypatch.setattr(draws, "make_augment", spy)
+    named = replace(tiles, info=tiles.info.model_copy(update={"bands": tuple(bands.split())}))
+    assert named.is_photograph is is_photograph
+    make_source(named, preset="EXTREME").sample(1, 0)
+    assert asked == [is_photograph]

@@ -1,10 +1,7 @@
 """What mask files mean: values, palettes and colours, over all masks of a data set; and what is said of classes."""
 
 import json
-import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ import rasterio
 from PIL import Image
 from rasterio import Affine
 
-from trainables.data.dataset import decode_train_val, read_dataset
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.formats.raster import read_pixels
 from trainables.data.tiles import IGNORE, TrainVal
 
@@ -30,6 +28,10 @@ def read_all(root: Path) -> TrainVal:
 def classes_of(root: Path) -> list[np.ndarray]:
     tiles = read_all(root)
     return [*tiles.train.masks, *tiles.val.masks]
+
+
+def assert_classes(root: Path, expected: list[np.ndarray]) -> None:
+    assert all(np.array_equal(*pair) for pair in zip(classes_of(root), expected, strict=True))
 
 
 def palette(*colors: tuple[int, int, int]) -> Write:
@@ -94,30 +96,36 @@ def first_mask(root: Path) -> Path:
 # Palettes and colours
 
 
-@pytest.mark.parametrize(
-    ("write", "suffix"),
-    [
-        (lambda path, indices: palette(WHITE, BLACK)(path, 1 - indices), ".png"),
-        (palette(BLACK, WHITE), ".png"),
-        (palette(BLACK, RED), ".png"),
-        (palette(RED, YELLOW), ".tif"),
-        (colored(BLACK, WHITE), ".png"),
-        (colored((0, 0, 0, 255), (1, 1, 1, 255)), ".png"),
-        (lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), ".png"),
-        (lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), ".tif"),
-        (min_is_white(8), ".tif"),
-        (min_is_white(1), ".tif"),
-        (lambda path, indices: Image.fromarray(indices.astype(np.uint16) * 65535).save(path), ".png"),
-    ],
-    ids=[
-        "palette of white and black", "palette of black and white", "palette of black and red", "palette in a TIFF",
-        "grey RGB", "RGBA of 0 and 1", "1-bit PNG", "1-bit TIFF", "MinIsWhite", "1-bit MinIsWhite", "0 and 65535",
-    ],
-)  # fmt: skip
-def test_masks_of_two_classes_are_as_viewers_show_them(rgb_folder, write, suffix):
+def of_bits(path: Path, indices: np.ndarray) -> None:
+    Image.fromarray(indices.astype(bool)).save(path)
+
+
+def of_16_bits(path: Path, indices: np.ndarray) -> None:
+    Image.fromarray(indices.astype(np.uint16) * 65535).save(path)
+
+
+KINDS: dict[str, tuple[Write, str]] = {
+    "palette of white and black": (lambda path, indices: palette(WHITE, BLACK)(path, 1 - indices), ".png"),
+    "palette of black and white": (palette(BLACK, WHITE), ".png"),
+    "palette of black and red": (palette(BLACK, RED), ".png"),
+    "palette in a TIFF": (palette(RED, YELLOW), ".tif"),
+    "grey RGB": (colored(BLACK, WHITE), ".png"),
+    "RGBA of 0 and 1": (colored((0, 0, 0, 255), (1, 1, 1, 255)), ".png"),
+    "1-bit PNG": (of_bits, ".png"),
+    "1-bit TIFF": (of_bits, ".tif"),
+    "MinIsWhite": (min_is_white(8), ".tif"),
+    "1-bit MinIsWhite": (min_is_white(1), ".tif"),
+    "0 and 65535": (of_16_bits, ".png"),
+}
+BESIDE_255 = ("1-bit PNG", "0 and 65535", "palette of black and white")  # white is white, whatever its bits
+
+
+@pytest.mark.parametrize(("kind", "names"), [*((kind, "*") for kind in KINDS), *((kind, "*_0") for kind in BESIDE_255)])
+def test_masks_of_two_classes_are_as_viewers_show_them(rgb_folder, kind, names):
     expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, write, suffix=suffix)
-    assert all(np.array_equal(mask, other) for mask, other in zip(classes_of(rgb_folder), expected, strict=True))
+    write, suffix = KINDS[kind]
+    rewrite(rgb_folder, write, suffix=suffix, names=names)
+    assert_classes(rgb_folder, expected)
 
 
 def test_palette_masks_taken_by_colour_are_named(rgb_folder):
@@ -139,9 +147,9 @@ def test_palette_with_a_light_background_in_colour_is_refused_until_colours_deci
         f"say the same classes: give each class its colour in dataset.json {fix}"
     )
     describe(rgb_folder, colors_rgb=[YELLOW, BLACK])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
     describe(rgb_folder, colors_rgb=[BLACK, YELLOW])
-    assert all(np.array_equal(mask, 1 - other) for mask, other in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, [1 - mask for mask in expected])
 
 
 def test_palette_against_colors_rgb_is_refused(rgb_folder, refusal):
@@ -163,7 +171,7 @@ def test_palettes_that_differ_between_files_are_refused_until_colours_decide(rgb
         f"{other} paints value 0 as (0, 0, 0) and {one} as (250, 240, 60), so values or colours may be the classes: "
     )
     describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[BLACK, RED, YELLOW])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
 
 
 def test_void_in_a_palette_is_its_value(rgb_folder):
@@ -190,21 +198,26 @@ def test_colour_masks_go_by_colors_rgb(rgb_folder, opacity):
     for path in rgb_folder.glob("*/masks/*.png"):
         colored(*colors)(path, np.array(Image.open(path)))
     describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[WHITE, RED, YELLOW])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
 
 
 def test_colour_masks_of_black_on_white_go_by_colors_rgb(rgb_folder):
     expected = classes_of(rgb_folder)
     rewrite(rgb_folder, colored(WHITE, BLACK))
     describe(rgb_folder, colors_rgb=[WHITE, BLACK])
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
+    assert_classes(rgb_folder, expected)
 
 
 def test_a_colour_of_no_class_is_refused(rgb_folder, refusal):
     rewrite(rgb_folder, colored(BLACK, RED, YELLOW), change=with_third)
+    path = first_mask(rgb_folder)
+    assert refusal(lambda: read_all(rgb_folder)) == (
+        f"{path} has the colour (0, 0, 0), but dataset.json does not say which class it is: give each class its colour "
+        'there ("colors_rgb": [[0, 0, 0], [230, 57, 70]]), or store class indices in one band'
+    )
     describe(rgb_folder, colors_rgb=[BLACK, RED])
     assert refusal(lambda: read_all(rgb_folder)).startswith(
-        f"{first_mask(rgb_folder)} has the colour (250, 240, 60), which is no class's: give each class its colour "
+        f"{path} has the colour (250, 240, 60), which is no class's: give each class its colour "
     )
 
 
@@ -241,23 +254,8 @@ def test_1_beside_255_is_refused_naming_one_mask_of_each(rgb_folder, refusal):
     assert read_all(rgb_folder).val.masks[1].max() == IGNORE
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path, indices: Image.fromarray(indices.astype(bool)).save(path),
-        lambda path, indices: Image.fromarray(indices.astype(np.uint16) * 65535).save(path),
-        palette(BLACK, WHITE),
-    ],
-    ids=["1 bit", "16 bits", "palette"],
-)
-def test_white_beside_255_is_white_whatever_its_bits(rgb_folder, write):
-    expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, write, names="*_0")
-    assert all(np.array_equal(*pair) for pair in zip(classes_of(rgb_folder), expected, strict=True))
-
-
 def test_a_bit_does_not_hide_that_1_and_255_are_mixed(rgb_folder, refusal):
-    rewrite(rgb_folder, lambda path, indices: Image.fromarray(indices.astype(bool)).save(path), names="train_0")
+    rewrite(rgb_folder, of_bits, names="train_0")
     path = rewrite(rgb_folder, grey, names="train_1")
     assert refusal(lambda: read_all(rgb_folder)).startswith(
         f"{rgb_folder / 'train/masks/train_2.png'} holds 255 and {path} holds 1, but the foreground must be the same "
@@ -302,53 +300,3 @@ def test_classes_that_a_split_lacks_are_said(rgb_folder):
         "no train tile has a pixel of water, road, sand",
         "no val tile has a pixel of tree, water, road and 1 more",
     )
-
-
-# JPEG
-
-
-def jpeg(quality: int) -> Write:
-    return lambda path, indices: Image.fromarray(indices * np.uint8(255)).save(path, quality=quality)
-
-
-def test_jpeg_masks_of_nearly_black_and_white_are_cut_and_said(rgb_folder):
-    def blocks(path: Path, indices: np.ndarray) -> None:
-        levels = np.kron(indices[::8, ::8], np.ones((8, 8), np.uint8)) * np.uint8(249) + np.uint8(3)
-        Image.fromarray(levels).save(path, quality=100)
-
-    rewrite(rgb_folder, blocks, suffix=".jpg")
-    levels = np.array(Image.open(first_mask(rgb_folder).with_suffix(".jpg")))
-    assert set(np.unique(levels)) - {0, 255}
-    tiles = read_all(rgb_folder)
-    assert np.array_equal(tiles.train.masks[0], levels > 127)
-    assert tiles.notes == (
-        "masks that JPEG left a few grey levels off black and white were cut at mid-grey: train_0.jpg, train_1.jpg, "
-        "train_2.jpg and 2 more",
-    )
-
-
-def test_smeared_jpeg_masks_are_refused_with_a_command_that_mends_them(rgb_folder, refusal):
-    expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, jpeg(50), suffix=".jpg")
-    message = refusal(lambda: read_all(rgb_folder))
-    words, _, command = message.partition(" python -c ")
-    assert words == (
-        f"{first_mask(rgb_folder).with_suffix('.jpg')} is a mask compressed by JPEG, which smears class values at "
-        "every edge: export them again as PNG, or cut at mid-grey and move the JPEGs away:"
-    )
-    code, files = shlex.split(command)
-    assert files == f"{rgb_folder / 'train/masks'}/*.jpg"
-    jpegs = sorted(rgb_folder.glob("*/masks/*.jpg"))
-    subprocess.run([sys.executable, "-c", code, *map(str, jpegs)], check=True)
-    for path in jpegs:
-        path.unlink()
-    for mask, other in zip(classes_of(rgb_folder), expected, strict=True):
-        assert (mask != other).mean() < 0.02
-
-
-def test_jpeg_masks_of_more_classes_or_of_0_and_1_are_refused(rgb_folder, refusal):
-    rewrite(rgb_folder, lambda path, indices: Image.fromarray(indices * np.uint8(2)).save(path), suffix=".jpg")
-    assert "is a mask compressed by JPEG, which smears class values" in refusal(lambda: read_all(rgb_folder))
-    describe(rgb_folder, classes=["a", "b", "c"])
-    message = refusal(lambda: read_all(rgb_folder))
-    assert message.endswith("which smears class values at every edge: export the masks again as PNG")

@@ -1,7 +1,5 @@
 """Pictures of tiles and masks for the eye."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -16,6 +14,8 @@ def test_class_map_has_a_colour_for_each_class_and_white_for_ignored():
     classes = np.array([[0, 1, 2, IGNORE]], np.uint8)
     assert class_map(classes, THREE)[0].tolist() == [[0, 0, 0], [230, 57, 70], [69, 123, 157], [255, 255, 255]]
     info = THREE.model_copy(update={"colors_rgb": ((9, 9, 9), (255, 0, 0), (0, 0, 255))})
+    tinted = overlay(np.zeros((1, 4, 3), np.uint8), classes, info)
+    assert tinted[0].tolist() == [[4, 4, 4], [127, 0, 0], [0, 0, 127], [0, 0, 0]]
     assert class_map(classes, info)[0].tolist() == [[9, 9, 9], [255, 0, 0], [0, 0, 255], [255, 255, 255]]
 
 
@@ -32,12 +32,6 @@ def test_overlay_tints_half_and_leaves_ignored_pixels_alone():
 def test_overlay_leaves_the_background_of_two_classes_alone():
     tinted = overlay(np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8), DatasetInfo())
     assert tinted[0].tolist() == [[100, 100, 100], [165, 78, 85]]
-
-
-def test_overlay_takes_the_datasets_colours():
-    info = THREE.model_copy(update={"colors_rgb": ((9, 9, 9), (255, 0, 0), (0, 0, 255))})
-    tinted = overlay(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 2]], np.uint8), info)
-    assert tinted[0].tolist() == [[4, 4, 4], [127, 0, 0], [0, 0, 127]]
 
 
 def test_overlay_has_a_colour_for_any_number_of_classes():
@@ -80,19 +74,14 @@ def test_to_rgb_of_a_constant_image_is_finite():
     assert (to_rgb(np.full((4, 4, 3), 700, np.uint16), INFO) == 0).all()
 
 
-def test_side_by_side_shows_image_truth_and_prediction(tiles):
+@pytest.mark.parametrize("name", ["tiles", "band_tiles"])
+def test_side_by_side_shows_image_truth_and_prediction(request, name):
+    tiles = request.getfixturevalue(name)
     image, truth = tiles.val.images[0], tiles.val.masks[0]
-    prediction = np.zeros_like(truth)
+    prediction, rgb = np.zeros_like(truth), to_rgb(image, tiles.info)
     shown = side_by_side(image, truth, prediction, tiles.info)
     assert (shown.shape, shown.dtype) == ((64, 3 * 64 + 16, 3), np.uint8)
-    assert np.array_equal(shown[:, :64], image)
-    assert np.array_equal(shown[:, 72:136], overlay(image, truth, tiles.info))
-    assert np.array_equal(shown[:, 144:], image)
+    assert np.array_equal(shown[:, :64], rgb)
+    assert np.array_equal(shown[:, 72:136], overlay(rgb, truth, tiles.info))
+    assert np.array_equal(shown[:, 144:], overlay(rgb, prediction, tiles.info))
     assert (shown[:, 64:72] == 255).all()
-
-
-def test_side_by_side_takes_other_bands(band_tiles):
-    image, truth = band_tiles.val.images[0], band_tiles.val.masks[0]
-    shown: Any = side_by_side(image, truth, truth, band_tiles.info)
-    assert np.array_equal(shown[:, 72:136], shown[:, 144:])
-    assert not np.array_equal(shown[:, :64], shown[:, 144:])

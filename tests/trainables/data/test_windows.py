@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
-from trainables.data.windows import MARGIN_PX, WHOLE_PX, margin_of, windows
+from trainables.data.windows import MARGIN_PX, margin_of, windows
 from trainables.losses import Loss
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.model_spec import ModelSpec
 from trainables.models.segmenter import Segmenter
+from trainables.models.spec import ModelSpec
 from trainables.predict import evaluate, predict_logits, predict_parts
 
 CPU = torch.device("cpu")
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
+ARGS: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU}
 
 
 # Where they lie
@@ -92,25 +93,13 @@ def test_parts_give_every_pixel_back_exactly(height, width, window, only):
         assert all(s <= max(side, 8) for shape in shapes for s in shape)
 
 
-@pytest.mark.parametrize(("side", "shapes"), [(64, {(64, 64)}), (72, {(64, 64)})])
-def test_tiles_are_predicted_by_windows_above_the_models_bound_alone(side, shapes):
+@pytest.mark.parametrize(
+    ("size", "shapes"), [((64, 64), [(64, 64)]), ((72, 72), [(64, 64)] * 4), ((32, 128), [(32, 128)])]
+)
+def test_tiles_are_predicted_by_windows_above_the_models_bound_alone(size, shapes):
     model = segmenter(Recorder(), whole_px=64)
-    predict_logits(model, np.zeros((side, side, 3), np.uint8), scale=1.0, stride=8, device=CPU)
-    assert set(model.network.shapes) == shapes
-    assert (len(model.network.shapes) > 1) == (side > 64)
-
-
-def test_a_long_tile_of_no_more_pixels_is_predicted_at_once():
-    model = segmenter(Recorder(), whole_px=64)
-    predict_logits(model, np.zeros((32, 128, 3), np.uint8), scale=1.0, stride=8, device=CPU)
-    assert model.network.shapes == [(32, 128)]
-
-
-def test_every_architecture_has_a_bound_that_its_windows_can_have():
-    for row in ARCHITECTURES.values():
-        assert row.whole_px <= WHOLE_PX
-        assert row.whole_px % row.stride == 0
-        assert row.only_px is None or row.only_px % row.stride == 0
+    predict_logits(model, np.zeros((*size, 3), np.uint8), scale=1.0, stride=8, device=CPU)
+    assert model.network.shapes == shapes
 
 
 @pytest.fixture(scope="module")
@@ -168,43 +157,31 @@ def large() -> Tiles:
 
 
 def test_evaluate_by_windows_predicts_and_scores_alike(large):
-    args: dict[str, Any] = {"stride": 8, "loss": Loss(bce_weight=1.0), "device": CPU, "keeps_probabilities": True}
+    args = ARGS | {"loss": Loss(bce_weight=1.0), "keeps_probabilities": True}
     whole = evaluate(Brightness(), large, INFO, **args)
     parts = evaluate(Brightness(), large, INFO, **args, window_px=32)
-    for one, other in zip(
-        (*whole.predictions, *whole.probabilities), (*parts.predictions, *parts.probabilities), strict=True
-    ):
-        assert np.array_equal(one, other)
+    for name in ("predictions", "probabilities"):
+        pairs = list(zip(getattr(whole, name), getattr(parts, name), strict=True))
+        assert len(pairs) == 2
+        assert all(np.array_equal(*pair) for pair in pairs)
     assert parts.scores == whole.scores
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)  # BCE is a mean over pixels, in parts or not
     empty = replace(large, masks=tuple(np.full_like(mask, IGNORE) for mask in large.masks))
     assert math.isnan(evaluate(Brightness(), empty, INFO, **args, window_px=32).loss)  # of nothing
 
 
-def test_evaluate_asks_before_each_tile_and_between_windows(large):
+@pytest.mark.parametrize(("window_px", "count"), [(None, 2), (64, 10)])
+def test_evaluate_asks_before_each_tile_and_between_windows(large, window_px, count):
     asked: list[int] = []
-    args: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU, "before_tile": lambda: asked.append(1)}
-    evaluate(Brightness(), large, INFO, **args)
-    assert len(asked) == 2
-    asked.clear()
-    evaluate(Brightness(), large, INFO, **args, window_px=64)
-    num = [len(list(windows(*shape, window_px=64, stride=8))) for shape in ((96, 136), (72, 64))]
-    assert len(asked) == sum(num) == 10
+    evaluate(Brightness(), large, INFO, **ARGS, before_tile=lambda: asked.append(1), window_px=window_px)
+    assert len(asked) == count
 
 
 def test_evaluate_keeps_what_it_is_told_and_hands_over_all(large):
-    args: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU}
-    whole = evaluate(Brightness(), large, INFO, **args, keeps_probabilities=True)
+    whole = evaluate(Brightness(), large, INFO, **ARGS, keeps_probabilities=True)
     handed: list[tuple[Any, ...]] = []
-    some = evaluate(
-        Brightness(),
-        large,
-        INFO,
-        **args,
-        on_tile=lambda *its: handed.append(its),
-        keeps_predictions={1},
-        keeps_probabilities=[0],
-    )
+    keeps: dict[str, Any] = {"keeps_predictions": {1}, "keeps_probabilities": [0]}
+    some = evaluate(Brightness(), large, INFO, **ARGS, **keeps, on_tile=lambda *its: handed.append(its))
     assert [its[0] for its in handed] == [0, 1]
     for index, prediction, probability in handed:
         assert np.array_equal(prediction, whole.predictions[index])
@@ -215,22 +192,21 @@ def test_evaluate_keeps_what_it_is_told_and_hands_over_all(large):
     assert some.scores == whole.scores
 
 
-def test_evaluate_hands_no_probability_over_of_more_than_two_classes(band_tiles):
-    class Bands(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x[:, : len(band_tiles.info.classes)]
+class Classes(nn.Module):
+    """As many classes as it is told, from the first band."""
 
+    def __init__(self, count: int):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1].expand(-1, self.count, -1, -1)
+
+
+def test_evaluate_hands_no_probability_over_of_more_than_two_classes(band_tiles):
     handed: list[Any] = []
-    evaluate(
-        Bands(),
-        band_tiles.val,
-        band_tiles.info,
-        stride=16,
-        loss=Loss(),
-        device=CPU,
-        on_tile=lambda *its: handed.append(its[2]),
-        keeps_probabilities=True,
-    )
+    args = ARGS | {"stride": 16, "on_tile": lambda *its: handed.append(its[2]), "keeps_probabilities": True}
+    evaluate(Classes(4), band_tiles.val, band_tiles.info, **args)
     assert handed == [None] * len(band_tiles.val)
 
 
@@ -239,7 +215,7 @@ def test_evaluate_over_many_tiles_has_the_memory_of_what_it_keeps(keeps, least, 
     side, num_tiles = 256, 32  # one prediction is 64 KiB
     image, mask = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
     tiles = Tiles(tuple(map(str, range(num_tiles))), (image,) * num_tiles, (mask,) * num_tiles)
-    args: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU, "keeps_predictions": keeps}
+    args = ARGS | {"keeps_predictions": keeps}
     evaluate(Brightness(), tiles.take([0]), INFO, **args)
     tracemalloc.start()
     try:
@@ -252,11 +228,7 @@ def test_evaluate_over_many_tiles_has_the_memory_of_what_it_keeps(keeps, least, 
 
 
 def test_parts_of_a_tile_with_many_classes_are_no_larger_than_windows():
-    class Classes(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x[:, :1].expand(-1, 19, -1, -1)
-
     image = np.zeros((256, 256, 3), np.uint8)
-    parts = list(predict_parts(Classes(), image, scale=1.0, stride=8, device=CPU, window_px=64))
+    parts = list(predict_parts(Classes(19), image, scale=1.0, stride=8, device=CPU, window_px=64))
     assert max(part.logits[0].numel() for part in parts) <= 64**2
     assert sum(part.logits[0].numel() for part in parts) == 256**2

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.trainables.killing import digests
-from tests.trainables.made_up_sources import CITIES, photo, pixels, save, write_cityscapes
+from tests.trainables.made_up_sources import CITIES, pixels, save, write_cityscapes
 from trainables.data.dataset import read_dataset
 from trainables.data.tiles import IGNORE
 from trainables.datasets.cityscapes import LABELS, plan_cityscapes
-from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.sources.plan import Plan
+from trainables.datasets.write import write_tiles
 
 SIZE = (32, 64)
 
@@ -85,13 +84,10 @@ def test_cityscapes_val_is_whole_cities_of_about_a_fifth(src):
     assert "scores are not those of the benchmark" in notes
 
 
-def test_cityscapes_takes_as_many_as_are_asked_for_and_is_the_same_again(src, tmp_path):
-    for name in ("a", "b"):
-        plan = plan_cityscapes(src, size_px=SIZE, num_train=3, num_val=1, num_test=1)
-        write_tiles("cityscapes", plan, tmp_path / name)
+def test_cityscapes_takes_as_many_as_are_asked_for(src):
+    plan = plan_cityscapes(src, size_px=SIZE, num_train=3, num_val=1, num_test=1)
     assert sorted(tile.split for tile in plan.tiles) == ["test", "train", "train", "train", "val"]
     assert cities(plan, "val") <= cities(plan_cityscapes(src, size_px=SIZE), "val")
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
 def test_cityscapes_refuses_what_is_not_its_layout(src, refusal):
@@ -104,5 +100,3 @@ def test_cityscapes_refuses_what_is_not_its_layout(src, refusal):
     message = refusal(lambda: plan_cityscapes(src, size_px=SIZE))
     image = src / "leftImg8bit/train/ulm/ulm_000000_000019_leftImg8bit.png"
     assert message == f"{image} has no {mask}: unpack gtFine_trainvaltest.zip there"
-    save(mask, photo(1))
-    assert "image and mask must have one size" in refusal(lambda: plan_cityscapes(src, size_px=SIZE))

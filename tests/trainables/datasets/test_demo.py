@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.trainables.killing import digests
 from trainables.common.errors import UserError
 from trainables.datasets.demo import solids, write_demo_tiles
 from trainables.datasets.demo.kinds import KINDS
@@ -18,11 +18,6 @@ from trainables.datasets.demo.render import MARGIN_PX, METRES_PER_PIXEL, Canvas
 from trainables.datasets.demo.solids import Wing
 
 SMALL = {"size_px": 128, "num_train": 4, "num_val": 2, "num_test": 1}
-
-
-def digests(root: Path) -> dict[str, str]:
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")

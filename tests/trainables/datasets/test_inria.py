@@ -109,7 +109,3 @@ def test_find_place_takes_the_most_building_where_nothing_has_enough(building, p
     if building is not None:
         mask[building] = 255
     assert find_place(reader(mask), 60, 60, 20) == place
-
-
-def test_find_place_in_a_source_of_the_size_of_the_crop():
-    assert find_place(reader(np.zeros((20, 20), np.uint8)), 20, 20, 20) == (0, 0)

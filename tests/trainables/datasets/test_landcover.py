@@ -9,46 +9,23 @@ import pytest
 from PIL import Image
 
 from tests.trainables.killing import digests
-from tests.trainables.made_up_sources import photo, pixels, save
-from trainables.data.dataset import decode_train_val, read_dataset
+from tests.trainables.made_up_sources import COLORS, MAPPING, color_mask, pixels, write_landcover
+from tests.trainables.made_up_sources import add_landcover as add
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.landcover import plan_landcover
-from trainables.datasets.sources.tiles import Plan
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.sources.plan import Plan
+from trainables.datasets.write import write_tiles
 
-COLORS = {"water": (226, 169, 41), "building": (60, 16, 152), "unlabelled": (155, 155, 155), "land": (132, 41, 246)}
-MAPPING = {name: {"id": index, "color_rgb": list(color)} for index, (name, color) in enumerate(COLORS.items())}
 CLASSES = ("water", "building", "land")
-
-
-def color_mask(*rows: tuple[str, int], size: tuple[int, int] = (16, 24)) -> np.ndarray:
-    """(H, W, 3) uint8: so many rows of a class, one after another; land below."""
-    mask = np.full((*size, 3), COLORS["land"], np.uint8)
-    top = 0
-    for name, count in rows:
-        mask[top : top + count] = COLORS[name]
-        top += count
-    return mask
-
-
-def add(src: Path, name: str, mask: np.ndarray, folder: str = "TRAIN_VAL_SET") -> Path:
-    size = mask.shape[0], mask.shape[1]
-    save(src / folder / "IMAGES" / f"{name}.jpg", photo(len(name), size[0], size=size), quality=90)
-    return save(src / folder / "MASKS" / f"{name}.png", mask)
+LACKING = "MASKS/tile3_image_part_002.png"
 
 
 @pytest.fixture
 def src(tmp_path) -> Path:
     """Four scenes of two images each, and one of the test set; buildings in scenes 1 and 4, water everywhere."""
-    root = tmp_path / "src"
-    for scene in (1, 2, 3, 4):
-        for part in (1, 2):
-            size = (16, 24) if part == 1 else (32, 16)
-            rows = [("water", 2), ("building", 4)] if scene in (1, 4) else [("water", 2), ("unlabelled", 1)]
-            add(root, f"tile{scene}_image_part_{part:03}", color_mask(*rows, size=size))
-    add(root, "tile8_image_part_001", color_mask(("water", 1), ("building", 1), ("unlabelled", 1)), "TEST_SET")
-    (root / "label_mapping.json").write_text(json.dumps(MAPPING))
-    return root
+    return write_landcover(tmp_path / "src")
 
 
 def scenes(plan: Plan, split: str) -> set[str | None]:
@@ -153,24 +130,14 @@ def test_landcover_refuses_a_mapping_of_other_colours(src, refusal):
     )
 
 
-def test_landcover_refuses_what_is_not_its_layout(src, tmp_path, refusal):
-    nowhere = tmp_path / "nowhere"
-    assert refusal(lambda: plan_landcover(nowhere)).startswith(
-        f"--src {nowhere} is no folder, but must hold TRAIN_VAL_"
-    )
+def test_landcover_refuses_what_is_not_its_layout(src, refusal):
     message = refusal(lambda: plan_landcover(src, val_scenes=["tile9"]))
     assert message == "--val-scenes tile9 is no scene of TRAIN_VAL_SET: use some of tile1, tile2, tile3, tile4"
     message = refusal(lambda: plan_landcover(src, val_scenes=["tile1", "tile2", "tile3", "tile4"]))
     assert message == "--val-scenes names all 4 scenes, but train needs some: leave some out"
-    mask = src / "TRAIN_VAL_SET/MASKS/tile3_image_part_002.png"
-    save(mask, color_mask())
-    assert "image and mask must have one size" in refusal(lambda: plan_landcover(src))
+    image, mask = (src / f"TRAIN_VAL_SET/{file}" for file in ("IMAGES/tile3_image_part_002.jpg", LACKING))
     mask.unlink()
-    message = refusal(lambda: plan_landcover(src))
-    assert (
-        message
-        == f"{src / 'TRAIN_VAL_SET/IMAGES/tile3_image_part_002.jpg'} has no mask: add {mask} or remove the image"
-    )
+    assert refusal(lambda: plan_landcover(src)) == f"{image} has no mask: add {mask} or remove the image"
     (src / "label_mapping.json").unlink()
     assert "label_mapping.json cannot be read (No such file or directory)" in refusal(lambda: plan_landcover(src))
     (src / "label_mapping.json").write_text(json.dumps(MAPPING))

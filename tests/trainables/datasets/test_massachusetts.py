@@ -7,7 +7,7 @@ from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, pixels, save, write_massachusetts
 from trainables.data.dataset import read_dataset
 from trainables.datasets.massachusetts import plan_massachusetts
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 
 @pytest.mark.parametrize(("layout", "images"), [("tiff", "tiff/{}"), ("sat", "{}/sat")])

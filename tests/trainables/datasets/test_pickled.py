@@ -1,6 +1,5 @@
 """Arrays in pickle files as tiles: any bands, any type, one mask for each image."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,12 @@ import numpy as np
 import pytest
 
 from tests.trainables.killing import digests
-from trainables.data.dataset import decode_train_val, read_dataset
+from tests.trainables.made_up_sources import write_pickles
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.pickled import plan_pickled
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.write import write_tiles
 
 COUNTS = {"num_train": 3, "num_val": 1, "num_test": 1}
 CLASSES = ("clear", "thick cloud", "thin cloud", "cloud shadow")
@@ -25,10 +26,8 @@ def make_arrays(dtype: str = "uint16", count: int = 6) -> tuple[np.ndarray, np.n
 
 
 def dump(folder: Path, images: Any, masks: Any) -> tuple[Path, Path]:
-    paths = folder / "images.pkl", folder / "masks.pkl"
-    for path, value in zip(paths, (images, masks), strict=True):
-        path.write_bytes(pickle.dumps(value))
-    return paths
+    write_pickles(folder, images, masks)
+    return folder / "images.pkl", folder / "masks.pkl"
 
 
 @pytest.mark.parametrize("dtype", ["uint16", ">u2", "uint8", "float32", "int16"])
@@ -114,73 +113,33 @@ def test_another_pickle_under_the_same_name_is_told_from_the_first(tmp_path, ref
     assert "was made from other tiles or with other flags (images.pkl (SHA-256 " in message
 
 
-def bad_arrays() -> dict[str, tuple[Any, Any, dict[str, Any], str]]:
-    images, masks = make_arrays()
-    return {
-        "no bands": (images[..., 0], masks, {}, "holds an array of shape (6, 8, 9), but must be (N, H, W, C): reshape"),
-        "one item without bands": (
-            [images[0, ..., 0]],
-            masks,
-            {},
-            "0 has the shape (8, 9), but must be (H, W, C): add",
-        ),
-        "one-hot": (images, np.eye(4)[masks], {}, "must be (N, H, W): reshape"),
-        "one-hot items": (images, list(np.eye(4)[masks]), {}, "must be (H, W): take argmax over one-hot classes"),
-        "one mask less": (
-            images,
-            masks[:5],
-            {},
-            "--images has 6 arrays and --masks 5, and only one of them has 5: give",
-        ),
-        "other keys": (
-            {"a": images[0]},
-            {"b": masks[0]},
-            {},
-            "--images has 1 arrays and --masks 1, and only one of them has a: give each image its mask",
-        ),
-        "keys": ({1: images[0], "1": images[1]}, masks, {}, "has two keys that read the same: name each array once"),
-        "float masks": (
-            images,
-            masks / 2,
-            {},
-            "is of float64, but masks must be whole numbers or booleans: convert them",
-        ),
-        "few classes": (
-            images,
-            masks,
-            {"classes": CLASSES[:3]},
-            "holds the value 3, but --classes names 3, so that 0 to 2 are allowed: name all classes, or --ignore 3",
-        ),
-        "negative": (
-            images,
-            masks - 1,
-            {"classes": CLASSES},
-            "holds the value -1, but --classes names 4, so that 0 to 3",
-        ),
-        "void or road": (images, np.where(masks > 1, 255, masks), {}, "holds the value 255, but --classes names 2"),
-        "empty": ([images[0, :0]], [masks[0, :0]], {}, "0 has the shape (0, 9, 4), which holds nothing: leave it out"),
-        "one class": (images, masks, {"classes": ("a",)}, "--classes names 1, but there must be 2 to 254: name every"),
-        "class twice": (
-            images,
-            masks,
-            {"classes": ("a", "A")},
-            "--classes is 'a A', but a is there twice: name each once",
-        ),
-        "band twice": (
-            images,
-            masks,
-            {"bands": ("r", "", "b", "n")},
-            "--bands is 'r  b n', but each needs a name that is not blank: name each once",
-        ),
-        "scale": (images, masks, {"scale": 0.0}, "--scale is 0.0, but must be above 0: "),
-        "ignore": (images, masks, {"ignore": 256}, "--ignore is 256, but must be 0 to 255: "),
-        "few arrays": (images[:4], masks[:4], {"classes": CLASSES}, "ask for 3 + 1 + 1 = 5 tiles, but there are 4: "),
-    }
+IMAGES, MASKS = make_arrays()
 
 
-@pytest.mark.parametrize("mistake", bad_arrays())
-def test_bad_arrays_are_refused(tmp_path, mistake, refusal):
-    images, masks, flags, words = bad_arrays()[mistake]
+@pytest.mark.parametrize(
+    ("images", "masks", "flags", "words"),
+    [
+        (IMAGES[..., 0], MASKS, {}, "holds an array of shape (6, 8, 9), but must be (N, H, W, C): reshape"),
+        ([IMAGES[0, ..., 0]], MASKS, {}, "0 has the shape (8, 9), but must be (H, W, C): add"),
+        (IMAGES, np.eye(4)[MASKS], {}, "must be (N, H, W): reshape"),
+        (IMAGES, list(np.eye(4)[MASKS]), {}, "must be (H, W): take argmax over one-hot classes"),
+        (IMAGES, MASKS[:5], {}, "--images has 6 arrays and --masks 5, and only one of them has 5: give"),
+        ({"a": IMAGES[0]}, {"b": MASKS[0]}, {}, "1 arrays and --masks 1, and only one of them has a: give each"),
+        ({1: IMAGES[0], "1": IMAGES[1]}, MASKS, {}, "has two keys that read the same: name each array once"),
+        (IMAGES, MASKS / 2, {}, "is of float64, but masks must be whole numbers or booleans: convert them"),
+        (IMAGES, MASKS, {"classes": CLASSES[:3]}, "holds the value 3, but --classes names 3, so that 0 to 2 are"),
+        (IMAGES, MASKS - 1, {"classes": CLASSES}, "holds the value -1, but --classes names 4, so that 0 to 3"),
+        (IMAGES, np.where(MASKS > 1, 255, MASKS), {}, "holds the value 255, but --classes names 2"),  # void or road
+        ([IMAGES[0, :0]], [MASKS[0, :0]], {}, "0 has the shape (0, 9, 4), which holds nothing: leave it out"),
+        (IMAGES, MASKS, {"classes": ("a",)}, "--classes names 1, but there must be 2 to 254: name every"),
+        (IMAGES, MASKS, {"classes": ("a", "A")}, "--classes is 'a A', but a is there twice: name each once"),
+        (IMAGES, MASKS, {"bands": ("r", "", "b", "n")}, "--bands is 'r  b n', but each needs a name that is not"),
+        (IMAGES, MASKS, {"scale": 0.0}, "--scale is 0.0, but must be above 0: "),
+        (IMAGES, MASKS, {"ignore": 256}, "--ignore is 256, but must be 0 to 255: "),
+        (IMAGES[:4], MASKS[:4], {"classes": CLASSES}, "ask for 3 + 1 + 1 = 5 tiles, but there are 4: "),
+    ],
+)
+def test_bad_arrays_are_refused(tmp_path, images, masks, flags, words, refusal):
     paths = dump(tmp_path, images, masks)
     assert words in refusal(lambda: plan_pickled(*paths, **COUNTS | flags))
 

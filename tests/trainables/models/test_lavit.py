@@ -11,7 +11,7 @@ from torch import nn
 
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.lavit import HEAD_DIM, MLP_RATIO, Block, Cut, Lavit, WindowAttention, lavit
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 
 SETTINGS = {name: setting.default for name, setting in ARCHITECTURES["lavit"].settings.items()}
 SIDES = st.integers(1, 20)
@@ -28,19 +28,19 @@ def build(*, num_bands: int = 3, **settings: int) -> nn.Module:
 
 def test_cut_lays_windows_row_by_row():
     grid = torch.arange(16.0).view(1, 4, 4, 1)
-    windows = Cut.of(4, 4, 2, is_shifted=False).apart(grid)
+    windows = Cut.of(4, 4, 2, is_shifted=False).split(grid)
     assert windows.is_real is None
     assert windows.tokens[..., 0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
 def test_cut_fills_up_at_the_bottom_and_right():
-    windows = Cut.of(2, 3, 2, is_shifted=False).apart(torch.arange(1.0, 7.0).view(1, 2, 3, 1))
+    windows = Cut.of(2, 3, 2, is_shifted=False).split(torch.arange(1.0, 7.0).view(1, 2, 3, 1))
     assert windows.tokens[..., 0].tolist() == [[1, 2, 4, 5], [3, 0, 6, 0]]
     assert windows.is_real.tolist() == [[True] * 4, [True, False, True, False]]
 
 
 def test_shifted_cut_begins_before_the_grid():
-    windows = Cut.of(4, 4, 2, is_shifted=True).apart(torch.arange(1.0, 17.0).view(1, 4, 4, 1))
+    windows = Cut.of(4, 4, 2, is_shifted=True).split(torch.arange(1.0, 17.0).view(1, 4, 4, 1))
     # three by three windows, of which the middle one is whole: 6 7 / 10 11
     assert windows.tokens[4, :, 0].tolist() == [6, 7, 10, 11]
     assert windows.tokens[0, :, 0].tolist() == [0, 0, 0, 1]
@@ -58,9 +58,9 @@ def test_cut_shifts_only_where_there_is_more_than_one_window(height, width, top,
 def test_cut_comes_together_as_it_was(height, width, window, is_shifted):
     grid = torch.randn(2, height, width, 3)
     cut = Cut.of(height, width, window, is_shifted=is_shifted)
-    windows = cut.apart(grid)
+    windows = cut.split(grid)
     assert windows.tokens.shape == (2 * cut.num_rows * cut.num_columns, window**2, 3)
-    assert torch.equal(cut.together(windows.tokens), grid)
+    assert torch.equal(cut.join(windows.tokens), grid)
     if windows.is_real is not None:
         assert windows.is_real.sum() == height * width
         assert windows.is_real.any(dim=1).all()  # no window of padding alone, whose softmax would be of nothing
@@ -178,15 +178,6 @@ def test_lavit_has_the_parameters_of_its_formula(dim, depth, reduction):
         model = Lavit(3, 1, dim=dim, depth=depth, reduction=reduction, window=8, decoder_dropout=0.0)
     assert sum(p.numel() for p in model.encoder.parameters()) == encoder
     assert sum(p.numel() for p in model.parameters()) == encoder + decoder
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_lavit_takes_every_choice_of_its_settings(name):
-    pixels = torch.rand(1, 3, 48, 80)
-    with torch.inference_mode():
-        made = [build(**{name: choice})(pixels) for choice in ARCHITECTURES["lavit"].settings[name].choices]
-    assert [logits.shape for logits in made] == [(1, 1, 48, 80)] * len(made)
-    assert not torch.equal(made[0], made[1])
 
 
 def test_lavit_tells_places_apart_that_look_alike():

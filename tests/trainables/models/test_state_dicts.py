@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from trainables.models.state_dicts import read_state
+from trainables.models.state_dicts import read_state, take_bands
 
 
 def test_read_state_reads_both_formats_alike(tmp_path):
@@ -61,3 +62,27 @@ def test_read_state_refuses_half_a_file(tmp_path, suffix, refusal):
         torch.save(state, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert refusal(lambda: read_state(path)).startswith(f"{path} is damaged or no state dict of tensors")
+
+
+@pytest.mark.parametrize(("num_bands", "indices"), [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 0])])
+def test_take_bands_repeats_the_three_in_turn_and_keeps_their_sum(num_bands, indices):
+    conv = nn.Conv2d(3, 8, 4)
+    three = conv.weight.detach().clone()
+    take_bands(conv, num_bands)
+    assert torch.equal(conv.weight, three[:, indices] * (3 / num_bands))
+    assert conv.in_channels == num_bands
+
+
+def test_take_bands_of_one_is_the_sum_of_the_three():
+    conv = nn.Conv2d(3, 8, 4)
+    three = conv.weight.detach().clone()
+    take_bands(conv, 1)
+    assert torch.equal(conv.weight, three.sum(dim=1, keepdim=True))
+    assert conv(torch.rand(2, 1, 4, 4)).shape == (2, 8, 1, 1)
+
+
+def test_six_bands_that_repeat_three_are_seen_alike():
+    conv, pixels = nn.Conv2d(3, 8, 4), torch.rand(2, 3, 16, 16)
+    expected = conv(pixels)
+    take_bands(conv, 6)
+    assert torch.allclose(conv(torch.cat([pixels, pixels], dim=1)), expected, atol=1e-5)

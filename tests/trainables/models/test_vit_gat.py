@@ -1,7 +1,6 @@
-"""ViT with graph attention: the layer against loops over nodes, what affinities do, the decoder, and timm's weights."""
+"""ViT with graph attention: the layer against loops over nodes, what affinities do, its decoder, timm's features."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,22 +8,10 @@ import timm
 import torch
 from torch import nn
 
-from trainables.models.architectures import ARCHITECTURES, HALVES
-from trainables.models.model_spec import ModelSpec
+from trainables.models.spec import ModelSpec
 from trainables.models.vit_gat import GraphAttention, affinity_of, vit_gat
 
 SMALL = ModelSpec(num_bands=3, num_outputs=2, small=True)
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
-    """A state dict with timm's layout and random weights, and its file."""
-    torch.manual_seed(3)
-    state = timm.create_model("vit_small_patch16_224", pretrained=False).state_dict()
-    state["pos_embed"] = torch.randn_like(state["pos_embed"])
-    path = tmp_path_factory.mktemp("weights") / "vit.pth"
-    torch.save(state, path)
-    return state, path
 
 
 # Graph attention
@@ -140,49 +127,12 @@ def test_encoder_has_no_class_token():
     assert vit.pos_embed.shape == (1, (224 // 8) ** 2, 96)
 
 
-# Weights
-
-
-def test_weights_land_bit_by_bit_without_class_and_head(published):
-    state, path = published
-    model = vit_gat(ModelSpec(num_bands=3, num_outputs=1, weights=str(path)))
-    loaded = model.encoder.vit.state_dict()
-    assert set(state) - set(loaded) == {"cls_token", "head.weight", "head.bias"}
-    assert torch.equal(loaded.pop("pos_embed"), state["pos_embed"][:, 1:])
-    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
-
-
-def test_weights_give_timms_own_features(published):
-    _, path = published
-    model = vit_gat(ModelSpec(num_bands=3, num_outputs=1, weights=str(path))).eval()
+def test_encoder_gives_timms_own_features():
+    torch.manual_seed(3)
+    model = vit_gat(ModelSpec(num_bands=3, num_outputs=1)).eval()
     timms = timm.create_model("vit_small_patch16_224", class_token=False, global_pool="avg", fc_norm=False)
     timms.load_state_dict(model.encoder.vit.state_dict(), strict=False)
     pixels = torch.rand(1, 3, 224, 224)
     with torch.inference_mode():
         expected = timms.eval().forward_features(pixels)
         assert torch.allclose(model.encoder(pixels)[1].flatten(1, 2), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(("num_bands", "indices"), [(4, [0, 1, 2, 0]), (2, [0, 1])])
-def test_weights_are_adapted_to_other_bands(published, num_bands, indices):
-    state, path = published
-    model = vit_gat(ModelSpec(num_bands=num_bands, num_outputs=1, weights=str(path)))
-    assert torch.equal(
-        model.encoder.vit.patch_embed.proj.weight, state["patch_embed.proj.weight"][:, indices] * (3 / num_bands)
-    )
-
-
-def test_weights_of_another_model_are_refused(tmp_path, refusal):
-    for content in ({"pos_embed": torch.zeros(1, 197, 384)}, {"conv1.weight": torch.zeros(3)}):
-        torch.save(content, tmp_path / "other.pth")
-        spec = ModelSpec(num_bands=3, num_outputs=1, weights=str(tmp_path / "other.pth"))
-        assert refusal(lambda s=spec: vit_gat(s)) == (
-            f"{tmp_path / 'other.pth'} does not fit vit_small_patch16_224: pass a state dict of timm's "
-            "vit_small_patch16_224"
-        )
-
-
-def test_normalisation_is_timms():
-    settings = timm.get_pretrained_cfg("vit_small_patch16_224")
-    assert (HALVES.mean, HALVES.std) == (settings.mean, settings.std)
-    assert ARCHITECTURES["vit_gat"].normalisation == HALVES

@@ -1,33 +1,22 @@
-import http.server
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
-import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
-from safetensors.torch import save_file
-from torchvision.models import get_weight
 
 from trainables.common.whole_files import digest
 from trainables.models import weights as weights_module
-from trainables.models.architectures import ARCHITECTURES
-from trainables.models.model_spec import ModelSpec
 from trainables.models.weights import (
     HUB,
     PUBLISHED,
-    TORCHVISION,
     PublishedFile,
-    TorchvisionFile,
     encoder_of,
     fetch_weights,
     known_digest,
-    torch_hub_folder,
     weights_for,
 )
 from trainables.training import TrainingState
@@ -35,8 +24,6 @@ from trainables.trial import fit
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """SHA-256 of `abc`: FIPS 180-2, example B.1."""
-
-PRETRAINED = [name for name, row in ARCHITECTURES.items() if row.encoder == "resnet34"]
 
 
 @pytest.fixture
@@ -50,58 +37,6 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         monkeypatch.setattr(weights_module.hub_constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(weights_module.hub_constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         yield
-
-
-# Into the encoder
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("name", PRETRAINED)
-def test_weights_of_a_file_land_in_the_encoder(name, suffix, resnet34_state, tmp_path):
-    path = tmp_path / f"resnet34{suffix}"
-    if suffix == ".safetensors":
-        save_file(resnet34_state, path)
-    else:
-        torch.save(resnet34_state, path)
-    torch.manual_seed(5)
-    model = ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(path)))
-    loaded = model.encoder.state_dict()
-    assert set(loaded) == set(resnet34_state)
-    assert all(torch.equal(loaded[key], value) for key, value in resnet34_state.items())
-
-
-@pytest.mark.parametrize("name", PRETRAINED)
-def test_weights_of_a_file_leave_the_decoder_random(name, resnet34_file):
-    def decoder(seed: int) -> torch.Tensor:
-        torch.manual_seed(seed)
-        model = ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(resnet34_file)))
-        return torch.cat([parameter.flatten() for parameter in model.decoder.parameters()])
-
-    assert torch.equal(decoder(0), decoder(0))
-    assert not torch.equal(decoder(0), decoder(1))
-
-
-def test_weights_of_three_bands_are_adapted_to_four(resnet34_file, resnet34_state):
-    model = ARCHITECTURES["unet_resnet34"].build(ModelSpec(num_bands=4, num_outputs=1, weights=str(resnet34_file)))
-    first, three = model.encoder.conv1.weight, resnet34_state["conv1.weight"]
-    # smp repeats the three bands and rescales by 3/4, so that activations keep their size
-    assert first.shape == (64, 4, 7, 7)
-    assert torch.allclose(first[:, :3], three * 0.75)
-    assert torch.allclose(first[:, 3], three[:, 0] * 0.75)
-    assert torch.equal(model.encoder.state_dict()["layer4.2.conv2.weight"], resnet34_state["layer4.2.conv2.weight"])
-
-
-@pytest.mark.parametrize("name", PRETRAINED)
-def test_weights_of_another_encoder_are_refused(name, tmp_path, refusal):
-    path = tmp_path / "other.pth"
-    torch.save({"conv1.weight": torch.zeros(3)}, path)
-    message = refusal(lambda: ARCHITECTURES[name].build(ModelSpec(num_bands=3, num_outputs=1, weights=str(path))))
-    assert message == f"{path} does not fit a resnet34 encoder: pass a state dict of resnet34"
-
-
-def test_unet_takes_no_weights():
-    model = ARCHITECTURES["unet"].build(ModelSpec(num_bands=3, num_outputs=1, weights="nowhere.pth", small=True))
-    assert model.head.out_channels == 1
 
 
 # Which are meant
@@ -159,20 +94,18 @@ def test_weights_for_refuses_two_choices_for_all(encoder, refusal):
 # Where they come from
 
 
-def test_fetch_weights_of_none_is_no_file():
-    assert fetch_weights("none", "resnet34") is None
-
-
-def test_fetch_weights_of_a_path_is_that_file(tmp_path):
+def test_fetch_weights_of_a_path_is_that_file_and_of_none_is_no_file(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(b"x")
     assert fetch_weights(str(path), "resnet34") == path
+    assert fetch_weights("none", "resnet34") is None
 
 
-def test_fetch_weights_refuses_what_is_no_file(tmp_path, refusal):
+@pytest.mark.parametrize(("encoder", "keywords"), [("resnet34", "imagenet"), ("deeplabv3_resnet50", "coco, imagenet")])
+def test_fetch_weights_refuses_what_is_no_file(tmp_path, encoder, keywords, refusal):
     for weights in (str(tmp_path / "nowhere.pth"), str(tmp_path)):
-        message = refusal(lambda w=weights: fetch_weights(w, "resnet34"))
-        assert message == f"--weights {weights} is no file, but must be imagenet, none or a state dict: check the path"
+        message = refusal(lambda w=weights: fetch_weights(w, encoder))
+        assert message.startswith(f"--weights {weights} is no file, but must be {keywords}, none or a state dict: ")
 
 
 def test_fetch_weights_takes_a_published_file_by_its_bytes(tmp_path, monkeypatch, refusal):
@@ -194,13 +127,21 @@ def test_fetch_weights_takes_a_published_file_by_its_bytes(tmp_path, monkeypatch
     assert fetch_weights("none", "resnet34") is None
 
 
-def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, refusal):
+@pytest.mark.parametrize(
+    ("encoder", "repository", "revision"),
+    [
+        ("resnet34", "smp-hub/resnet34.imagenet", f" --revision {HUB['resnet34'].revision}"),
+        ("vit_small_patch16_224", "timm/vit_small_patch16_224.augreg_in21k_ft_in1k", ""),
+    ],
+)
+def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, encoder, repository, revision, refusal):
     started = time.monotonic()
-    message = refusal(lambda: fetch_weights("imagenet", "resnet34"))
+    assert refusal(lambda: fetch_weights("imagenet", encoder)) == (
+        f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
+        f"fetched: run `hf download {repository} model.safetensors{revision}` where there is a network and pass the "
+        f"file as --weights {encoder}=PATH, or use --weights none"
+    )
     assert time.monotonic() - started < 6  # its client alone would try for 24 s
-    assert message.startswith("--weights imagenet needs smp-hub/resnet34.imagenet of the Hugging Face hub")
-    assert "hf download smp-hub/resnet34.imagenet model.safetensors --revision " in message
-    assert "--weights resnet34=PATH" in message
 
 
 def test_fetch_weights_takes_a_cached_file_without_a_network(no_hub, tmp_path):
@@ -215,7 +156,8 @@ def test_fetch_weights_takes_a_cached_file_without_a_network(no_hub, tmp_path):
     assert path.read_bytes() == b"cached"
 
 
-def test_fetch_weights_takes_timms_newest_file_from_the_hub(monkeypatch, tmp_path):
+@pytest.mark.parametrize("encoder", HUB)
+def test_fetch_weights_takes_the_file_of_the_hub(encoder, monkeypatch, tmp_path):
     asked: list[tuple[str, str, str | None]] = []
 
     def cached(repo: str, filename: str, *, revision: str | None, local_files_only: bool = False) -> str:
@@ -223,17 +165,8 @@ def test_fetch_weights_takes_timms_newest_file_from_the_hub(monkeypatch, tmp_pat
         return str(tmp_path / filename)
 
     monkeypatch.setattr(weights_module.huggingface_hub, "hf_hub_download", cached)
-    assert fetch_weights("imagenet", "vit_small_patch16_224") == tmp_path / "model.safetensors"
-    assert asked == [("timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", None)]
-
-
-def test_fetch_weights_says_which_file_of_timms_to_fetch(no_hub, refusal):
-    assert refusal(lambda: fetch_weights("imagenet", "vit_small_patch16_224")) == (
-        "--weights imagenet needs timm/vit_small_patch16_224.augreg_in21k_ft_in1k of the Hugging Face hub, which is "
-        "not in the cache and cannot be fetched: run `hf download timm/vit_small_patch16_224.augreg_in21k_ft_in1k "
-        "model.safetensors` where there is a network and pass the file as --weights vit_small_patch16_224=PATH, or use "
-        "--weights none"
-    )
+    assert fetch_weights("imagenet", encoder) == tmp_path / "model.safetensors"
+    assert asked == [(HUB[encoder].repository, "model.safetensors", HUB[encoder].revision)]
 
 
 def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_path):
@@ -253,135 +186,6 @@ def test_fetch_weights_downloads_once_the_hub_answers(no_hub, monkeypatch, tmp_p
     assert asked == [True, False]
 
 
-# Torchvision's
-
-
-@pytest.fixture
-def hub_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of torch.hub's files, which is not there yet."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return tmp_path / "hub" / "checkpoints"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What stands in torchvision's enums."""
-
-    url: str
-
-
-@pytest.fixture
-def abc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
-    """Takes a file of the letters `abc`, at a loopback port where nobody listens, for the published COCO weights."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        file = TorchvisionFile("abc", f"deeplab_coco-{ABC[:8]}.pth")
-        monkeypatch.setitem(TORCHVISION["deeplabv3_resnet50"], "coco", file)
-        entry = Entry(f"http://127.0.0.1:{closed.getsockname()[1]}/models/{file.name}")
-        monkeypatch.setattr("torchvision.models.get_weight", {file.entry: entry}.get)
-        yield entry
-
-
-def test_tables_of_weights_say_what_the_libraries_own_tables_say(monkeypatch):
-    for encoder, file in HUB.items():
-        if file.revision is None:
-            assert file.repository == timm.get_pretrained_cfg(encoder).hf_hub_id
-        else:
-            settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
-            assert (file.repository, file.revision) == (settings["repo_id"], settings["revision"])
-    for files in TORCHVISION.values():
-        assert all(file.name == get_weight(file.entry).url.rsplit("/", 1)[1] for file in files.values())
-    assert {row.encoder for row in ARCHITECTURES.values()} - {None} == {*HUB, *TORCHVISION, *PUBLISHED}
-
-
-@pytest.mark.parametrize("variables", [{}, {"TORCH_HOME": "~/torch"}, {"XDG_CACHE_HOME": "/cache"}])
-def test_torch_hub_folder_is_the_one_of_torch(variables, monkeypatch):
-    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert torch_hub_folder() == Path(torch.hub.get_dir())
-
-
-def test_fetch_weights_takes_torchvisions_cached_file(abc, hub_folder):
-    hub_folder.mkdir(parents=True)
-    path = hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
-    path.write_bytes(b"abc")
-    assert fetch_weights("coco", "deeplabv3_resnet50") == path
-
-
-def test_fetch_weights_refuses_a_cached_file_that_is_not_what_its_name_says(abc, hub_folder, refusal):
-    hub_folder.mkdir(parents=True)
-    path = hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
-    path.write_bytes(b"ab")
-    assert refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50")) == (
-        f"--weights coco: {path} has SHA-256 {digest(path)[:12]}…, but its name says {ABC[:8]}…: remove it, and fetch "
-        f"{abc.url} again"
-    )
-
-
-def test_fetch_weights_says_which_file_of_torchvisions_to_fetch(abc, hub_folder, refusal):
-    started = time.monotonic()
-    assert refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50")) == (
-        f"--weights coco needs deeplab_coco-{ABC[:8]}.pth, which is not in {hub_folder} and cannot be fetched: fetch "
-        f"{abc.url} where there is a network and pass the file as --weights deeplabv3_resnet50=PATH, or use "
-        "--weights none"
-    )
-    assert time.monotonic() - started < 5
-    assert list(hub_folder.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [b"abc", b"ab"])
-def test_fetch_weights_downloads_and_verifies_torchvisions_file(content, abc, hub_folder, monkeypatch, refusal):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        url = f"http://127.0.0.1:{server.server_port}/models/deeplab_coco-{ABC[:8]}.pth"
-        monkeypatch.setattr("torchvision.models.get_weight", lambda _: Entry(url))
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            if content == b"abc":
-                path = fetch_weights("coco", "deeplabv3_resnet50")
-                assert path == hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
-                assert path.read_bytes() == content
-            else:
-                message = refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50"))
-                assert "which is not in" in message
-                assert list(hub_folder.iterdir()) == []
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize("encoder", sorted({row.encoder for row in ARCHITECTURES.values() if row.encoder}))
-def test_fetch_weights_has_coco_for_one_encoder_only(encoder, hub_folder, refusal, monkeypatch):
-    if encoder == "deeplabv3_resnet50":
-        monkeypatch.setattr(weights_module, "_from_torchvision", lambda *_: Path("found"))
-        assert fetch_weights("coco", encoder) == Path("found")
-        return
-    assert refusal(lambda: fetch_weights("coco", encoder)) == (
-        f"--weights coco is for deeplabv3_resnet50 only, but {encoder} would take it too: write "
-        "deeplabv3_resnet50=coco, and imagenet, none or a path for the others"
-    )
-
-
-def test_fetch_weights_names_coco_where_there_is_such_a_thing(refusal):
-    assert refusal(lambda: fetch_weights("nowhere.pth", "deeplabv3_resnet50")) == (
-        "--weights nowhere.pth is no file, but must be coco, imagenet, none or a state dict: check the path"
-    )
-
-
 # The very file that a study began from
 
 
@@ -396,19 +200,6 @@ def test_fetch_weights_refuses_a_file_of_another_digest_and_names_machine_and_fi
         "ba7816bf8f01…: put that file there, or in a place that all machines share and pass --weights resnet34=PATH"
     )
     assert fetch_weights("none", "resnet34", ABC) is None
-
-
-WITH_WEIGHTS = sorted(name for name, row in ARCHITECTURES.items() if row.encoder is not None)
-
-
-@pytest.mark.parametrize("name", WITH_WEIGHTS)
-def test_every_architecture_refuses_weights_of_another_digest(name, tmp_path, monkeypatch, refusal):
-    monkeypatch.delitem(PUBLISHED, "sam_vit_b")
-    row, path = ARCHITECTURES[name], tmp_path / "w.pth"
-    path.write_bytes(b"other weights")
-    settings = {key: setting.default for key, setting in row.settings.items()}
-    spec = ModelSpec(num_bands=3, num_outputs=1, weights=str(path), weights_digest=ABC, settings=settings)
-    assert f"from {row.encoder} of ba7816bf8f01…" in refusal(lambda: row.build(spec))
 
 
 def test_trial_refuses_weights_of_another_digest_before_it_trains(make_config, tiles, resnet34_file, refusal):

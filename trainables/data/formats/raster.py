@@ -1,4 +1,4 @@
-"""One raster file: its header, and its pixels as people mean them.
+"""One raster file: its header, and its pixels as viewers show them.
 
 Files are known by their content, not by their name. Everything here is upright: EXIF and TIFF orientation is applied to
 images and masks alike.
@@ -56,7 +56,7 @@ class Header(NamedTuple):
         return self.stored if num_named == self.stored else self.bands
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Raster:
     """One file's pixels, upright.
 
@@ -66,6 +66,9 @@ class Raster:
         palette: (n, 4) uint8 RGBA of the stored indices; None where the file has none.
         alpha: Which stored band is opacity, from 0; None where none is.
         has_data: (bands, H, W) bool by the file's nodata tag or mask; None where it has neither.
+        num_bits: Of a stored value, without its sign.
+        is_min_white: Whether 0 is white (TIFF's MinIsWhite).
+        is_lossy: Whether the values were compressed by JPEG.
     """
 
     path: Path
@@ -73,6 +76,9 @@ class Raster:
     palette: NDArray[np.uint8] | None
     alpha: int | None
     has_data: NDArray[np.bool_] | None
+    num_bits: int
+    is_min_white: bool
+    is_lossy: bool
 
     def image(
         self, num_bands: int | None = None, places: Sequence[int] | None = None
@@ -153,7 +159,7 @@ def read_image(path: Path, num_bands: int | None = None, *, as_stored: bool = Fa
 
 
 def read_pixels(path: Path) -> Raster:
-    """All that one file holds of pixels: `image()` of it for images, `stored` and `palette` for masks.
+    """Reads one file: `image()` of the result is for images, `stored` and `palette` are for masks.
 
     Raises:
         UserError: It is damaged or truncated.
@@ -192,12 +198,17 @@ def _read(path: Path) -> Raster:
             palette = np.array([colors.get(index, (0, 0, 0, 255)) for index in range(max(colors) + 1)], np.uint8)
             if palette[:, 3].min() < 255:
                 has_data = None  # GDAL makes a tag of the first transparent colour
+        tags = source.tags(ns="IMAGE_STRUCTURE") | source.tags(1, ns="IMAGE_STRUCTURE")
+        dtype = np.dtype(source.dtypes[0])
         return Raster(
-            path,
-            upright(stored, turn),
-            palette,
-            _alpha(source),
-            None if has_data is None else upright(has_data, turn),
+            path=path,
+            stored=upright(stored, turn),
+            palette=palette,
+            alpha=_alpha(source),
+            has_data=None if has_data is None else upright(has_data, turn),
+            num_bits=int(tags.get("NBITS", 8 * dtype.itemsize - (dtype.kind == "i"))),
+            is_min_white=tags.get("MINISWHITE") == "YES",
+            is_lossy=source.driver == "JPEG" or "JPEG" in tags.get("COMPRESSION", ""),
         )
 
 
@@ -215,7 +226,7 @@ def _bands(source: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """A file that is open for reading, of a kind that can be read."""
+    """Opens a file, and refuses kinds that are not read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as source:

@@ -1,4 +1,4 @@
-"""What a source's masks hold of each class: no split may be of one class alone, and what train lacks is said."""
+"""Classes in a source's masks: a split of one class alone is refused, and classes that train lacks are noted."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
 from trainables.data.tiles import DatasetInfo
-from trainables.datasets.sources.tiles import SPLITS, SourceTile
+from trainables.datasets.sources.plan import SPLITS, SourceTile
 
 _MOST_VALUES = 8
 
@@ -37,8 +37,8 @@ def check_classes(tiles: Mapping[str, SourceTile], pixels: Mapping[str, NDArray[
         )
 
 
-def told_absent(counts: Mapping[str, NDArray[np.int64]], info: DatasetInfo) -> list[str]:
-    """A sentence on the classes that no train tile has; none where it has all.
+def absent_class_notes(counts: Mapping[str, NDArray[np.int64]], info: DatasetInfo) -> list[str]:
+    """A note on the classes that no train tile has; none where it has all.
 
     Args:
         counts: (K + 1,) pixels per class and ignored, by split.
@@ -49,7 +49,7 @@ def told_absent(counts: Mapping[str, NDArray[np.int64]], info: DatasetInfo) -> l
 
 
 def _values(tiles: Sequence[SourceTile]) -> str:
-    """What the masks' own files hold, in brackets; nothing where that is not known."""
+    """The values in the masks' own files, in brackets; empty where they are not known."""
     found: set[int] = set()
     for tile in tiles:
         if tile.mask_values is None:

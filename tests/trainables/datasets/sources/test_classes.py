@@ -9,9 +9,9 @@ from tests.trainables.made_up_sources import photo, save, write_deepglobe, write
 from trainables.data.tiles import IGNORE, DatasetInfo
 from trainables.datasets.deepglobe import plan_deepglobe
 from trainables.datasets.massachusetts import plan_massachusetts
-from trainables.datasets.sources.classes import check_classes, told_absent
-from trainables.datasets.sources.tiles import Plan, SourceTile
-from trainables.datasets.tile_folder import write_tiles
+from trainables.datasets.sources.classes import absent_class_notes, check_classes
+from trainables.datasets.sources.plan import Plan, SourceTile
+from trainables.datasets.write import write_tiles
 
 TWO, THREE = DatasetInfo(classes=("soil", "road")), DatasetInfo(classes=("a", "b", "c"), ignore_index=IGNORE)
 
@@ -64,8 +64,8 @@ def test_one_mask_alone_is_named_as_such_and_its_values_are_told(refusal):
 
 def test_classes_that_no_train_tile_has_are_said():
     counts = {"train": np.array([9, 0, 1, 0]), "val": np.array([9, 5, 1, 0])}
-    assert told_absent(counts, THREE) == ["No train tile has a pixel of b: no model can learn that."]
-    assert told_absent({"train": np.array([9, 2, 1, 0])}, THREE) == []
+    assert absent_class_notes(counts, THREE) == ["No train tile has a pixel of b: no model can learn that."]
+    assert absent_class_notes({"train": np.array([9, 2, 1, 0])}, THREE) == []
 
 
 def write_and_refuse(name: str, plan: Plan, dst, refusal) -> str:

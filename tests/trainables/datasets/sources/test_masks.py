@@ -120,3 +120,19 @@ def test_reading_refuses_what_is_damaged_or_no_mask(tmp_path, refusal, suffix):
         )
     save(path, photo(1)[..., 0].astype(np.uint16))
     assert "but a mask must have 8 bits per band" in refusal(lambda: read_grey(path))
+
+
+def test_read_grey_refuses_colours(tmp_path, refusal):
+    red = save(tmp_path / "red.png", np.array([[[255, 0, 0]]], np.uint8))
+    assert refusal(lambda: read_grey(red)).startswith(f"{red} is coloured, but a mask must be grey")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_read_colors_is_the_same_in_every_mode(tmp_path, mode):
+    colors = np.array([[[60, 16, 152], [254, 221, 58]], [[0, 0, 0], [60, 16, 152]]], np.uint8)
+    image = Image.fromarray(colors)
+    path = tmp_path / "mask.png"
+    (image.quantize(8) if mode == "P" else image.convert(mode)).save(path)
+    with Image.open(path) as saved:
+        assert saved.mode == mode
+    assert read_colors(path).tolist() == [[0x3C1098, 0xFEDD3A], [0, 0x3C1098]]

@@ -1,0 +1,87 @@
+"""DeepLabV3 of torchvision: its whole weights but the last layer, and what is changed about the model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_weight
+from torchvision.models.segmentation import deeplabv3_resnet50
+
+from trainables.models import weights
+from trainables.models.deeplabv3 import deeplabv3
+from trainables.models.spec import ModelSpec
+
+NUM_VOC_CLASSES = 21
+
+
+def spec(**changes: Any) -> ModelSpec:
+    return ModelSpec(**{"num_bands": 3, "num_outputs": 2} | changes)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+    """A state dict with the layout of the published COCO weights and random values, and its file."""
+    torch.manual_seed(3)
+    model = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=NUM_VOC_CLASSES, aux_loss=True)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+            module.num_batches_tracked.fill_(7)
+    path = tmp_path_factory.mktemp("weights") / "coco.pth"
+    torch.save(model.state_dict(), path)
+    return model.state_dict(), path
+
+
+def test_coco_weights_land_bit_by_bit_but_for_the_last_layer(published):
+    state, path = published
+    loaded = deeplabv3(spec(weights=str(path))).model.state_dict()
+    last = {"classifier.4.weight", "classifier.4.bias"}
+    assert last <= set(loaded)
+    assert set(loaded) - last == {key for key in state if not key.startswith("aux_classifier.")} - last
+    assert all(torch.equal(loaded[key], state[key]) for key in set(loaded) - last)
+    assert loaded["classifier.4.weight"].shape == (2, 256, 1, 1)
+
+
+def test_loaded_weights_give_torchvisions_own_features(published):
+    state, path = published
+    theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=NUM_VOC_CLASSES, aux_loss=True)
+    theirs.load_state_dict(state)
+    ours = deeplabv3(spec(weights=str(path), decoder_dropout=0.3)).eval()
+    ours.model.classifier[4] = theirs.classifier[4]
+    pixels = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(ours(pixels), theirs.eval()(pixels)["out"])
+
+
+def test_last_layer_is_random_whatever_the_file_holds(published):
+    torch.manual_seed(0)
+    one = deeplabv3(spec(num_outputs=NUM_VOC_CLASSES, weights=str(published[1]))).model.classifier[4]
+    torch.manual_seed(1)
+    other = deeplabv3(spec(num_outputs=NUM_VOC_CLASSES, weights=str(published[1]))).model.classifier[4]
+    assert not torch.equal(one.weight, other.weight)
+    assert not torch.equal(one.weight, published[0]["classifier.4.weight"])
+
+
+@pytest.mark.parametrize("num_outputs", [1, 5])
+def test_model_has_the_parameters_that_torchvision_publishes(num_outputs):
+    entry = get_weight(weights.TORCHVISION["deeplabv3_resnet50"]["coco"].entry)
+    # theirs has an auxiliary head (3×3 convolution from 1024 to 256, batch norm, 1×1) and 21 classes
+    auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * NUM_VOC_CLASSES + NUM_VOC_CLASSES
+    expected = entry.meta["num_params"] - auxiliary - (NUM_VOC_CLASSES - num_outputs) * (256 + 1)
+    with torch.device("meta"):
+        model = deeplabv3(spec(num_outputs=num_outputs))
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+@pytest.mark.parametrize(("small", "raised"), [(False, 8), (True, 16)])
+def test_model_raises_its_mask_to_the_inputs_size_bilinearly(small, raised):
+    model = deeplabv3(spec(small=small)).eval()
+    low = []
+    model.model.classifier.register_forward_hook(lambda _, __, output: low.append(output))
+    with torch.inference_mode():
+        logits = model(torch.rand(1, 3, 64, 96))
+    assert low[0].shape == (1, 2, 64 // raised, 96 // raised)
+    expected = nn.functional.interpolate(low[0], size=(64, 96), mode="bilinear", align_corners=False)
+    assert torch.equal(logits, expected)

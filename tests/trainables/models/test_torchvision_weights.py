@@ -1,0 +1,138 @@
+"""Weights of torchvision: in torch.hub's cache, fetched from a server here, verified, and refused."""
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torchvision.models import get_weight
+
+from trainables.common.whole_files import digest
+from trainables.models import weights as weights_module
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.weights import HUB, PUBLISHED, TORCHVISION, TorchvisionFile, fetch_weights, torch_hub_folder
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+"""SHA-256 of `abc`: FIPS 180-2, example B.1."""
+
+
+@pytest.fixture
+def hub_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of torch.hub's files, which is not there yet."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path / "hub" / "checkpoints"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in torchvision's enums."""
+
+    url: str
+
+
+@pytest.fixture
+def abc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+    """Takes a file of the letters `abc`, at a loopback port where nobody listens, for the published COCO weights."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        file = TorchvisionFile("abc", f"deeplab_coco-{ABC[:8]}.pth")
+        monkeypatch.setitem(TORCHVISION["deeplabv3_resnet50"], "coco", file)
+        entry = Entry(f"http://127.0.0.1:{closed.getsockname()[1]}/models/{file.name}")
+        monkeypatch.setattr("torchvision.models.get_weight", {file.entry: entry}.get)
+        yield entry
+
+
+def test_tables_of_weights_say_what_the_libraries_own_tables_say(monkeypatch):
+    for encoder, file in HUB.items():
+        if file.revision is None:
+            assert file.repository == timm.get_pretrained_cfg(encoder).hf_hub_id
+        else:
+            settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
+            assert (file.repository, file.revision) == (settings["repo_id"], settings["revision"])
+    for files in TORCHVISION.values():
+        assert all(file.name == get_weight(file.entry).url.rsplit("/", 1)[1] for file in files.values())
+    assert {row.encoder for row in ARCHITECTURES.values()} - {None} == {*HUB, *TORCHVISION, *PUBLISHED}
+
+
+@pytest.mark.parametrize("variables", [{}, {"TORCH_HOME": "~/torch"}, {"XDG_CACHE_HOME": "/cache"}])
+def test_torch_hub_folder_is_the_one_of_torch(variables, monkeypatch):
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert torch_hub_folder() == Path(torch.hub.get_dir())
+
+
+def test_fetch_weights_takes_a_cached_file_that_is_what_its_name_says(abc, hub_folder, refusal):
+    hub_folder.mkdir(parents=True)
+    path = hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
+    path.write_bytes(b"abc")
+    assert fetch_weights("coco", "deeplabv3_resnet50") == path
+    path.write_bytes(b"ab")
+    assert refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50")) == (
+        f"--weights coco: {path} has SHA-256 {digest(path)[:12]}…, but its name says {ABC[:8]}…: remove it, and fetch "
+        f"{abc.url} again"
+    )
+
+
+def test_fetch_weights_says_which_file_of_torchvisions_to_fetch(abc, hub_folder, refusal):
+    started = time.monotonic()
+    assert refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50")) == (
+        f"--weights coco needs deeplab_coco-{ABC[:8]}.pth, which is not in {hub_folder} and cannot be fetched: fetch "
+        f"{abc.url} where there is a network and pass the file as --weights deeplabv3_resnet50=PATH, or use "
+        "--weights none"
+    )
+    assert time.monotonic() - started < 5
+    assert list(hub_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"abc", b"ab"])
+def test_fetch_weights_downloads_and_verifies_torchvisions_file(content, abc, hub_folder, monkeypatch, refusal):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/models/deeplab_coco-{ABC[:8]}.pth"
+        monkeypatch.setattr("torchvision.models.get_weight", lambda _: Entry(url))
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            if content == b"abc":
+                path = fetch_weights("coco", "deeplabv3_resnet50")
+                assert path == hub_folder / f"deeplab_coco-{ABC[:8]}.pth"
+                assert path.read_bytes() == content
+            else:
+                message = refusal(lambda: fetch_weights("coco", "deeplabv3_resnet50"))
+                assert "which is not in" in message
+                assert list(hub_folder.iterdir()) == []
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("encoder", sorted({row.encoder for row in ARCHITECTURES.values() if row.encoder}))
+def test_fetch_weights_has_coco_for_one_encoder_only(encoder, hub_folder, refusal, monkeypatch):
+    if encoder == "deeplabv3_resnet50":
+        monkeypatch.setattr(weights_module, "_from_torchvision", lambda *_: Path("found"))
+        assert fetch_weights("coco", encoder) == Path("found")
+        return
+    assert refusal(lambda: fetch_weights("coco", encoder)) == (
+        f"--weights coco is for deeplabv3_resnet50 only, but {encoder} would take it too: write "
+        "deeplabv3_resnet50=coco, and imagenet, none or a path for the others"
+    )

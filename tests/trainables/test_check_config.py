@@ -1,0 +1,212 @@
+"""What could not be trained is refused, with advice that is true: whoever follows it is not refused again."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainables.check_config import check_config
+from trainables.common.errors import UserError
+from trainables.config import Recipe, TrialConfig
+from trainables.data.tiles import IGNORE, Tiles, TrainVal
+from trainables.models.architectures import ARCHITECTURES
+
+
+def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:
+    """The same tiles with train tiles cut to these sizes."""
+    parts = [(slice(height), slice(width)) for height, width in sizes]
+    train = tiles.train.take(range(len(sizes)))
+    train = replace(
+        train,
+        images=tuple(image[part] for image, part in zip(train.images, parts, strict=True)),
+        masks=tuple(mask[part] for mask, part in zip(train.masks, parts, strict=True)),
+    )
+    return replace(tiles, train=train)
+
+
+def test_check_accepts_what_fits(make_config, tiles):
+    check_config(make_config(), tiles)
+    check_config(make_config(window_px=48), tiles)
+    check_config(make_config(window_px=32, tiles=2), sized(tiles, (33, 64), (50, 41)))
+
+
+def test_check_refuses_centre_windows_in_which_nothing_counts(make_config, tiles, refusal):
+    masks = tuple(np.array(mask) for mask in tiles.val.masks)
+    for mask in masks:
+        mask[16:48, 16:48] = IGNORE
+    void = replace(tiles, val=replace(tiles.val, masks=masks))
+    message = refusal(lambda: check_config(make_config(val_center_px=32), void))
+    assert message == (
+        "--val-center-px is 32, but every pixel there is void in all val tiles: use --val-center-px none"
+    )
+    check_config(make_config(val_center_px=None), void)
+    check_config(make_config(val_center_px=48), void)
+
+
+@pytest.mark.parametrize(("window", "use"), [(33, 32), (40, 32), (63, 48)])
+def test_check_refuses_windows_beside_the_stride(make_config, tiles, window, use, refusal):
+    message = refusal(lambda: check_config(make_config(window_px=window), tiles))
+    assert message == f"--window-px is {window}, but unet needs a multiple of 16: use {use}"
+
+
+def test_check_refuses_windows_larger_than_a_tile(make_config, tiles, refusal):
+    message = refusal(lambda: check_config(make_config(window_px=64), sized(tiles, (64, 64), (64, 64), (64, 50))))
+    assert message == "--window-px is 64, but the smallest train tile has a side of 50 px: use 48"
+
+
+def test_check_refuses_unequal_tiles_without_windows(make_config, tiles, refusal):
+    message = refusal(lambda: check_config(make_config(), sized(tiles, (64, 64), (64, 64), (48, 48))))
+    assert message == (
+        "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
+        "set --window-px 48 to cut windows"
+    )
+
+
+def test_check_refuses_tiles_beside_the_stride(make_config, tiles, refusal):
+    message = refusal(lambda: check_config(make_config(), sized(tiles, *[(50, 50)] * 3)))
+    assert message == "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"
+
+
+@pytest.mark.parametrize("window", [None, 32])
+def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window, refusal):
+    message = refusal(lambda: check_config(make_config(window_px=window), sized(tiles, *[(10, 10)] * 3)))
+    assert "--window-px 0" not in message
+    assert "use 0" not in message
+
+
+def test_check_refuses_fewer_draws_than_a_batch(make_config, tiles, refusal):
+    message = refusal(lambda: check_config(make_config(draws_per_epoch=3, batch_size=4), tiles))
+    assert message == "draws_per_epoch is 3, but must be at least the batch size of 4"
+
+
+def test_check_refuses_more_tiles_than_there_are(make_config, tiles, refusal):
+    assert refusal(lambda: check_config(make_config(tiles=4), tiles)).startswith(
+        "--tiles 4 asks for 4 train tiles, but"
+    )
+
+
+# Advice
+
+
+def of_side(tiles: TrainVal, *sides: tuple[int, int]) -> TrainVal:
+    """Black train tiles of these (height, width)."""
+    ids = tuple(f"train_{number}" for number in range(len(sides)))
+    images = tuple(np.zeros((*side, 3), np.uint8) for side in sides)
+    return replace(tiles, train=Tiles(ids, images, tuple(np.zeros(side, np.uint8) for side in sides)))
+
+
+def followed(message: str, config: TrialConfig, tiles: TrainVal) -> Iterator[tuple[str, TrialConfig, TrainVal]]:
+    """What one has who follows each of the alternatives that a refusal offers."""
+    advice = message.rpartition(": ")[2]
+    for way in advice.split(", or "):
+        recipe, others, trained_on = {}, {}, tiles
+        if found := re.search(r"--window-px (\d+)|^use (\d+)", way):
+            recipe["window_px"] = int(found[1] or found[2])
+        if "--val-center-px none" in way:
+            recipe["val_center_px"] = None
+        if "--small" in way:
+            recipe["small"] = True
+        if "--no-small" in way:
+            recipe["small"] = False
+        if "drop these weights" in way or "and leave --weights w.pth out" in way:
+            others["weights"] = "none"
+        if found := re.search(r"tiles of (\d+)(×\d+)? px( or more)?", way):
+            side = int(found[1])
+            trained_on = of_side(tiles, *[(side, side)] * len(tiles.train))
+            if found[3]:
+                trained_on = of_side(tiles, *[(side + 5 * n, side + 3) for n in range(len(tiles.train))])
+        assert recipe or others or trained_on is not tiles, f"no advice in {way!r}"
+        changed = Recipe(**config.recipe.model_dump() | recipe)  # within the flags' own bounds, too
+        yield way, config.model_copy(update={"recipe": changed} | others), trained_on
+
+
+SIDES = [*range(8, 101)]
+WINDOWS = (None, 33, 64, 128)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("weights", ["none", "w.pth"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_advice_that_is_followed_is_accepted(make_config, tiles, name, weights, small):
+    refused = 0
+    for side in SIDES:
+        for more in (0, 7) if side % 4 == 0 else (0,):
+            given = of_side(tiles, (side, side), (side + more, side))
+            for window in WINDOWS:
+                center = 48 if side % 3 == 0 else None
+                config = make_config(
+                    architecture=name, tiles=2, window_px=window, val_center_px=center, weights=weights, small=small
+                )
+                try:
+                    check_config(config, given)
+                    continue
+                except UserError as error:
+                    message = str(error)
+                refused += 1
+                for way, changed, trained_on in followed(message, config, given):
+                    try:
+                        check_config(changed, trained_on)
+                    except UserError as error:
+                        raise AssertionError(f"{message!r}, but {way!r} gives {str(error)!r}") from error
+    assert refused > 100
+
+
+def test_advice_for_tiles_below_the_smallest_window_is_larger_tiles(make_config, tiles, refusal):
+    for side in (17, 20, 31):
+        given = of_side(tiles, (side, side))
+        message = refusal(lambda its=given: check_config(make_config(tiles=1), its))
+        assert message == f"tile side is {side} px, but unet needs a multiple of 16: use tiles of 32×32 px"
+        message = refusal(lambda its=given: check_config(make_config(tiles=1, window_px=64), its))
+        assert message == (
+            f"--window-px is 64, but the smallest train tile has a side of {side} px: use tiles of 64 px or more"
+        )
+
+
+# One side only
+
+WHOLE = (1024, 1024)
+
+
+@pytest.mark.parametrize("name", ["sam_conv", "sam_unet"])
+def test_architecture_of_one_side_takes_tiles_or_windows_of_it(make_config, tiles, name):
+    whole = of_side(tiles, WHOLE, WHOLE)
+    full: dict[str, Any] = {"architecture": name, "tiles": 2, "small": False}
+    check_config(make_config(**full), whole)
+    check_config(make_config(**full, window_px=1024, val_center_px=1024), whole)
+    check_config(make_config(**full, window_px=1024), of_side(tiles, (1024, 1500), (3000, 1024)))
+    larger = replace(whole, val=of_side(tiles, (1000, 1024), (700, 5000)).train)  # val tiles may have any side
+    check_config(make_config(**full), larger)
+    check_config(make_config(architecture=name, window_px=64, val_center_px=48), tiles)
+
+
+SMALL = ", or take the small variant with --small"
+
+
+ONLY = "sam_unet takes 1024 px only: use "
+RANDOM = "--weights sam.pth is for the full sam_vit_b, but the small sam_unet has a random encoder: drop these weights"
+NEEDS_ALL = {"weights": "sam.pth", "window_px": 64, "val_center_px": 48}
+
+
+@pytest.mark.parametrize(
+    ("changes", "train", "words"),
+    [
+        ({"window_px": 512}, WHOLE, f"--window-px is 512, but {ONLY}--window-px 1024{SMALL}"),
+        ({"val_center_px": 512}, WHOLE, f"--val-center-px is 512, but {ONLY}--val-center-px none{SMALL}"),
+        ({}, (512, 512), f"tile train_0 is 512×512 px, but {ONLY}tiles of 1024×1024 px{SMALL}"),
+        ({}, (1024, 512), f"tile train_0 is 512×1024 px, but {ONLY}tiles of 1024×1024 px"),
+        ({}, (1024, 2048), f"tile train_0 is 2048×1024 px, but {ONLY}--window-px 1024"),
+        (
+            NEEDS_ALL,
+            (64, 64),
+            f"tile train_0 is 64×64 px, but {ONLY}tiles of 1024×1024 px and --window-px 1024 and --val-center-px none",
+        ),
+        ({"weights": "sam.pth", "small": True}, (64, 64), RANDOM),
+        ({"weights": "sam.pth", "small": True}, WHOLE, f"{RANDOM}, or take the full one with --no-small"),
+    ],
+)
+def test_architecture_of_one_side_names_all_that_it_needs(make_config, tiles, changes, train, words, refusal):
+    config = make_config(**{"architecture": "sam_unet", "tiles": 2, "small": False} | changes)
+    assert refusal(lambda: check_config(config, of_side(tiles, train, train))) == words
