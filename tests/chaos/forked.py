@@ -26,8 +26,12 @@ IMPORTED = ("studies.phases", "studies.study", "studies.backend.worker", "analys
 RECORDED = Path(__file__).with_name("recorded.py")
 """Phase 2 with recorded learning curves in place of training."""
 
-WORKERS = {"RAY_worker_niceness": "0"}
-"""Variables of a Ray. By itself it gives its workers a niceness of 15: on a busy machine they take minutes to start."""
+PATIENT_RAY = {"RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "120"}
+"""Variables for a Ray on a busy machine.
+
+By itself it gives its workers a niceness of 15, so that others keep them from starting for minutes, and it gives up a
+node that is not there in 30 s.
+"""
 
 POLL_SECONDS = 0.02
 
@@ -139,7 +143,7 @@ class DriverServer:
         environment: Mapping[str, str] | None = None,
     ) -> ForkedDriver:
         """Starts a script in a folder, with variables besides those of this process."""
-        variables = {**WORKERS, **os.environ, **(environment or {})}
+        variables = {**PATIENT_RAY, **os.environ, **(environment or {})}
         errors = errors or output
         about = {"cwd": str(cwd), "output": str(output), "errors": str(errors), "environment": variables}
         return ForkedDriver(self, self.ask(start=[str(script), *flags], **about), output, errors)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from driving import MARK, Driver, processes, send
-from forked import WORKERS
+from forked import PATIENT_RAY
 from ray.cluster_utils import Cluster
 from subject import Subject, worker_of
 
@@ -23,7 +23,7 @@ class Nodes:
         self._subject = subject
 
     def __enter__(self) -> "Nodes":
-        os.environ |= {"RAY_AUTH_MODE": "disabled", MARK: self._subject.mark, **WORKERS}
+        os.environ |= {"RAY_AUTH_MODE": "disabled", MARK: self._subject.mark, **PATIENT_RAY}
         try:
             ray_folder = str(Path(self._subject.environment["RAY_TMPDIR"]) / "ray")
             head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON, "temp_dir": ray_folder}

@@ -29,7 +29,7 @@ from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
-from tests.chaos.forked import WORKERS, DriverServer, ForkedDriver
+from tests.chaos.forked import PATIENT_RAY, DriverServer, ForkedDriver
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import Dataset, read_dataset
@@ -172,7 +172,7 @@ def ray_address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+        for name, value in {"RAY_AUTH_MODE": "disabled", **PATIENT_RAY}.items():
             patch.setenv(name, value)
         head = {"num_cpus": os.cpu_count(), "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
-from tests.chaos.forked import WORKERS, DriverServer
+from tests.chaos.forked import PATIENT_RAY, DriverServer
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 
@@ -54,7 +54,7 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 def cluster() -> Iterator[Cluster]:
     """A head with one core; an epoch takes its workers 0.4 s."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", "EPOCH_SECONDS": "0.4", **WORKERS}.items():
+        for name, value in {"RAY_AUTH_MODE": "disabled", "EPOCH_SECONDS": "0.4", **PATIENT_RAY}.items():
             patch.setenv(name, value)
         soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
         arguments = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}

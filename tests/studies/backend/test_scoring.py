@@ -24,7 +24,7 @@ from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import Arm
-from tests.chaos.forked import WORKERS
+from tests.chaos.forked import PATIENT_RAY
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -41,7 +41,7 @@ FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", **WORKERS}.items():
+        for name, value in {"RAY_AUTH_MODE": "disabled", **PATIENT_RAY}.items():
             patch.setenv(name, value)
         quiet: Any = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
         ray.init(address="local", num_cpus=2, num_gpus=1, **quiet)
