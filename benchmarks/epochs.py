@@ -22,6 +22,7 @@ from trainables.common.command import path_argument, run, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
+from trainables.device import device_model, find_device
 from trainables.trial import fit
 
 
@@ -34,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--window-px", type=int, help="windows instead of whole tiles")
     parser.add_argument("--small", action="store_true", help="the architectures' smaller variants")
     parser.add_argument("--augmentation", default="MEDIUM")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cuda or cpu; a GPU where there is one if left out")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that prepare draws")
     options = parser.parse_args(arguments)
+    device = find_device(options.device)
     tiles = decode_train_val(read_dataset(options.data))
     configs = {}
     for number, attempt in map(get_attempt, options.attempts):
@@ -46,13 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = validate(Recipe, published.pop("recipe") | {"window_px": options.window_px})
         configs[number] = validate(TrialConfig, published | {"recipe": recipe})
         check_config(configs[number], tiles)
-    name = torch.cuda.get_device_name() if options.device == "cuda" else options.device
-    print(f"{name}, torch {torch.__version__}, {options.draws} draws per epoch, {options.augmentation}\n")
+    print(
+        f"{device_model(device)}, torch {torch.__version__}, {options.draws} draws per epoch, {options.augmentation}\n"
+    )
     print("| # | architecture | trainable M | frozen M | s per epoch | ms per step | draws/s | peak GiB | T4 min |")
     print("|---|---|---|---|---|---|---|---|---|")
     for number, config in configs.items():
         trainable, frozen = count_parameters(config, tiles.info)
-        records = list(fit(config, tiles, device=options.device, num_threads=options.threads))
+        records = list(fit(config, tiles, device=str(device), num_threads=options.threads))
         seconds = statistics.median(record.seconds for record in records[1:] or records)
         step = statistics.median(record.step_seconds for record in records[1:] or records)
         peak = max(record.peak_memory_gib for record in records)

@@ -20,9 +20,6 @@ REFRESH_SECONDS = 1.0
 BAR_WIDTH = 24
 """Characters."""
 
-UNITS: dict[StageName, str] = {"search": "trials", "report": ""}
-"""What a stage's bar counts, where that is not models."""
-
 
 @dataclass(slots=True)
 class _Stage:
@@ -89,7 +86,7 @@ class StudyProgress:
             self._forecast.follow(coordinator)
         stages = self._forecast.stages
         following = ", ".join(stages[stages.index(name) + 1 :])
-        amount = "" if name == "report" else f": {total} {UNITS.get(name, 'models')}"
+        amount = "" if name == "report" else f": {_count(name, total)}"
         amount += f", {done} of them done before" if done else ""
         left = self.seconds_left()
         self._say(
@@ -153,12 +150,14 @@ class StudyProgress:
         for name in self._forecast.stages:
             stage = self._stages.get(name)
             done, total = (0, None) if stage is None else (stage.done, stage.total)
+            if name == "report" and stage is not None and stage.ended is not None:
+                done = 1
             if stage is not None and stage.ended is not None:
                 time_shown = f"took {duration(stage.ended - stage.began)}"
             else:
                 time_shown = f"about {duration(self._seconds_of(name))}"
             bar = ProgressBar(total=max(1, total or 1), completed=done, width=BAR_WIDTH)
-            counted = "" if total is None or name == "report" else f"{done}/{total} {UNITS.get(name, 'models')}"
+            counted = "" if total is None or name == "report" else f"{done}/{_count(name, total)}"
             table.add_row(name, bar, counted, time_shown)
         parts: list[Table | str] = [
             table,
@@ -186,6 +185,12 @@ class StudyProgress:
     def _say(self, line: str) -> None:
         if self._live is None:
             self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _count(name: StageName, total: int) -> str:
+    """`3 trials`, `1 model`."""
+    unit = "trial" if name == "search" else "model"
+    return f"{total} {unit}{'' if total == 1 else 's'}"
 
 
 def arm_table(coordinator: Coordinator) -> Table:

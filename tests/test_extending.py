@@ -122,8 +122,8 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     flags = ["--data", "tiles", "--profile", "smoke", "--window-px", "32", "--seeds", "1"]
     run(copy, "studies/phase2_tuning.py", *flags, "--architectures", "plain", "--out", "runs/plain")
     tables = copy / "runs" / "plain" / "report" / "tables"
-    headline = pd.read_csv(tables / "headline.csv").set_index("architecture")
-    assert headline.loc["plain", "val_iou"] >= 0
+    by_architecture = pd.read_csv(tables / "iou_by_architecture.csv").set_index("architecture")
+    assert by_architecture.loc["plain", "val_iou"] >= 0
     assert "square" in list(pd.read_csv(tables / "class_iou.csv")["class"])
     trials = pd.read_csv(tables / "trials.csv")
     its = trials[(trials["architecture"] == "plain") & (trials["stage"] == "search")].sort_values("number")

@@ -2,13 +2,15 @@
 
 import functools
 import gc
+import os
 import platform
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
+import cv2
 import torch
 
 from trainables.common.errors import UserError
@@ -18,7 +20,12 @@ from trainables.records import EpochRecord, OutOfMemoryError
 DTYPES = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 """Names of autocast's types; None is no autocast."""
 
+DeviceError = torch.AcceleratorError
+"""A device failed, and this process cannot use it any more."""
+
 P = ParamSpec("P")
+
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -45,6 +52,32 @@ def find_device(name: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device is {name}, but PyTorch sees no such device: use cpu")
     return device
+
+
+def move_model(model: Model, device: torch.device) -> Model:
+    """Moves a network to a device, in the layout that its convolutions are fast in.
+
+    Channels last is faster on CPUs (1.1x measured) and on tensor cores.
+    """
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def use_threads(num_threads: int) -> None:
+    """Keeps this process to its share of the cores."""
+    torch.set_num_threads(num_threads)
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+
+
+def gpu_gib() -> float:
+    """The memory of the first GPU that this process sees (GiB)."""
+    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+
+
+def free_memory() -> None:
+    """Gives back what nothing refers to any more, also on GPUs where they were used."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 @functools.cache
@@ -136,8 +169,7 @@ def raises_out_of_memory(epochs: Callable[P, Iterator[EpochRecord]]) -> Callable
                 raise
         # The error has gone out of scope, and its traceback with the frames that hold the model, activations and
         # gradients: an OutOfMemoryError raised above, even `from None`, would keep all of it alive as its context
-        gc.collect()
-        torch.cuda.empty_cache()  # does nothing where no GPU was used
+        free_memory()
         raise OutOfMemoryError(words)
 
     return translated

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.attempts.reference import ATTEMPTS, SEED, ReferenceAttempt, get_attempt, reference_config
 from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, run, validate
@@ -22,6 +22,13 @@ from trainables.config import Recipe, TrialConfig
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.names import left_out
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from trainables.data.tiles import TrainVal
+    from trainables.records import EpochRecord
 
 SMOKE_TILES = 2
 SMOKE_RECIPE = {"epochs": 2, "draws_per_epoch": 8, "window_px": 128, "small": True}
@@ -45,7 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = vars(_parser().parse_args(argv))
     # Imported here, since they take seconds and --help needs none of them
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from trainables.attempts import diagnostics, outputs
     from trainables.check_config import check_config
@@ -53,7 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from trainables.data.decode import decode_train_val
     from trainables.device import find_device, memory_words
     from trainables.records import DivergedError, OutOfMemoryError
-    from trainables.trial import fit
 
     number, attempt = get_attempt(flags.pop("attempt"))
     is_smoke, is_resumed = flags.pop("smoke"), flags.pop("resume")
@@ -77,35 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = [] if tiles.is_photograph else left_out(config.augmentation)
         console.print(diagnostics.heading(name, attempt, config, tiles, about, missing))
         console.print(f"  on {device.type}, into {out}{f', after epoch {len(records)}' if records else ''}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         try:
-            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-                num_steps = config.recipe.draws_per_epoch // config.batch_size
-                bar = progress.add_task(f"epoch {len(records) + 1}", total=num_steps + len(tiles.val))
-
-                def should_stop() -> (
-                    bool
-                ):  # asked before each batch and val tile, so it also tells how far the epoch is
-                    progress.advance(bar)
-                    return stop.is_set()
-
-                for record in fit(
-                    config,
-                    tiles,
-                    checkpoints=out,
-                    checkpoint_seconds=0.0,
-                    resume=outputs.newest_checkpoint(out, config) if is_resumed else None,
-                    device=str(device),
-                    num_threads=num_threads,
-                    should_stop=should_stop,
-                ):
-                    records.append(record)
-                    outputs.write_history(out, records)
-                    pace = statistics.median(record.seconds for record in records)
-                    left = 0.0 if record.ended else pace * (config.recipe.epochs - record.epoch)
-                    memory = memory_words(device, record.peak_memory_gib)
-                    console.print(diagnostics.block(name, config, record, seconds_left=left, memory=memory))
-                    progress.reset(bar, description=f"epoch {record.epoch + 1}")
+            for record in _epochs(config, tiles, out, device, num_threads, console, stop, records):
+                records.append(record)
+                outputs.write_history(out, records)
+                pace = statistics.median(record.seconds for record in records)
+                left = 0.0 if record.ended else pace * (config.recipe.epochs - record.epoch)
+                memory = memory_words(device, record.peak_memory_gib)
+                console.print(diagnostics.block(name, config, record, seconds_left=left, memory=memory))
             if not records or not records[-1].ended:
                 raise KeyboardInterrupt
             console.print("predicting the val tiles with the best epoch's weights")
@@ -125,6 +109,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _epochs(
+    config: TrialConfig,
+    tiles: "TrainVal",
+    out: Path,
+    device: "torch.device",
+    num_threads: int,
+    console: "Console",
+    stop: threading.Event,
+    records: "Sequence[EpochRecord]",
+) -> "Iterator[EpochRecord]":
+    """Yields the epochs after `records` until `stop` is set; in a terminal, a bar shows the batches and val tiles."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from trainables.attempts.outputs import newest_checkpoint
+    from trainables.trial import fit
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        num_steps = config.recipe.draws_per_epoch // config.batch_size
+        bar = progress.add_task(f"epoch {len(records) + 1}", total=num_steps + len(tiles.val))
+
+        def should_stop() -> bool:
+            progress.advance(bar)  # it is called before each batch and val tile
+            return stop.is_set()
+
+        for record in fit(
+            config,
+            tiles,
+            checkpoints=out,
+            checkpoint_seconds=0.0,
+            resume=newest_checkpoint(out, config) if records else None,
+            device=str(device),
+            num_threads=num_threads,
+            should_stop=should_stop,
+        ):
+            yield record
+            progress.reset(bar, description=f"epoch {record.epoch + 1}")
+
+
 def _parser() -> Parser:
     attempts = "\n".join(f"  {number}  {attempt.title}" for number, attempt in ATTEMPTS.items())
     parser = Parser(
@@ -137,7 +160,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--attempt", required=True, metavar="01…05", help="which attempt")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of tiles (see README)")
-    parser.add_argument("--smoke", action="store_true", default=False, help="2 epochs on a tiny subset, every step")
+    parser.add_argument("--smoke", action="store_true", default=False, help="try every step: 2 short epochs on 2 tiles")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to; runs/attempt-NN (-smoke) if left out")
     parser.add_argument("--resume", action="store_true", default=False, help="go on with what --out holds")
     parser.add_argument("--device", metavar="NAME", help="cuda or cpu; a GPU where there is one if left out")

@@ -16,7 +16,7 @@ from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
 from trainables.data.tiles import TrainVal
-from trainables.device import half_dtype
+from trainables.device import half_dtype, move_model
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.segmenter import Segmenter
 from trainables.records import EpochRecord, records_from_json, records_to_json
@@ -41,8 +41,7 @@ class TrainingState:
         self.records: list[EpochRecord] = []
         torch.manual_seed(_torch_seed(config.init_seed, 0))
         model = build_model(config, tiles.info, *pixel_statistics(config, self.tiles))
-        # channels_last is faster for convolutions on CPUs (1.1x measured) and on tensor cores
-        self.model: Segmenter = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Segmenter = move_model(model, device)
         # An encoder that is frozen at first is still to be trained; one that is frozen for good takes no state
         trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer  # fused: half the time of a step over parameters (24 M: 0.09 for 0.20 s)

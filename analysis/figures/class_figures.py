@@ -17,11 +17,11 @@ _STEP = 0.62  # of a class's line, that its architectures' marks are spread over
 
 
 @mpl.rc_context(STYLE)
-def distribution(frame: pd.DataFrame, colors: Mapping[str, str], *, title: str = "") -> Figure:
+def shares(frame: pd.DataFrame, colors: Mapping[str, str], *, title: str = "") -> Figure:
     """Draws the share of each class in the pixels of each split, a bar per class and split.
 
     Args:
-        frame: As of `classes.distribution`.
+        frame: As of `classes.class_shares`.
         colors: `#rrggbb` by class; what it lacks is grey.
         title: What stands above.
     """
@@ -55,7 +55,7 @@ def by_class(frame: pd.DataFrame, *, metric: str, title: str = "", labels: Seque
     """Draws every architecture's score of each class, a line per class, and the trivial predictor's as a grey bar.
 
     Args:
-        frame: As of `classes.by_class`: after `class` and `share` a column per architecture, the trivial predictor's
+        frame: `class`, its share of the pixels, then a column per architecture, the trivial predictor's
             last.
         metric: What the values are, for the axis.
         title: What stands above.

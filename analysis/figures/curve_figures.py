@@ -1,4 +1,4 @@
-"""Draws how trials learnt epoch by epoch, and what the search of each arm had found at which cost."""
+"""Draws learning curves, and the best score of each arm's search against its cost."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,15 +32,15 @@ from analysis.figures.drawing import (
 )
 from analysis.logs.frames import STARTED, Logs
 from analysis.logs.run_configs import ArmFacts
+from analysis.stats.arrays import FloatArray
 from analysis.stats.best_of_n import best_so_far
-from analysis.stats.summaries import FloatArray
 from analysis.tables.search_results import hours, hours_word
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _FINAL_DASHES = (0, (4, 1.2, 1, 1.2))
 _ENDS = {  # per way to end: marker, whether it is filled, and its words
-    "finished": ("o", True, "ran its course"),
-    "stopped": ("o", False, "stopped early here"),
+    "finished": ("o", True, "finished"),
+    "stopped": ("o", False, "stopped early by ASHA"),
     "failed": ("x", True, "failed, diverged or interrupted"),
     "final": ("s", True, "a final model's last epoch"),
 }
@@ -105,7 +105,7 @@ def learning_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
 def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
     """Draws the best so far of each arm's search against trials, epochs and GPU-hours; a row per number of tiles.
 
-    Trials count in the order of their number. All cost, but only those that ran their course can be selected, so only
+    Trials count in the order of their number. All cost, but only finished ones can be selected, so only
     they raise the curve; it begins with the first of them. Without a GPU the cost is in core-hours.
 
     Args:
@@ -113,7 +113,7 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
         labels: As for `looks`; those of the study where there are none.
 
     Returns:
-        None where no trial of a search ran its course.
+        None where no trial of a search finished.
     """
     search = logs.runs[logs.runs["stage"] == "search"]
     arms_with_value = set(search.loc[(search["state"] == "finished") & search["judged"].notna(), "arm"])
@@ -146,7 +146,7 @@ def cost_curves(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
             axes.grid(axis="y")
     for axes, words in zip(panels[-1], costs, strict=True):
         axes.set_xlabel(f"{words} spent")
-    head(figure, f"What the search of {logs.study['study']} had found at which cost")
+    head(figure, f"Best score found by the search of {logs.study['study']} against its cost")
     handles = []
     for label in shown:
         handles.append(Line2D([], [], color=styles[label][0], marker=styles[label][1], markersize=7, mec=INK))

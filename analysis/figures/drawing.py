@@ -44,19 +44,18 @@ GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 spread evenly, however
 MANY = 200  # more lines or markers than this in one panel are drawn as pixels, which keeps the file small
 LEGEND_CHARACTERS = 48
 _PNG_DPI = 160
-_JPG_DPI = 110
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """Returns a figure as a "png", "svg" or "jpg" (photographs) file: the same bytes whenever it is the same.
+    """Returns a figure as a "png" or "svg" file: the same bytes whenever it is the same.
 
-    An SVG has no background of its own, so that a page can show it in its theme; the others are on white.
+    An SVG has no background of its own, so that a page can show it in its theme; a PNG is on white.
     """
     buffer = io.BytesIO()
     metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
-    dpi, paper = _JPG_DPI if kind == "jpg" else _PNG_DPI, "none" if kind == "svg" else "white"
+    paper = "none" if kind == "svg" else "white"
     with mpl.rc_context({**STYLE, "svg.hashsalt": "fewtile"}):
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, facecolor=paper)
+        figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata, facecolor=paper)
     return buffer.getvalue()
 
 

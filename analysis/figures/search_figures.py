@@ -1,4 +1,4 @@
-"""Draws what mattered in a search: importance, parallel coordinates, and levels of one hyperparameter."""
+"""Draws what mattered in a search: importance, parallel coordinates, and fixed values of one hyperparameter."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ from analysis.figures.drawing import (
     wrap,
 )
 from analysis.logs.frames import Logs
-from analysis.stats.summaries import FloatArray
+from analysis.stats.arrays import FloatArray
 from analysis.tables import formatting as tables
-from analysis.tables.results import HYPERPARAMETERS
+from analysis.tables.contrasts import PRESETS
+from analysis.tables.settings import HYPERPARAMETERS
 
-_PRESETS = ("NONE", "LIGHT", "MEDIUM", "HEAVY", "EXTREME")
 # Without its ends, viridis can be seen on white and on black. Source: van der Walt and Smith, matplotlib 1.5, 2015.
 _VALUES = LinearSegmentedColormap.from_list("values", [*mpl.colormaps["viridis"](np.linspace(0.3, 0.85, 64))])
 _SPREAD = 0.07  # of an axis: what lines that share a category are spread over
@@ -46,8 +46,8 @@ def importance(frame: pd.DataFrame, *, title: str = "", labels: Sequence[str] = 
 
     Args:
         frame: `label`, `tiles`, `hyperparameter`, `importance` (in [0, 1], missing where unknown),
-            `at_bound` (whether the best value lies at an end of its range, which is marked); in the order to show, a
-            row of panels per number of tiles.
+            `at_bound` (whether the selected value lies at an end of its range, which is marked); in the order to show,
+            a row of panels per number of tiles.
         title: What stands above.
         labels: As for `looks`; those of the frame where there are none.
     """
@@ -76,7 +76,7 @@ def importance(frame: pd.DataFrame, *, title: str = "", labels: Sequence[str] = 
             words = "\n" if words else ""
     panels[0, 0].set_xlim(0, 1.45)
     head(figure, title)
-    bound = Line2D([], [], linestyle="", color=INK, marker="<", label="the best value lies at an end of its range")
+    bound = Line2D([], [], linestyle="", color=INK, marker="<", label="the selected value lies at an end of its range")
     legend(figure, [bound, Line2D([], [], linestyle="", label=f"{tables.MISSING}  unknown: too few trials")])
     return figure
 
@@ -85,7 +85,7 @@ def importance(frame: pd.DataFrame, *, title: str = "", labels: Sequence[str] = 
 def parallel_coordinates(logs: Logs) -> Figure | None:
     """Draws a line per trial of the search through its hyperparameters to its judged value, a panel per arm.
 
-    Trials that ran their course are coloured by their value, which is the last axis and the same in all panels; those
+    Finished trials are coloured by their value, which is the last axis and the same in all panels; those
     that were stopped early are grey, failed ones are left out, and the selected one is thick. Lines that share a
     category are spread a little. Of many trials every second, third, ... is drawn, and the title says so.
 
@@ -117,7 +117,7 @@ def parallel_coordinates(logs: Logs) -> Figure | None:
     legend(
         figure,
         [
-            Line2D([], [], color=_VALUES(0.8), linewidth=1.6, label="ran its course, coloured by its value"),
+            Line2D([], [], color=_VALUES(0.8), linewidth=1.6, label="finished, coloured by its score"),
             Line2D([], [], color=INK, linewidth=2.8, marker="D", label="the selected trial"),
             Line2D([], [], color="#999999", linewidth=0.9, linestyle=":", label="stopped early"),
         ],
@@ -126,7 +126,7 @@ def parallel_coordinates(logs: Logs) -> Figure | None:
 
 
 @mpl.rc_context(STYLE)
-def levels(
+def fixed_values(
     frame: pd.DataFrame,
     *,
     name: str,
@@ -135,10 +135,10 @@ def levels(
     trivial: float | None = None,
     labels: Sequence[str] = (),
 ) -> Figure:
-    """Draws what each value of one hyperparameter came to, a line per architecture with intervals.
+    """Draws the score of each value of one hyperparameter, a line per architecture with intervals.
 
     Args:
-        frame: `label`, `level` (text or a number), `mean`, `low` and `high` (missing where there is no interval), and
+        frame: `label`, `value` (text or a number), `mean`, `low` and `high` (missing where there is no interval), and
             `tiles` where there are several numbers of them, which have a panel each.
         name: The hyperparameter; the axis of `lr` is logarithmic.
         metric: What the values are.
@@ -150,10 +150,10 @@ def levels(
     shown = [label for label in styles if label in set(frame["label"])]
     tiles = frame["tiles"] if "tiles" in frame else pd.Series(0, frame.index)
     budgets = sorted({int(count) for count in tiles}, reverse=True)
-    is_number = pd.api.types.is_numeric_dtype(frame["level"])
-    order = [*_PRESETS, *frame["level"]] if not is_number else []
-    words = [level for level in dict.fromkeys(order) if level in set(frame["level"])]
-    places = frame["level"].astype("float64") if is_number else frame["level"].map(words.index).astype("float64")
+    is_number = pd.api.types.is_numeric_dtype(frame["value"])
+    order = [*PRESETS, *frame["value"]] if not is_number else []
+    words = [value for value in dict.fromkeys(order) if value in set(frame["value"])]
+    places = frame["value"].astype("float64") if is_number else frame["value"].map(words.index).astype("float64")
     is_log = name == "lr"
     along = np.log10(places) if is_log else places
     gaps = [np.diff(np.unique(along[frame["label"] == label])).min(initial=1.0) for label in shown]
@@ -170,7 +170,7 @@ def levels(
             aside = step * (number - (len(shown) - 1) / 2)
             x = its["x"] * 10.0**aside if is_log else its["x"] + aside
             axes.vlines(x, its["low"], its["high"], color=colour, linewidth=1.8, zorder=3)
-            line = "-" if is_number or words[0] in _PRESETS else ""  # what has no order is not joined
+            line = "-" if is_number or words[0] in PRESETS else ""  # what has no order is not joined
             axes.plot(
                 x, its["mean"], line, color=colour, marker=marker, markersize=7.5, mec=INK, linewidth=1.5, zorder=4
             )
@@ -191,7 +191,7 @@ def levels(
     head(figure, title)
     handles = [Line2D([], [], color=styles[label][0], marker=styles[label][1], mec=INK, markersize=7.5,
                       label=wrap(label, LEGEND_CHARACTERS)) for label in shown]  # fmt: skip
-    bar = Line2D([], [], color=GREY, linewidth=2.2, label="interval, where there is one")
+    bar = Line2D([], [], color=GREY, linewidth=2.2, label="95 % interval, where there is one")
     dashed = [] if trivial is None else [trivial_handle(f"trivial predictor ({trivial:.3f})")]
     legend(figure, [*handles, bar, *dashed])
     return figure
@@ -247,7 +247,7 @@ def _draw_coordinates(
         axes.plot(*line[-1], "D", color=INK, markersize=8, zorder=5, clip_on=False)
     axes.set_xlim(0, width - 1)
     axes.set_ylim(-0.07, 1.07)
-    axes.set_xticks(range(width), [*map(tables.heading, columns), "judged value"], fontsize=9.5)
+    axes.set_xticks(range(width), [*map(tables.heading, columns), "judged score"], fontsize=9.5)
     axes.tick_params(bottom=False)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -257,7 +257,7 @@ def _axis(values: "pd.Series[Any]", bounds: Mapping[str, Any], *, log: bool) -> 
     """Returns where values lie on an axis from 0 to 1, and what is written where; one value alone is in its middle."""
     if _has_choices(values, bounds):
         there = {*values.dropna(), *bounds.get("choices", ())}
-        known = sorted(there) if pd.api.types.is_numeric_dtype(values) else [*_PRESETS, *sorted(there, key=str)]
+        known = sorted(there) if pd.api.types.is_numeric_dtype(values) else [*PRESETS, *sorted(there, key=str)]
         choices = [choice for choice in dict.fromkeys(known) if choice in there]
         places = np.linspace(0, 1, len(choices)) if len(choices) > 1 else np.array([0.5])
         at = values.map(dict(zip(choices, places, strict=True))).to_numpy(dtype=np.float64)

@@ -7,71 +7,110 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.tables.classes import constant_iou
 
-STANDING = (
-    "Means over the final models, on whole tiles, with 95 % intervals over places (or tiles) and models. P(best) is "
-    "the share of bootstrap replicates in which an architecture has the highest mean of those with as many tiles; "
-    "ranks are over the same replicates. Behind the best is the paired difference to the first with as many tiles. "
-    "Told apart are the two where that is above 0 by Student's t for as few seeds, subsets or places as there are, for "
-    "which the interval alone is too narrow. A single model cannot be compared, so it has none of these."
+INTERVALS = (
+    "Numbers in parentheses are 95 % intervals over models and places (or tiles); n = 1 means a single model, which "
+    "has no interval."
 )
-INTERVALS = "Behind each IoU stands its 95 % interval, over places (or tiles) and models; n = 1 where one model is all."
-PLANNED = (
-    "The pairs that were planned, and no others: 01 is unet, 02 unet_resnet34, 03 deeplabv3plus_resnet34, 04 sam_conv "
-    "and 05 sam_unet."
+LEADER = (
+    "The leader has the highest mean among architectures with the same number of tiles; the difference to it is paired."
 )
-HYPOTHESES = "Of each architecture, the presets that were expected to win against all others, on the val tiles."
-NO_FINALS = "No final models were scored: these are the best of several trials on val, so they are optimistic."
-DOTS = "Faint dots are models, marks their means, bars the 95 % intervals."
-CELLS = "IoU over the final models of each arm: mean with its interval, median, interquartile mean, and spread."
-COST = (
-    "The best score so far of each arm's search, in the order in which trials began, against trials, epochs and hours."
+COMPARED = (
+    "An architecture differs from the leader if that difference is above 0 by Student's t for the number of seeds, "
+    "tile subsets or places, whichever is smallest. P(best) is the share of bootstrap replicates in which an "
+    "architecture has the highest mean."
+)
+PUBLISHED = (
+    "Published figures are those of the reference study: Inria's Austin, 24 tiles, one T4 GPU. Compare them only with "
+    "results on the same tiles."
+)
+SETTINGS = (
+    "The hyperparameters of the final models (of the selected trial where there are none), and parameters in millions."
+)
+ARCHITECTURE_CONTRASTS = (
+    "Only the pairs of architectures that the reference study asks about are compared; attempt 01 is unet, 02 "
+    "unet_resnet34, 03 deeplabv3plus_resnet34, 04 sam_conv and 05 sam_unet."
+)
+PRESET_CONTRASTS = (
+    "For each architecture, the augmentation presets that the reference study expected to win are compared with all "
+    "others, on the val tiles."
+)
+CONTRASTS = (
+    "Differences are paired on tiles and seeds. P-values are of a sign-flip permutation test over tiles: they speak "
+    "of these models on other tiles like these, while the interval also speaks of newly trained models. p (Holm) is "
+    "corrected for all rows; p by place flips the tiles of a place together. The smallest possible p is the lowest "
+    "that p (Holm) can be with so few tiles: where it is above 0.05, no difference can be significant, however "
+    "large. P(better) is how often a model of the first architecture beats one of the second on the same tile."
+)
+NO_FINALS = "No final model was scored: these scores are the best of several trials on val, so they are optimistic."
+DOTS = "Small dots are models, large marks their means, and bars the 95 % intervals."
+BEST_SO_FAR = (
+    "The best score so far of each arm's search against trials, epochs and hours spent, in the order of trials."
 )
 EXPECTED = (
-    "The expected best of n trials drawn with replacement from those that were run (Dodge et al. 2019). It means "
-    "something since this search drew points at random and stopped none early; failed trials count as 0."
+    "The expected best score of n trials drawn with replacement from those that ran (Dodge et al. 2019). It is shown "
+    "since this search sampled at random and stopped no trial early. Failed trials count as 0."
 )
-TRIALS = "A dot per trial at its best judged score: filled where it ran its course, hollow where ASHA stopped it."
-LEVELS = (
-    "All else is at the recipe. Means over seeds, with 95 % intervals over places (or tiles) and seeds where an IoU is "
-    "a mean over tiles."
+TRIALS = "A dot is a trial at its best judged score: filled where it finished, hollow where ASHA stopped it."
+FIXED_VALUES = (
+    "All other hyperparameters keep the recipe's values. Means are over seeds, with 95 % intervals over seeds and "
+    "places (or tiles) where IoU is a mean over tiles."
 )
-OVERALL = (
-    "All of it is from confusion matrices pooled over the split's tiles, one per final model, averaged over models. "
-    "Macro is the mean over the classes that occur in truth or prediction, micro is over all pixels together; pixel "
-    "accuracy is reported and never optimised. The last row is the predictor that says the train tiles' most frequent "
-    "class everywhere: a model that is not above it has learnt nothing."
+OVER_CLASSES = (
+    "Computed from the confusion matrix of each final model, pooled over the tiles of the split, then averaged over "
+    "models. Macro scores are means over the classes that occur in truth or prediction; micro scores are over all "
+    "pixels. The last row is the trivial predictor, which predicts the most frequent class of the train tiles "
+    "everywhere: a model that does not beat it has learnt nothing."
 )
 BY_CLASS = (
-    "From confusion matrices pooled over tiles, averaged over the final models of the architectures with most tiles. A "
-    "class that is in neither truth nor prediction has no score and is in no mean; one that is only predicted scores 0."
+    "Scores are pooled over tiles and averaged over the final models of the architectures with most tiles. A class "
+    "in neither truth nor prediction has no score and is in no mean; one that is only predicted scores 0. Shares are "
+    "of the labelled pixels of each split (of all pixels for ignored ones), from the masks; those of test are known "
+    "once the test tiles were opened."
 )
-DISTRIBUTION = (
-    "Shares of the pixels that count, from the masks; those of the test tiles are known once they were opened. Ignored "
-    "pixels count nowhere."
-)
-VARIANCE = (
-    "Standard deviations of IoU: between tile subsets (draws from this pool of tiles), between seeds, what neither "
-    "explains; and, on the val pixels that trials are judged on, between the configurations that the search tried to "
-    "their end (one seed each, so seeds are in it). What cannot be told is left out."
+SPREAD = (
+    "Median, interquartile mean and standard deviation are over the final models. Standard deviations are also "
+    "split: between tile subsets (drawn from this pool of tiles), between seeds, and the rest; and between the "
+    "configurations of the finished trials of the search, on the pixels they were judged on (each with its own "
+    "seed). Optimism of tuning is the val IoU of the selected trial, the best of several, minus that of its final "
+    "models. Val minus test is of the same models; part of it is how hard the tiles are. Columns without a value are "
+    "left out."
 )
 IMPORTANCE = (
-    "PED-ANOVA's importance of each hyperparameter among trials that ran their course: how far it decided whether a "
-    "trial came out on top. It needs 20 such trials, and sums to 1 even where all is noise. A best value at a bound "
-    "says that the range may be too narrow."
+    "PED-ANOVA importance of each hyperparameter among finished trials: how much it decides whether a trial is among "
+    "the best. It needs 20 finished trials, and sums to 1 even where all differences are noise. A selected value at "
+    "an end of its range suggests that the range is too narrow."
+)
+PARALLEL = (
+    "A line per trial, from its hyperparameters to the score that it was judged by; grey lines were stopped early by "
+    "ASHA."
 )
 
 
-def gap_words(frame: pd.DataFrame) -> str:
-    """Returns what the columns of a table of gaps mean, as far as they are shown."""
-    tuned = (
-        "Tuned val IoU is that of the selected trial, the best of several; val IoU is that of the same configuration "
-        "with new seeds, and optimism the difference. "
-    )
-    tested = (
-        "The gap is val minus test IoU of the same models: these are other tiles, so part of it is how hard they are."
-    )
-    parts = [words for words, name in ((tuned, "optimism"), (tested, "gap")) if frame[name].notna().any()]
-    return "".join(parts).strip() or "Mean val IoU of the final models; the test tiles are still sealed."
+def cost_words(frame: pd.DataFrame, unit: str) -> str:
+    """Returns what the columns of the table of costs mean; `unit` is what hours are counted in."""
+    parts = [f"Hours are {unit} (wall clock × {'GPU share' if 'GPU' in unit else 'cores'})."]
+    if frame["lost_hours"].any():
+        parts.append("Lost epochs were trained again, after lost workers or interruptions.")
+    if frame["saved_epochs"].any():
+        parts.append(
+            "Saved epochs are those that trials stopped by ASHA had left; some would have ended earlier by themselves."
+        )
+    return " ".join(parts)
+
+
+def contrast_words(logs: Logs, *, of_pretraining: bool) -> str:
+    """Returns what the contrasts of architectures compare, and where that is not what their names suggest."""
+    parts = [ARCHITECTURE_CONTRASTS, CONTRASTS]
+    small = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"])
+    if small:
+        parts.append(f"Small variants here: {', '.join(small)}.")
+    weights = {arm["weights"] for arm in logs.study["arms"] if arm["architecture"] == "unet_resnet34"}
+    if weights == {"none"} and of_pretraining:
+        parts.append(
+            "Since unet_resnet34 has no pretrained weights here, its contrast with unet compares the two networks, not "
+            "pretraining."
+        )
+    return " ".join(parts)
 
 
 def title(logs: Logs) -> str:
@@ -89,7 +128,7 @@ def tiles_words(logs: Logs) -> str:
 
 
 def study_words(logs: Logs) -> str:
-    """Returns which study a table is of, and what it started from."""
+    """Returns which study a table is of, and which weights it started from."""
     study = logs.study
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
     return (
@@ -98,11 +137,26 @@ def study_words(logs: Logs) -> str:
     )
 
 
-def trivial_words(logs: Logs) -> str:
-    """Returns what the best constant of val would score, on val and, once they were opened, on the test tiles."""
+def main_words(logs: Logs, *, is_compared: bool) -> str:
+    """Returns the caption of the table of IoU by architecture; `is_compared` says whether any is beside the leader."""
+    parts = [study_words(logs), "Scores are means over the final models, on whole tiles.", INTERVALS, LEADER]
+    parts.append("Val scores are optimistic, since val chose the epoch of each model.")
+    parts += [COMPARED] if is_compared else []
+    parts += [NO_FINALS] if logs.models.empty else []
+    parts += [PUBLISHED] if logs.study.get("published") else []
+    return " ".join([*parts, _trivial_words(logs)])
+
+
+def by_tiles_words(logs: Logs, split: str) -> str:
+    """Returns the caption of the table of IoU by number of tiles."""
+    return f"{study_words(logs)} Mean {split} IoU over the final models. {INTERVALS}"
+
+
+def _trivial_words(logs: Logs) -> str:
+    """What the best constant of val would score, on val and, once they were opened, on the test tiles."""
     known = {split: constant_iou(logs, split) for split in ("val", "test")}
-    told = " and ".join(f"{split} IoU {iou:.3f}" for split, iou in known.items() if iou is not None)
-    return f"Calling every pixel {logs.study['trivial']['class']} would score {told}."
+    scores = " and ".join(f"{split} IoU {iou:.3f}" for split, iou in known.items() if iou is not None)
+    return f"Predicting {logs.study['trivial']['class']} everywhere scores {scores}."
 
 
 def _weights_words(choice: str) -> str:

@@ -37,7 +37,7 @@ class FigureBlock:
         name: As in `TableBlock`.
         title: A few words without a full stop.
         caption: What the figure shows, in sentences.
-        svg: The drawing, as `analysis.figures.figures.render` makes it for a white background.
+        svg: The drawing, as `analysis.figures.drawing.render` makes it for a white background.
         alt: What a person who cannot see it needs to know, in a sentence or two.
     """
 
@@ -49,40 +49,38 @@ class FigureBlock:
 
 
 @dataclass(frozen=True)
-class SliderPair:
-    """Two pictures of the same scene and the same size, to be laid over each other.
+class Prediction:
+    """What one architecture predicts for a tile.
 
     Args:
-        label: What the scene is.
-        before: The picture at the left of the slider, a PNG or JPEG file.
-        after: The picture at its right, a PNG or JPEG file.
-        before_label: What `before` shows, in a word or two.
-        after_label: What `after` shows, in a word or two.
+        label: Which architecture, and how well it did.
+        picture: Its prediction over the image, a PNG or JPEG file.
     """
 
     label: str
-    before: bytes
-    after: bytes
-    before_label: str
-    after_label: str
+    picture: bytes
 
 
 @dataclass(frozen=True)
-class SliderBlock:
-    """Pairs of pictures, each with a slider between its two.
+class PicturesBlock:
+    """A tile with its truth and several predictions, all of one size and side by side.
 
     Args:
         name: As in `TableBlock`.
         title: A few words without a full stop.
-        caption: How the pairs were chosen and what they show, in sentences.
-        pairs: The pairs in reading order.
-        legend: What the tints of both pictures mean: (class, colour as `#rrggbb`).
+        caption: Which tile it is, in sentences.
+        image: The tile, a PNG or JPEG file; None where no picture can be read.
+        truth: The truth over the image; None as `image`.
+        predictions: In reading order.
+        legend: What the tints mean: (class, colour as `#rrggbb`).
     """
 
     name: str
     title: str
     caption: str
-    pairs: tuple[SliderPair, ...]
+    image: bytes | None
+    truth: bytes | None
+    predictions: tuple[Prediction, ...]
     legend: tuple[tuple[str, str], ...] = ()
 
 
@@ -93,7 +91,7 @@ class TextBlock:
     paragraphs: tuple[str, ...]
 
 
-Block = TableBlock | FigureBlock | SliderBlock | TextBlock
+Block = TableBlock | FigureBlock | PicturesBlock | TextBlock
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Document:
     Args:
         title: What was asked, in a line.
         subtitle: What was run for it, in a line.
-        answer: The opening sentences.
+        conclusions: The opening sentences.
         warnings: What limits the whole report, a sentence or two each; empty where nothing does.
         sections: The sections in reading order.
         footer: How the report was made, in lines.
@@ -124,7 +122,7 @@ class Document:
 
     title: str
     subtitle: str
-    answer: tuple[str, ...]
+    conclusions: tuple[str, ...]
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
     footer: tuple[str, ...]

@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from analysis.report.document import Block, Document, FigureBlock, SliderBlock, SliderPair, TableBlock, TextBlock
+from analysis.report.document import Block, Document, FigureBlock, PicturesBlock, TableBlock, TextBlock
 from analysis.tables import formatting as tables
 
 _WEB = Path(__file__).parent / "web"
@@ -67,7 +67,7 @@ def markdown(document: Document) -> str:
         ValueError: As `html`.
     """
     labelled = document.labelled()
-    parts = [f"# {_plain(document.title)}", _plain(document.subtitle), *map(_plain, document.answer)]
+    parts = [f"# {_plain(document.title)}", _plain(document.subtitle), *map(_plain, document.conclusions)]
     if document.warnings:
         parts += ["> **Before you rely on this**\n>\n" + "\n".join(f"> - {_plain(text)}" for text in document.warnings)]
     for section in document.sections:
@@ -89,10 +89,8 @@ def pictures(document: Document) -> dict[str, bytes]:
     for _, block in document.labelled():
         if isinstance(block, FigureBlock):
             files[f"figures/{block.name}.svg"] = block.svg.encode()
-        elif isinstance(block, SliderBlock):
-            for number, pair in enumerate(block.pairs, start=1):
-                paths = _pair_paths(block.name, number, pair)
-                files |= dict(zip(paths, (pair.before, pair.after), strict=True))
+        elif isinstance(block, PicturesBlock):
+            files |= {path: picture for _, path, picture in _pictures(block)}
     return files
 
 
@@ -103,7 +101,7 @@ def inline_svg(svg: str, name: str, alt: str) -> str:
     mixtures of the page's ink and paper; other colours stay.
 
     Args:
-        svg: As `analysis.figures.figures.render` makes it for a white background, with colours such as `#1a2b3c`.
+        svg: As `analysis.figures.drawing.render` makes it for a white background, with colours such as `#1a2b3c`.
         name: A prefix that no other drawing of the page has.
         alt: Takes the drawing's place for a person who cannot see it.
 
@@ -152,8 +150,12 @@ def _view(label: str, block: Block) -> dict[str, Any]:
         return view | {"kind": "table", "notes": block.notes} | _table_view(block.frame)
     if isinstance(block, FigureBlock):
         return view | {"kind": "figure", "svg": Markup(inline_svg(block.svg, block.name, block.alt))}
-    pairs = [_pair_view(block.name, pair) for pair in block.pairs]
-    return view | {"kind": "slider", "pairs": pairs, "legend": block.legend}
+    panels = [_panel_view(block.name, label, picture) for label, _, picture in _pictures(block)]
+    sizes = {(panel["width"], panel["height"]) for panel in panels}
+    if len(sizes) > 1:
+        both = " and ".join(f"{width} x {height} px" for width, height in sorted(sizes))
+        raise ValueError(f"{block.name}: pictures of {both} are laid over each other: make them the same size")
+    return view | {"kind": "pictures", "panels": panels, "legend": block.legend}
 
 
 def _table_view(frame: pd.DataFrame) -> dict[str, Any]:
@@ -204,19 +206,21 @@ def _leading_numbers(texts: list[str], missing: list[bool]) -> list[str]:
     return [match[1].replace("−", "-") if match else "" for match in matches]
 
 
-def _pair_view(name: str, pair: SliderPair) -> dict[str, Any]:
-    (width, height), (other_width, other_height) = (_opened(data).size for data in (pair.before, pair.after))
-    if (width, height) != (other_width, other_height):
-        raise ValueError(
-            f"{name}: the pictures of {pair.label!r} have {width} x {height} and {other_width} x {other_height} px, "
-            "but they are laid over each other: make them the same size"
-        )
-    views = {}
-    for side, data, label in (("before", pair.before, pair.before_label), ("after", pair.after, pair.after_label)):
-        address = f"data:{_MIME[_kind(data)]};base64,{base64.b64encode(data).decode()}"
-        alt = f"{pair.label}: {label}"
-        views[side] = {"address": address, "width": width, "height": height, "label": label, "alt": alt}
-    return views | {"label": pair.label}
+def _pictures(block: PicturesBlock) -> list[tuple[str, str, bytes]]:
+    """Returns the label, the path and the content of each picture of a block, in reading order."""
+    pictures = [(label, its) for label, its in (("image", block.image), ("truth", block.truth)) if its is not None]
+    pictures += [(prediction.label, prediction.picture) for prediction in block.predictions]
+    return [
+        (label, f"figures/{block.name}-{number}.{_SUFFIX[_kind(picture)]}", picture)
+        for number, (label, picture) in enumerate(pictures, start=1)
+    ]
+
+
+def _panel_view(name: str, label: str, picture: bytes) -> dict[str, Any]:
+    width, height = _opened(picture).size
+    address = f"data:{_MIME[_kind(picture)]};base64,{base64.b64encode(picture).decode()}"
+    alt = f"{name}: {label}"
+    return {"address": address, "width": width, "height": height, "label": label, "alt": alt}
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -230,11 +234,6 @@ def _kind(data: bytes) -> str:
     kind = _opened(data).format
     assert kind in _MIME
     return kind
-
-
-def _pair_paths(name: str, number: int, pair: SliderPair) -> tuple[str, str]:
-    before, after = (_SUFFIX[_kind(data)] for data in (pair.before, pair.after))
-    return f"figures/{name}-{number}-before.{before}", f"figures/{name}-{number}-after.{after}"
 
 
 def _drop(element: ElementTree.Element, names: tuple[str, ...]) -> None:
@@ -278,12 +277,9 @@ def _markdown_block(label: str, block: Block) -> list[str]:
     if isinstance(block, FigureBlock):
         alt = _plain(block.alt).replace("[", "\\[").replace("]", "\\]")
         return [caption, f"![{alt}](figures/{block.name}.svg)"]
-    lines = [caption, "| scene | before | after |\n| --- | --- | --- |"]
-    for number, pair in enumerate(block.pairs, start=1):
-        before, after = _pair_paths(block.name, number, pair)
-        cells = (pair.label, f"{pair.before_label}<br>![]({before})", f"{pair.after_label}<br>![]({after})")
-        lines[1] += "\n| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    return lines
+    panels = [(label.replace("|", "\\|"), f"![]({path})") for label, path, _ in _pictures(block)]
+    rows = [[label for label, _ in panels], ["---"] * len(panels), [picture for _, picture in panels]]
+    return [caption, "\n".join(f"| {' | '.join(row)} |" for row in rows) if panels else ""]
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis import browse
-from analysis.figures import figures
+from analysis.figures.drawing import render
 from analysis.logs.frames import Logs
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError, compact, logs_of, read_logs, study_identity
@@ -27,12 +27,8 @@ from trainables.common.errors import UserError
 from trainables.common.whole_files import write_all
 
 _INDEX = ".files.json"
-_PRINTED = (
-    "standing",
-    "headline",
-    "tiles",
-    "contrasts",
-)  # tables that the terminal shows, by what their names begin with
+_PRINTED = ("iou_by_architecture", "iou_by_tiles", "contrasts")
+"""Tables that the terminal shows, by what their names begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +60,16 @@ def write_report(folders: Sequence[Path], to: Path) -> Report:
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints the answer, what limits it, the main tables as far as they fit, and where the report lies."""
+    """Prints the conclusions, what limits them, the main tables as far as they fit, and where the report lies."""
     document = report.composed.document
-    for sentence in document.answer:
+    for sentence in document.conclusions:
         console.print(Text(sentence))
     for warning in document.warnings:
         console.print(Text(f"Note: {warning}"))
     blocks = [(section, block) for section in document.sections for block in section.blocks]
-    main = [pair for pair in blocks if isinstance(pair[1], TableBlock) and pair[1].name.startswith(_PRINTED)]
+    printed = [pair for pair in blocks if isinstance(pair[1], TableBlock) and pair[1].name.startswith(_PRINTED)]
     first = [pair for pair in blocks if isinstance(pair[1], TableBlock)][:1]
-    for section, block in main or first:
+    for section, block in printed or first:
         assert isinstance(block, TableBlock), "only tables were picked"
         console.print()
         console.print(Text(f"{section.title} \N{EN DASH} {block.title}"))
@@ -107,12 +103,14 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _read_project(project: str, cache: Path) -> list[Logs]:
-    """All studies of a W&B project, the oldest first; those of one name are told apart by the start of their ids."""
+    """All studies of a W&B project, oldest first; to equal names the start of the study's id is added."""
     runs = read_project_runs(project, cache, shrink=compact)
-    told = list(dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config))
-    studies = [logs_of(runs, project, study=identity or name) for name, identity in told] or [logs_of(runs, project)]
-    names = Counter(name for name, _ in told)
-    for logs, (name, identity) in zip(studies, told, strict=True):
+    known = list(
+        dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config)
+    )
+    studies = [logs_of(runs, project, study=identity or name) for name, identity in known] or [logs_of(runs, project)]
+    names = Counter(name for name, _ in known)
+    for logs, (name, identity) in zip(studies, known, strict=True):
         if names[name] > 1:
             logs.study["study"] = f"{name}-{identity[:6]}"
     return studies
@@ -123,8 +121,8 @@ def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report
     names = [logs.study["study"] for logs in studies]
     if twice := [name for name in names if names.count(name) > 1]:
         raise LogsError(
-            f"two studies are called {twice[0]}, but a report tells them apart by name: give each once, or rename a "
-            "folder before the study in it runs"
+            f"two studies are called {twice[0]}, but each study of a report needs its own name: give each once, or "
+            "rename a folder before the study in it runs"
         )
     tiles = browse.tiles_page(list(zip(folders, studies, strict=False)), to)
     links = () if tiles is None else (("Image, truth and prediction of every tile and trial", browse.NAME),)
@@ -142,7 +140,7 @@ def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report
                 contents[path.with_suffix(".tex")] = tex.encode()
     for name, figure in composed.figures.items():
         for kind in ("svg", "png"):
-            contents[to / "figures" / f"{name}.{kind}"] = figures.render(figure, kind)
+            contents[to / "figures" / f"{name}.{kind}"] = render(figure, kind)
     contents |= {to / path: content for path, content in page.pictures(document).items()}
     contents[to / "report.md"] = page.markdown(document).encode()
     if tiles is not None:

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from analysis.stats.summaries import FloatArray
+from analysis.stats.arrays import FloatArray
 
 
 def best_so_far(values: npt.ArrayLike) -> FloatArray:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.summaries import LEVEL, NUM_REPLICATES, FloatArray, IntArray, count_scored, mean_interval
+from analysis.stats.arrays import FloatArray, IntArray
+from analysis.stats.bootstrap import LEVEL, NUM_REPLICATES, count_scored, mean_interval
 
 _EXACT_TILES = 16  # 2**16 sign patterns are all tried; for more tiles about as many are drawn
 _NUM_DRAWN = 2**16 - 1
@@ -57,7 +58,7 @@ def contrast(
     Args:
         a: (M, T) scores of M models (row m has the same seed and tile subset in both) on T tiles; NaN where missing.
         b: (M, T).
-        model_factors: Each (M,), as for `stats.bootstrap_means`.
+        model_factors: Each (M,), as for `stats.bootstrap.bootstrap_means`.
         tile_groups: (T,).
         level: Of the interval, in (0, 1).
         num_replicates: Of the bootstrap.

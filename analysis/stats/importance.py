@@ -24,7 +24,7 @@ Ranges = Mapping[str, Mapping[str, Any]]
 def importance(points: pd.DataFrame, values: npt.ArrayLike, ranges: Ranges) -> dict[str, float]:
     """Returns how much each hyperparameter decided whether a trial came into the top tenth (or the top five).
 
-    Give it the trials of one arm that ran their course. Under early stopping these are the ones that looked good early,
+    Give it the finished trials of one arm. Under early stopping these are the ones that looked good early,
     so it then speaks of the region that survived; and a learning sampler looks hardest where it found something.
 
     Args:

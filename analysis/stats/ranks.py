@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-from analysis.stats.summaries import LEVEL, BoolArray, FloatArray
+from analysis.stats.arrays import BoolArray, FloatArray
+from analysis.stats.bootstrap import LEVEL
 
 WINNER_PROBABILITY = 0.95
 _DECIMALS = 12  # of scores around 1: what differs less is equal but for rounding
@@ -51,7 +52,7 @@ def ranks(replicates: FloatArray, level: float = LEVEL) -> list[Rank]:
     """Returns the rank of every arm with its uncertainty; the highest score is the best.
 
     Args:
-        replicates: (B, A) finite, mean score of every arm in each replicate (`stats.bootstrap_means`).
+        replicates: (B, A) finite, mean score of every arm in each replicate (`stats.bootstrap.bootstrap_means`).
         level: Of the interval, in (0, 1).
     """
     rounded = np.round(replicates, _DECIMALS)
@@ -66,7 +67,7 @@ def ranks(replicates: FloatArray, level: float = LEVEL) -> list[Rank]:
     ]
 
 
-def told_apart(replicates: FloatArray, leader: int, *, least: int) -> BoolArray:
+def below_leader(replicates: FloatArray, leader: int, *, fewest_levels: int) -> BoolArray:
     """Returns which arms lie below one by more than chance, (A,) bool; not itself, and none with fewer than two levels.
 
     A difference must lie above zero by Student's t: bootstrap intervals over two or three seeds, tile subsets or places
@@ -75,32 +76,34 @@ def told_apart(replicates: FloatArray, leader: int, *, least: int) -> BoolArray:
     3, 3.1 for 5, 2.4 for 10.
 
     Args:
-        replicates: (B, A) finite, paired over arms (`stats.bootstrap_means`).
+        replicates: (B, A) finite, paired over arms (`stats.bootstrap.bootstrap_means`).
         leader: The place of the arm that the others are compared with.
-        least: n, the number of levels of whatever has fewest: tile groups, or seeds or tile subsets if there are
-            several.
+        fewest_levels: n, the number of levels of whatever has fewest: tile groups, or seeds or tile subsets if there
+            are several.
 
     Source: Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69(4), 2015.
     """
-    if least < 2:
+    if fewest_levels < 2:
         return np.zeros(replicates.shape[1], dtype=bool)
     ahead = replicates[:, [leader]] - replicates
-    margin = float(scipy.stats.t.ppf((1 + LEVEL) / 2, least - 1)) * math.sqrt(least / (least - 1)) * ahead.std(axis=0)
+    freedom = fewest_levels - 1
+    t = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom))
+    margin = t * math.sqrt(fewest_levels / freedom) * ahead.std(axis=0)
     is_below: BoolArray = ahead.mean(axis=0) > margin
     return is_below
 
 
-def clear_winner(replicates: FloatArray, *, least: int) -> int | None:
+def clear_winner(replicates: FloatArray, *, fewest_levels: int) -> int | None:
     """Returns the place of the arm that wins clearly, or None, which is to be said plainly.
 
     An arm wins clearly when it is the best with a probability of at least 95 % (against all others at once, so there
-    is nothing left to correct for their number), and when all others can be told apart from it. In simulated studies of
-    12 tiles whose seeds spread more than anything else, two equal arms had a "winner" by the percentile interval alone
-    in 36 % of studies with 2 seeds, 24 % with 3 and 8 % with 10.
+    is nothing left to correct for their number), and when all others are below it by `below_leader`. In simulated
+    studies of 12 tiles whose seeds spread more than anything else, two equal arms had a "winner" by the percentile
+    interval alone in 36 % of studies with 2 seeds, 24 % with 3 and 8 % with 10.
 
     Args:
-        replicates: As of `told_apart`.
-        least: As of `told_apart`.
+        replicates: As of `below_leader`.
+        fewest_levels: As of `below_leader`.
 
     Source: the probability and the simulation are ours.
     """
@@ -109,5 +112,5 @@ def clear_winner(replicates: FloatArray, *, least: int) -> int | None:
         return None
     best = [rank.best for rank in ranks(replicates)]
     leader = int(np.argmax(best))
-    is_ahead_of_all = told_apart(replicates, leader, least=least).sum() == num_arms - 1
+    is_ahead_of_all = below_leader(replicates, leader, fewest_levels=fewest_levels).sum() == num_arms - 1
     return leader if best[leader] >= WINNER_PROBABILITY and is_ahead_of_all else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.summaries import FloatArray
+from analysis.stats.arrays import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)

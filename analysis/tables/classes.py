@@ -6,15 +6,18 @@ import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
-from analysis.stats.summaries import FloatArray, class_iou, mean_class_iou
-from analysis.tables.scores import final_split, read_scores
+from analysis.stats.arrays import FloatArray
+from analysis.stats.confusion import class_iou, mean_class_iou
+from analysis.tables.tile_scores import final_split, read_tile_scores
 
 Metric = Literal["iou", "f1"]
+METRICS: dict[Metric, str] = {"iou": "IoU", "f1": "F1"}
 
 MEAN = "mean over classes"
+IGNORED = "ignored"
 
 
-def distribution(logs: Logs) -> pd.DataFrame:
+def class_shares(logs: Logs) -> pd.DataFrame:
     """Returns how often each class occurs.
 
     Returns:
@@ -31,40 +34,47 @@ def distribution(logs: Logs) -> pd.DataFrame:
     frame = pd.DataFrame({"class": names} | {split: its / max(its.sum(), 1) for split, its in counts.items()})
     if any(ignored.values()):
         shares = {split: ignored[split] / (ignored[split] + counts[split].sum()) for split in ignored}
-        frame = pd.concat([frame, pd.DataFrame([{"class": "ignored", **shares}])], ignore_index=True)
+        frame = pd.concat([frame, pd.DataFrame([{"class": IGNORED, **shares}])], ignore_index=True)
     return frame
 
 
-def by_class(logs: Logs, metric: Metric) -> pd.DataFrame:
-    """Returns the IoU or F1 of every class for the arms with most tiles: pooled over tiles, mean over models.
+def scores_by_class(logs: Logs) -> pd.DataFrame:
+    """Returns how often each class occurs, and its IoU and F1 for the arms with most tiles.
 
     Returns:
-        A row per class and one of their mean (`class`), `share` (of the split's pixels, in [0, 1]), a column per
-        architecture (its label) and the trivial predictor's, in [0, 1]; missing for a class in neither truth nor
-        prediction, which no mean counts. Empty without final models or matrices.
+        First the IoU, then the F1 (`score`): a row per class and one of their mean (`class`), the columns of
+        `class_shares`, a column per architecture (its label) and the trivial predictor's, pooled over tiles, mean over
+        models, in [0, 1]; missing for a class in neither truth nor prediction, which no mean counts. Without final
+        models or matrices, `class_shares` alone.
     """
+    shares = class_shares(logs)
     arms, split = _arms(logs), final_split(logs)
     truth = _truth(logs, split)
     if truth is None or not arms:
-        return pd.DataFrame()
-    frame = pd.DataFrame({"class": [*logs.study["classes"], MEAN], "share": [*(truth / truth.sum()), np.nan]})
-    for arm, label in arms.items():
-        frame[label] = _column(np.stack([pooled for _, pooled in _pooled(logs, arm, split)]), metric)
-    frame[trivial_name(logs)] = _column(trivial_confusion(logs, truth)[None], metric)
-    return frame
+        return shares
+    names = logs.study["classes"]
+    of_classes = shares.iloc[: len(names)].to_dict("list") | {"class": [*names, MEAN]}
+    of_classes |= {name: [*values, np.nan] for name, values in of_classes.items() if name != "class"}
+    models = {label: np.stack([its for _, its in _pooled(logs, arm, split)]) for arm, label in arms.items()}
+    models[trivial_name(logs)] = trivial_confusion(logs, truth)[None]
+    parts = [
+        pd.DataFrame({"score": words, **of_classes} | {name: _column(its, metric) for name, its in models.items()})
+        for metric, words in METRICS.items()
+    ]
+    return pd.concat([*parts, shares.iloc[len(names) :]], ignore_index=True)
 
 
-def overall(logs: Logs) -> pd.DataFrame:
+def scores_over_classes(logs: Logs) -> pd.DataFrame:
     """Returns the scores over all classes per arm with final models, and the trivial predictor's beside them.
 
     Returns:
         A frame with `architecture`, `tiles`, `mean_iou` and `mean_f1` (macro: means over the classes that occur in
         truth or prediction), `micro_iou` and `accuracy` (of all pixels together; the latter is micro F1 too) with
-        `mean_iou_low` and `mean_iou_high` (bootstrap interval; missing where the headline's IoU is another), in
+        `mean_iou_low` and `mean_iou_high` (bootstrap interval; missing where the main table's IoU is another), in
         [0, 1], `one_class` (of how many models all predictions are one class) and `models`.
     """
     split = final_split(logs)
-    truth, scores = _truth(logs, split), read_scores(logs, split)
+    truth, scores = _truth(logs, split), read_tile_scores(logs, split)
     rows: list[dict[str, Any]] = []
     for about in logs.study["arms"]:
         models = [pooled for _, pooled in _pooled(logs, about["arm"], split)]
@@ -184,7 +194,7 @@ def _column(models: FloatArray, metric: Metric) -> FloatArray:
 
 
 def _overall(models: FloatArray) -> dict[str, float]:
-    """Means over (M, K, K) models; see `overall`."""
+    """Means over (M, K, K) models; see `scores_over_classes`."""
     accuracy = np.trace(models, axis1=1, axis2=2) / models.sum(axis=(1, 2))
     f1 = np.array([np.nanmean(value) for value in _f1(class_iou(models))])
     return {

@@ -90,29 +90,24 @@ def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
         raise ValueError(f"the label is {label!r}, but it must be ASCII letters, digits and any of :.-_")
     if frame.columns.empty:
         raise ValueError(f"the table {label} has no column, but LaTeX needs at least one")
-    right = tables.numeric(frame)
-    rows = [[tables.heading(str(column)) for column in frame.columns], *tables.cells(frame)]
-    long = [any(len(row[place]) > _LONG for row in rows) for place in range(len(right))]
-    columns = [
-        "r" if is_right else "p{18em}" if is_long else "l" for is_right, is_long in zip(right, long, strict=True)
-    ]
-    lines = [" & ".join(map(escape, row)) + r" \\" for row in rows]
+    cells = tables.cells(frame)
+    heads = [tables.heading(str(column)) for column in frame.columns]
+    long = [any(len(row[place]) > _LONG for row in [heads, *cells]) for place in range(len(heads))]
+    kinds = zip(tables.numeric(frame), long, strict=True)
+    columns = ["r" if is_right else "p{18em}" if is_long else "l" for is_right, is_long in kinds]
+    texts = pd.DataFrame([[escape(text) for text in row] for row in cells], columns=range(len(heads)))
+    styler = texts.style.hide(axis="index").format_index(lambda place: escape(heads[int(str(place))]), axis="columns")
+    tabular = styler.to_latex(column_format="".join(columns), hrules=True)  # \toprule and so on of booktabs
     return "\n".join(
         [
             r"% Needs \usepackage{booktabs} and \usepackage{graphicx}.",
             r"\begin{table}[htbp]",
-            r"  \centering",
-            rf"  \caption{{{escape(caption)}}}",
-            rf"  \label{{{label}}}",
-            r"  \small",
-            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"  \begin{{tabular}}{{{''.join(columns)}}}",
-            r"    \toprule",
-            f"    {lines[0]}",
-            r"    \midrule",
-            *(f"    {line}" for line in lines[1:]),
-            r"    \bottomrule",
-            r"  \end{tabular}}",
+            r"\centering",
+            rf"\caption{{{escape(caption)}}}",
+            rf"\label{{{label}}}",
+            r"\small",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            tabular.rstrip("\n") + "}",
             r"\end{table}",
             "",
         ]

@@ -1,28 +1,19 @@
-"""Computes what a study spent and what its search found: accounting per arm, importance, bounds, and fixed levels."""
+"""Computes what a study spent and what its search found: cost per arm, importance, and fixed values."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.stats.arrays import FloatArray, IntArray
 from analysis.stats.best_of_n import expected_best
-from analysis.stats.contrasts import contrast
+from analysis.stats.bootstrap import mean_interval
 from analysis.stats.importance import at_bound, importance
-from analysis.stats.ranks import probability_of_improvement
-from analysis.stats.summaries import FloatArray, IntArray, mean_interval
-from analysis.tables.planned_contrasts import contrast_frame
 
 FAILED = ("failed", "diverged", "interrupted")
-
-HYPOTHESES: dict[str, tuple[tuple[str, ...], str]] = {
-    "cnn": (("MEDIUM", "HEAVY"), "MEDIUM and HEAVY against the others"),
-    "frozen_encoder": (("LIGHT", "MEDIUM"), "LIGHT and MEDIUM against the others"),
-}
-"""Which presets are expected to win in a track. Source: the reference study's hypothesis."""
-
-_PRESETS = ("NONE", "LIGHT", "MEDIUM", "HEAVY", "EXTREME")
 
 
 def hours(logs: Logs, seconds: float | pd.Series) -> Any:
@@ -36,14 +27,14 @@ def hours_word(logs: Logs) -> str:
     return "GPU-hours" if logs.study["slots"]["gpus"] else "core-hours"
 
 
-def accounting(logs: Logs) -> pd.DataFrame:
+def cost(logs: Logs) -> pd.DataFrame:
     """Returns what each arm was given, what it used and what was lost.
 
     Returns:
         A frame with `architecture`, `tiles`, `allowance` (trials of the search; missing without one), `started`,
         `finished`, `stopped` (by ASHA), `failed` (also diverged and interrupted), `out_of_memory`, `models` (final
-        ones), `epochs`, `hours` (see `hours`), `lost_epochs` and `lost_hours` (trained again), `saved_epochs` (what
-        stopped trials would have had left, at most) and `trainable` and `frozen` (parameters, millions).
+        ones), `epochs`, `hours` (see `hours`), `lost_epochs` and `lost_hours` (trained again) and `saved_epochs`
+        (what stopped trials would have had left, at most).
     """
     has_search = (logs.runs["stage"] == "search").any()
     course = int(logs.study["spec"]["epochs"])
@@ -69,15 +60,13 @@ def accounting(logs: Logs) -> pd.DataFrame:
                 "lost_epochs": int(runs["lost_epochs"].fillna(0).sum()),
                 "lost_hours": hours(logs, runs["lost_seconds"].fillna(0).sum()),
                 "saved_epochs": int((course - stopped["epochs"]).sum()),
-                "trainable": arm["num_trainable"] / 1e6,
-                "frozen": arm["num_frozen"] / 1e6,
             }
         )
     return pd.DataFrame(rows).astype({"allowance": "Int64"})
 
 
 def expected(logs: Logs) -> pd.DataFrame:
-    """Returns the expected best of n trials of each arm, where that means something; see `curves.expected_best`.
+    """Returns the expected best of n trials of each arm, where that means something (see `stats.best_of_n`).
 
     Returns:
         A frame with `label`, `tiles`, `trials` (n, from 1) and `value` (in [0, 1]); failed trials count as 0. Empty
@@ -100,7 +89,7 @@ def importances(logs: Logs) -> pd.DataFrame:
     """Returns how much each hyperparameter decided in each arm's search, and which best values lie at a bound.
 
     Returns:
-        A frame with `architecture`, `tiles`, `trials` (that ran their course), `hyperparameter`, `importance`
+        A frame with `architecture`, `tiles`, `trials` (finished ones), `hyperparameter`, `importance`
         (PED-ANOVA, in [0, 1]; missing with too few trials), `best_value` (the selected trial's) and `at_bound`.
         Empty without a search.
     """
@@ -134,58 +123,46 @@ def importances(logs: Logs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def levels(logs: Logs) -> pd.DataFrame:
+def fixed_values(logs: Logs) -> pd.DataFrame:
     """Returns the judged metric of each value that a study tried of one hyperparameter; empty where it varied none.
 
     Returns:
-        A frame with `architecture`, `label`, `tiles`, `level`, `mean`, `low`, `high` (bootstrap interval) and `models`;
+        A frame with `architecture`, `label`, `tiles`, `value`, `mean`, `low`, `high` (bootstrap interval) and `models`;
         in [0, 1], on the pixels that trials are judged on.
     """
     name = logs.study["spec"].get("vary") or ""
     rows: list[dict[str, Any]] = []
     for arm in logs.study["arms"] if name else ():
-        for level, (iou, seeds, groups) in _level_scores(logs, arm["arm"], name).items():
+        for value, scores in scores_by_value(logs, arm["arm"], name).items():
             row = {"architecture": arm["architecture"], "label": arm["architecture_label"], "tiles": arm["tiles"]}
-            mean, (low, high) = float(np.nanmean(iou)), mean_interval(iou, (seeds,), groups) or (math.nan, math.nan)
-            if (
-                len(logs.study.get("classes", ())) > 2
-            ):  # judged by what is pooled over tiles, which has no interval here
+            mean = float(np.nanmean(scores.iou))
+            low, high = mean_interval(scores.iou, (scores.seeds,), scores.groups) or (math.nan, math.nan)
+            if len(logs.study.get("classes", ())) > 2:  # judged by what is pooled over tiles: no interval here
                 its = (logs.runs["arm"] == arm["arm"]) & (logs.runs["stage"] == "search")
-                its &= (logs.runs["state"] == "finished") & (logs.runs[f"hyperparameters/{name}"] == level)
+                its &= (logs.runs["state"] == "finished") & (logs.runs[f"hyperparameters/{name}"] == value)
                 mean, low, high = float(logs.runs.loc[its, "judged"].mean()), math.nan, math.nan
-            row |= {"level": level, "mean": mean, "low": low, "high": high, "models": len(iou)}
+            row |= {"value": value, "mean": mean, "low": low, "high": high, "models": len(scores.iou)}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def preset_contrasts(logs: Logs) -> pd.DataFrame:
-    """Returns the planned contrast of augmentation presets per arm, as `planned.contrasts`; empty for other studies.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ValueScores:
+    """How the models with one value of a hyperparameter scored, each in its best epoch.
 
-    It needs all presets, and is over the seeds that all of them have.
+    Attributes:
+        iou: (M, T) judged IoU of each tile, in [0, 1].
+        seeds: (M,) the seed of each model, from 0.
+        groups: (T,) the place of each tile, as a number.
     """
-    rows: list[dict[str, Any]] = []
-    found = []
-    for arm in logs.study["arms"] if logs.study["spec"].get("vary") == "augmentation" else ():
-        expected, what = HYPOTHESES.get(arm["track"], ((), ""))
-        by_level = _level_scores(logs, arm["arm"], "augmentation")
-        if not expected or set(by_level) != set(_PRESETS):
-            continue
-        seeds = np.array(sorted(set.intersection(*(set(its) for _, its, _ in by_level.values()))), dtype=np.int64)
-        iou = {level: scores[np.isin(its, seeds)] for level, (scores, its, _) in by_level.items()}  # by seed, as sorted
-        if seeds.size == 0:
-            continue
-        one = np.mean([iou[level] for level in expected], axis=0)
-        other = np.mean([iou[level] for level in _PRESETS if level not in expected], axis=0)
-        groups = by_level["NONE"][2]
-        if (result := contrast(one, other, (seeds,), groups)) is not None:
-            better = probability_of_improvement(one, other)
-            rows.append({"contrast": arm["architecture_label"], "what": what, "tiles": arm["tiles"], "better": better})
-            found.append(result)
-    return contrast_frame(rows, found)
+
+    iou: FloatArray
+    seeds: IntArray
+    groups: IntArray
 
 
-def _level_scores(logs: Logs, arm: str, name: str) -> dict[Any, tuple[FloatArray, IntArray, IntArray]]:
-    """Per level: (M, T) the judged IoU of each tile in each model's best epoch, (M,) its seed, (T,) groups."""
+def scores_by_value(logs: Logs, arm: str, name: str) -> dict[Any, ValueScores]:
+    """Returns the scores of an arm's finished trials by the value that they have of a hyperparameter."""
     column, prefix = f"hyperparameters/{name}", f"{logs.study['judged_metric']}/"
     searched = logs.runs[(logs.runs["arm"] == arm) & (logs.runs["stage"] == "search")]
     trials = searched[searched["state"] == "finished"]
@@ -200,11 +177,12 @@ def _level_scores(logs: Logs, arm: str, name: str) -> dict[Any, tuple[FloatArray
     places = logs.study.get("groups", {})
     names = [key.removeprefix(prefix) for key in tiles]
     groups = pd.factorize(np.array([places.get(tile, tile) for tile in names]), sort=True)[0]
-    order = list(dict.fromkeys(searched.sort_values("number")[column].dropna()))  # all levels have the first seed first
-    found: dict[Any, tuple[FloatArray, IntArray, IntArray]] = {}
-    for level in order:
-        rows = best[best[column] == level].sort_values("number")
+    order = list(dict.fromkeys(searched.sort_values("number")[column].dropna()))  # all values have the first seed first
+    found: dict[Any, ValueScores] = {}
+    for value in order:
+        rows = best[best[column] == value].sort_values("number")
         iou = rows[tiles].to_numpy(dtype=np.float64)
         if np.isfinite(iou).any():
-            found[level] = (iou, rows["number"].to_numpy(dtype=np.int64) // len(order), groups)
+            seeds = rows["number"].to_numpy(dtype=np.int64) // len(order)
+            found[value] = ValueScores(iou=iou, seeds=seeds, groups=groups)
     return found

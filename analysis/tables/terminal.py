@@ -10,9 +10,8 @@ from analysis.tables import formatting as tables
 
 # What a terminal shows first; the other columns follow from left to right as far as they fit. The files have them all.
 _ESSENTIAL = (
-    *("architecture", "contrast", "tiles", "test_iou", "difference", "val_iou", "best", "p_holm", "smallest_p"),
-    *("better", "models", "minutes"),
-    *("#", "model", "published val IoU", "changed_settings"),
+    *("architecture", "contrast", "tiles", "test_iou", "difference", "val_iou", "differs", "best", "p_holm"),
+    *("smallest_p", "published_test_iou", "better", "models", "minutes"),
 )
 _GAP = 2  # characters between two columns
 
@@ -43,4 +42,4 @@ def fitting(frame: pd.DataFrame, console: Console) -> Table:
 
 def _least(text: str) -> int:
     """Characters that a cell needs: those of its longest word, but intervals are not broken."""
-    return len(text) if "…" in text else max((len(word) for word in text.split()), default=0)
+    return len(text) if "…" in text or "(n = " in text else max((len(word) for word in text.split()), default=0)

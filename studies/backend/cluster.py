@@ -235,6 +235,6 @@ def _remove_folder(path: str) -> None:
 
 @ray.remote(num_cpus=0, num_gpus=0.01)  # type: ignore[untyped-decorator]
 def _gpu_gib() -> float:
-    import torch
+    from trainables.device import gpu_gib  # here: it imports torch, which nodes without GPUs do not need
 
-    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+    return gpu_gib()

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 
 from analysis.logs.rows import OVERLAYS
@@ -20,13 +19,13 @@ from analysis.logs.run_configs import THEN, TRIAL_JOB, TrialRunConfig
 from studies.folder import beat_file, trial_folder
 from studies.logs import tracking
 from studies.logs.tensorboard import Curves
-from studies.models.evaluation import BEAT_SECONDS, picture, pictured, use_threads
+from studies.models.evaluation import BEAT_SECONDS, picture, pictured
 from studies.spec import WandbMode
 from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
-from trainables.device import device_model, dtype_name
+from trainables.device import DeviceError, device_model, dtype_name, find_device, use_threads
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
 from trainables.trial import fit
 
@@ -104,7 +103,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return {"error": "out of memory", "reason": str(error), "details": ""}
         except UserError as error:  # not the trial's fault: others would meet it too
             return {"error": "user error", "reason": str(error), "details": ""}
-        except torch.AcceleratorError:  # this process cannot use its device any more: the trial needs another one
+        except DeviceError:  # the trial needs another process
             raise
         except Exception as error:
             if is_disk_trouble(error):
@@ -227,7 +226,7 @@ def _wandb_config(
     settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, records: Sequence[EpochRecord]
 ) -> TrialRunConfig:
     """What a trial's W&B run says of it; `records` are of the epochs before it was resumed, if it was."""
-    device = torch.device(settings.device)
+    device = find_device(settings.device)
     dtypes, models = [record.dtype for record in records], [record.device_model for record in records]
     if not (records and records[-1].ended):  # else nothing is computed any more
         dtypes.append(dtype_name(config.recipe.precision, device))

@@ -1,17 +1,13 @@
 """Scores one model on whole tiles, in a worker, and saves its scores and pictures at once."""
 
 import contextlib
-import gc
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,7 +17,7 @@ from trainables.common.errors import UserError, is_disk_trouble
 from trainables.common.whole_files import digest, file_stem, write_whole
 from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo, Tiles
-from trainables.device import out_of_memory_words
+from trainables.device import DeviceError, find_device, free_memory, move_model, out_of_memory_words, use_threads
 from trainables.metrics import tile_values
 from trainables.predict import evaluate
 from trainables.training import autocast
@@ -44,13 +40,6 @@ BESIDE = "_beside.jpg"
 
 class _NoPermitError(Exception):
     """Ends a scoring between two tiles."""
-
-
-def use_threads(num_threads: int) -> None:
-    """Keeps this process to its share of the cores."""
-    torch.set_num_threads(num_threads)
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = str(num_threads)
 
 
 def pictured(num_tiles: int) -> range:
@@ -79,9 +68,9 @@ def score_model(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetI
         return _score(job, mode, tiles, info, beat)
     except _NoPermitError:
         return ScoringFailure(kind="stopped")
-    except torch.AcceleratorError as error:
+    except DeviceError as error:
         if (reason := out_of_memory_words(error)) is None:
-            raise  # this process cannot use its device any more: the model needs another one
+            raise  # the model needs another process
     except Exception as error:
         reason = out_of_memory_words(error)
         if reason is None:
@@ -90,8 +79,7 @@ def score_model(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetI
     finally:
         beat.close()
     # The error has gone out of scope, and with it the frames that hold the model and its activations
-    gc.collect()
-    torch.cuda.empty_cache()
+    free_memory()
     return ScoringFailure(reason=reason, kind="out of memory")
 
 
@@ -126,11 +114,11 @@ def _score(
 ) -> ModelScores:
     use_threads(mode.cpus)
     trained = load_model(job.folder / BEST)
-    target = torch.device(mode.device)
+    target = find_device(mode.device)
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
     with autocast(trained.config, target):  # as it was judged
         result = evaluate(
-            trained.model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            move_model(trained.model, target),
             tiles,
             info,
             stride=trained.stride,

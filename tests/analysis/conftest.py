@@ -1,6 +1,5 @@
 """Writes small studies with the real W&B library, offline, as `studies/logs/tracking.py` logs them."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import wandb
-from PIL import Image
 
 HYPERPARAMETERS = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.3, "bce_weight": 0.5}
 LABELS = {"unet": "unet (base width 16)", "sam_conv": "sam_conv"}
@@ -299,71 +297,3 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images=("unet-24", "sam_conv-24"),
     )
     return study.out
-
-
-ATTEMPT_TILES = {"austin1": 0.71, "austin2": 0.48}
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Path]:
-    """Writes an attempt that has ended, with pictures of one colour each; keywords replace what attempt.json says."""
-
-    def write(
-        name: str = "02",
-        *,
-        overlay: tuple[int, int, int] = (30, 160, 60),
-        history: tuple[float, ...] = (0.31, 0.5951, 0.55),
-        summary: dict[str, Any] | None = None,
-        settings: dict[str, Any] | None = None,
-        size: tuple[int, int] = (64, 64),
-        **about: Any,
-    ) -> Path:
-        folder = tmp_path / "runs" / name
-        defaults: dict[str, Any] = {
-            "attempt": "02",
-            "architecture": "unet_resnet34",
-            "label": "unet_resnet34",
-            "title": "SMP U-Net + ResNet34 (ImageNet)",
-            "settings": {"lr": 0.001, "augmentation": "MEDIUM", "decoder_dropout": 0.3, "bce_weight": 0.5}
-            | {"batch_size": 4, "epochs": 60, "weights": "imagenet", "tiles": 24}
-            | (settings or {}),
-            "changed": [],
-            "smoke": False,
-            "num_trainable": 24436369,
-            "num_frozen": 0,
-            "data": "patches",
-            "tiles_digest": "a" * 64,
-            "val_tiles": list(ATTEMPT_TILES),
-            "device": "cuda",
-            "signature": "5f",
-            "published": {
-                "trainable": "24 M",
-                "val_iou": 0.765,
-                "val_f1": 0.865,
-                "test_iou": 0.796,
-                "test_f1": 0.886,
-                "best_epoch": 30,
-                "minutes_t4": 50,
-            },
-        }
-        ended = {
-            "val_iou": max(history),
-            "val_f1": 0.74,
-            "tile_iou": ATTEMPT_TILES,
-            "best_epoch": history.index(max(history)) + 1,
-            "epochs": len(history),
-            "minutes": 51.2,
-            "trivial": {"class": "building", "iou": 0.27, "f1": 0.42},
-        }
-        for kind, colour in (("images", (70, 90, 110)), ("truth", (200, 60, 60)), ("overlays", overlay)):
-            (folder / "predictions" / "val" / kind).mkdir(parents=True)
-            for tile in ATTEMPT_TILES:
-                Image.new("RGB", size, colour).save(folder / "predictions" / "val" / kind / f"{tile}.jpg", quality=95)
-        (folder / "attempt.json").write_text(json.dumps(defaults | about))
-        (folder / "summary.json").write_text(json.dumps(ended | (summary or {})))
-        rows = [f"{epoch},0.001,0.5,{iou},{iou + 0.1},," for epoch, iou in enumerate(history, start=1)]
-        header = "epoch,lr,train/loss,judged,val/f1,collapsed_to,ended"
-        (folder / "history.csv").write_text("\n".join([header, *rows, ""]))
-        return folder
-
-    return write

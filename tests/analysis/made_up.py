@@ -182,9 +182,9 @@ class MadeUp:
         row |= {"num_attempts": 1, "num_studies": 1}
         self._rows.append({f"opening/{key}": value for key, value in (row | about).items()})
 
-    def picture(self, arm: str, folder: Path, tiles: list[str]) -> None:
-        """Pictures of test tiles, logged under `tested/<arm>`; they lie under `folder/files`."""
-        self._rows.append({f"tested/{arm}": {"filenames": [f"{arm}-{tile}.png" for tile in tiles], "captions": tiles}})
+    def picture(self, arm: str, folder: Path, tiles: list[str], *, key: str = "tested") -> None:
+        """Pictures of tiles, logged under `tested/<arm>` or `selected/<arm>`; they lie under `folder/files`."""
+        self._rows.append({f"{key}/{arm}": {"filenames": [f"{arm}-{tile}.png" for tile in tiles], "captions": tiles}})
         self._folder = folder
 
     def logs(self, *notes: str, is_ended: bool = True) -> Logs:

@@ -37,6 +37,7 @@ class Subject:
         broken: What does not hold, a sentence each.
         seen: What was on record when no driver ran last.
         driver: The newest one.
+        is_ending: Whether no more faults are injected.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Subject:
     seen: Snapshot = field(default_factory=lambda: Snapshot({}, {}))
     num_starts: int = 0
     driver: Driver | None = None
+    is_ending: bool = False
 
     @property
     def mark(self) -> str:
@@ -70,6 +72,7 @@ class Subject:
     def book(self, kind: str, is_hit: bool, detail: str = "") -> None:
         """Counts an injection."""
         self.faults.append(Fault(kind, is_hit))
+        SCHEDULE.num_hits += is_hit
         say(self.name, f"{kind}{f' ({detail})' if detail else ''}{'' if is_hit else ': found nothing to hit'}")
 
     def settle(self) -> None:
@@ -150,9 +153,11 @@ def is_elsewhere(subject: Subject, key: Key, pid: int, epoch: int) -> bool:
 
 def is_time_left(subject: Subject) -> bool:
     """Whether more is to be injected; says so once when not."""
-    if not SCHEDULE.may_inject:
+    is_left = SCHEDULE.may_inject
+    if not is_left and not subject.is_ending:
+        subject.is_ending = True
         say(subject.name, "no time for more faults: bringing the study to its end")
-    return SCHEDULE.may_inject
+    return is_left
 
 
 def age(driver: Driver) -> float:

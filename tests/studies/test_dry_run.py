@@ -15,7 +15,7 @@ from rich.console import Console
 from studies import command_line as cli
 from studies import dry_run
 from studies.backend import cluster
-from studies.backend.slots import Node, plan
+from studies.backend.slots import Node, fit_slots
 from studies.phases import run_phase
 from studies.profiles import PhaseName
 from trainables.common.errors import UserError
@@ -38,7 +38,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     monkeypatch.setattr(dry_run, "this_machine", lambda: Node(cpus=2))
     monkeypatch.setattr(cluster, "ray_session", session)
-    monkeypatch.setattr(cluster, "ray_slots", lambda spec, *sides: plan(spec, [Node(cpus=2)], *sides))
+    monkeypatch.setattr(cluster, "ray_slots", lambda spec, *sides: fit_slots(spec, [Node(cpus=2)], *sides))
     return asked
 
 

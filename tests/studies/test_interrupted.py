@@ -43,7 +43,7 @@ def ledger_of(out: Path) -> dict[str, list[Any]]:
 
 
 def table_of(out: Path) -> pd.DataFrame:
-    return pd.read_csv(out / "report" / "tables" / "headline.csv").drop(columns="minutes")
+    return pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv").drop(columns="minutes")
 
 
 def report_of(out: Path) -> str:
@@ -63,7 +63,7 @@ def test_study_killed_in_training_goes_on_and_comes_to_the_same(
     before = ledger_of(out)["unet-4"]
     assert 1 <= len(before) < 3 or before[-1][3] == optuna.trial.TrialState.RUNNING
     output = start(PHASE, *FLAGS, *data, *flags, "--out", "torn", "--resume").ends()
-    assert "going on: 1 trials ended, 1 were interrupted" in output
+    assert "resuming: 1 trials ended, 1 were interrupted" in output
     whole.ends()
     assert ledger_of(out) == ledger_of(tmp_path / "whole")
     assert (out / "selection.json").read_text() == (tmp_path / "whole" / "selection.json").read_text()
@@ -171,13 +171,13 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, ray_addres
         ("reopened", "power cut"),
         ("result", None),
     ]
-    assert "Test tiles were REOPENED for unet-4: power cut." in report_of(out)
+    assert "The test tiles were REOPENED for unet-4: power cut." in report_of(out)
     assert "test_iou" in table_of(out)
 
     # Another study that comes to the same attempt uses the result on record and opens nothing
     start(RECORDED, *FLAGS, *flags, "--out", "two", address=ray_address).ends()
     assert len((root / "seal.jsonl").read_text().splitlines()) == 3
-    assert "The recorded result of an earlier opening was used for unet-4." in report_of(tmp_path / "two")
+    assert "Test scores recorded at an earlier opening were used again for unet-4." in report_of(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "models.json").read_text())["unet-4"] for name in ("one", "two"))
     assert [model["test_iou"] for model in two["models"]] == [model["test_iou"] for model in one["models"]]
     assert one["test_iou"] is not None

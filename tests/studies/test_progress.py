@@ -86,7 +86,7 @@ def test_every_line_of_a_log_counts_all_stages_to_come(tmp_path: Path, console: 
     later = "validation, final models, scoring on val, scoring on test, report"
     assert lines[0] == f"search: 2 trials; then {later}"
     assert lines[1].startswith("[1/2] unet-24 (base width 16) #0 finished (epochs): best 0.512 in epoch 1 · about ")
-    assert lines[3].startswith(f"validation: 1 models; then {later.removeprefix('validation, ')} · about ")
+    assert lines[3].startswith(f"validation: 1 model; then {later.removeprefix('validation, ')} · about ")
     assert lines[4].startswith("[1/1] unet-24 #1 scored in 4 s · about ")
     estimates = [seconds_in(line) for line in lines[1:]]
     assert estimates == sorted(estimates, reverse=True)

@@ -19,7 +19,7 @@ from studies.command_line import make_spec
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Search, first_plan
-from studies.search.trials import EpochReport
+from studies.search.trials import EpochReport, TrialKey
 from studies.spec import Arm, StudySpec
 from trainables.common.command import EXIT_USER_ERROR, run
 
@@ -66,12 +66,12 @@ class Study:
         self.coordinator = Coordinator(self.spec, self.ledger, plan)
         return list(plan.arms)
 
-    def begin(self) -> tuple[Arm, int]:
+    def begin(self) -> TrialKey:
         job = self.coordinator.next()
         assert job is not None
-        return job.arm, job.number
+        return job.key
 
-    def epochs(self, trial: tuple[Arm, int], best: list[float]) -> None:
+    def epochs(self, trial: TrialKey, best: list[float]) -> None:
         for epoch, value in enumerate(best, start=1):
             self.coordinator.report(
                 trial,
@@ -84,10 +84,10 @@ class Study:
         """All that is left of the stage."""
         while not self.coordinator.is_complete:
             self.coordinator.next()
-            for (arm, number), progress in self.coordinator.trials.items():
-                if progress.is_running:
+            for key, trial in self.coordinator.trials.items():
+                if trial.is_running:
                     self.coordinator.report(
-                        (arm, number), EpochReport(epoch=EPOCHS, best=0.5, best_epoch=1, ended="epochs", seconds=1.0)
+                        key, EpochReport(epoch=EPOCHS, best=0.5, best_epoch=1, ended="epochs", seconds=1.0)
                     )
 
     def select(self) -> dict[str, str]:
@@ -112,12 +112,12 @@ def fill_search(study: Study) -> None:
             study.epochs(trial, [0.4])
             match number:
                 case 2:
-                    coordinator.fail(*trial, "diverged", "the training loss is nan in epoch 2")
+                    coordinator.fail(trial, "diverged", "the training loss is nan in epoch 2")
                 case 3:
-                    coordinator.fail(*trial, "out of memory", "out of memory on cuda: 80 GiB")
+                    coordinator.fail(trial, "out of memory", "out of memory on cuda: 80 GiB")
                 case 4:
                     reason = "OSError: [/data/x.tif] is no [image] :x:" if arm == UNET else "KeyError: 'roof'"
-                    coordinator.fail(*trial, "failed", reason)
+                    coordinator.fail(trial, "failed", reason)
     for _ in study.spec.arms():
         trial = study.begin()
         study.epochs(trial, [0.45])
@@ -198,7 +198,7 @@ def test_most_frequent_reasons_come_first_and_no_more_than_four(tmp_path: Path, 
     study = Study(tmp_path, architectures=["unet"], trials=12)
     for reason, count in (("a", 1), ("b", 3), ("c", 2), ("d", 4), ("e", 2)):
         for _ in range(count):
-            study.coordinator.fail(*study.begin(), "failed", reason)
+            study.coordinator.fail(study.begin(), "failed", reason)
     lines = [line for line in say(tmp_path).splitlines() if " × " in line]
     words = ("4 × failed: d", "3 × failed: b", "2 × failed: c", "2 × failed: e")
     assert lines == [f"unet-24: {text}" for text in words]
@@ -326,14 +326,14 @@ def test_study_in_which_nothing_could_be_tested_is_complete(tmp_path: Path, say:
     study.select()
     study.confirm(UNET)
     for _ in range(2):
-        study.coordinator.fail(*study.begin(), "failed", "KeyError: 'roof'")
+        study.coordinator.fail(study.begin(), "failed", "KeyError: 'roof'")
     assert first_words(say(tmp_path)) == "complete"
 
 
 def test_study_in_which_nothing_was_selected_is_complete(tmp_path: Path, say: Say) -> None:
     study = Study(tmp_path, architectures=["unet"], trials=2)
     for _ in range(2):
-        study.coordinator.fail(*study.begin(), "failed", "KeyError: 'roof'")
+        study.coordinator.fail(study.begin(), "failed", "KeyError: 'roof'")
     study.select()
     assert first_words(say(tmp_path)) == "complete"
 
@@ -422,7 +422,7 @@ def test_ledger_of_another_study_is_refused(tmp_path: Path, capsys: pytest.Captu
 
 def test_spec_without_its_provenance_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Study(tmp_path).ledger.close()
-    folder.write_text(tmp_path / "study.yaml", yaml.safe_dump(study_spec().flat()))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study_spec().flat()), encoding="utf-8")
     assert refusal(tmp_path, capsys) == (
         f"{tmp_path / 'study.yaml'} does not tell where the study came from: put the study's own file back"
     )

@@ -150,7 +150,7 @@ def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_pa
     shutil.copytree(out / "wandb", alone / "wandb", symlinks=True)
     write_report([alone], alone / "report")
     tables = sorted((out / "report" / "tables").iterdir())
-    assert {"headline.csv", "accounting.md"} <= {path.name for path in tables}
+    assert {"iou_by_architecture.csv", "cost.md"} <= {path.name for path in tables}
     for path in tables:
         assert (alone / "report" / "tables" / path.name).read_bytes() == path.read_bytes()
 
@@ -158,7 +158,8 @@ def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_pa
 def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str]) -> None:
     out, _ = study
     keys = ["architecture", "tiles"]
-    table = table_of(out, "headline").merge(table_of(out, "accounting"), on=keys, validate="one_to_one")
+    table = table_of(out, "iou_by_architecture").merge(table_of(out, "cost"), on=keys, validate="one_to_one")
+    table = table.merge(table_of(out, "settings"), on=keys, validate="one_to_one")
     selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
     assert len(table) == len(ARMS)
     for row in table.to_dict("records"):
@@ -228,7 +229,7 @@ def test_smoke_takes_the_reference_studys_architectures_through_every_step(
         assert set(model["val_tile_iou"]) == set(tiles.val.ids)
     assert not (out / "seal.jsonl").exists()
     assert not (dataset_root / "seal.jsonl").exists()
-    assert set(table_of(out, "headline")["architecture"]) == {
+    assert set(table_of(out, "iou_by_architecture")["architecture"]) == {
         "unet (base width 16)",
         "unet_resnet34",
         "deeplabv3plus_resnet34",

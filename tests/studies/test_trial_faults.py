@@ -85,10 +85,10 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(
     def table(name: str) -> pd.DataFrame:
         return pd.read_csv(tmp_path / "study" / "report" / "tables" / f"{name}.csv").set_index("architecture")
 
-    accounting = table("accounting")
-    assert accounting.loc["unet (base width 16)", "failed"] == 2
-    headline = table("headline")
-    assert pd.isna(headline.loc["unet (base width 16)", "val_iou"])
-    assert headline.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
+    cost = table("cost")
+    assert cost.loc["unet (base width 16)", "failed"] == 2
+    by_architecture = table("iou_by_architecture")
+    assert pd.isna(by_architecture.loc["unet (base width 16)", "val_iou"])
+    assert by_architecture.loc["deeplabv3plus_resnet34", "val_iou"] >= 0
     selection = json.loads((tmp_path / "study" / "selection.json").read_text(encoding="utf-8"))
     assert list(selection) == ["deeplabv3plus_resnet34-4"]

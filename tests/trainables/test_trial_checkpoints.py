@@ -63,19 +63,6 @@ def test_fit_resumes_at_each_epoch_with_the_same_records(make_config, tiles, tin
         assert list(fit(config, tiles, resume=tmp_path / f"{epoch}.pt")) == whole[epoch:]
 
 
-def test_fit_resumes_a_real_encoder_where_it_is_unfrozen(make_config, tiles, resnet34_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainables.checkpoints.os.fsync", lambda _: None)  # seconds for 100 MB on a busy disk
-    config = make_config(
-        architecture="unet_resnet34", weights=str(resnet34_file), epochs=2, frozen_fraction=0.5, draws_per_epoch=2
-    )
-    assert config.frozen_epochs == 1
-    whole = list(fit(config, tiles))
-    assert next(fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0)) == whole[0]
-    assert list(fit(config, tiles, resume=tmp_path / NEWEST)) == whole[1:]
-    for path in tmp_path.iterdir():
-        path.unlink()
-
-
 def test_fit_resumed_writes_the_same_checkpoints(make_config, tiles, tiny, tmp_path):
     config = make_config(**tiny, epochs=4, ema_decay=0.9)
     epochs = fit(config, tiles, checkpoints=tmp_path / "a", checkpoint_seconds=0)

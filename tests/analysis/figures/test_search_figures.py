@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.figures.drawing import INK, looks, render
-from analysis.figures.search_figures import importance, levels, parallel_coordinates
+from analysis.figures.search_figures import fixed_values, importance, parallel_coordinates
 from analysis.logs.frames import Logs
 
 UNET, SAM = "unet (base width 16)", "sam_conv (small random encoder with a name that is long)"
@@ -41,7 +41,7 @@ PRESETS = pd.DataFrame(
         (SAM, "NONE", 0.6, 0.5, 0.7),
         (SAM, "LIGHT", 0.7, 0.6, 0.8),
     ],
-    columns=["label", "level", "mean", "low", "high"],
+    columns=["label", "value", "mean", "low", "high"],
 )
 
 
@@ -134,7 +134,7 @@ def test_parallel_coordinates_lead_each_trial_through_its_settings_to_its_value(
         "lr",
         "augmentation",
         "decoder dropout",
-        "judged value",
+        "judged score",
     ]
     stopped, finished = (collection.get_segments() for collection in unet.collections)
     (selected,) = (line.get_ydata() for line in unet.lines if len(line.get_ydata()) == 4)
@@ -217,7 +217,7 @@ def points(axes: Axes, label: str) -> list[list[float]]:
 
 
 def test_levels_are_in_the_order_of_presets():
-    (axes,) = levels(PRESETS, name="augmentation", metric="val IoU", trivial=0.2).axes
+    (axes,) = fixed_values(PRESETS, name="augmentation", metric="val IoU", trivial=0.2).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["NONE", "LIGHT", "EXTREME"]
     assert points(axes, UNET) == [pytest.approx([0, 0.5], abs=0.1), pytest.approx([2, 0.4], abs=0.1)]
     assert points(axes, SAM) == [pytest.approx([0, 0.6], abs=0.1), pytest.approx([1, 0.7], abs=0.1)]
@@ -230,8 +230,8 @@ def test_levels_are_in_the_order_of_presets():
 
 @pytest.mark.parametrize(("name", "scale"), [("lr", "log"), ("bce_weight", "linear")])
 def test_levels_of_numbers_stand_at_their_value(name, scale):
-    frame = PRESETS.assign(level=[0.1, 0.001, 0.1, 0.9])
-    (axes,) = levels(frame, name=name, metric="val IoU").axes
+    frame = PRESETS.assign(value=[0.1, 0.001, 0.1, 0.9])
+    (axes,) = fixed_values(frame, name=name, metric="val IoU").axes
     assert axes.get_xscale() == scale
     step = 0.15 if name == "lr" else 0.02
     distance = [
@@ -246,7 +246,7 @@ def test_levels_of_numbers_stand_at_their_value(name, scale):
 
 
 def test_levels_have_a_panel_per_number_of_tiles():
-    figure = levels(PRESETS.assign(tiles=[5, 5, 24, 24]), name="augmentation", metric="val IoU")
+    figure = fixed_values(PRESETS.assign(tiles=[5, 5, 24, 24]), name="augmentation", metric="val IoU")
     many, few = figure.axes
     assert [axes.get_title(loc="left") for axes in (many, few)] == ["24 tiles", "5 tiles"]
     assert points(many, UNET) == []
@@ -256,8 +256,8 @@ def test_levels_have_a_panel_per_number_of_tiles():
 FIGURES = {
     "importance": lambda: importance(SHARES, title="demo"),
     "parallel_coordinates": lambda: parallel_coordinates(make_logs(TRIALS, [("unet", 1)])),
-    "levels": lambda: levels(PRESETS, name="augmentation", metric="val IoU", title="demo", trivial=0.2),
-    "levels of lr": lambda: levels(PRESETS.assign(level=[0.1, 0.001, 0.1, 0.9]), name="lr", metric="val IoU"),
+    "levels": lambda: fixed_values(PRESETS, name="augmentation", metric="val IoU", title="demo", trivial=0.2),
+    "levels of lr": lambda: fixed_values(PRESETS.assign(value=[0.1, 0.001, 0.1, 0.9]), name="lr", metric="val IoU"),
 }
 
 

@@ -12,9 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.figures.figures import render
+from analysis.figures.drawing import render
 from analysis.report import page
-from analysis.report.document import Document, FigureBlock, Section, SliderBlock, SliderPair, TableBlock, TextBlock
+from analysis.report.document import Document, FigureBlock, PicturesBlock, Prediction, Section, TableBlock, TextBlock
 
 FRAME = pd.DataFrame(
     {
@@ -46,7 +46,7 @@ def document(*blocks, **changes) -> Document:
     texts = {
         "title": "Which <one>?",
         "subtitle": "Phases 1 & 3",
-        "answer": ("The first.", "The second.", "The third."),
+        "conclusions": ("The first.", "The second.", "The third."),
         "warnings": ("3 trials failed.",),
         "footer": ("From 12 runs.",),
     }
@@ -59,9 +59,7 @@ def everything() -> Document:
         FigureBlock("curves", "Curves", "What they show.", drawing("one"), 'A "rising" line.'),
         TextBlock(("A <script>alert(1)</script> paragraph.",)),
         FigureBlock("costs", "Costs", "What they show.", drawing("one"), "A rising line."),
-        SliderBlock(
-            "overlays", "Overlays", "Chosen.", (SliderPair("Worst", picture(), picture("JPEG"), "truth", "guess"),)
-        ),
+        PicturesBlock("overlays", "Overlays", "Chosen.", picture(), picture("JPEG"), (Prediction("unet", picture()),)),
         TableBlock("tiles", "Tiles", "By tiles.", pd.DataFrame({"architecture": ["unet"], "12": [0.5]})),
     )
 
@@ -191,10 +189,11 @@ def test_pictures_are_the_files_that_the_markdown_shows():
     assert set(files) == {
         "figures/curves.svg",
         "figures/costs.svg",
-        "figures/overlays-1-before.png",
-        "figures/overlays-1-after.jpg",
+        "figures/overlays-1.png",
+        "figures/overlays-2.jpg",
+        "figures/overlays-3.png",
     }
-    assert files["figures/overlays-1-before.png"] == picture()
+    assert files["figures/overlays-1.png"] == picture()
 
 
 def test_markdown_holds_the_report_in_reading_order():
@@ -229,14 +228,14 @@ def test_markdown_reads_every_text_as_text(text, written):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        (picture(width=8), picture(width=9), "8 x 6 and 9 x 6 px"),
+        (picture(width=8), picture(width=9), "8 x 6 px and 9 x 6 px"),
         (picture(), b"GIF89a..", "must be a PNG or JPEG"),
     ],
 )
 def test_html_refuses_pictures_that_cannot_be_laid_over_each_other(before, after, message):
-    pair = SliderPair("Worst", before, after, "truth", "guess")
+    block = PicturesBlock("overlays", "Overlays", "Chosen.", before, before, (Prediction("unet", after),))
     with pytest.raises(ValueError, match=message):
-        page.html(document(SliderBlock("overlays", "Overlays", "Chosen.", (pair,))))
+        page.html(document(block))
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a--b", "a__b", "../a", "é"])

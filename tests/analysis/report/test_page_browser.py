@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from analysis.figures.figures import render
+from analysis.figures.drawing import render
 from analysis.report import page as pages
-from analysis.report.document import Document, FigureBlock, Section, SliderBlock, SliderPair, TableBlock, TextBlock
+from analysis.report.document import Document, FigureBlock, PicturesBlock, Prediction, Section, TableBlock, TextBlock
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
@@ -53,17 +53,19 @@ def report() -> Document:
         TableBlock("headline", "Headline", "A caption that is a little longer. " * 4, headline, ("A note.",)),
         FigureBlock("curves", "Curves", "A caption.", drawing(), "A line that rises."),
         FigureBlock("costs", "Costs", "A caption.", drawing(), "A line that rises."),
-        SliderBlock(
+        PicturesBlock(
             "overlays",
             "Overlays",
             "A caption.",
-            tuple(SliderPair(name, picture(BEFORE), picture(AFTER), "truth", "guess") for name in ("Worst", "Best")),
+            picture((90, 90, 90)),
+            picture(BEFORE),
+            tuple(Prediction(name, picture(AFTER)) for name in ("unet, IoU 0.50", "sam_conv, IoU 0.40")),
         ),
     )
     return Document(
         title="Which architecture to trust with few tiles?",
         subtitle="Three phases",
-        answer=("The first sentence.", "The second sentence.", "The third sentence."),
+        conclusions=("The first sentence.", "The second sentence.", "The third sentence."),
         warnings=("3 trials failed.",),
         sections=(Section("Results", blocks, "An introduction."), Section("More", (TextBlock(("Words.",)),))),
         footer=("Made by Fewtile.",),
@@ -186,21 +188,21 @@ def test_tables_are_saved_as_csv_with_raw_values(visit):
 def test_slider_moves_by_keyboard(visit):
     page = visit()
     slider = page.get_by_role("slider").first
-    assert split(page) == 50
+    assert split(page) == 0
     slider.focus()
-    for key, share in (("ArrowRight", 51), ("ArrowLeft", 50), ("ArrowLeft", 49), ("Home", 0), ("End", 100)):
+    for key, share in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 100), ("Home", 0), ("End", 100)):
         page.keyboard.press(key)
         assert split(page) == share
-    assert slider.get_attribute("aria-valuetext") == "100 % truth, 0 % guess"
-    assert "Worst" in slider.get_attribute("aria-label")
+    assert slider.get_attribute("aria-valuetext") == "100 % truth, 0 % prediction"
+    assert "unet" in slider.get_attribute("aria-label")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_slider_shows_before_at_its_left_and_after_at_its_right(visit, width):
+def test_slider_shows_truth_at_its_left_and_prediction_at_its_right(visit, width):
     page = visit(width)
     compare = page.locator(".compare").first
     compare.scroll_into_view_if_needed()
-    assert (colour(page, 0.3), colour(page, 0.7)) == (BEFORE, AFTER)
+    assert (colour(page, 0.3), colour(page, 0.7)) == (AFTER, AFTER)
     box = compare.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -264,8 +266,8 @@ def test_page_does_not_scroll_sideways_but_wide_tables_and_drawings_do(visit, wi
 
 
 SELECTORS = (
-    *("h1", ".subtitle", ".answer p", ".warnings li", "nav a", "h3 .label", "figcaption p", "td", "tbody th"),
-    *("thead button", "[data-missing]", ".notes li", ".quiet", ".sides", "footer p"),
+    *("h1", ".subtitle", ".conclusions p", ".warnings li", "nav a", "h3 .label", "figcaption p", "td", "tbody th"),
+    *("thead button", "[data-missing]", ".notes li", ".quiet", ".scene", "footer p"),
 )
 
 
@@ -296,13 +298,13 @@ def test_text_has_enough_contrast(visit, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, selector
 
 
-def test_skip_link_comes_first_and_leads_to_the_answer(visit):
+def test_skip_link_comes_first_and_leads_to_the_conclusions(visit):
     page = visit()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator(".skip").bounding_box()["y"] >= 0
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "Answer"
+    assert page.evaluate("document.activeElement.id") == "Conclusions"
 
 
 def test_print_is_light_and_has_no_buttons_and_shows_both_pictures(visit):
@@ -312,8 +314,8 @@ def test_print_is_light_and_has_no_buttons_and_shows_both_pictures(visit):
     page.emulate_media(media="print")
     assert paper(page) == "rgb(255, 255, 255)"
     assert not any(button.is_visible() for button in page.locator(".quiet, .compare input").all())
-    before, after = (image.bounding_box() for image in page.locator(".compare").first.locator("img").all())
-    assert before["x"] + before["width"] <= after["x"]
+    truth, prediction = (page.locator(".panel").nth(place).bounding_box() for place in (1, 2))
+    assert truth["y"] < prediction["y"]
     assert page.locator(".compare img + img").first.evaluate("image => getComputedStyle(image).clipPath") == "none"
 
 

@@ -56,10 +56,10 @@ def test_report_of_a_project_is_that_of_its_files(server: Any, demo: Path, tmp_p
         if name not in ("models.csv",):  # which name the runs
             assert tables(tmp_path / "project")[name] == text, name
     pages = [(tmp_path / name / "report.md").read_text() for name in ("files", "project")]
-    assert pages[0].split("## How these numbers came about")[0] == pages[1].split("## How these numbers came about")[0]
+    assert pages[0].split("## Methods and files")[0] == pages[1].split("## Methods and files")[0]
 
 
-def test_studies_of_one_name_in_a_project_are_told_apart(server: Any, demo: Path, tmp_path: Path):
+def test_studies_of_one_name_in_a_project_keep_apart(server: Any, demo: Path, tmp_path: Path):
     server.clear()
     upload(server, demo, "a", study_id="aaaaaaaaaa")
     upload(server, demo, "b", study_id="bbbbbbbbbb")
@@ -67,9 +67,7 @@ def test_studies_of_one_name_in_a_project_are_told_apart(server: Any, demo: Path
     text = (tmp_path / "report.md").read_text()
     assert "demo-aaaaaa" in text
     assert "demo-bbbbbb" in text
-    assert (tmp_path / "tables" / "accounting_2.csv").read_text() == (
-        tmp_path / "tables" / "accounting_1.csv"
-    ).read_text()
+    assert (tmp_path / "tables" / "cost_2.csv").read_text() == (tmp_path / "tables" / "cost_1.csv").read_text()
 
 
 def test_project_without_a_study_is_told_in_one_line(server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -55,7 +55,7 @@ def out(source: Path, tmp_path: Path) -> Path:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws all figures but does not set them, which takes most of the time."""
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"/>'
-    monkeypatch.setattr("analysis.figures.figures.render", lambda figure, kind: svg)
+    monkeypatch.setattr("analysis.report.blocks.render", lambda figure, kind: svg)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -75,17 +75,17 @@ def refusal(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> str:
 def test_report_has_a_page_tables_and_figures(written: report.Report):
     files = {path.relative_to(written.folder).as_posix() for path in written.paths}
     assert files <= set(contents(written.folder))
-    tables = ("standing", "headline", "accounting", "variance", "gap")
-    assert files >= {f"tables/{name}.{kind}" for name in tables[:4] for kind in ("csv", "md", "tex")}
+    tables = ("iou_by_architecture", "settings", "cost", "spread")
+    assert files >= {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "md", "tex")}
     assert files >= {f"figures/{name}.{kind}" for name in ("intervals", "learning") for kind in ("svg", "png")}
     assert files >= {"report.html", "report.md", "tables/models.csv", "tables/trials.csv", "tables/scores.csv"}
     assert (written.folder / "figures/intervals.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_report_can_be_traced_from_its_first_sentence_to_the_scores_of_each_tile(written: report.Report):
-    sentence = written.composed.document.answer[0]
+    sentence = written.composed.document.conclusions[0]
     assert "sam_conv" in sentence
-    with (written.folder / "tables/standing.csv").open(newline="") as file:
+    with (written.folder / "tables/iou_by_architecture.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["architecture"] for row in rows] == ["sam_conv", "unet (base width 16)"]
     assert f"test IoU {float(rows[0]['test_iou']):.3f}" in sentence
@@ -97,7 +97,7 @@ def test_report_can_be_traced_from_its_first_sentence_to_the_scores_of_each_tile
         scores = [float(row["iou"]) for row in csv.DictReader(file) if (row["arm"], row["number"]) == ("unet-24", "1")]
     assert scores == pytest.approx([iou + 0.01 for iou in TILES.values()])
     text = (written.folder / "report.md").read_text()
-    assert (written.folder / "tables/standing.md").read_text().splitlines()[-1] in text
+    assert (written.folder / "tables/iou_by_architecture.md").read_text().splitlines()[-1] in text
     assert sentence.split("(")[0] in text
 
 
@@ -108,8 +108,8 @@ def test_several_studies_become_one_report_beside_the_first(
     other = finished(new_study(tmp_path / "other", name="second", phase="phase1_comparison", tiles=(24,)))
     assert report.main([str(out), str(other)]) == 0
     assert f"report    {tmp_path / 'report' / 'report.html'}" in capsys.readouterr().out
-    names = {path.stem for path in (tmp_path / "report" / "tables").glob("headline*.csv")}
-    assert names == {"headline_1", "headline_2"}
+    names = {path.stem for path in (tmp_path / "report" / "tables").glob("iou_by_architecture*.csv")}
+    assert names == {"iou_by_architecture_1", "iou_by_architecture_2"}
     assert "first" in (tmp_path / "report" / "report.md").read_text()
     assert set(contents(out)) == {name for name in contents(out) if name.startswith("wandb/")}
     to, mine, outside = tmp_path / "report", tmp_path / "report" / "tables" / "mine.csv", tmp_path / "outside.txt"
@@ -117,7 +117,7 @@ def test_several_studies_become_one_report_beside_the_first(
     outside.write_text("not in the report at all")
     (to / ".files.json").write_text(json.dumps([*json.loads((to / ".files.json").read_text()), "../outside.txt"]))
     report.write_report([out], to)  # forgets what the other has left, and nothing else
-    assert {path.stem for path in to.glob("tables/headline*.csv")} == {"headline"}
+    assert {path.stem for path in to.glob("tables/iou_by_architecture*.csv")} == {"iou_by_architecture"}
     assert mine.is_file()
     assert outside.is_file()
     (to / ".files.json").write_text("{torn")
@@ -159,11 +159,11 @@ def test_show_fits_the_terminal(written: report.Report, width: int):
     assert lines[start + 1].strip().startswith("sam_conv")
     assert any("0.605" in line for line in lines[start : start + 3]) == (width > 20)  # its mean IoU
     assert bool(re.search(r"\d+ more\s+columns", said)) == (width < 250)
-    assert " ".join(said.split()).startswith(written.composed.document.answer[0])
+    assert " ".join(said.split()).startswith(written.composed.document.conclusions[0])
     assert said.index(written.composed.document.warnings[0].split()[0]) < said.index("─")
 
 
-def test_command_prints_the_answer_the_limits_and_the_path(out: Path):
+def test_command_prints_the_conclusions_the_limits_and_the_path(out: Path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "analysis.report", str(out), "--to", str(out / "here")],
         capture_output=True,
@@ -172,8 +172,8 @@ def test_command_prints_the_answer_the_limits_and_the_path(out: Path):
         env={**os.environ, "COLUMNS": "100"},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("This is a smoke run, whose numbers mean nothing. Among 2 architectures, ")
-    assert "Note: Stand-ins, which say nothing about" in done.stdout
+    assert done.stdout.startswith("This is a smoke run: ")
+    assert "Note: Small variants, which say nothing about" in done.stdout
     assert done.stdout.splitlines()[-1] == f"report    {out / 'here' / 'report.html'}"
 
 
@@ -215,7 +215,7 @@ def test_runs_that_fewtile_has_not_logged_are_refused(
 
 def test_study_that_is_given_twice_is_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     said = refusal(out, out, "--to", tmp_path / "to", capsys=capsys)
-    assert said.startswith("two studies are called first, but a report tells them apart by name: ")
+    assert said.startswith("two studies are called first, but ")
     assert not (tmp_path / "to").exists()
 
 

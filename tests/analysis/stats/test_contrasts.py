@@ -8,8 +8,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.stats import bootstrap as stats
 from analysis.stats import contrasts
-from analysis.stats import summaries as stats
 
 SEEDS = st.integers(0, 2**32 - 1)
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=6)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from analysis.stats import bootstrap as stats
 from analysis.stats import ranks
-from analysis.stats import summaries as stats
 
 COARSE = st.integers(0, 4).map(lambda number: number / 4)  # many ties
 
@@ -54,7 +54,7 @@ def test_equal_arms_share_rank_and_first_place():
     replicates = stats.bootstrap_means(scores, [np.arange(3)], np.arange(7))
     assert [(rank.mean, rank.interval) for rank in ranks.ranks(replicates)] == [(2, (2, 2))] * 3
     assert [rank.best for rank in ranks.ranks(replicates)] == pytest.approx([1 / 3] * 3)
-    assert ranks.clear_winner(replicates, least=3) is None
+    assert ranks.clear_winner(replicates, fewest_levels=3) is None
 
 
 def test_what_differs_by_rounding_is_a_tie():
@@ -96,14 +96,14 @@ def _ahead(*margins):
     ],
 )
 def test_clear_winner(margins, least, winner):
-    assert ranks.clear_winner(_ahead(*margins), least=least) == winner
+    assert ranks.clear_winner(_ahead(*margins), fewest_levels=least) == winner
 
 
 def test_clear_winner_has_to_beat_all_others_together():
     rng = np.random.default_rng(1)
     replicates = np.concatenate([np.zeros((5000, 1)), rng.normal(-2.6, 1, (5000, 14))], axis=1)
-    assert all(ranks.clear_winner(replicates[:, [0, arm]], least=10) == 0 for arm in range(1, 15))
-    assert ranks.clear_winner(replicates, least=10) is None
+    assert all(ranks.clear_winner(replicates[:, [0, arm]], fewest_levels=10) == 0 for arm in range(1, 15))
+    assert ranks.clear_winner(replicates, fewest_levels=10) is None
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
@@ -117,5 +117,5 @@ def test_equal_arms_rarely_have_a_winner(num_seeds):
     for _ in range(100):
         scores = rng.normal(0, 0.02, (2, num_seeds, 1)) + rng.normal(0, 0.01, (2, 1, 12)) + np.zeros((2, num_seeds, 12))
         means = stats.bootstrap_means(scores, [np.arange(num_seeds)], np.arange(12), num_replicates=500)
-        winners += ranks.clear_winner(means, least=num_seeds) is not None
+        winners += ranks.clear_winner(means, fewest_levels=num_seeds) is not None
     assert winners <= 9

@@ -5,9 +5,11 @@ import pytest
 
 from analysis.figures import class_figures
 from analysis.figures.drawing import render
-from analysis.stats.summaries import bootstrap_pooled_iou, class_iou, mean_class_iou
-from analysis.tables import classes, results, search_results
-from analysis.tables.scores import read_scores
+from analysis.stats.bootstrap import bootstrap_pooled_iou
+from analysis.stats.confusion import class_iou, mean_class_iou
+from analysis.tables import classes, search_results
+from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 CLASSES = {
@@ -40,25 +42,39 @@ def study() -> MadeUp:
     return made
 
 
+def scored(logs, score: str = "IoU"):
+    frame = classes.scores_by_class(logs)
+    return frame[frame["score"] == score]
+
+
+def marks_of(logs):
+    """The figure of the IoU by class."""
+    frame = scored(logs)
+    shown = frame[["class", "test", *frame.columns.drop(["score", "class", "train", "val", "test"])]]
+    return class_figures.by_class(shown.reset_index(drop=True), metric="test IoU")
+
+
 def test_iou_by_class_is_of_the_pooled_matrix(study: MadeUp):
-    frame = classes.by_class(study.logs(), "iou")
+    frame = scored(study.logs())
     assert list(frame["class"]) == ["clear", "thick", "thin", "mean over classes"]
     # Pooled: clear 12 of 16 right, 4 called thick; thick 4 of 8 right, 4 called clear
     clear, thick = 12 / (16 + 4), 4 / (8 + 4)
     assert frame["unet"].tolist() == pytest.approx([clear, thick, np.nan, (clear + thick) / 2], nan_ok=True)
-    assert frame["share"].tolist()[:3] == pytest.approx([16 / 24, 8 / 24, 0])
+    assert frame["test"].tolist()[:3] == pytest.approx([16 / 24, 8 / 24, 0])
+    assert frame["train"].tolist()[:3] == pytest.approx([0.6, 0.3, 0.1])
     assert frame["sam_conv"].tolist() == pytest.approx(frame["everything is clear"].tolist(), nan_ok=True)
     assert frame["everything is clear"].tolist() == pytest.approx([16 / 24, 0, np.nan, 16 / 48], nan_ok=True)
 
 
 def test_f1_by_class_follows_from_hits_and_misses(study: MadeUp):
-    frame = classes.by_class(study.logs(), "f1")
     clear, thick = 2 * 12 / (2 * 12 + 4 + 4), 2 * 4 / (2 * 4 + 4 + 4)
-    assert frame["unet"].tolist() == pytest.approx([clear, thick, np.nan, (clear + thick) / 2], nan_ok=True)
+    expected = [clear, thick, np.nan, (clear + thick) / 2]
+    assert scored(study.logs(), "F1")["unet"].tolist() == pytest.approx(expected, nan_ok=True)
+    assert classes.scores_by_class(study.logs())["class"].iloc[-1] == "ignored"
 
 
-def test_overall_scores_stand_beside_the_trivial_predictors(study: MadeUp):
-    first, second, trivial = classes.overall(study.logs()).to_dict("records")
+def test_scores_over_classes_stand_beside_the_trivial_predictors(study: MadeUp):
+    first, second, trivial = classes.scores_over_classes(study.logs()).to_dict("records")
     accuracy = 16 / 24
     assert first["accuracy"] == pytest.approx(accuracy)
     assert first["micro_iou"] == pytest.approx(16 / (2 * 24 - 16))  # hits over hits, misses and false alarms
@@ -93,33 +109,33 @@ def test_models_of_one_class_are_named(study: MadeUp):
     assert classes.of_one_class(study.logs()) == ["sam_conv-24 #0 (clear)", "sam_conv-24 #1 (clear)"]
 
 
-def test_distribution_has_the_test_tiles_once_they_were_opened(study: MadeUp):
-    frame = classes.distribution(study.logs()).set_index("class")
+def test_class_shares_have_the_test_tiles_once_they_were_opened(study: MadeUp):
+    frame = classes.class_shares(study.logs()).set_index("class")
     assert frame["train"].tolist() == pytest.approx([0.6, 0.3, 0.1, 0.5])  # the last one ignored, of all pixels
     assert frame["test"].tolist() == pytest.approx([16 / 24, 8 / 24, 0, np.nan], nan_ok=True)
     sealed = MadeUp("unet", **CLASSES)
-    assert "test" not in classes.distribution(sealed.logs())
+    assert "test" not in classes.class_shares(sealed.logs())
 
 
 def test_logs_without_classes_have_no_tables_of_them():
     made = MadeUp("unet")
     made.model("unet-24", test=[0.5] * 4)
     logs = made.logs()
-    assert classes.distribution(logs).empty
-    assert classes.by_class(logs, "iou").empty
-    assert classes.overall(logs).empty
+    assert classes.class_shares(logs).empty
+    assert classes.scores_by_class(logs).empty
+    assert classes.scores_over_classes(logs).empty
     assert classes.of_one_class(logs) == []
 
 
 def test_intervals_of_more_classes_hold_the_pooled_iou(study: MadeUp):
     """The mean over tiles of a tile's own mean IoU is another number; the interval is of the one that is shown."""
     logs = study.logs()
-    scores = read_scores(logs, "test")
+    scores = read_tile_scores(logs, "test")
     assert scores.confusions is not None
     assert scores.means().tolist() == pytest.approx([(12 / 20 + 4 / 12) / 2, 16 / 48])
     low, high = scores.interval("unet-24")
     assert low < scores.means()[0] < high
-    assert results.cells(logs)["low"].iloc[0] == pytest.approx(low)
+    assert iou_by_arm(logs)["low"].iloc[0] == pytest.approx(low)
 
 
 def test_pooled_replicates_are_those_of_drawn_matrices():
@@ -141,8 +157,8 @@ def test_class_iou_takes_matrices_of_any_number():
 def test_figures_of_classes_name_every_class_and_architecture(study: MadeUp):
     logs = study.logs()
     colors = dict(zip(CLASSES["classes"], CLASSES["class_colors"], strict=True))
-    bars = render(class_figures.distribution(classes.distribution(logs), colors), "svg").decode()
-    marks = render(class_figures.by_class(classes.by_class(logs, "iou"), metric="test IoU"), "svg").decode()
+    bars = render(class_figures.shares(classes.class_shares(logs), colors), "svg").decode()
+    marks = render(marks_of(logs), "svg").decode()
     for name in (*CLASSES["classes"], "train 60.0 %"):
         assert f"<!-- {name}" in bars
     for name in ("thick (33.3 %)", "mean over classes", "unet", "everything is clear"):
@@ -156,7 +172,7 @@ def test_test_tiles_have_one_matrix_each(study: MadeUp):
 def test_names_of_classes_are_no_formulas(study: MadeUp):
     study.config["classes"] = ["x$_$y", "a$b_c$d", "thin"]
     logs = study.logs()
-    marks = render(class_figures.by_class(classes.by_class(logs, "iou"), metric="test IoU"), "svg").decode()
+    marks = render(marks_of(logs), "svg").decode()
     assert "<!-- x$_$y (66.7 %) -->" in marks
 
 
@@ -165,6 +181,6 @@ def test_levels_of_more_classes_are_means_of_what_was_judged():
     made = MadeUp("unet", phase="phase2_tuning", spec={"vary": "loss", "seeds": 2}, **CLASSES)
     for number, value in enumerate((0.6, 0.8)):
         made.trial("unet-24", number, [value], by_tile=[0.1, 0.2], loss="dice")
-    (row,) = search_results.levels(made.logs()).to_dict("records")
-    assert (row["level"], row["mean"]) == ("dice", pytest.approx(0.7))
+    (row,) = search_results.fixed_values(made.logs()).to_dict("records")
+    assert (row["value"], row["mean"]) == ("dice", pytest.approx(0.7))
     assert np.isnan(row["low"])

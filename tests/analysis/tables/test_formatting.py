@@ -20,7 +20,7 @@ from tests.analysis.made_up import MadeUp
         ("p_holm", "p (Holm)"),
         ("lost_epochs", "lost epochs"),
         ("val/iou", "val/iou"),
-        ("#", "#"),
+        ("published_test_iou", "published test IoU"),
     ],
 )
 def test_heading_is_as_a_person_reads_it(column: str, words: str):

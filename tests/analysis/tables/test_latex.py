@@ -27,12 +27,12 @@ def frame() -> pd.DataFrame:
 
 
 def test_latex_sets_numbers_flush_right_between_the_rules_of_booktabs():
-    table = pd.DataFrame({"architecture": ["unet", "sam_conv"], "test_iou": [0.61234, None], "trials": [12, 4]})
+    table = pd.DataFrame({"architecture": ["unet", "sam_conv"], "test_iou": [0.61234, None], "epochs": [12, 4]})
     lines = latex(table, "IoU & more.", "tab:iou").splitlines()
-    assert [line.strip() for line in lines[lines.index("  \\small") + 2 :]] == [
+    assert [line.strip() for line in lines[lines.index("\\small") + 2 :]] == [
         r"\begin{tabular}{lrr}",
         r"\toprule",
-        r"architecture & test IoU & trials \\",
+        r"architecture & test IoU & epochs \\",
         r"\midrule",
         r"unet & 0.612 & 12 \\",
         r"sam\_conv & -- & 4 \\",
@@ -40,8 +40,8 @@ def test_latex_sets_numbers_flush_right_between_the_rules_of_booktabs():
         r"\end{tabular}}",
         r"\end{table}",
     ]
-    assert r"  \caption{IoU \& more.}" in lines
-    assert r"  \label{tab:iou}" in lines
+    assert r"\caption{IoU \& more.}" in lines
+    assert r"\label{tab:iou}" in lines
 
 
 def test_latex_breaks_a_column_of_sentences_into_lines():

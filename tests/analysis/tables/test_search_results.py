@@ -7,6 +7,7 @@ import pytest
 
 from analysis.tables import formatting as tables
 from analysis.tables import search_results
+from analysis.tables.contrasts import preset_contrasts
 from tests.analysis.made_up import MadeUp
 
 PRESETS = ("NONE", "LIGHT", "MEDIUM", "HEAVY", "EXTREME")
@@ -28,14 +29,13 @@ def searched(**config) -> MadeUp:
 
 
 def test_accounting_counts_trials_epochs_hours_and_what_asha_saved():
-    unet, sam = search_results.accounting(searched().logs()).to_dict("records")
+    unet, sam = search_results.cost(searched().logs()).to_dict("records")
     expected = {"allowance": 4, "started": 4, "finished": 1, "stopped": 2, "failed": 0, "out_of_memory": 1, "models": 1}
     assert {key: unet[key] for key in expected} == expected
     assert unet["epochs"] == 10 + 3 + 1 + 10 + 6
     assert unet["hours"] == pytest.approx(30 * 60 * 2 / 3600)  # two cores
     assert (unet["lost_epochs"], unet["lost_hours"]) == (2, pytest.approx(90 * 2 / 3600))
     assert unet["saved_epochs"] == (10 - 3) + (10 - 1)
-    assert (unet["trainable"], unet["frozen"]) == (2.0, 0.0)
     expected = {"started": 3, "finished": 0, "stopped": 0, "failed": 3, "out_of_memory": 0, "models": 0}
     assert {key: sam[key] for key in expected} == expected
 
@@ -43,7 +43,7 @@ def test_accounting_counts_trials_epochs_hours_and_what_asha_saved():
 def test_hours_are_of_the_gpu_s_share_where_there_is_one():
     logs = searched(slots={"count": 2, "cpus": 4, "gpus": 0.5}).logs()
     assert search_results.hours_word(logs) == "GPU-hours"
-    assert search_results.accounting(logs)["hours"][0] == pytest.approx(30 * 60 * 0.5 / 3600)
+    assert search_results.cost(logs)["hours"][0] == pytest.approx(30 * 60 * 0.5 / 3600)
     assert search_results.hours_word(searched().logs()) == "core-hours"
 
 
@@ -51,13 +51,13 @@ def test_accounting_has_no_allowance_without_a_search_and_counts_models_as_trial
     study = MadeUp("unet")
     study.model("unet-24", 0, test=[0.5] * 4)
     study.model("unet-24", 1, state="diverged")
-    known = search_results.accounting(study.logs()).to_dict("records")[0]
+    known = search_results.cost(study.logs()).to_dict("records")[0]
     assert [known[key] for key in ("started", "finished", "failed", "models")] == [2, 1, 1, 1]
-    assert search_results.accounting(study.logs())["allowance"].isna().all()
+    assert search_results.cost(study.logs())["allowance"].isna().all()
 
 
 def test_accounting_of_a_study_that_has_just_begun_is_zero():
-    known = search_results.accounting(MadeUp("unet").logs()).to_dict("records")[0]
+    known = search_results.cost(MadeUp("unet").logs()).to_dict("records")[0]
     assert [known[key] for key in ("started", "epochs", "hours", "lost_hours", "saved_epochs")] == [0] * 5
 
 
@@ -125,8 +125,8 @@ def varied(failed: tuple[int, ...] = (), architectures: tuple[str, ...] = ("unet
 
 
 def test_levels_have_the_mean_of_each_value_over_seeds_and_tiles():
-    frame = search_results.levels(varied().logs())
-    assert list(frame["level"]) == list(PRESETS)
+    frame = search_results.fixed_values(varied().logs())
+    assert list(frame["value"]) == list(PRESETS)
     assert list(frame["mean"]) == pytest.approx([0.405, 0.405, 0.555, 0.555, 0.405])
     assert set(frame["models"]) == {2}
     first = frame.to_dict("records")[0]
@@ -134,22 +134,22 @@ def test_levels_have_the_mean_of_each_value_over_seeds_and_tiles():
 
 
 def test_levels_leave_out_a_value_without_scores_and_keep_the_seeds_apart():
-    frame = search_results.levels(varied(failed=(0, 5, 6)).logs())
-    assert list(frame["level"]) == ["LIGHT", "MEDIUM", "HEAVY", "EXTREME"]
+    frame = search_results.fixed_values(varied(failed=(0, 5, 6)).logs())
+    assert list(frame["value"]) == ["LIGHT", "MEDIUM", "HEAVY", "EXTREME"]
     assert list(frame["models"]) == [1, 2, 2, 2]
     assert list(frame["low"].isna()) == [True, False, False, False]
     assert frame["mean"][0] == pytest.approx(0.4)
 
 
 def test_levels_are_none_of_other_studies_or_without_scores_by_tile():
-    assert search_results.levels(searched().logs()).empty
+    assert search_results.fixed_values(searched().logs()).empty
     study = MadeUp("unet", phase="phase2_tuning", spec={"vary": "augmentation"})
     study.trial("unet-24", 0, [0.4])
-    assert search_results.levels(study.logs()).empty
+    assert search_results.fixed_values(study.logs()).empty
 
 
 def test_preset_contrasts_ask_what_was_expected_of_each_track():
-    frame = search_results.preset_contrasts(varied(architectures=("unet", "sam_conv")).logs())
+    frame = preset_contrasts(varied(architectures=("unet", "sam_conv")).logs())
     assert list(frame["contrast"]) == ["unet", "sam_conv"]
     cnn, frozen = frame.to_dict("records")
     assert cnn["what"] == "MEDIUM and HEAVY against the others"
@@ -162,13 +162,13 @@ def test_preset_contrasts_ask_what_was_expected_of_each_track():
 
 
 def test_preset_contrasts_are_over_the_seeds_that_all_presets_have():
-    known = search_results.preset_contrasts(varied(failed=(6, 10), seeds=3).logs()).to_dict("records")[0]
+    known = preset_contrasts(varied(failed=(6, 10), seeds=3).logs()).to_dict("records")[0]
     assert known["models"] == 1  # LIGHT lacks the second seed, NONE the third
     assert known["difference"] == pytest.approx(0.15)
     assert math.isnan(known["difference_low"])
-    assert search_results.preset_contrasts(varied(failed=(1, 5)).logs()).empty
+    assert preset_contrasts(varied(failed=(1, 5)).logs()).empty
 
 
 def test_preset_contrasts_need_all_presets():
-    assert search_results.preset_contrasts(varied(failed=(2, 7)).logs()).empty
-    assert search_results.preset_contrasts(searched().logs()).empty
+    assert preset_contrasts(varied(failed=(2, 7)).logs()).empty
+    assert preset_contrasts(searched().logs()).empty

@@ -9,11 +9,14 @@ import pytest
 
 from analysis.logs.frames import Logs
 from analysis.report.compose import compose
-from analysis.report.remarks import remarks
-from analysis.tables import classes, results
+from analysis.report.study_notes import study_notes
+from analysis.tables import classes
 from analysis.tables import formatting as tables
-from analysis.tables import planned_contrasts as planned
-from analysis.tables.scores import read_scores
+from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.contrasts import architecture_contrasts
+from analysis.tables.iou_tables import iou_by_architecture
+from analysis.tables.spread import spread
+from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 SCORES = {("unet-24", 0): [0.5, 0.6, 0.4], ("unet-24", 1): [0.4, 0.7, 0.3], ("unet_resnet34-24", 0): [0.7, 0.6, 0.6]}
@@ -35,10 +38,10 @@ def made_up(void: list[float | None]) -> Logs:
 
 def test_tables_are_the_same_with_a_tile_without_a_scored_pixel() -> None:
     with_it, without = made_up([None]), made_up([])
-    for table in (results.standing, results.headline, results.cells, results.variances, planned.contrasts):
+    for table in (iou_by_architecture, iou_by_arm, spread, architecture_contrasts):
         pd.testing.assert_frame_equal(table(with_it), table(without))
     assert classes.constant_iou(with_it, "test") == classes.constant_iou(without, "test") == pytest.approx(0.5)
-    found = read_scores(with_it, "test")
+    found = read_tile_scores(with_it, "test")
     assert found is not None
     assert (found.tiles, found.num_groups) == (tuple(TEST_TILES[:3]), 2)
 
@@ -50,7 +53,7 @@ def test_pooled_scores_take_the_matrices_of_the_tiles_that_have_pixels() -> None
     other = np.array([[4, 0, 0], [0, 0, 3], [0, 0, 0]]).ravel().tolist()
     for seed in (0, 1):
         study.model("unet-24", seed, test=[1.0, None, 0.5], test_tile_confusion=[scored, [0] * 9, other])
-    found = read_scores(study.logs(), "test")
+    found = read_tile_scores(study.logs(), "test")
     assert found is not None
     assert found.confusions is not None
     assert found.tiles == (TEST_TILES[0], TEST_TILES[2])
@@ -59,11 +62,11 @@ def test_pooled_scores_take_the_matrices_of_the_tiles_that_have_pixels() -> None
 
 def test_report_says_which_tiles_have_no_scored_pixel() -> None:
     logs = made_up([None])
-    (said,) = [text for text in remarks(logs) if "scored pixel" in text]
-    assert said == f"1 test tile has no scored pixel and is in no mean: {VOID}."
-    assert not [text for text in remarks(made_up([])) if "scored pixel" in text]
+    (said,) = [text for text in study_notes(logs) if "labelled pixel" in text]
+    assert said == f"1 test tile has no labelled pixel and is left out of all scores: {VOID}."
+    assert not [text for text in study_notes(made_up([])) if "labelled pixel" in text]
     both = replace(logs, scores=logs.scores.assign(iou=math.nan, split="val"))
-    assert "4 val tiles have no scored pixel and are in no mean: " in " ".join(remarks(both))
+    assert "4 val tiles have no labelled pixel and are left out of all scores: " in " ".join(study_notes(both))
     composed = compose([logs])
     row = composed.frames["scores"].set_index(["arm", "number", "tile"]).loc[("unet-24", 0, VOID)]
     assert pd.isna(row["iou"])

@@ -141,6 +141,25 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
     assert lost == [1]
 
 
+# Temporary files
+
+
+def test_temporary_files_of_workers_go_with_the_study(cluster: Cluster) -> None:
+    @ray.remote(num_cpus=0)
+    def leave() -> str:
+        import tempfile
+
+        import studies  # noqa: F401 - as whatever a study runs there does
+
+        return tempfile.mkdtemp("wandb-media")
+
+    with ray_session(cluster.address):
+        left = Path(ray.get(leave.remote()))
+        assert left.is_dir()
+        assert left.parent.name.startswith("fewtile-")
+    assert not left.parent.exists()
+
+
 # A folder that is not shared
 
 

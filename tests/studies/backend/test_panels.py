@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from analysis.report.sliders import _panels
+from analysis.report.predictions import panels
 from studies.backend.slots import Slots
 from studies.command_line import make_spec
 from studies.inputs import load_inputs, log_config
@@ -23,8 +23,8 @@ def test_logs_say_how_far_apart_panels_are(dataset_root: Path, tmp_path: Path) -
     sheet = side_by_side(image, truth, prediction, inputs.tiles.info)
     path = tmp_path / "sheet.png"
     Image.fromarray(sheet).save(path)
-    cut = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in _panels(str(path), logged["panel_gap_px"])]
-    for panel, left in zip(cut, (64 + logged["panel_gap_px"], 2 * (64 + logged["panel_gap_px"])), strict=True):
+    cut = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in panels(str(path), logged["panel_gap_px"])]
+    for panel, left in zip(cut, (0, 64 + logged["panel_gap_px"], 2 * (64 + logged["panel_gap_px"])), strict=True):
         assert panel.shape == (64, 64, 3)
         assert np.abs(panel.astype(int) - sheet[:, left : left + 64]).max() < 20
-    assert np.ptp(cut[1], axis=(0, 1)).max() < 20  # no white column of a gap in it
+    assert np.ptp(cut[2], axis=(0, 1)).max() < 20  # no white column of a gap in it

@@ -234,7 +234,7 @@ def test_trial_shows_every_so_many_th_of_many_val_tiles_and_keeps_no_others(
     trial = open_trial(job())
     shown: list[tuple[int, list[str]]] = []
     trial.step()
-    assert [len(trial._unshown.predictions)] == [1]
+    assert [len(trial._unlogged.predictions)] == [1]
     monkeypatch.setattr(trial._run, "log_pictures", lambda _, pictures, ids: shown.append((len(pictures), ids)))
     trial.step()
     assert shown == [(1, [tiles.val.ids[0]])]

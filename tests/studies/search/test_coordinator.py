@@ -11,7 +11,7 @@ from searchspace.spaces import recipe_point, space_for, starting_points
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Search
-from studies.search.trials import EpochReport
+from studies.search.trials import EpochReport, Trial
 from studies.spec import Arm, StudySpec
 from trainables.config import Recipe
 
@@ -27,6 +27,12 @@ def make(path: Path, **changes: object) -> Coordinator:
 def quality(arm: Arm, lr: float, epoch: int) -> float:
     """A made-up IoU that is best at lr 2e-3 and grows with the epochs."""
     return max(0.0, 0.8 - 0.2 * abs(math.log10(lr / 2e-3)) - 0.1 / epoch)
+
+
+def take(coordinator: Coordinator) -> Trial:
+    trial = coordinator.next()
+    assert trial is not None
+    return trial
 
 
 def run(coordinator: Coordinator, value: Callable[[Arm, float, int], float] = quality) -> None:
@@ -101,27 +107,23 @@ def test_sampler_learns_from_its_own_arm_only(tmp_path: Path) -> None:
 def test_ladders_are_not_pooled(tmp_path: Path) -> None:
     """The first trial of a poor architecture passes its rung, however good another arm's trials are."""
     coordinator = make(tmp_path, tiles=(5,))
-    good, poor = coordinator.next(), coordinator.next()
-    assert good is not None
-    assert poor is not None
+    good, poor = take(coordinator), take(coordinator)
     assert not coordinator.report(good.key, EpochReport(epoch=1, best=0.9, best_epoch=1, seconds=1.0))
     assert not coordinator.report(poor.key, EpochReport(epoch=1, best=0.1, best_epoch=1, seconds=1.0))
 
 
 def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
-    first, second = coordinator.next(), coordinator.next()
-    assert first is not None
-    assert second is not None
+    first, second = take(coordinator), take(coordinator)
     arm = first.arm
-    assert not coordinator.report((arm, 0), EpochReport(epoch=1, best=0.3, best_epoch=1, seconds=1.0))
-    assert coordinator.report((arm, 1), EpochReport(epoch=1, best=0.2, best_epoch=1, seconds=1.5))
+    assert not coordinator.report(first.key, EpochReport(epoch=1, best=0.3, best_epoch=1, seconds=1.0))
+    assert coordinator.report(second.key, EpochReport(epoch=1, best=0.2, best_epoch=1, seconds=1.5))
     trial = coordinator.ledger.trials(arm.name)[1]
     assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {1: 0.2})
     assert trial.user_attrs["stop"] == [1, "stopped", "below the best 1/2 at rung 1"]
     assert trial.user_attrs["seconds"] == 1.5
     assert coordinator.selection(arm) is None
-    coordinator.report((arm, 0), EpochReport(epoch=2, best=0.4, best_epoch=2, ended="early stopping", seconds=1.0))
+    coordinator.report(first.key, EpochReport(epoch=2, best=0.4, best_epoch=2, ended="early stopping", seconds=1.0))
     selected = coordinator.selection(arm)
     assert selected is not None
     assert selected.number == 0
@@ -131,8 +133,7 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
 def test_diverged_or_failed_trial_is_never_selected(tmp_path: Path, outcome: str) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     coordinator.report(job.key, EpochReport(epoch=1, best=0.99, best_epoch=1, seconds=1.0))
     coordinator.fail(job.key, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
     assert coordinator.selection(job.arm) is None
@@ -146,8 +147,7 @@ def test_diverged_or_failed_trial_is_never_selected(tmp_path: Path, outcome: str
 
 def test_an_epoch_counts_once(tmp_path: Path) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
     coordinator.report(job.key, EpochReport(epoch=1, best=0.9, best_epoch=1, seconds=10.0))
     progress = coordinator.trials[job.arm, 0]
@@ -167,8 +167,7 @@ def test_tie_selects_the_earliest(tmp_path: Path) -> None:
 
 def test_signature_in_the_ledger_is_the_configuration_s(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     trial = coordinator.ledger.trials(job.arm.name)[0]
     assert trial.user_attrs["signature"] == job.config.signature()
     assert type(job.config).model_validate_json(trial.user_attrs["config"]) == job.config

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from studies.search.coordinator import MAX_LOSSES, Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
-from studies.search.trials import EpochReport
+from studies.search.trials import EpochReport, Trial
 from studies.spec import Arm, StudySpec
 from trainables.common.errors import UserError
 from trainables.config import Recipe
@@ -62,6 +62,12 @@ def judged(coordinator: Coordinator, arm: Arm, number: int, epoch: int) -> float
     """A curve that rises with the epochs and crosses those of other trials."""
     lr = coordinator.trials[arm, number].config.lr
     return round(0.8 - 0.2 * abs(math.log10(lr / 2e-3)) - (0.1 + 0.05 * (number % 3)) / epoch, 6)
+
+
+def take(coordinator: Coordinator) -> Trial:
+    trial = coordinator.next()
+    assert trial is not None
+    return trial
 
 
 def run(coordinator: Coordinator, checkpoint_every: int = 2) -> None:
@@ -172,8 +178,7 @@ def test_interrupted_trials_go_on_before_new_ones_and_in_their_order(tmp_path: P
 
 def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     for epoch, best in ((1, 0.3), (2, 0.5)):
         coordinator.report(job.key, EpochReport(epoch=epoch, best=best, best_epoch=epoch, seconds=10.0))
     again = make(tmp_path)
@@ -189,8 +194,7 @@ def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(tmp_pa
 
 def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     for epoch in (1, 2, 3):
         coordinator.report(job.key, EpochReport(epoch=epoch, best=0.5, best_epoch=1, seconds=1.0))
     again = make(tmp_path)
@@ -223,18 +227,16 @@ def test_ledger_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survives(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     for _ in range(MAX_LOSSES - 1):
         coordinator.lose(job.key, "its worker was lost")
-        assert coordinator.next() is not None
+        take(coordinator)
     coordinator.report(
         job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=1.0)
     )  # an epoch: it is not the trial that kills them
     for _ in range(MAX_LOSSES - 1):
         coordinator.lose(job.key, "its worker was lost")
-        again = coordinator.next()
-        assert again is not None
+        again = take(coordinator)
         assert (again.arm, again.number, again.epoch) == (job.arm, 0, 1)
     coordinator = make(tmp_path)  # losses count over drivers
     coordinator.next()
@@ -246,8 +248,7 @@ def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survi
 
 def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     for _ in range(MAX_LOSSES - 1):
         coordinator.lose(job.key, "its worker was lost")
         coordinator.next()
@@ -260,8 +261,7 @@ def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(tmp_path: P
 
 def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
     ledger = coordinator.ledger
     ledger.report = lambda *_: (_ for _ in ()).throw(KilledError)  # type: ignore[method-assign]
@@ -277,8 +277,7 @@ def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(tmp_path: P
 
 def test_trial_that_was_taken_back_is_not_taken_back_twice(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
-    job = coordinator.next()
-    assert job is not None
+    job = take(coordinator)
     coordinator.interrupt(job.key)
     coordinator.lose(job.key, "late news")
     coordinator.interrupt(job.key)

@@ -129,11 +129,9 @@ ALLOWED = {
     "trainables/datasets/inria_crops.py": ({"read_image", "Image.open"}, BEING_MADE),
     "trainables/datasets/write.py": ({"read_image", "rasterio"}, BEING_MADE),
     "trainables/datasets/sources/masks.py": ({"Image.open"}, BEING_MADE),
-    "analysis/attempts.py": ({"Image.open"}, "shows pictures that an attempt saved"),
     "analysis/browse.py": ({"Image.open"}, "looks at the size of pictures that a page shows"),
     "analysis/report/page.py": ({"Image.open"}, "looks at the size of the report's own pictures"),
-    "analysis/report/sliders.py": ({"Image.open"}, "cuts panels out of pictures that W&B logged"),
-    "analysis/figures/figures.py": ({"imread"}, "shows pictures that W&B holds"),
+    "analysis/report/predictions.py": ({"Image.open"}, "cuts panels out of pictures that W&B logged"),
     "studies/models/evaluation.py": (
         {"Image.open"},
         "reads pictures of predictions that were saved while the tiles were open",

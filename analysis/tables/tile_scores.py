@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
-from analysis.stats.summaries import (
-    FloatArray,
-    IntArray,
+from analysis.stats.arrays import FloatArray, IntArray
+from analysis.stats.bootstrap import (
     bootstrap_means,
     bootstrap_pooled_iou,
     count_scored,
     has_interval,
     interval,
-    mean_class_iou,
     mean_interval,
 )
+from analysis.stats.confusion import mean_class_iou
 
 Split = Literal["val", "test"]
+SPLITS: tuple[Split, Split] = ("val", "test")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scores:
+class TileScores:
     """The IoU of every final model on every tile of a split.
 
     Attributes:
@@ -65,7 +65,7 @@ class Scores:
         varied = {name: count for name, count in levels.items() if name == "seeds" or count > 1}
         return varied | {"places": self.num_groups}
 
-    def paired(self) -> "Scores":
+    def paired(self) -> "TileScores":
         """The same of those models only that every arm has: what an arm lacks would count for it, or against it."""
         shared = np.isfinite(self.iou).any(axis=2).all(axis=0)
         return replace(
@@ -83,7 +83,7 @@ class Scores:
         scores: FloatArray = self.iou[self.arms.index(arm)]
         return scores
 
-    def select(self, arms: list[str]) -> "Scores":
+    def select(self, arms: list[str]) -> "TileScores":
         """The same of some arms only, in that order; those without scores are left out."""
         known = [arm for arm in arms if arm in self.arms]
         places = [self.arms.index(arm) for arm in known]
@@ -91,7 +91,7 @@ class Scores:
         return replace(self, arms=tuple(known), iou=self.iou[places], confusions=confusions)
 
     def replicates(self) -> FloatArray:
-        """(B, A) bootstrap replicates of the arms' IoU, paired; see `stats`."""
+        """(B, A) bootstrap replicates of the arms' IoU, paired; see `stats.bootstrap`."""
         if self.confusions is None:
             return bootstrap_means(self.iou, self.factors, self.groups)
         return bootstrap_pooled_iou(self.confusions, self.factors, self.groups)
@@ -114,11 +114,11 @@ class Scores:
 
 
 def final_split(logs: Logs) -> Split:
-    """Returns what final models are told by: the test tiles, or val as long as these are sealed."""
+    """Returns the split that final models are compared on: the test tiles, or val as long as these are sealed."""
     return "test" if logs.models["test_iou"].notna().any() else "val"
 
 
-def read_scores(logs: Logs, split: Split) -> Scores | None:
+def read_tile_scores(logs: Logs, split: Split) -> TileScores | None:
     """Returns the scores of the final models on a split, or None where there are none.
 
     Tiles without a pixel that counts have no score and are left out.
@@ -138,7 +138,7 @@ def read_scores(logs: Logs, split: Split) -> Scores | None:
     ] = joined["iou"]
     group_of = dict(zip(joined["tile"], joined["group"], strict=True))
     confusions = _pooled(logs, split, joined, arms, rows, tiles)
-    return Scores(
+    return TileScores(
         split=split,
         arms=arms,
         iou=iou,
@@ -153,7 +153,7 @@ def read_scores(logs: Logs, split: Split) -> Scores | None:
 def _pooled(
     logs: Logs, split: Split, joined: pd.DataFrame, arms: tuple[str, ...], rows: pd.MultiIndex, tiles: tuple[str, ...]
 ) -> FloatArray | None:
-    """The confusion matrices as in `Scores`."""
+    """The confusion matrices as in `TileScores`."""
     num_classes = len(logs.study.get("classes", ()))
     models = joined[["arm", "number", "subset", "seed"]].drop_duplicates().to_dict("records")
     if num_classes <= 2 or any((model["arm"], model["number"], split) not in logs.confusions for model in models):

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from analysis.report.compose import compose
-from analysis.report.joined import joint_warnings
+from analysis.report.conditions import conditions, shared_places
 from analysis.report.page import markdown
-from analysis.report.remarks import warnings
-from analysis.tables.conditions import conditions, shared_places
+from analysis.report.several_studies import report_warnings
+from analysis.report.study_warnings import study_warnings
 from tests.analysis.made_up import GROUPS, TEST_TILES, VAL_TILES, MadeUp
 
 TEST = [0.5, 0.6, 0.4, 0.7]
@@ -30,7 +30,7 @@ def test_a_study_without_anything_special_says_nothing() -> None:
 
 def test_shared_places_are_among_the_first_warnings() -> None:
     logs = study({}, groups=dict.fromkeys([*VAL_TILES, *TEST_TILES], "one"), data_notes=["Odd."]).logs()
-    found = warnings(logs)
+    found = study_warnings(logs)
     assert found[0].startswith("One place has tiles in several splits")
     assert found[-1] == "Odd."
 
@@ -39,8 +39,8 @@ def test_places_on_both_sides_of_a_split_are_named() -> None:
     groups = GROUPS | {"t1": "north", "t2": "west", "t3": "else", "v1": "north", "v2": "hill", "gone": "hill"}
     found = shared_places(study({}, groups=groups, train_tiles=["t1", "t2", "t3"]).logs())
     assert found == [
-        "2 places have tiles in several splits, whose tiles are therefore not independent, so that scores on val and "
-        "test may be too high: north (train, val, test), west (train, test)."
+        "2 places have tiles in several splits, so these splits are not independent and scores on val and test may be "
+        "too high: north (train, val, test), west (train, test)."
     ]
     groups = dict.fromkeys([*VAL_TILES, *TEST_TILES], "one")
     (only,) = shared_places(study({}, groups=groups).logs())  # as logs without train tiles have it
@@ -79,22 +79,20 @@ def test_arms_that_ran_differently_are_named(key: str, values: tuple[str, ...], 
     (said,) = conditions(made.logs())
     others = f"{values[1]}: unet_resnet34-24, sam_conv-24"
     told = sorted([f"{values[0]}: unet-24 (2 of 4)", others, f"{values[0]} then {values[1]}: unet-24 (1 of 4)"])
-    assert said.startswith(f"Trials ran {words}, so small differences may be due to that. ")
+    assert said.startswith(f"Trials ran {words}, which may explain small differences. ")
     assert sorted(said.split(". ", 1)[1].rstrip(".").split("; ")) == told
 
 
-def test_studies_that_ran_differently_are_told_apart() -> None:
+def test_studies_that_ran_differently_are_named() -> None:
     one, same, other = (
         study({"dtype": dtype, "device_model": "CPU"}, name=name).logs()
         for name, dtype in (("a", "fp32"), ("b", "fp32"), ("c", "bf16"))
     )
     old = study({}, name="old").logs()
-    assert not [text for text in joint_warnings([one, same, old]) if "ran" in text.split()]
-    (said,) = [text for text in joint_warnings([one, other, old]) if "ran" in text.split()]
-    assert said == (
-        "These studies ran in several number formats, so small differences between them may be due to that: "
-        "a: fp32; c: bf16."
-    )
+    assert not [text for text in report_warnings([one, same, old]) if "ran" in text.split()]
+    (said,) = [text for text in report_warnings([one, other, old]) if "ran" in text.split()]
+    assert said.startswith("These studies ran in several number formats, ")
+    assert said.endswith(": a: fp32; c: bf16.")
 
 
 def test_models_scored_in_another_way_are_named_and_in_the_table() -> None:

@@ -6,8 +6,11 @@ import pandas as pd
 import pytest
 
 from analysis.tables import formatting as tables
-from analysis.tables import planned_contrasts as planned
-from analysis.tables import results
+from analysis.tables.arm_scores import comparable_scores, iou_by_arm, iou_by_model
+from analysis.tables.contrasts import architecture_contrasts
+from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
+from analysis.tables.settings import settings
+from analysis.tables.spread import spread
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
@@ -28,10 +31,10 @@ def tested() -> MadeUp:
     return study
 
 
-def test_headline_has_the_means_over_the_final_models(tested: MadeUp):
-    first = row(results.headline(tested.logs()))
-    known = {"#": 1, "architecture": "unet", "tiles": 24, "lr": 1e-3, "augmentation": "MEDIUM", "models": 2}
-    assert {key: first[key] for key in known} == known
+def test_iou_by_architecture_has_the_means_over_the_final_models(tested: MadeUp):
+    first = row(iou_by_architecture(tested.logs()))
+    assert (first["architecture"], first["tiles"], first["models"]) == ("unet", 24, 2)
+    assert row(settings(tested.logs()))["augmentation"] == "MEDIUM"
     assert first["best_epoch"] == 4  # of 3 and 5
     assert first["test_iou"] == pytest.approx((0.5 + 0.7) / 2)
     assert first["test_f1"] == pytest.approx((2 * 0.5 / 1.5 + 2 * 0.7 / 1.7) / 2)
@@ -40,21 +43,21 @@ def test_headline_has_the_means_over_the_final_models(tested: MadeUp):
     assert first["trivial_iou"] == 0.25
 
 
-def test_headline_has_intervals_around_its_means_and_none_for_a_single_model(tested: MadeUp):
-    first, second = results.headline(tested.logs()).to_dict("records")
+def test_iou_by_architecture_has_intervals_around_its_means_and_none_for_a_single_model(tested: MadeUp):
+    first, second = iou_by_architecture(tested.logs()).to_dict("records")
     assert 0.2 < first["test_iou_low"] < 0.6 < first["test_iou_high"] < 1.0  # between the lowest and the highest IoU
     assert all(math.isnan(second[f"{split}_iou_{end}"]) for split in ("val", "test") for end in ("low", "high"))
-    shown = tables.shown(results.headline(tested.logs())).to_dict("records")
+    shown = tables.shown(iou_by_architecture(tested.logs())).to_dict("records")
     assert shown[1]["test_iou"] == "0.500 (n = 1)"
     assert shown[0]["test_iou"] == f"0.600 ({first['test_iou_low']:.3f} … {first['test_iou_high']:.3f})"
 
 
-def test_headline_has_val_means_over_the_models_that_their_interval_is_of():
+def test_iou_by_architecture_has_val_means_over_the_models_that_their_interval_is_of():
     study = MadeUp("unet")
     study.model("unet-24", 0, test=[0.5] * 4, val=[0.2, 0.2])
     study.model("unet-24", 1, test=[0.7] * 4, val=[0.2, 0.2])
     study.model("unet-24", 2, val=[0.8, 0.8])  # its score on test is missing
-    first = row(results.headline(study.logs()))
+    first = row(iou_by_architecture(study.logs()))
     assert first["val_iou"] == pytest.approx((0.2 + 0.2 + 0.8) / 3)
     assert first["val_iou_low"] <= first["val_iou"] <= first["val_iou_high"]
     assert first["test_iou"] == pytest.approx(0.6)
@@ -69,11 +72,11 @@ def test_architectures_are_compared_on_the_models_that_both_have():
             study.model("unet-5", seed, test=[level] * 4, subset=subset)
             if subset == 0:
                 study.model("unet_resnet34-5", seed, test=[level - 0.02] * 4, subset=subset)
-    first, second = results.standing(study.logs()).to_dict("records")
+    first, second = iou_by_architecture(study.logs()).to_dict("records")
     assert (first["architecture"], second["architecture"]) == ("unet_resnet34", "unet")  # by their means
     assert second["behind"] == pytest.approx(-0.02)
     assert (first["best"], second["best"]) == (0.0, 1.0)
-    contrast = row(planned.contrasts(study.logs()))
+    contrast = row(architecture_contrasts(study.logs()))
     assert contrast["difference"] == pytest.approx(-0.02)  # the first minus the second, as in the table above
 
 
@@ -81,51 +84,52 @@ def test_interval_of_equal_scores_is_a_point():
     study = MadeUp("unet")
     for seed in range(3):
         study.model("unet-24", seed, test=FLAT)
-    assert row(results.headline(study.logs()))["test_iou_low"] == pytest.approx(0.5)
-    assert row(results.headline(study.logs()))["test_iou_high"] == pytest.approx(0.5)
+    assert row(iou_by_architecture(study.logs()))["test_iou_low"] == pytest.approx(0.5)
+    assert row(iou_by_architecture(study.logs()))["test_iou_high"] == pytest.approx(0.5)
 
 
 def test_there_is_no_interval_where_all_tiles_are_of_one_place():
     study = MadeUp("unet", groups=dict.fromkeys(TEST_TILES, "north"))
     study.model("unet-24", 0, test=[0.2, 0.4, 0.6, 0.8])
     study.model("unet-24", 1, test=FLAT)
-    assert math.isnan(row(results.cells(study.logs()))["low"])
+    assert math.isnan(row(iou_by_arm(study.logs()))["low"])
 
 
-def test_headline_shows_the_selected_trial_where_nothing_was_confirmed():
+def test_selected_trial_is_shown_where_nothing_was_confirmed():
     study = MadeUp("unet", "sam_conv", phase="phase2_tuning")
     study.trial("unet-24", 0, [0.4])
     study.trial("unet-24", 1, [0.6], lr=5e-3)
     study.select("unet-24", 1, 0.58)
-    first, second = results.headline(study.logs()).to_dict("records")
-    assert (first["val_iou"], first["lr"], first["best_epoch"], first["models"]) == (0.58, 5e-3, 1, 0)
+    first, second = iou_by_architecture(study.logs()).to_dict("records")
+    assert (first["val_iou"], first["best_epoch"], first["models"]) == (0.58, 1, 0)
+    assert settings(study.logs())["lr"].to_list() == [5e-3, pytest.approx(math.nan, nan_ok=True)]
     assert math.isnan(first["test_iou"])
     assert second["models"] == 0
-    assert all(pd.isna(second[key]) for key in ("lr", "val_iou", "test_iou", "best_epoch", "minutes"))
+    assert all(pd.isna(second[key]) for key in ("val_iou", "test_iou", "best_epoch", "minutes"))
 
 
-def test_headline_has_a_column_for_every_further_hyperparameter_searched_over_or_not():
+def test_settings_have_a_column_for_every_further_hyperparameter_searched_over_or_not():
     study = MadeUp("unet", phase="phase2_tuning")
     study.arms["unet-24"]["ranges"] = {"lr": {}, "width": {"choices": [16, 32]}}
     study.trial("unet-24", 0, [0.4], width=32, weight_decay=1e-4)
     study.select("unet-24", 0, 0.4)
-    frame = results.headline(study.logs())
+    frame = settings(study.logs())
     assert list(frame["width"]) == [32]
     assert list(frame["weight_decay"]) == [1e-4]
 
 
-def test_cells_sum_up_each_arm_that_has_a_scored_model():
+def test_iou_by_arm_sums_up_each_arm_that_has_a_scored_model():
     study = MadeUp(*THREE, phase="phase3_data_budget")
     for subset, seed, iou in ((0, 0, 0.1), (0, 1, 0.2), (1, 0, 0.3), (1, 1, 0.8)):
         study.model("unet-24", seed, subset=subset, test=[iou] * 4)
     study.model("unet_resnet34-24", 0, state="failed")
-    frame = results.cells(study.logs())
+    frame = iou_by_arm(study.logs())
     assert list(frame["arm"]) == ["unet-24"]
     known = row(frame)
     assert [known[key] for key in ("num_models", "num_subsets", "num_seeds")] == [4, 2, 2]
     sd = math.sqrt((0.25**2 + 0.15**2 + 0.05**2 + 0.45**2) / 3)
     assert [known[key] for key in ("mean", "median", "iqm", "sd")] == pytest.approx([0.35, 0.25, 0.25, sd])
-    points = results.points(study.logs())
+    points = iou_by_model(study.logs())
     assert list(points["value"]) == pytest.approx([0.1, 0.2, 0.3, 0.8])
 
 
@@ -140,8 +144,8 @@ def contrasted(*, test: bool = True) -> MadeUp:
 
 
 def test_contrasts_are_the_planned_ones_paired_over_tiles():
-    frame = planned.contrasts(contrasted().logs())
-    assert list(frame["contrast"]) == ["02 − 01", "03 − 02"]
+    frame = architecture_contrasts(contrasted().logs())
+    assert list(frame["contrast"]) == ["unet_resnet34 − unet", "deeplabv3plus_resnet34 − unet_resnet34"]
     first = row(frame)
     assert first["difference"] == pytest.approx(0.15)
     ends = first["difference_low"], first["difference_high"]
@@ -155,34 +159,34 @@ def test_contrasts_are_the_planned_ones_paired_over_tiles():
 
 
 def test_contrasts_are_adjusted_for_all_rows_and_say_how_small_p_could_be():
-    frame = planned.contrasts(contrasted().logs())
+    frame = architecture_contrasts(contrasted().logs())
     assert list(frame["p_holm"]) == pytest.approx([2 * 0.125, 2 * 0.125])
     assert list(frame["smallest_p"]) == pytest.approx([2 * 0.125, 2 * 0.125])
 
 
 def test_contrasts_are_on_val_while_the_test_tiles_are_sealed():
-    first = row(planned.contrasts(contrasted(test=False).logs()))
+    first = row(architecture_contrasts(contrasted(test=False).logs()))
     assert first["difference"] == pytest.approx((0.1 + 0.2) / 2)
     assert (first["scored_tiles"], first["p"]) == (2, pytest.approx(0.5))
 
 
 def test_contrasts_need_both_architectures_with_scores():
-    assert planned.contrasts(MadeUp(*THREE).logs()).empty
+    assert architecture_contrasts(MadeUp(*THREE).logs()).empty
     study = MadeUp("unet", "deeplabv3plus_resnet34")
     for arm in study.arms:
         study.model(arm, test=FLAT)
-    assert planned.contrasts(study.logs()).empty
+    assert architecture_contrasts(study.logs()).empty
     study = MadeUp("unet", "unet_resnet34")
     study.model("unet-24", 0, test=FLAT)
     study.model("unet_resnet34-24", 1, test=FLAT)  # another seed: no pair
-    assert planned.contrasts(study.logs()).empty
+    assert architecture_contrasts(study.logs()).empty
 
 
 def test_contrast_of_single_models_has_no_interval(tested: MadeUp):
-    first = row(planned.contrasts(tested.logs()))
+    first = row(architecture_contrasts(tested.logs()))
     assert math.isnan(first["difference_low"])
     assert first["difference"] == pytest.approx(0.5 - 0.5)
-    assert tables.shown(planned.contrasts(tested.logs()))["difference"][0] == "0.000 (n = 1)"
+    assert tables.shown(architecture_contrasts(tested.logs()))["difference"][0] == "0.000 (n = 1)"
 
 
 def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing():
@@ -191,7 +195,7 @@ def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing():
     study.model("unet-5", 1, test=[0.4] * 4)
     study.model("unet-12", 0, test=FLAT)
     study.model("sam_conv-12", 0, test=[0.6] * 4)
-    frame = results.by_tiles(study.logs())
+    frame = iou_by_tiles(study.logs())
     unet, sam = frame.to_dict("records")
     assert (unet["architecture"], unet["5"], unet["5_models"]) == ("unet", pytest.approx(0.3), 2)
     assert (unet["5_low"], unet["5_high"]) == pytest.approx((0.2, 0.4))  # those of the two models
@@ -202,55 +206,56 @@ def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing():
 
 
 def test_by_tiles_needs_two_budgets(tested: MadeUp):
-    assert results.by_tiles(tested.logs()).empty
+    assert iou_by_tiles(tested.logs()).empty
 
 
-def test_variances_split_subsets_from_seeds_and_from_configurations():
+def test_spread_is_split_into_subsets_seeds_and_configurations():
     study = MadeUp("unet", phase="phase2_tuning")
     for number, judged in enumerate((0.3, 0.5)):
         study.trial("unet-24", number, [judged])
     study.trial("unet-24", 2, [0.9], "stopped")
     for subset, seed, iou in ((0, 0, 0.4), (0, 1, 0.5), (1, 0, 0.6), (1, 1, 0.7)):
         study.model("unet-24", seed, subset=subset, test=[iou] * 4)
-    known = row(results.variances(study.logs()))
+    known = row(spread(study.logs()))
     assert [known[key] for key in ("subsets", "seeds")] == [2, 2]
     names = ("sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters")
     expected = [math.sqrt(0.02), math.sqrt(0.005), 0.0, math.sqrt(0.02)]
     assert [known[name] for name in names] == pytest.approx(expected, abs=1e-9)
 
 
-def test_variances_of_one_subset_are_of_seeds_alone_and_none_of_one_model(tested: MadeUp):
-    frame = results.variances(tested.logs())
-    assert list(frame["architecture"]) == ["unet"]
+def test_spread_of_one_subset_is_of_seeds_alone_and_none_of_one_model(tested: MadeUp):
+    frame = spread(tested.logs())
+    assert math.isnan(frame["sd_seed"][1])
     assert frame["sd_seed"][0] == pytest.approx(math.sqrt(2 * 0.1**2))
     assert math.isnan(frame["sd_subset"][0])
 
 
-def test_gaps_tell_optimism_of_tuning_from_the_gap_between_the_same_models():
+def test_spread_tells_optimism_of_tuning_from_the_gap_between_the_same_models():
     study = MadeUp("unet", phase="phase2_tuning")
     study.trial("unet-24", 0, [0.7])
     study.select("unet-24", 0, 0.68)
     study.model("unet-24", 0, val=[0.6, 0.6], test=[0.4] * 4)
     study.model("unet-24", 1, val=[0.5, 0.5], test=[0.4] * 4)
     study.model("unet-24", 2, val=[0.1, 0.1])  # never tested
-    known = row(results.gaps(study.logs()))
-    assert (known["tuned_val_iou"], known["val_iou"]) == (0.68, pytest.approx(0.4))
+    known = row(spread(study.logs()))
+    assert known["tuned_val_iou"] == 0.68
     assert known["optimism"] == pytest.approx(0.28)
     assert known["gap"] == pytest.approx((0.2 + 0.1) / 2)
 
 
-def test_gaps_leave_out_arms_without_val_scores():
+def test_spread_has_no_optimism_without_val_scores():
     study = MadeUp("unet")
     study.model("unet-24", test=FLAT)
-    assert results.gaps(study.logs()).empty
+    assert spread(study.logs())[["optimism", "gap"]].isna().all(axis=None)
+    assert spread(MadeUp("unet").logs()).empty
 
 
-def test_standing_begins_with_most_tiles_and_the_best():
+def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
     study = MadeUp("unet", "sam_conv", tiles=(5, 24))
     for place, arm in enumerate(study.arms):
         for seed in range(2):
             study.model(arm, seed, test=[0.2 + 0.1 * place] * 4)
-    frame = results.standing(study.logs())
+    frame = iou_by_architecture(study.logs())
     assert list(zip(frame["architecture"], frame["tiles"], strict=True)) == [
         *(("sam_conv", 24), ("unet", 24), ("sam_conv", 5), ("unet", 5)),
     ]
@@ -259,16 +264,18 @@ def test_standing_begins_with_most_tiles_and_the_best():
     assert list(frame["rank"]) == [1, 2, 1, 2]
     assert list(frame["behind_low"][1:2]) == pytest.approx([0.1])
     assert math.isnan(frame["behind_low"][0])
-    assert (frame["minutes"][0], frame["trainable"][0]) == (2.0, 2.0)
+    assert frame["minutes"][0] == 2.0
+    assert row(settings(study.logs()))["trainable"] == 2.0
+    assert row(settings(study.logs()))["frozen"] == 0.0
 
 
-def test_standing_says_nothing_of_how_sure_a_single_model_is(tested: MadeUp):
-    frame = results.standing(tested.logs())
+def test_iou_by_architecture_says_nothing_of_how_sure_a_single_model_is(tested: MadeUp):
+    frame = iou_by_architecture(tested.logs())
     assert list(frame["architecture"]) == ["unet", "unet_resnet34"]
     assert frame["best"].isna().all()
 
 
-def test_compared_leaves_out_what_has_a_single_model_or_no_scores_by_tile():
+def test_comparable_scores_leave_out_what_has_a_single_model_or_no_scores_by_tile():
     study = MadeUp(*THREE, "sam_conv")
     for seed in range(2):
         study.model("unet-24", seed, test=FLAT)
@@ -276,11 +283,22 @@ def test_compared_leaves_out_what_has_a_single_model_or_no_scores_by_tile():
         study.model("sam_conv-24", seed, test_iou=0.9)
     study.model("deeplabv3plus_resnet34-24", 0, test=FLAT)
     logs = study.logs()
-    compared = results.compared(logs, list(study.arms))
-    assert compared is not None
-    assert compared.arms == ("unet-24", "unet_resnet34-24")
-    assert results.compared(logs, ["unet-24", "sam_conv-24"]) is None
-    standing = results.standing(logs)
-    assert standing["architecture"][0] == "sam_conv"
-    assert standing["behind_low"].isna().all()  # of the leader nothing is known by tile
-    assert list(standing.set_index("architecture")["best"].dropna().index) == ["unet", "unet_resnet34"]
+    comparable = comparable_scores(logs, list(study.arms))
+    assert comparable is not None
+    assert comparable.arms == ("unet-24", "unet_resnet34-24")
+    assert comparable_scores(logs, ["unet-24", "sam_conv-24"]) is None
+    by_architecture = iou_by_architecture(logs)
+    assert by_architecture["architecture"][0] == "sam_conv"
+    assert by_architecture["behind_low"].isna().all()  # of the leader nothing is known by tile
+    assert list(by_architecture.set_index("architecture")["best"].dropna().index) == ["unet", "unet_resnet34"]
+
+
+def test_published_figures_stand_beside_the_architecture_that_they_are_of():
+    study = MadeUp("unet", "sam_conv", published={"unet": {"val_iou": 0.735, "test_iou": 0.757, "minutes": 74}})
+    study.model("unet-24", test=FLAT)
+    frame = iou_by_architecture(study.logs()).set_index("architecture")
+    assert frame.loc["unet", ["published_val_iou", "published_test_iou", "published_minutes"]].to_list() == [
+        *(0.735, 0.757, 74),
+    ]
+    assert frame.loc["sam_conv", "published_test_iou":"published_minutes"].isna().all()
+    assert not [name for name in iou_by_architecture(MadeUp("unet").logs()) if name.startswith("published")]

@@ -1,17 +1,17 @@
-"""Says what a reader must know to trust a report that joins studies."""
+"""Warns of what limits a report of several studies."""
 
 from collections.abc import Sequence
 
 from analysis.logs.frames import Logs
-from analysis.report.answer import deciding_study
-from analysis.report.remarks import warnings
-from analysis.tables import results
-from analysis.tables.conditions import mixed_conditions
-from analysis.tables.scores import final_split
+from analysis.report.conclusions import deciding_study
+from analysis.report.conditions import mixed_conditions
+from analysis.report.study_warnings import study_warnings
+from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.tile_scores import final_split
 
 
-def joint_warnings(studies: Sequence[Logs]) -> list[str]:
-    """Returns what limits a report of some studies: what several share is said once, the others name their study."""
+def report_warnings(studies: Sequence[Logs]) -> list[str]:
+    """Returns what limits a report of some studies: shared warnings once, the others with the name of their study."""
     return [
         *_different_tiles(studies),
         *_higher_elsewhere(studies),
@@ -27,35 +27,35 @@ def tiles_key(logs: Logs) -> tuple[object, ...]:
 
 
 def _different_tiles(studies: Sequence[Logs]) -> list[str]:
-    """Says so where the studies did not use the same tiles, so that nobody compares their scores."""
+    """A warning where the studies did not use the same tiles: their scores cannot be compared."""
     by_tiles: dict[tuple[object, ...], list[str]] = {}
     for logs in studies:
         by_tiles.setdefault(tiles_key(logs), []).append(logs.study["study"])
     if len(by_tiles) == 1:
         return []
     apart = " | ".join(", ".join(names) for names in by_tiles.values())
-    return [f"These studies are NOT ON THE SAME TILES ({apart}): scores from either side of a bar cannot be compared."]
+    return [f"These studies did NOT USE THE SAME TILES ({apart}): do not compare scores across the bar."]
 
 
 def _higher_elsewhere(studies: Sequence[Logs]) -> list[str]:
-    """Says so where a study that does not decide has scored higher on the same tiles than the one that does."""
+    """A warning where another study has a higher score on the same tiles than the deciding one."""
     if len(studies) == 1:
         return []
     deciding = deciding_study(studies)
-    mine, split = results.cells(deciding), final_split(deciding)
+    mine, split = iou_by_arm(deciding), final_split(deciding)
     mine = mine[mine["tiles"] == mine["tiles"].max()]
     found = []
     for logs in studies:
-        theirs = results.cells(logs)
+        theirs = iou_by_arm(logs)
         theirs = theirs[theirs["tiles"].isin(mine["tiles"])].sort_values("mean", ascending=False, kind="stable")
         is_alike = final_split(logs) == split and tiles_key(logs) == tiles_key(deciding)
         if not is_alike or theirs.empty or not theirs["mean"].iloc[0] > mine["mean"].max():
             continue
         best = theirs.iloc[0]
         found.append(
-            f"{logs.study['study']} scored higher with {best['tiles']} tiles: {split} IoU {best['mean']:.3f} "
-            f"({best['label']}), against {mine['mean'].max():.3f} in {deciding.study['study']}, on which the "
-            "first sentence rests."
+            f"{logs.study['study']} has a higher {split} IoU with {best['tiles']} tiles, {best['mean']:.3f} "
+            f"({best['label']}), than {deciding.study['study']} ({mine['mean'].max():.3f}), which the first conclusion "
+            "is based on."
         )
     return found
 
@@ -63,7 +63,7 @@ def _higher_elsewhere(studies: Sequence[Logs]) -> list[str]:
 def _shared(studies: Sequence[Logs]) -> list[str]:
     found: dict[str, list[str]] = {}
     for logs in studies:
-        for text in warnings(logs):
+        for text in study_warnings(logs):
             found.setdefault(text, []).append(logs.study["study"])
     if len(studies) == 1:
         return list(found)

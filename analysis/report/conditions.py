@@ -1,14 +1,14 @@
-"""Says under what conditions scores came about: the tiles and their places, number format, device, way of scoring."""
+"""Warns of the conditions that scores depend on: the tiles and their places, number format, device, way of scoring."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.logs.frames import Logs
+from analysis.report.words import first_of
 
 _WORDS = {"dtype": "in several number formats", "device_model": "on several kinds of devices"}
 _SPLITS = ("train", "val", "test")
-_MOST_NAMED = 4
 
 
 def conditions(logs: Logs) -> list[str]:
@@ -23,8 +23,8 @@ def mixed_conditions(studies: Sequence[Logs]) -> list[str]:
         by_study = {str(logs.study["study"]): _known(logs, name) for logs in studies}
         sets = {study: tuple(sorted(arms)) for study, arms in by_study.items() if arms}
         if len(set(sets.values())) > 1:
-            told = "; ".join(f"{study}: {' and '.join(values)}" for study, values in sets.items())
-            found.append(f"These studies ran {words}, so small differences between them may be due to that: {told}.")
+            parts = "; ".join(f"{study}: {' and '.join(values)}" for study, values in sets.items())
+            found.append(f"These studies ran {words}, which may explain small differences between them: {parts}.")
     return found
 
 
@@ -42,8 +42,8 @@ def shared_places(logs: Logs) -> list[str]:
     names = [f"{place} ({', '.join(splits)})" for place, splits in sorted(shared.items())]
     count = "One place has" if len(names) == 1 else f"{len(names)} places have"
     return [
-        f"{count} tiles in several splits, whose tiles are therefore not independent, so that scores on val and test "
-        f"may be too high: {_listed(names)}."
+        f"{count} tiles in several splits, so these splits are not independent and scores on val and test may be too "
+        f"high: {first_of(names)}."
     ]
 
 
@@ -59,13 +59,13 @@ def _mixed(logs: Logs) -> list[str]:
         if len(known) < 2:
             continue
         totals = Counter(logs.runs["arm"])
-        told = []
+        parts = []
         for value, arms in sorted(known.items()):
             names = [
                 arm if count == totals[arm] else f"{arm} ({count} of {totals[arm]})" for arm, count in arms.items()
             ]
-            told.append(f"{value}: {_listed(names)}")
-        found.append(f"Trials ran {words}, so small differences may be due to that. {'; '.join(told)}.")
+            parts.append(f"{value}: {first_of(names)}")
+        found.append(f"Trials ran {words}, which may explain small differences. {'; '.join(parts)}.")
     return found
 
 
@@ -84,9 +84,4 @@ def _scored(logs: Logs) -> list[str]:
     for arm, number, way in zip(logs.models["arm"], logs.models["number"], logs.models["scored"], strict=True):
         if way:
             by_way.setdefault(str(way), []).append(f"{arm} #{number}")
-    return [f"Final models that were scored {way}: {_listed(names)}." for way, names in by_way.items()]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more}"
+    return [f"Final models that were scored {way}: {first_of(names)}." for way, names in by_way.items()]

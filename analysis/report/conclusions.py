@@ -1,26 +1,27 @@
-"""Answers the question in three sentences, as far as the statistics allow: which one, how few tiles, what cost."""
+"""Draws the three conclusions, as far as the statistics allow: which architecture, how few tiles, at what cost."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts
-from analysis.stats.ranks import clear_winner, ranks, told_apart
-from analysis.stats.summaries import MIN_GROUPS, count_scored
-from analysis.tables import results, search_results
+from analysis.report.words import counted, listed
+from analysis.stats.bootstrap import MIN_GROUPS, count_scored
+from analysis.stats.ranks import below_leader, clear_winner, ranks
+from analysis.tables import search_results
+from analysis.tables.arm_scores import below_trivial, comparable_scores, iou_by_arm
 from analysis.tables.classes import constant_iou
-from analysis.tables.results import below_trivial, compared
-from analysis.tables.scores import final_split, read_scores
+from analysis.tables.spread import spread
+from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _LEVEL = "95 % interval "
 _PREFERRED = ("phase2_tuning", "phase1_comparison", "phase3_data_budget")
 
 
-def answer(studies: Sequence[Logs]) -> tuple[str, ...]:
-    """Returns the three sentences (or what stands for one of them), each plain text."""
+def conclusions(studies: Sequence[Logs]) -> tuple[str, ...]:
+    """Returns the three conclusions, each plain text."""
     deciding = deciding_study(studies)
     return (_which(deciding, is_one_of_several=len(studies) > 1), _how_few(studies), _cost(studies, deciding))
 
@@ -45,21 +46,23 @@ def deciding_study(studies: Sequence[Logs]) -> Logs:
     return min(studies, key=order)
 
 
-def indistinguishable(logs: Logs) -> list[str]:
-    """Returns the arms with most tiles that cannot be told from the leader, the leader first, in order of their mean.
+def close_to_leader(logs: Logs) -> list[str]:
+    """Returns the leader among the arms with most tiles, and those that do not clearly differ from it, the best first.
 
-    Empty without final models; the leader alone where nothing is known of the others' uncertainty but that they are
-    behind, or where all of them can be told apart from it (`ranks.told_apart`).
+    Empty without final models; the leader alone where the uncertainty of the others is unknown, or where all of them
+    are below it (`ranks.below_leader`).
     """
     frame = _largest_budget(logs)
     if frame.empty:
         return []
     leader = str(frame["arm"].iloc[0])
-    scores = compared(logs, list(frame["arm"]))
+    scores = comparable_scores(logs, list(frame["arm"]))
     if scores is None or leader not in scores.arms:
         return [leader]
-    is_below = told_apart(scores.replicates(), scores.arms.index(leader), least=min(scores.num_levels.values()))
-    close = {arm for arm, is_apart in zip(scores.arms, is_below, strict=True) if not is_apart}
+    is_below = below_leader(
+        scores.replicates(), scores.arms.index(leader), fewest_levels=min(scores.num_levels.values())
+    )
+    close = {arm for arm, is_its in zip(scores.arms, is_below, strict=True) if not is_its}
     return [arm for arm in frame["arm"] if arm in close]
 
 
@@ -69,18 +72,18 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
         return _selected_only(logs)
     leader, metric = frame.iloc[0], f"{final_split(logs)} IoU"
     tiles = f"{leader['tiles']} tiles"
-    beginning = "This is a smoke run, whose numbers mean nothing. " if logs.study["profile"] == "smoke" else ""
+    beginning = "This is a smoke run: its scores mean nothing. " if logs.study["profile"] == "smoke" else ""
     if len(frame) == 1:
         return (
             f"{beginning}Only {leader['label']} has final models with {tiles}, with {metric} "
             f"{_with_interval(leader, _LEVEL)}, so there is nothing to compare it with."
         )
     among = f"{beginning}Among {_architectures(logs, set(frame['arm']))}, "
-    scores = compared(logs, list(frame["arm"]))
+    scores = comparable_scores(logs, list(frame["arm"]))
     if scores is None or leader["arm"] not in scores.arms:
         return (
-            f"{among}{leader['label']} has the highest {metric} with {tiles}, {_with_interval(leader)}, but nobody can "
-            f"say how sure that is: {_why_unsure(logs, leader)}."
+            f"{among}{leader['label']} has the highest {metric} with {tiles}, {_with_interval(leader)}, but how sure "
+            f"that is cannot be said: {_why_unsure(logs, leader)}."
         )
     means = scores.replicates()
     place = scores.arms.index(str(leader["arm"]))
@@ -88,44 +91,42 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
     levels = scores.num_levels
     single = [row["label"] for _, row in frame.iterrows() if row["arm"] not in scores.arms]
     study = f"{logs.study['study']}: " if is_one_of_several else ""
-    tested = _count(len(scores.tiles), f"{scores.split} tile")
-    tested += "" if scores.num_groups == len(scores.tiles) else f" in {_count(scores.num_groups, 'place')}"
+    tested = counted(len(scores.tiles), f"{scores.split} tile")
+    tested += "" if scores.num_groups == len(scores.tiles) else f" in {counted(scores.num_groups, 'place')}"
     basis = f"({study}{tested}, {_models(frame)}{_beside_trivial(logs)})"
-    basis += f"; {_listed(single)} could not be compared" if single else ""
-    if clear_winner(means, least=min(levels.values())) == place:
-        few = "; with tiles of so few places that is less sure than it looks" * (scores.num_groups < MIN_GROUPS)
+    basis += f"; {listed(single)} could not be compared" if single else ""
+    if clear_winner(means, fewest_levels=min(levels.values())) == place:
+        few = "; with so few places this is less certain than it looks" * (scores.num_groups < MIN_GROUPS)
         return (
             f"{among}{_verdict(logs, leader)} with {tiles}: {metric} {_with_interval(leader, _LEVEL)}, and the best in "
             f"{chance} {basis}{few}."
         )
-    close = indistinguishable(logs)
+    close = close_to_leader(logs)
     rivals = [f"{row['label']} ({row['mean']:.3f})" for _, row in frame.iterrows() if row["arm"] in close[1:]]
     lead = f"{leader['label']} leads with {metric} {_with_interval(leader, _LEVEL)}"
     if not rivals:
         return f"{among}there is no clear winner with {tiles}: {lead}, but is the best in only {chance} {basis}."
-    scarce = [_count(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
-    others = _listed(rivals)
-    doubt = f"{others} cannot be told apart from it"
+    scarce = [counted(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
+    others = listed(rivals)
+    doubt = f"its lead over {others} is within chance"
     if scarce:
-        doubt = f"{_listed(scarce)} are too few to tell {others} apart from it"
+        doubt = f"{listed(scarce)} are too few to show a difference from {others}"
     return f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but {doubt} {basis}."
 
 
 def _architectures(logs: Logs, names: set[str]) -> str:
     arms = [arm for arm in logs.study["arms"] if arm["arm"] in names]
     labels = dict.fromkeys(arm["architecture_label"] for arm in arms)
-    stand_ins = {arm["architecture_label"] for arm in arms if arm["is_stand_in"]}
-    count = _count(len(labels), "architecture")
-    if not stand_ins:
+    small = {arm["architecture_label"] for arm in arms if arm["is_stand_in"]}
+    count = counted(len(labels), "architecture")
+    if not small:
         return count
-    return f"{count}, of which {len(stand_ins)} {'is a stand-in' if len(stand_ins) == 1 else 'are stand-ins'}"
+    return f"{count} ({counted(len(small), 'small variant')} among them)"
 
 
 def _beside_trivial(logs: Logs) -> str:
     trivial = constant_iou(logs, final_split(logs))
-    return (
-        "" if trivial is None else f"; calling every pixel {logs.study['trivial']['class']} would score {trivial:.3f}"
-    )
+    return "" if trivial is None else f"; predicting {logs.study['trivial']['class']} everywhere scores {trivial:.3f}"
 
 
 def _verdict(logs: Logs, leader: pd.Series) -> str:
@@ -138,40 +139,40 @@ def _verdict(logs: Logs, leader: pd.Series) -> str:
 
 def _why_unsure(logs: Logs, leader: pd.Series) -> str:
     """Why nothing is known of the leader's uncertainty, or of the others'."""
-    scores = read_scores(logs, final_split(logs))
+    scores = read_tile_scores(logs, final_split(logs))
     if scores is None or leader["arm"] not in scores.arms:
-        return "its scores on single tiles are not in the logs"
+        return "its scores by tile are not in the logs"
     if scores.num_groups < 2:
-        return "all scored tiles lie in one place"
+        return "all scored tiles are from one place"
     num_models, *_ = count_scored(scores.of(leader["arm"]), scores.groups)
-    return "it is a single model" if num_models < 2 else "no other has two models whose scores are known"
+    return "it has a single model" if num_models < 2 else "no other architecture has two scored models"
 
 
 def _selected_only(logs: Logs) -> str:
     known = logs.selection.dropna(subset="val_iou")
     if known.empty:
-        return "Nothing can be said yet: no model has been scored."
+        return "There is no result yet: no model has been scored."
     labels = {arm["arm"]: arm["architecture_label"] for arm in logs.study["arms"]}
     best = known.sort_values("val_iou", ascending=False, kind="stable").iloc[0]
     return (
-        f"So far there is only tuning: the highest val IoU, {best['val_iou']:.3f} ({labels[best['arm']]}), is the best "
-        "of several trials on the very tiles that chose it, which ranks settings but does not say which architecture "
-        "to trust."
+        f"Only the search has run so far: the highest val IoU is {best['val_iou']:.3f} ({labels[best['arm']]}), the "
+        "best of several trials on the tiles that selected it, which ranks configurations but does not say which "
+        "architecture to trust."
     )
 
 
 def _how_few(studies: Sequence[Logs]) -> str:
-    num_budgets = {id(logs): results.cells(logs)["tiles"].nunique() for logs in studies}
+    num_budgets = {id(logs): iou_by_arm(logs)["tiles"].nunique() for logs in studies}
     logs = max(studies, key=lambda logs: num_budgets[id(logs)])
     if num_budgets[id(logs)] < 2:
         budgets = sorted({arm["tiles"] for logs in studies for arm in logs.study["arms"]})
         known = (
-            f"only {budgets[0]} were tried"
+            f"all models were trained with {budgets[0]}"
             if len(budgets) == 1
-            else f"of {_listed(budgets)}, no study has scored final models with more than one"
+            else f"of {listed(budgets)} tiles, no study has scored final models with more than one number"
         )
-        return f"How IoU changes with the number of labelled tiles is not known: {known}."
-    frame, split = results.cells(logs), final_split(logs)
+        return f"How IoU depends on the number of labelled tiles is not known: {known}."
+    frame, split = iou_by_arm(logs), final_split(logs)
     budgets = sorted(frame["tiles"].unique(), reverse=True)
     everywhere = frame.groupby("label")["tiles"].nunique() == len(budgets)
     shared = frame[frame["label"].map(everywhere)]
@@ -183,20 +184,20 @@ def _how_few(studies: Sequence[Logs]) -> str:
         chosen.append(best)
         steps.append(f"{_with_interval(best)} with {tiles}{unit} ({best['label']})")
     where = f"In {logs.study['study']}, the" if len(studies) > 1 else "The"
-    text = f"{where} highest mean {split} IoU is {_listed(steps)}"
-    text += "" if len(shared) else ", though no architecture was scored with all of these"
+    text = f"{where} highest mean {split} IoU is {listed(steps)}"
+    text += "" if len(shared) else ", but no architecture was scored with all of these numbers of tiles"
     ends = pd.DataFrame(chosen)[["low", "high"]].astype("float64")
     if ends.notna().all(axis=None) and ends["low"].max() <= ends["high"].min():
-        text += "; these intervals overlap, so the differences are unsure"
-    spread = results.variances(logs)
-    known_spread = spread[spread["tiles"] == budgets[-1]].dropna(subset="sd_subset")
+        text += "; these intervals overlap, so the differences may be due to chance"
+    deviations = spread(logs)
+    known_spread = deviations[deviations["tiles"] == budgets[-1]].dropna(subset="sd_subset")
     if known_spread.empty:
         return f"{text}."
     subset, seed = (known_spread[name].median() for name in ("sd_subset", "sd_seed"))
     return (
-        f"{text}; with {budgets[-1]} tiles, IoU has a standard deviation of about {subset:.3f} between draws of the "
-        f"tiles and {seed:.3f} between seeds (roughly, from {known_spread['subsets'].max()} draws and "
-        f"{known_spread['seeds'].max()} seeds of {_listed(list(known_spread['architecture']))})."
+        f"{text}; with {budgets[-1]} tiles, the standard deviation of IoU is about {subset:.3f} between tile subsets "
+        f"and {seed:.3f} between seeds (estimated from {known_spread['subsets'].max()} subsets and "
+        f"{known_spread['seeds'].max()} seeds of {listed(list(known_spread['architecture']))})."
     )
 
 
@@ -208,26 +209,31 @@ def _cost(studies: Sequence[Logs], deciding: Logs) -> str:
     num_trials = sum(len(logs.runs) for logs in studies)
     num_epochs = sum(int(logs.runs["epochs"].sum()) for logs in studies)
     hours = " and ".join(f"{_amount(amount)} {unit}" for unit, amount in spent.items())
-    total = f"In all, {_count(num_trials, 'trial')} and {_count(num_epochs, 'epoch')} took {hours}"
-    close = indistinguishable(deciding)
+    total = f"In total, {counted(num_trials, 'trial')} and {counted(num_epochs, 'epoch')} took {hours}"
+    close = close_to_leader(deciding)
     if not close:
         return f"{total}."
     arms = {arm["arm"]: arm for arm in deciding.study["arms"]}
     mean_seconds = deciding.models.groupby("arm")["seconds"].mean()
     minutes = {str(arm): float(seconds) / 60 for arm, seconds in mean_seconds.items()}
-    stand_ins = {arm["arm"] for arm in deciding.study["arms"] if arm["is_stand_in"]}  # whose cost is another's
-    worthless = (stand_ins | below_trivial(deciding).keys()) - {close[0]}
-    known = [arm for arm in close if not math.isnan(minutes[arm]) and arm not in worthless]
-    leader, cheapest = close[0], min(known, key=lambda arm: (minutes[arm], arm != close[0]), default=close[0])
-    told = f"{total}; one model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"
-    if cheapest == leader:
-        but = "" if len(known) == len(close) else ", is no stand-in and beats the trivial predictor"
-        return f"{told}{f', and none that comes close{but} is cheaper' if len(known) > 1 else ''}."
-    other = arms[cheapest]
-    return (
-        f"{told}; the cheapest that cannot be told apart from it, {other['architecture_label']}, "
-        f"{_price(other, minutes)}."
-    )
+    small = {arm["arm"] for arm in deciding.study["arms"] if arm["is_stand_in"]}  # the full one costs more
+    leader, *others = close
+    known = [
+        arm for arm in others if not math.isnan(minutes[arm]) and arm not in small | below_trivial(deciding).keys()
+    ]
+    cheaper = [arm for arm in known if minutes[arm] < minutes[leader] or math.isnan(minutes[leader])]
+    of_leader = f"{total}. One model of {arms[leader]['architecture_label']} {_price(arms[leader], minutes)}"
+    if cheaper:
+        other = arms[min(cheaper, key=minutes.__getitem__)]
+        return (
+            f"{of_leader}; {other['architecture_label']}, the cheapest that does not clearly differ from it, "
+            f"{_price(other, minutes)}."
+        )
+    if not known:
+        return f"{of_leader}."
+    labels = listed([arms[arm]["architecture_label"] for arm in known])
+    do, train = ("do", "train") if len(known) > 1 else ("does", "trains")
+    return f"{of_leader}; {labels}, which {do} not clearly differ from it, {train} no faster."
 
 
 def _price(arm: ArmFacts, minutes: dict[str, float]) -> str:
@@ -237,22 +243,22 @@ def _price(arm: ArmFacts, minutes: dict[str, float]) -> str:
 
 
 def _largest_budget(logs: Logs) -> pd.DataFrame:
-    """The cells with most tiles, the best mean first."""
-    frame = results.cells(logs)
+    """The arms with most tiles, the best mean first."""
+    frame = iou_by_arm(logs)
     largest: pd.DataFrame = frame[frame["tiles"] == frame["tiles"].max()]
     return largest.sort_values("mean", ascending=False, kind="stable")
 
 
-def _with_interval(cell: pd.Series, what: str = "") -> str:
-    if not pd.isna(cell["low"]):
-        return f"{cell['mean']:.3f} ({what}{cell['low']:.3f} … {cell['high']:.3f})"
-    count = cell["num_models"]
-    return f"{cell['mean']:.3f} ({'n = 1' if count == 1 else f'n = {count}, no interval'})"
+def _with_interval(row: pd.Series, what: str = "") -> str:
+    if not pd.isna(row["low"]):
+        return f"{row['mean']:.3f} ({what}{row['low']:.3f} … {row['high']:.3f})"
+    count = row["num_models"]
+    return f"{row['mean']:.3f} ({'n = 1' if count == 1 else f'n = {count}, no interval'})"
 
 
 def _models(frame: pd.DataFrame) -> str:
     counts = sorted(set(frame["num_models"]))
-    return f"{counts[0]} to {counts[-1]} models each" if len(counts) > 1 else f"{_count(counts[0], 'model')} each"
+    return f"{counts[0]} to {counts[-1]} models each" if len(counts) > 1 else f"{counted(counts[0], 'model')} each"
 
 
 def _percent(share: float) -> str:
@@ -267,13 +273,3 @@ def _amount(hours: float) -> str:
     if hours < 1:
         return f"{hours:.2g}"
     return f"{hours:.1f}" if hours < 10 else f"{hours:,.0f}"
-
-
-def _listed(items: Sequence[Any]) -> str:
-    """Items as a list in a sentence: "a, b and c"."""
-    *others, last = map(str, items)
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun if count == 1 else noun + 's'}"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.report.sliders import overlays
-from tests.analysis.made_up import TEST_TILES, MadeUp
+from analysis.logs.frames import Logs
+from analysis.report.predictions import predictions
+from tests.analysis.made_up import TEST_TILES, VAL_TILES, MadeUp
 
 IMAGE, TRUTH, PREDICTION = (70, 90, 110), (200, 60, 60), (30, 160, 60)
 
@@ -27,6 +28,12 @@ def colours(jpeg: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
 
 
+def panels_of(logs: Logs) -> list[tuple[bytes, tuple[int, int, int]]]:
+    """The pictures of the first block, each with the colour that it has."""
+    block = predictions(logs)[0]
+    return [(block.image, IMAGE), (block.truth, TRUTH), (block.predictions[0].picture, PREDICTION)]
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> MadeUp:
     """Two architectures whose mean IoU by tile is 0.4, 0.2, 0.5 and 0.3, with pictures of all tiles."""
@@ -42,14 +49,14 @@ def study(tmp_path: Path) -> MadeUp:
     return study
 
 
-def test_overlays_are_of_the_worst_median_and_best_tile_over_all_architectures(study: MadeUp):
-    blocks = overlays(study.logs())
-    assert [(block.name, block.title, block.caption) for block in blocks] == [
-        ("predictions_worst", "The worst test tile", "north-2 of demo: mean IoU 0.20 over all models."),
-        ("predictions_median", "The median test tile", "west-1 of demo: mean IoU 0.30 over all models."),
-        ("predictions_best", "The best test tile", "south-1 of demo: mean IoU 0.50 over all models."),
+def test_predictions_are_of_the_worst_median_and_best_tile_over_all_architectures(study: MadeUp):
+    blocks = predictions(study.logs())
+    assert [(block.name, block.caption) for block in blocks] == [
+        ("predictions_test_worst", "north-2 of demo: mean IoU 0.20."),
+        ("predictions_test_median", "west-1 of demo: mean IoU 0.30."),
+        ("predictions_test_best", "south-1 of demo: mean IoU 0.50."),
     ]
-    assert [pair.label for pair in blocks[0].pairs] == ["unet, IoU 0.30", "sam_conv, IoU 0.10"]
+    assert [its.label for its in blocks[0].predictions] == ["unet, IoU 0.30", "sam_conv, IoU 0.10"]
 
 
 @pytest.mark.parametrize("gap_px", [0, 5, 31])
@@ -58,64 +65,76 @@ def test_panels_are_cut_where_the_study_says(gap_px: int, study: MadeUp, tmp_pat
         picture(path, gap_px=gap_px)
     logs = study.logs()
     logs.study["panel_gap_px"] = gap_px
-    pair = overlays(logs)[0].pairs[0]
-    for jpeg, colour in ((pair.before, TRUTH), (pair.after, PREDICTION)):
+    for jpeg, colour in panels_of(logs):
         assert colours(jpeg).shape == (40, 40, 3)
         assert np.abs(colours(jpeg) - colour).max() < 20
 
 
-def test_overlays_name_the_iou_of_the_model_that_they_picture(tmp_path: Path):
+def test_predictions_name_the_iou_of_the_model_that_they_picture(tmp_path: Path):
     """The median model of three by its mean, which is not the median on the tile."""
     study = MadeUp("unet")
     for seed, scores in enumerate(([0.2, 0.2, 0.2, 0.9], [0.4, 0.4, 0.4, 0.2], [0.1] * 4)):
         study.model("unet-24", seed, test=scores)
     study.picture("unet-24", tmp_path, TEST_TILES[:1])
     picture(tmp_path / "files" / f"unet-24-{TEST_TILES[0]}.png")
-    (block,) = overlays(study.logs())
-    assert block.pairs[0].label == "unet, IoU 0.40"
+    (block,) = predictions(study.logs())
+    assert block.predictions[0].label == "unet, IoU 0.40"
 
 
-def test_overlays_put_the_prediction_over_the_truth(study: MadeUp):
-    pair = overlays(study.logs())[0].pairs[0]
-    assert (pair.before_label, pair.after_label) == ("truth", "prediction")
-    for jpeg, colour in ((pair.before, TRUTH), (pair.after, PREDICTION)):
+def test_predictions_stand_beside_image_and_truth(study: MadeUp):
+    for jpeg, colour in panels_of(study.logs()):
         pixels = colours(jpeg)
         assert pixels.shape == (40, 40, 3)
         assert np.abs(pixels - np.array(colour)).max() <= 4  # what JPEG loses
 
 
-def test_overlays_shrink_large_pictures(study: MadeUp, tmp_path: Path):
+def test_predictions_shrink_large_pictures(study: MadeUp, tmp_path: Path):
     picture(tmp_path / "files" / "unet-24-north-2.png", side_px=1024)
-    pair = overlays(study.logs())[0].pairs[0]
-    assert colours(pair.before).shape == colours(pair.after).shape == (640, 640, 3)
+    block = predictions(study.logs())[0]
+    assert colours(block.truth).shape == colours(block.predictions[0].picture).shape == (640, 640, 3)
 
 
-def test_overlays_choose_among_the_tiles_whose_pictures_all_have(study: MadeUp, tmp_path: Path):
+def test_predictions_choose_among_the_tiles_whose_pictures_all_have(study: MadeUp, tmp_path: Path):
     (tmp_path / "files" / "sam_conv-24-north-2.png").unlink()
-    blocks = overlays(study.logs())
+    blocks = predictions(study.logs())
     assert [block.caption.split()[0] for block in blocks] == ["west-1", "north-1", "south-1"]
 
 
-def test_overlays_show_a_tile_once_where_there_are_few(study: MadeUp, tmp_path: Path):
+def test_predictions_show_a_tile_once_where_there_are_few(study: MadeUp, tmp_path: Path):
     for tile in TEST_TILES[1:]:
         (tmp_path / "files" / f"unet-24-{tile}.png").unlink()
-    assert [block.title for block in overlays(study.logs())] == ["The worst test tile"]
+    assert [block.title for block in predictions(study.logs())] == ["The worst test tile"]
 
 
-def test_overlays_say_which_picture_cannot_be_read(study: MadeUp, tmp_path: Path):
+def test_predictions_say_which_picture_cannot_be_read(study: MadeUp, tmp_path: Path):
     torn = tmp_path / "files" / "unet-24-north-2.png"
     torn.write_bytes(torn.read_bytes()[:60])
-    block = overlays(study.logs())[0]
-    assert block.caption.endswith("over all models. The picture of unet cannot be read.")
-    assert [pair.label for pair in block.pairs] == ["sam_conv, IoU 0.10"]
+    block = predictions(study.logs())[0]
+    assert block.caption.endswith(" The picture of unet cannot be read.")
+    assert [its.label for its in block.predictions] == ["sam_conv, IoU 0.10"]
 
 
-def test_overlays_need_pictures_and_scores_of_test_tiles(tmp_path: Path):
+def test_predictions_need_pictures_and_scores_of_test_tiles(tmp_path: Path):
     study = MadeUp("unet")
     study.model("unet-24", test=[0.5] * 4)
-    assert overlays(study.logs()) == ()
+    assert predictions(study.logs()) == ()
     study = MadeUp("unet")
     study.model("unet-24", val=[0.5] * 2)
     study.picture("unet-24", tmp_path, ["north-1"])
     picture(tmp_path / "files" / "unet-24-north-1.png")
-    assert overlays(study.logs()) == ()
+    assert predictions(study.logs()) == ()
+
+
+def test_predictions_of_val_tiles_are_of_the_selected_trial(tmp_path: Path):
+    """Its IoU is that of its best epoch, the first, on the pixels that it was judged on."""
+    study = MadeUp("unet", "sam_conv", phase="phase2_tuning")
+    for arm, by_tile in (("unet-24", [0.5, 0.2]), ("sam_conv-24", [0.3, 0.6])):
+        study.trial(arm, 3, [0.4], by_tile=by_tile)
+        study.select(arm, 3, 0.4)
+        study.picture(arm, tmp_path, VAL_TILES, key="selected")
+        for tile in VAL_TILES:
+            picture(tmp_path / "files" / f"{arm}-{tile}.png")
+    blocks = predictions(study.logs())
+    assert [block.name for block in blocks] == ["predictions_val_worst", "predictions_val_best"]
+    assert [its.label for its in blocks[0].predictions] == ["unet, IoU 0.50", "sam_conv, IoU 0.30"]
+    assert blocks[0].caption == "v1 of demo: mean IoU 0.40."

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from analysis.report.remarks import remarks, warnings
+from analysis.report.study_notes import study_notes
+from analysis.report.study_warnings import study_warnings
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 FLAT = [0.5] * 4
@@ -26,7 +27,7 @@ def add(study: MadeUp, arm: str, seed: int, **about: Any) -> None:
 
 
 def test_sound_study_has_no_warning():
-    assert warnings(whole().logs()) == []
+    assert study_warnings(whole().logs()) == []
 
 
 def test_incomplete_study_says_so_first():
@@ -34,24 +35,23 @@ def test_incomplete_study_says_so_first():
     study.trial("unet-24", 7, [0.2], stage="final", is_ended=False)
     study.trial("unet-24", 8, [0.2], "interrupted", stage="final")
     note = "The study's run has not ended: it is still running or was killed, and this is what it logged."
-    assert warnings(study.logs(is_ended=False)) == [
+    assert study_warnings(study.logs(is_ended=False)) == [
         f"INCOMPLETE: 2 trials had not ended when this was logged. {note}",
     ]
 
 
 def test_study_that_has_just_begun_or_found_nothing_is_incomplete():
-    assert warnings(MadeUp("unet").logs()) == [
-        "INCOMPLETE: No trial has begun.",
-        "The test tiles are still sealed.",
+    assert study_warnings(MadeUp("unet").logs()) == [
+        "INCOMPLETE: No trial has started.",
+        "The test tiles have not been opened.",
     ]
     study = MadeUp("unet", phase="phase2_tuning")
     study.trial("unet-24", 0, [], "failed")
     study.trial("unet-24", 1, [], "out of memory")
-    assert warnings(study.logs()) == [
-        "INCOMPLETE: Nothing was selected and no final model was scored: the study is not complete.",
-        "2 of 2 trials came to nothing: 1 failed, 1 out of memory (by arm: unet-24 2). They count in what an arm was "
-        "given.",
-        "The test tiles are still sealed.",
+    assert study_warnings(study.logs()) == [
+        "INCOMPLETE: No trial was selected and no final model was scored.",
+        "2 of 2 trials gave no result: 1 failed, 1 out of memory (unet-24 2). They count against the trials allowed.",
+        "The test tiles have not been opened.",
     ]
 
 
@@ -63,14 +63,14 @@ def test_arm_without_a_final_model_is_named_where_others_have_some():
     study.trial("sam_conv-24", 0, [0.4])
     study.select("sam_conv-24", 0, 0.4)
     study.trial("sam_unet-24", 0, [], "failed")  # has nothing to be confirmed
-    assert warnings(study.logs())[0] == "INCOMPLETE: Without a final model so far: sam_conv-24."
+    assert study_warnings(study.logs())[0] == "INCOMPLETE: No final model yet: sam_conv-24."
 
 
 def test_fewer_models_than_planned_are_counted_with_their_subsets():
     spec = {"seeds": 2, "subsets": 3}
     study = whole(phase="phase3_data_budget", tiles=(5, 24), spec=spec)
-    assert warnings(study.logs()) == ["Fewer final models than planned: unet-5 2 of 6."]
-    assert warnings(whole(spec={"seeds": 3}).logs()) == ["Fewer final models than planned: unet-24 2 of 3."]
+    assert study_warnings(study.logs()) == ["Fewer final models than planned: unet-5 2 of 6."]
+    assert study_warnings(whole(spec={"seeds": 3}).logs()) == ["Fewer final models than planned: unet-24 2 of 3."]
 
 
 def test_reopened_test_tiles_are_named_with_their_reasons():
@@ -79,21 +79,19 @@ def test_reopened_test_tiles_are_named_with_their_reasons():
     study.open("unet-24", "reopened", why="a bug in\nthe metric.")
     study.open("unet-24", "reopened", why="a bug in the  metric.", attempt="other")
     study.open("sam_conv-24", "reopened")
-    assert warnings(study.logs()) == [
-        "Test tiles were REOPENED for unet-24: a bug in the metric.",
-        "Test tiles were REOPENED for sam_conv-24: no reason is logged.",
+    assert study_warnings(study.logs()) == [
+        "The test tiles were REOPENED for unet-24: a bug in the metric.",
+        "The test tiles were REOPENED for sam_conv-24: no reason is logged.",
     ]
 
 
-def test_smoke_runs_stand_ins_and_missing_weights_are_named():
+def test_smoke_runs_small_variants_and_missing_weights_are_named():
     study = whole("unet", "unet_resnet34", "sam_conv", profile="smoke")
     study.arms["sam_conv-24"] |= {"is_stand_in": True, "architecture_label": "sam_conv (small)", "weights": "none"}
     study.arms["unet_resnet34-24"]["weights"] = "none"
-    assert warnings(study.logs()) == [
-        "Profile smoke: a few draws through every step. Its numbers mean nothing.",
-        "Stand-ins, which say nothing about the architectures that they are named after: sam_conv (small).",
-        "Trained from scratch, without the pretrained weights that are usual: unet_resnet34.",
-    ]
+    smoke, small, scratch = study_warnings(study.logs())
+    assert smoke.startswith("This is a smoke run")
+    assert (small.rpartition(": ")[2], scratch.rpartition(": ")[2]) == ("sam_conv (small).", "unet_resnet34.")
 
 
 def test_failed_trials_are_counted_by_how_and_where():
@@ -101,9 +99,9 @@ def test_failed_trials_are_counted_by_how_and_where():
     study.trial("sam_conv-24", 0, [], "out of memory")
     study.trial("unet-24", 0, [0.1], "diverged")
     study.trial("sam_conv-24", 1, [], "failed")
-    assert warnings(study.logs()) == [
-        "3 of 7 trials came to nothing: 1 failed, 1 diverged, 1 out of memory (by arm: unet-24 1, sam_conv-24 2). They "
-        "count in what an arm was given.",
+    assert study_warnings(study.logs()) == [
+        "3 of 7 trials gave no result: 1 failed, 1 diverged, 1 out of memory (unet-24 1, sam_conv-24 2). They count "
+        "against the trials allowed.",
     ]
 
 
@@ -111,7 +109,7 @@ def test_models_without_a_score_are_named_up_to_four():
     study = whole()
     for seed in range(2, 8):
         study.model("unet-24", seed, state="diverged")
-    assert warnings(study.logs())[1] == (
+    assert study_warnings(study.logs())[1] == (
         "Final models without a score: unet-24 #2 (diverged), unet-24 #3 (diverged), unet-24 #4 (diverged), "
         "unet-24 #5 (diverged) and 2 more."
     )
@@ -121,22 +119,17 @@ def test_sealed_test_tiles_say_what_val_is_worth():
     study = MadeUp("unet", phase="phase2_tuning")
     study.trial("unet-24", 0, [0.4])
     study.select("unet-24", 0, 0.4)
-    assert warnings(study.logs()) == [
-        "The test tiles are still sealed: all scores are on val, and each is the best of several trials there, so they "
-        "are optimistic.",
-    ]
+    (tuned,) = study_warnings(study.logs())
+    assert "the best of several trials on the val tiles" in tuned
     for seed in range(2):
         study.model("unet-24", seed, val=[0.3, 0.4])
-    assert warnings(study.logs())[0] == (
-        "The test tiles are still sealed: all scores are on val, which also chose each model's epoch, so they are "
-        "optimistic."
-    )
+    assert "which also chose the epoch of each model" in study_warnings(study.logs())[0]
 
 
 def test_single_models_are_named():
     study = MadeUp("unet", "sam_conv", test_tiles=TEST_TILES)
     study.model("unet-24", test=FLAT)
-    assert "Only one final model, so no interval (n = 1) and no place in the comparison: unet-24." in warnings(
+    assert "Only one final model, so neither an interval (n = 1) nor a comparison: unet-24." in study_warnings(
         study.logs()
     )
 
@@ -144,24 +137,27 @@ def test_single_models_are_named():
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        (None, "Intervals rest on only 3 places (4 test tiles): with fewer than 8 they are too narrow."),
-        ({}, "Intervals rest on only 4 test tiles: with fewer than 8 they are too narrow."),
-        (dict.fromkeys(TEST_TILES, "north"), "All scores are of one place (4 test tiles), so there are no intervals."),
+        (None, "Intervals are based on only 3 places (4 test tiles): with fewer than 8 they are too narrow."),
+        ({}, "Intervals are based on only 4 test tiles: with fewer than 8 they are too narrow."),
+        (
+            dict.fromkeys(TEST_TILES, "north"),
+            "All scores are from one place (4 test tiles), so there are no intervals.",
+        ),
     ],
 )
 def test_few_places_are_counted(groups: dict[str, str] | None, told: str):
     study = MadeUp("unet", **{} if groups is None else {"groups": groups})
     for seed in range(2):
         study.model("unet-24", seed, test=FLAT)
-    assert warnings(study.logs()) == [told]
+    assert study_warnings(study.logs()) == [told]
 
 
 def test_scores_that_are_not_logged_by_tile_are_named():
     study = MadeUp("unet")
     for seed in range(2):
         study.model("unet-24", seed, test_iou=0.5)
-    assert warnings(study.logs()) == [
-        "No scores on single test tiles are logged, so no interval and no comparison: unet-24.",
+    assert study_warnings(study.logs()) == [
+        "No scores by test tile are logged, so neither an interval nor a comparison: unet-24.",
     ]
 
 
@@ -169,9 +165,9 @@ def test_remarks_tell_who_opened_the_test_tiles():
     study = whole()
     study.open("unet-24", num_attempts=4, num_studies=3)
     study.open("unet-24", "recorded", num_attempts=5, num_studies=3)
-    assert remarks(study.logs())[:2] == [
-        "The recorded result of an earlier opening was used for unet-24.",
-        "So far, these test tiles have been opened by 5 attempts of 3 studies.",
+    assert study_notes(study.logs())[:2] == [
+        "Test scores recorded at an earlier opening were used again for unet-24.",
+        "These test tiles have been opened by 5 attempts of 3 studies so far.",
     ]
 
 
@@ -179,25 +175,27 @@ def test_remarks_tell_micro_batches_and_lost_work():
     study = whole(phase="phase2_tuning")
     study.trial("unet-24", 1, [0.6], cost={"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 10.4})
     study.trial("unet-24", 2, [0.6], cost={"lost_seconds": 5.0})
-    assert remarks(study.logs())[:2] == [
-        "Trained in micro-batches after running out of memory: unet-24 #1 (2 draws at once).",
-        "1 epoch was trained again after lost workers or interruptions, at a cost of 15 s.",
+    assert study_notes(study.logs())[:2] == [
+        "Ran out of memory and went on in micro-batches: unet-24 #1 (2 draws at once).",
+        "1 epoch was trained again after lost workers or interruptions, which took 15 s.",
     ]
 
 
 def test_remarks_say_where_an_iou_is_not_the_mean_over_tiles():
     study = whole()
     add(study, "unet-24", 2, test_iou=0.52)
-    assert remarks(study.logs())[0].startswith("A model's IoU is of the pixels of all tiles together, but intervals, ")
+    assert study_notes(study.logs())[0].startswith(
+        "The IoU of a model is computed from the pixels of all tiles together; intervals, "
+    )
 
 
 def test_remarks_tell_what_val_was_used_for():
-    assert remarks(whole().logs()) == [
+    assert study_notes(whole().logs()) == [
         "Besides its train tiles, every model used 2 labelled val tiles to choose its epoch.",
     ]
-    assert remarks(whole(phase="phase2_tuning", tiles=(5, 24)).logs()) == [
-        "The budgets' tiles are nested (5 ⊂ 24), so they are not independent.",
-        "Besides its train tiles, every model used 2 labelled val tiles to choose its epoch and its settings.",
+    assert study_notes(whole(phase="phase2_tuning", tiles=(5, 24)).logs()) == [
+        "Smaller sets of tiles are parts of larger ones (5 ⊂ 24), so they are not independent.",
+        "Besides its train tiles, every model used 2 labelled val tiles to choose its epoch and its hyperparameters.",
     ]
 
 
@@ -205,9 +203,8 @@ def test_remarks_of_data_budgets_say_what_their_spread_is_worth():
     study = whole(phase="phase3_data_budget", tiles=(5, 24))
     for arm in study.arms.values():
         arm["chosen"] = {"tiles": 24, "study": "phase2"}
-    assert remarks(study.logs())[:3] == [
-        "24 of 24 tiles have one subset: there, only seeds differ.",
-        "Subsets are drawn from the same 24 tiles and overlap, so their spread is given this pool; other tiles would "
-        "spread more.",
-        "Settings were tuned with 24 tiles (phase2) and carried to the other budgets as they are.",
+    assert study_notes(study.logs())[:3] == [
+        "With 24 tiles there is one subset, all of them: only seeds differ.",
+        "Tile subsets are drawn from the same 24 tiles and overlap, so subsets of new tiles would spread more.",
+        "Hyperparameters were tuned with 24 tiles (phase2) and used for all numbers of tiles.",
     ]

@@ -1,12 +1,11 @@
-"""Draws what a study came to: its trials, IoU with intervals, IoU against tiles, and pictures of predictions."""
+"""Draws IoU: of every trial, by architecture with intervals, and against the number of tiles."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
-import matplotlib.image
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,13 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from analysis.figures.drawing import (
-    COLOURS,
     GOLDEN,
     GREY,
     INK,
     LEGEND_CHARACTERS,
     MANY,
-    MARKERS,
     STYLE,
     arm_labels,
     ended_words,
@@ -28,7 +25,6 @@ from analysis.figures.drawing import (
     legend,
     looks,
     metric_words,
-    render,
     tiles_words,
     trivial_handle,
     trivial_judged,
@@ -38,21 +34,12 @@ from analysis.figures.drawing import (
 from analysis.logs.frames import Logs
 from analysis.tables import formatting as tables
 
-__all__ = ["COLOURS", "MARKERS", "by_tiles", "intervals", "looks", "metric_words", "predictions", "render", "trials"]
-
-_PICTURES_PER_ROW = 3
-_PICTURE_WIDTH, _HEADING, _MARGIN, _LEAST_WIDTH = 4.2, 0.3, 0.15, 9.0  # inches
-_PICTURE_TITLES = {
-    "val": "Selected trials on the val tiles: image, truth, prediction",
-    "test": "Final models on the test tiles: image, truth, prediction",
-}
-
 
 @mpl.rc_context(STYLE)
 def trials(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
     """Draws a dot per trial of the search, on the judged metric, with a line per arm and a panel per number of tiles.
 
-    Filled dots are trials that ran their course, hollow ones were stopped early; failed trials have none. The selected
+    Filled dots are finished trials, hollow ones were stopped early; failed trials have none. The selected
     trial is a large diamond with the full-resolution val IoU of its best checkpoint as a number, and as a bar where the
     trials were judged by another metric. The dashed line is the trivial predictor on what the trials were judged on.
     Returns None where the study has no search.
@@ -92,8 +79,8 @@ def trials(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
 
 @mpl.rc_context(STYLE)
 def intervals(
-    cells: pd.DataFrame,
-    points: pd.DataFrame,
+    means: pd.DataFrame,
+    models: pd.DataFrame,
     *,
     metric: str,
     trivial: float | None,
@@ -103,30 +90,30 @@ def intervals(
     """Draws a line per architecture: its mean with the interval, and a dot per model; a panel per number of tiles.
 
     Args:
-        cells: In the order to show: `label`, `tiles`, `mean`, `low` and `high` (missing where there is no interval),
+        means: In the order to show: `label`, `tiles`, `mean`, `low` and `high` (missing where there is no interval),
             `num_models`.
-        points: A row per model: `label`, `tiles`, `value`.
+        models: A row per model: `label`, `tiles`, `value`.
         metric: What the values are, for the axis.
         trivial: The trivial predictor's value, as a dashed line.
         title: What stands above.
-        labels: As for `looks`; those of `cells` where there are none.
+        labels: As for `looks`; those of `means` where there are none.
     """
-    styles = looks([*labels, *cells["label"]])
-    panels = {int(tiles): cells[cells["tiles"] == tiles] for tiles in cells["tiles"].unique()}
-    figure = Figure(figsize=(9.0, 1.7 + 0.48 * len(cells) + 0.35 * len(panels)), layout="constrained")
+    styles = looks([*labels, *means["label"]])
+    panels = {int(tiles): means[means["tiles"] == tiles] for tiles in means["tiles"].unique()}
+    figure = Figure(figsize=(9.0, 1.7 + 0.48 * len(means) + 0.35 * len(panels)), layout="constrained")
     ratios = [len(group) + 0.4 for group in panels.values()]
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     for axes, (tiles, group) in zip(grid, panels.items(), strict=True):
-        for line, cell in enumerate(group.to_dict("records")):
-            colour, marker = styles[cell["label"]]
-            its = (points["label"] == cell["label"]) & (points["tiles"] == tiles)
-            values = points.loc[its, "value"].dropna().to_numpy()
+        for line, row in enumerate(group.to_dict("records")):
+            colour, marker = styles[row["label"]]
+            its = (models["label"] == row["label"]) & (models["tiles"] == tiles)
+            values = models.loc[its, "value"].dropna().to_numpy()
             heights = [line + 0.22 + 0.14 * (place * GOLDEN % 1) for place in range(len(values))]  # clear of the bar
             axes.plot(values, heights, "o", color=colour, markersize=4.5, alpha=0.55, mew=0, zorder=2)
-            axes.hlines(line, cell["low"], cell["high"], color=colour, linewidth=2.4, zorder=3)
-            axes.plot([cell["low"], cell["high"]], [line, line], "|", color=colour, markersize=9, mew=2, zorder=3)
-            axes.plot(cell["mean"], line, marker, color=colour, markersize=9, mec=INK, zorder=4)
-            write_right(axes, line, *_cell_words(cell))
+            axes.hlines(line, row["low"], row["high"], color=colour, linewidth=2.4, zorder=3)
+            axes.plot([row["low"], row["high"]], [line, line], "|", color=colour, markersize=9, mew=2, zorder=3)
+            axes.plot(row["mean"], line, marker, color=colour, markersize=9, mec=INK, zorder=4)
+            write_right(axes, line, *_mean_words(row))
         if trivial is not None:
             axes.axvline(trivial, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
         axes.set_yticks(range(len(group)), [wrap(label) for label in group["label"]], fontsize=9)
@@ -141,8 +128,8 @@ def intervals(
 
 @mpl.rc_context(STYLE)
 def by_tiles(
-    cells: pd.DataFrame,
-    points: pd.DataFrame,
+    means: pd.DataFrame,
+    models: pd.DataFrame,
     *,
     metric: str,
     trivial: float | None,
@@ -155,8 +142,8 @@ def by_tiles(
     is logarithmic: twice the tiles are the same step everywhere.
 
     Args:
-        cells: As for `intervals`, like all that follows.
-        points: A row per model.
+        means: As for `intervals`, like all that follows.
+        models: A row per model.
         metric: What the values are.
         trivial: The trivial predictor's value.
         title: What stands above.
@@ -165,11 +152,11 @@ def by_tiles(
     Returns:
         None where there are fewer than two budgets, so nothing to compare.
     """
-    budgets = sorted({int(tiles) for tiles in cells["tiles"]})
+    budgets = sorted({int(tiles) for tiles in means["tiles"]})
     if len(budgets) < 2:
         return None
-    styles = looks([*labels, *cells["label"]])
-    shown = [label for label in styles if label in set(cells["label"])]
+    styles = looks([*labels, *means["label"]])
+    shown = [label for label in styles if label in set(means["label"])]
     figure = Figure(figsize=(9.0, 4.6 + 0.12 * len(shown)), layout="constrained")
     axes = figure.subplots()
     gap = min(math.log2(more / fewer) for fewer, more in pairwise(budgets))
@@ -178,11 +165,11 @@ def by_tiles(
     for place, label in enumerate(shown):
         colour, marker = styles[label]
         aside = 2.0 ** (step * (place - (len(shown) - 1) / 2))
-        its = cells[cells["label"] == label].sort_values("tiles").dropna(subset="mean")
-        models = points[points["label"] == label]
+        its = means[means["label"] == label].sort_values("tiles").dropna(subset="mean")
+        its_models = models[models["label"] == label]
         tiles = its["tiles"].astype("float64") * aside
-        beside = models["tiles"].astype("float64") * aside * 2.0 ** (-0.3 * step)
-        axes.plot(beside, models["value"], "o", color=colour, markersize=4, alpha=0.45, mew=0, zorder=2)
+        beside = its_models["tiles"].astype("float64") * aside * 2.0 ** (-0.3 * step)
+        axes.plot(beside, its_models["value"], "o", color=colour, markersize=4, alpha=0.45, mew=0, zorder=2)
         axes.vlines(tiles, its["low"], its["high"], color=colour, linewidth=1.8, zorder=3)
         axes.plot(tiles, its["mean"], color=colour, marker=marker, markersize=7.5, mec=INK, linewidth=1.6, zorder=4)
         handles.append(
@@ -198,52 +185,6 @@ def by_tiles(
     axes.grid(axis="y")
     head(figure, title)
     legend(figure, [*handles, *_interval_handles(trivial)[1:]])
-    return figure
-
-
-def predictions(logs: Logs, split: Literal["val", "test"] = "val") -> Figure | None:
-    """Draws the logged pictures of one split, a block per arm, or returns None where none are logged.
-
-    Each picture shows one tile: image, truth and prediction side by side.
-
-    Args:
-        logs: Of one study.
-        split: "val" for those of the selected trials, "test" for those of final models.
-    """
-    shown = logs.images[logs.images["split"] == split]
-    if shown.empty:
-        return None
-    pictures = {
-        str(arm): [(row["caption"], matplotlib.image.imread(row["path"])) for row in rows.to_dict("records")]
-        for arm, rows in shown.groupby("arm", sort=False)
-    }
-    num_columns = min(_PICTURES_PER_ROW, max(len(block) for block in pictures.values()))
-    aspects = [image.shape[0] / image.shape[1] for block in pictures.values() for _, image in block]
-    picture_height = _PICTURE_WIDTH * max(aspects)
-    num_rows = sum(math.ceil(len(block) / num_columns) for block in pictures.values())
-    width = max(_LEAST_WIDTH, _MARGIN + num_columns * (_PICTURE_WIDTH + _MARGIN))  # long labels need room
-    height = _HEADING * (1 + len(pictures)) + num_rows * (_HEADING + picture_height) + _MARGIN
-    figure = Figure(figsize=(width, height))
-
-    def write(text: str, left: float, top: float, **font: Any) -> None:
-        figure.text(left / width, 1 - (top + _HEADING / 2) / height, text, va="center", color=INK, **font)
-
-    write(_PICTURE_TITLES[split], _MARGIN, 0, fontsize=13)
-    top = _HEADING
-    names = {arm["arm"]: f"{arm['architecture_label']}, {arm['tiles']} tiles" for arm in logs.study["arms"]}
-    for arm, block in pictures.items():
-        write(names[arm], _MARGIN, top, fontsize=11, fontweight="bold")
-        top += _HEADING
-        for place, (caption, image) in enumerate(block):
-            left = _MARGIN + (place % num_columns) * (_PICTURE_WIDTH + _MARGIN)
-            bottom = top + (place // num_columns + 1) * (_HEADING + picture_height)
-            write(caption, left, bottom - picture_height - _HEADING, fontsize=9)
-            axes = figure.add_axes(
-                (left / width, 1 - bottom / height, _PICTURE_WIDTH / width, picture_height / height), anchor="NW"
-            )
-            axes.imshow(image, cmap="gray")
-            axes.set_axis_off()
-        top += math.ceil(len(block) / num_columns) * (_HEADING + picture_height)
     return figure
 
 
@@ -269,8 +210,10 @@ def _draw_trials(
 def _trial_handles(logs: Logs, *, full: bool) -> list[Line2D]:
     selected = "selected trial" if full else "selected trial, its val IoU at the right"
     handles = [
-        Line2D([], [], linestyle="", color=GREY, marker="o", label="trial that ran its course"),
-        Line2D([], [], linestyle="", color=GREY, marker="o", markerfacecolor="white", label="trial stopped early"),
+        Line2D([], [], linestyle="", color=GREY, marker="o", label="finished trial"),
+        Line2D(
+            [], [], linestyle="", color=GREY, marker="o", markerfacecolor="white", label="trial stopped early by ASHA"
+        ),
         Line2D([], [], linestyle="", color=GREY, marker="D", markersize=9, mec=INK, label=selected),
     ]
     if full:
@@ -280,19 +223,19 @@ def _trial_handles(logs: Logs, *, full: bool) -> list[Line2D]:
     return [*handles, trivial_handle(trivial_judged(logs)[1])]
 
 
-def _cell_words(cell: Mapping[Hashable, Any]) -> tuple[str, str]:
-    """Returns a cell's mean, and its interval or why there is none."""
-    if not pd.isna(cell["low"]):
-        return f"{cell['mean']:.3f}", f"[{cell['low']:.3f}, {cell['high']:.3f}]"
-    count = int(cell["num_models"])
-    mean = tables.MISSING if pd.isna(cell["mean"]) else f"{cell['mean']:.3f}"
+def _mean_words(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    """Returns a row's mean, and its interval or why there is none."""
+    if not pd.isna(row["low"]):
+        return f"{row['mean']:.3f}", f"[{row['low']:.3f}, {row['high']:.3f}]"
+    count = int(row["num_models"])
+    mean = tables.MISSING if pd.isna(row["mean"]) else f"{row['mean']:.3f}"
     return mean, "n = 1" if count == 1 else f"n = {count}, no interval" if count else "no model"
 
 
 def _interval_handles(trivial: float | None) -> list[Line2D]:
     handles = [
         Line2D([], [], linestyle="", color=GREY, marker="o", markersize=8, mec=INK, label="mean"),
-        Line2D([], [], color=GREY, linewidth=2.2, label="its interval, where there is one"),
+        Line2D([], [], color=GREY, linewidth=2.2, label="95 % interval, where there is one"),
         Line2D([], [], linestyle="", color=GREY, marker="o", markersize=4.5, alpha=0.5, mew=0, label="one model"),
     ]
     if trivial is not None:

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from analysis.figures import drawing, figures
+from analysis.figures import drawing
+from analysis.figures import iou_figures as figures
 from analysis.logs.frames import Logs
 
 SHORT, LONG = "unet (base width 16)", "deeplabv3plus_resnet34 (weights from a file with a long name)"
@@ -167,7 +167,7 @@ def test_trials_stays_small_with_thousands_of_trials():
     many = [trial("unet-5", number, number / 5000, "stopped") for number in range(5000)]
     figure = figures.trials(make_logs([arm(SHORT, 5)], many))
     assert len(marks(figure.axes[0], "o", filled=False)) == 5000
-    assert len(figures.render(figure, "svg")) < 500_000
+    assert len(drawing.render(figure, "svg")) < 500_000
 
 
 def test_intervals_has_a_line_per_cell_in_the_given_order():
@@ -223,54 +223,20 @@ def test_by_tiles_has_nothing_to_compare_for_one_budget():
     assert figures.by_tiles(one, POINTS, metric="test IoU", trivial=None) is None
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Logs:
-    rows = []
-    for number, (name, split) in enumerate(
-        [("unet-24", "val"), ("unet-24", "val"), ("unet-5", "val"), ("unet-5", "test")]
-    ):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(np.full((4, 12, 3), 20 * number, np.uint8)).save(path)
-        rows.append((name, split, f"t{number}", str(path)))
-    return make_logs([arm(SHORT, 24), arm(SHORT, 5)], [], images=rows)
-
-
-@pytest.mark.parametrize(
-    ("split", "texts", "greys"),
-    [
-        ("val", [f"{SHORT}, 24 tiles", "t0", "t1", f"{SHORT}, 5 tiles", "t2"], [0, 20, 40]),
-        ("test", [f"{SHORT}, 5 tiles", "t3"], [60]),
-    ],
-)
-def test_predictions_shows_each_picture_of_the_split_below_its_arm(pictures, split, texts, greys):
-    figure = figures.predictions(pictures, split)
-    assert [text.get_text() for text in figure.texts[1:]] == texts
-    assert f"on the {split} tiles" in figure.texts[0].get_text()
-    found = [round(float(np.asarray(axes.images[0].get_array())[0, 0, 0]) * 255) for axes in figure.axes]
-    assert found == greys
-    assert_all_is_seen(figure)
-
-
-def test_predictions_has_nothing_to_show_without_pictures_of_the_split(pictures, logs):
-    only_val = dataclasses.replace(pictures, images=pictures.images[pictures.images["split"] == "val"])
-    assert figures.predictions(only_val, "test") is None
-    assert figures.predictions(logs) is None
-
-
 @pytest.mark.parametrize("name", ["trials", "intervals", "by_tiles"])
 def test_figures_cut_nothing_off_and_overlap_nowhere(logs, name):
     assert_all_is_seen({"trials": lambda: figures.trials(logs), "intervals": intervals, "by_tiles": by_tiles}[name]())
 
 
-@pytest.mark.parametrize("kind", ["png", "svg", "jpg"])
+@pytest.mark.parametrize("kind", ["png", "svg"])
 def test_render_gives_the_same_bytes_each_time_and_no_date(kind):
-    first, second = (figures.render(intervals(), kind) for _ in range(2))
+    first, second = (drawing.render(intervals(), kind) for _ in range(2))
     assert first == second
     assert b"<dc:date>" not in first
 
 
 def test_render_writes_only_greys_that_a_page_can_replace():
-    svg = figures.render(intervals(), "svg").decode()
+    svg = drawing.render(intervals(), "svg").decode()
     colours = {colour.lower() for colour in re.findall(r"#[0-9a-fA-F]{6}\b", svg)}
     greys = {colour for colour in colours if len({colour[1:3], colour[3:5], colour[5:7]}) == 1}
     assert greys == {drawing.GREY, drawing.GRID}
@@ -279,20 +245,20 @@ def test_render_writes_only_greys_that_a_page_can_replace():
 
 
 def test_render_leaves_the_paper_of_drawings_to_the_page_and_paints_pictures_white():
-    svg = figures.render(intervals(), "svg").decode()
+    svg = drawing.render(intervals(), "svg").decode()
     assert "#ffffff" not in svg
-    pixels = np.asarray(Image.open(io.BytesIO(figures.render(intervals(), "png"))).convert("RGBA"))
+    pixels = np.asarray(Image.open(io.BytesIO(drawing.render(intervals(), "png"))).convert("RGBA"))
     assert pixels[0, 0].tolist() == [255, 255, 255, 255]
 
 
 @given(st.lists(st.text(min_size=1), max_size=49, unique=True), st.lists(st.text()))
 def test_looks_tell_architectures_apart_and_do_not_depend_on_those_that_follow(labels, others):
-    styles = figures.looks(labels)
+    styles = drawing.looks(labels)
     assert len(set(styles.values())) == len(labels)
-    assert figures.looks([*labels, *labels[::-1], *others]).items() >= styles.items()
+    assert drawing.looks([*labels, *labels[::-1], *others]).items() >= styles.items()
 
 
 def test_metric_words_name_the_window():
-    assert figures.metric_words("val/iou") == "val IoU, full resolution"
-    assert figures.metric_words(METRIC) == "val IoU on the centre 512 px of each tile"
-    assert figures.metric_words("val/f1") == "val/f1"
+    assert drawing.metric_words("val/iou") == "val IoU, full resolution"
+    assert drawing.metric_words(METRIC) == "val IoU on the centre 512 px of each tile"
+    assert drawing.metric_words("val/f1") == "val/f1"

@@ -1,0 +1,120 @@
+"""Makes the two main tables: IoU by architecture, and IoU by number of tiles."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.logs.frames import Logs
+from analysis.stats.bootstrap import interval
+from analysis.stats.ranks import below_leader, ranks
+from analysis.tables.arm_scores import comparable_scores, interval_ends, iou_by_arm
+from analysis.tables.tile_scores import SPLITS, Split, TileScores, final_split, read_tile_scores
+
+_PUBLISHED = ("test_iou", "test_f1", "val_iou", "val_f1", "best_epoch", "minutes")
+
+
+def iou_by_architecture(logs: Logs) -> pd.DataFrame:
+    """Returns a row per arm: its scores with intervals, how far it is behind the leader, and what a model costs.
+
+    Returns:
+        A frame, most tiles first, then the highest IoU, arms without a final model last, with `architecture` (its
+        label), `tiles` (count); `test_iou` and `val_iou`, each with `_low` and `_high` (bootstrap interval; missing
+        with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of the
+        split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many tiles
+        minus this one, over the models that both have) with its interval, `differs` (from the leader, by
+        `ranks.below_leader`: yes or no), `best` (probability of the highest IoU with as many tiles, in [0, 1]) and
+        `rank` (mean over the replicates) with its interval; `best_epoch` (median), `minutes` (mean per model),
+        `published_<...>` (of the reference study, where the log has it), `models` (final ones with a score) and
+        `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final model, the
+        selected trial stands for it with its val scores. What is not known is missing.
+    """
+    split = final_split(logs)
+    other = "val" if split == "test" else "test"
+    frame, scores = iou_by_arm(logs), {name: read_tile_scores(logs, name) for name in SPLITS}
+    by_arm = {str(row["arm"]): row for row in frame.to_dict("records")}
+    abouts = {arm["arm"]: arm for arm in logs.study["arms"]}
+    rows = []
+    for tiles in sorted({arm["tiles"] for arm in abouts.values()}, reverse=True):
+        group = frame[frame["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable")
+        ordered = [str(arm) for arm in group["arm"]]
+        known = _beside_leader(comparable_scores(logs, ordered), ordered[0]) if ordered else {}
+        ordered += [arm for arm, about in abouts.items() if about["tiles"] == tiles and arm not in by_arm]
+        for arm in ordered:
+            row = {"architecture": abouts[arm]["architecture_label"], "tiles": tiles, **_scores(logs, arm, scores)}
+            if arm in by_arm:
+                row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
+            rows.append(row | _published(logs, abouts[arm]["architecture"]))
+    columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
+    columns += ["differs", "best", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
+    columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
+    columns += ["models", *_with_ends("rank"), "trivial_iou"]
+    if not logs.study.get("published"):
+        columns = [name for name in columns if not name.startswith("published_")]
+    made = pd.DataFrame(rows, columns=columns)
+    return made.astype({"best_epoch": "Float64"}).round({"best_epoch": 0}).astype({"best_epoch": "Int64"})
+
+
+def iou_by_tiles(logs: Logs) -> pd.DataFrame:
+    """Returns IoU against tiles; empty with fewer than two budgets.
+
+    Returns:
+        A row per architecture (`architecture`, its label); per budget the mean over its final models under the number
+        of tiles, such as `12`, with `12_low`, `12_high` (bootstrap interval) and `12_models` (how many).
+    """
+    frame = iou_by_arm(logs)
+    budgets = sorted(frame["tiles"].unique())
+    if len(budgets) < 2:
+        return pd.DataFrame()
+    rows = []
+    for label, of_label in frame.groupby("label", sort=False):
+        row: dict[str, Any] = {"architecture": label}
+        for tiles in budgets:
+            cell = of_label[of_label["tiles"] == tiles]
+            for column, key in (("mean", ""), ("low", "_low"), ("high", "_high"), ("num_models", "_models")):
+                row[f"{tiles}{key}"] = cell[column].iloc[0] if len(cell) else math.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _with_ends(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
+
+
+def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dict[str, Any]:
+    """The scores of an arm's final models, or of its selected trial where it has none."""
+    own = logs.models[logs.models["arm"] == arm]
+    models = own[own[f"{final_split(logs)}_iou"].notna()]
+    row: dict[str, Any] = {"models": len(models), "best_epoch": models["best_epoch"].median()}
+    if own.empty:
+        selection = logs.selection[logs.selection["arm"] == arm]
+        row |= {name: selection[name].iloc[0] for name in ("val_iou", "val_f1", "best_epoch") if len(selection)}
+    for name in SPLITS:
+        if len(models):  # the mean is over the models that its interval is of
+            row |= {key: own[key].mean() for key in (f"{name}_iou", f"{name}_f1")}
+        low, high = interval_ends(scores[name], arm)
+        row |= {f"{name}_iou_low": low, f"{name}_iou_high": high}
+    return row | {"minutes": models["seconds"].mean() / 60, "trivial_iou": logs.study["trivial"]["iou"]}
+
+
+def _beside_leader(scores: TileScores | None, leader: str) -> dict[str, dict[str, Any]]:
+    """How each arm compares with the leader and with all others, by arm; empty where nothing can be compared."""
+    if scores is None:
+        return {}
+    means = scores.replicates()
+    found: dict[str, dict[str, Any]] = {}
+    average = dict(zip(scores.arms, scores.means(), strict=True))
+    first = scores.arms.index(leader) if leader in scores.arms else None
+    is_below = None if first is None else below_leader(means, first, fewest_levels=min(scores.num_levels.values()))
+    for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
+        found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
+        if is_below is not None and arm != leader:
+            low, high = interval(means[:, first] - means[:, place])
+            found[arm] |= {"behind": average[leader] - average[arm], "behind_low": low, "behind_high": high}
+            found[arm]["differs"] = "yes" if is_below[place] else "no"
+    return found
+
+
+def _published(logs: Logs, architecture: str) -> dict[str, Any]:
+    figures = (logs.study.get("published") or {}).get(architecture, {})
+    return {f"published_{name}": figures.get(name) for name in _PUBLISHED}
