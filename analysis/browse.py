@@ -4,8 +4,6 @@ The pictures are those that the trials logged to W&B; the page refers to them wh
 the studies' folders.
 """
 
-import base64
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,20 +11,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 from PIL import Image
 
 from analysis.logs.frames import Logs
 from analysis.logs.rows import OVERLAYS, pictures
 from analysis.logs.wandb_run import read_run
+from analysis.report.web_page import render_page
 from analysis.tables.classes import tints
 
 NAME = "tiles.html"
 _OLD_GAP_PX = 8
 """Of pictures whose study's logs do not say."""
-
-_WEB = Path(__file__).parent / "report" / "web"
 
 
 def gap_px(logs: Logs) -> int:
@@ -47,23 +43,8 @@ def tiles_page(studies: Sequence[tuple[Path, Logs]], to: Path) -> str | None:
     }
     if not data["trials"]:
         return None
-    script, style = ((_WEB / name).read_text("utf-8") for name in ("tiles.js", "style.css"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_WEB),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     content = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # nothing in it can end the script
-    return environment.get_template("tiles.html.j2").render(
-        policy=policy, style=Markup(style), script=Markup(script), data=Markup(content)
-    )
+    return render_page("tiles.html.j2", "tiles.js", picture_sources="'self' file: data:", data=Markup(content))
 
 
 def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:

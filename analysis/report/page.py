@@ -1,22 +1,19 @@
 """Writes a report as one HTML file that opens from disk, or as Markdown with its pictures beside it."""
 
 import base64
-import hashlib
 import io
 import re
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from analysis.report.document import Block, Document, FigureBlock, PicturesBlock, TableBlock, TextBlock
+from analysis.report.web_page import render_page
 from analysis.tables import formatting as tables
 
-_WEB = Path(__file__).parent / "web"
 _MIME = {"PNG": "image/png", "JPEG": "image/jpeg"}
 _SUFFIX = {"PNG": "png", "JPEG": "jpg"}
 _LONG = 40  # characters; longer cells are broken into lines
@@ -34,17 +31,6 @@ def html(document: Document) -> str:
     Raises:
         ValueError: If a picture is neither PNG nor JPEG, or the two of a pair differ in size.
     """
-    loader = jinja2.FileSystemLoader(_WEB)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    style, script = ((_WEB / name).read_text("utf-8") for name in ("style.css", "script.js"))
-    # Nothing is loaded from anywhere, and of all scripts only ours, known by its digest, may run.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     labelled = document.labelled()
     sections = [
         {
@@ -55,9 +41,7 @@ def html(document: Document) -> str:
         }
         for number, section in enumerate(document.sections, start=1)
     ]
-    return environment.get_template("report.html.j2").render(
-        document=document, sections=sections, policy=policy, style=Markup(style), script=Markup(script)
-    )
+    return render_page("report.html.j2", "script.js", document=document, sections=sections)
 
 
 def markdown(document: Document) -> str:

@@ -21,8 +21,8 @@ _QUALITY = 82
 RULE = (
     "A rule chooses the tiles: the worst, the median and the best by mean IoU over the models of the architectures "
     "with most tiles. On test, that is the mean over all final models, and each picture is of the architecture's "
-    "median model (the lower of two). On val, both are of the selected trial. Classes are tinted. In the page, drag "
-    "the handle of a prediction to the right to see the truth in its place."
+    "median model (the lower of two). On val, both are of the selected trial, with the IoU that the search judged it "
+    "by. Classes are tinted. In the page, drag the handle of a prediction to the right to see the truth in its place."
 )
 
 

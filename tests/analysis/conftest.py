@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import wandb
 
+from analysis.logs import rows
+from analysis.logs.run_configs import STUDY_JOB, TRIAL_JOB
+from tests.analysis.made_up import SPEC, arm_facts, study_config, tile_scores
+
 HYPERPARAMETERS = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.3, "bce_weight": 0.5}
 LABELS = {"unet": "unet (base width 16)", "sam_conv": "sam_conv"}
 VAL_TILES = ["t1", "t2", "t3"]
@@ -40,23 +44,12 @@ class FakeStudy:
         phase: str = "phase2_tuning",
     ):
         self.out, self.name, self.metric, self.phase = out, name, metric, phase
-        self.arms: list[dict[str, Any]] = [
-            {
-                "arm": f"{architecture}-{count}",
-                "architecture": architecture,
-                "architecture_label": label,
-                "is_stand_in": label != architecture,
-                "track": "frozen_encoder" if architecture == "sam_conv" else "cnn",
-                "weights": "none",
-                "tiles": count,
-                "trials": 4,
-                "num_trainable": 1_942_577,
-                "num_frozen": 89_670_912 if architecture == "sam_conv" else 0,
-                "space": {"lr": "1e-4 to 1e-2, log"},
-                "ranges": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}},
-            }
+        frozen = {"unet": 0, "sam_conv": 89_670_912}
+        self.arms = [
+            arm_facts(name, count, architecture_label=label, is_stand_in=label != name, num_frozen=frozen[name])
+            | {"weights": "none"}
             for count in tiles
-            for architecture, label in LABELS.items()
+            for name, label in LABELS.items()
         ]
         self.ended: list[dict[str, Any]] = []
         self.models: list[dict[str, Any]] = []
@@ -86,7 +79,7 @@ class FakeStudy:
         about = next(row for row in self.arms if row["arm"] == arm)
         run_arm = run_arm or arm
         run = self.run(
-            job_type="trial",
+            job_type=TRIAL_JOB,
             group=f"{self.name}/{run_arm}",
             name=f"{run_arm}/{number}",
             config={
@@ -168,7 +161,7 @@ class FakeStudy:
             row |= {key: self.ended[-1][key] for key in names if key in self.ended[-1]}
         for split in ("val", "test"):
             if by_tile := about.pop(f"{split}_tile_iou", None):
-                row |= {f"{split}_tiles": list(by_tile), f"{split}_tile_iou": list(by_tile.values())}
+                row |= tile_scores(split, by_tile)
         self.models.append(row | about)
 
     def open(self, arm: str, event: str, at: str = "2026-11-20T10:00:00", **about: Any) -> None:
@@ -190,39 +183,30 @@ class FakeStudy:
         per key with a single one.
         """
         run = self.run(
-            job_type="study",
+            job_type=STUDY_JOB,
             name=self.name,
-            config={
-                "study": self.name,
-                "phase": self.phase,
-                "spec": {
-                    "data": "tiles/roofs",
-                    "architectures": list(LABELS),
-                    "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"],
-                    "epochs": 4,
-                    "grace_epochs": 1,
-                    "sampler": "tpe",
-                    "vary": None,
-                },
-                "profile": "smoke",
-                "seed": 42,
-                "judged_metric": self.metric,
-                "arms": self.arms,
-                "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.3},
-                "val_tiles": VAL_TILES,
-                "test_tiles": TEST_TILES,
-                "groups": GROUPS,
-                "slots": {"count": 2, "cpus": 1, "gpus": 0.0},
-                "tiles_digest": "d",
-                "num_train_tiles": 24,
-                "num_val_tiles": len(VAL_TILES),
-                "weights_digests": {},
-                "versions": {"torch": "2.15.0"},
-                **config,
-            },
+            config=study_config(
+                self.name,
+                self.arms,
+                **{
+                    "phase": self.phase,
+                    "profile": "smoke",
+                    "judged_metric": self.metric,
+                    "spec": SPEC
+                    | {"data": "tiles/roofs", "weights": ["resnet34=imagenet", "sam_vit_b=files/sam.pth"]}
+                    | {"epochs": 4, "grace_epochs": 1, "architectures": list(LABELS)},
+                    "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.3},
+                    "val_tiles": VAL_TILES,
+                    "test_tiles": TEST_TILES,
+                    "groups": GROUPS,
+                    "slots": {"count": 2, "cpus": 1, "gpus": 0.0},
+                    "num_val_tiles": len(VAL_TILES),
+                }
+                | config,
+            ),
         )
         for row in self.ended:
-            run.log({f"trial/{key}": value for key, value in row.items()})
+            run.log(rows.TRIAL.to_history(row))
         for arm, (number, val_iou, val_f1) in selection.items():
             end = next(row for row in self.ended if (row["run_arm"], row["number"]) == (arm, number))
             row = {
@@ -233,15 +217,16 @@ class FakeStudy:
                 "val_f1": val_f1,
             }
             row |= {key: end[key] for key in ("judged", "best_epoch")}
-            run.log({f"selection/{key}": value for key, value in row.items()})
-        for prefix, rows in (("model", self.models), ("opening", self.opened)):
-            for row in rows:
-                run.log({f"{prefix}/{key}": value for key, value in row.items()})
-        for key, arms, tiles in (("selected", images, VAL_TILES), ("tested", tested, TEST_TILES)):
+            run.log(rows.SELECTION.to_history(row))
+        for row in self.models:
+            run.log(rows.MODEL.to_history(row))
+        for row in self.opened:
+            run.log(rows.OPENING.to_history(row))
+        for split, arms, tiles in (("val", images, VAL_TILES), ("test", tested, TEST_TILES)):
             for place, arm in enumerate(arms):
                 strips = [np.full((40, 120, 3), 60 * place + 20 * tile, np.uint8) for tile in range(len(tiles))]
                 pictures = [wandb.Image(strip, caption=tile) for strip, tile in zip(strips, tiles, strict=True)]
-                run.log({f"{key}/{arm}": pictures})
+                run.log({rows.pictures_key(split, arm): pictures})
         for key, grey in (alone or {}).items():
             run.log({key: wandb.Image(np.full((40, 120, 3), grey, np.uint8))})
         run.finish()

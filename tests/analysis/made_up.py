@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.logs import rows
 from analysis.logs.assemble import assemble
 from analysis.logs.frames import Logs
+from analysis.logs.rows import Split
+from analysis.logs.run_configs import STUDY_JOB, TRIAL_JOB, ArmFacts, StudyRunConfig
 from analysis.logs.wandb_run import LoggedRun
 
 VAL_TILES = ["v1", "v2"]
@@ -31,6 +34,54 @@ SPEC = {
 TRACKS = {"sam_conv": "frozen_encoder", "sam_unet": "frozen_encoder"}
 
 
+def arm_facts(architecture: str, tiles: int, **about: Any) -> ArmFacts:
+    """What a study says of an arm, called like "unet-24"; keywords replace parts of it."""
+    facts: ArmFacts = {
+        "arm": f"{architecture}-{tiles}",
+        "architecture": architecture,
+        "architecture_label": architecture,
+        "is_stand_in": False,
+        "track": TRACKS.get(architecture, "cnn"),
+        "weights": "none" if architecture == "unet" else "imagenet",
+        "tiles": tiles,
+        "trials": 4,
+        "num_trainable": 2_000_000,
+        "num_frozen": 0,
+        "space": {"lr": "1e-4 to 1e-2, log"},
+        "ranges": RANGES,
+    }
+    return facts | about  # type: ignore[return-value]
+
+
+def study_config(name: str, arms: list[ArmFacts], **about: Any) -> StudyRunConfig:
+    """What a study says of itself; keywords replace parts of it."""
+    config: StudyRunConfig = {
+        "study": name,
+        "phase": "phase1_comparison",
+        "spec": SPEC,
+        "profile": "quick",
+        "seed": 42,
+        "judged_metric": "val/iou",
+        "arms": arms,
+        "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.25},
+        "val_tiles": VAL_TILES,
+        "test_tiles": TEST_TILES,
+        "groups": GROUPS,
+        "slots": {"count": 2, "cpus": 2, "gpus": 0.0},
+        "tiles_digest": "d",
+        "num_train_tiles": 24,
+        "num_val_tiles": len(VAL_TILES),
+        "weights_digests": {},
+        "versions": {},
+    }
+    return config | about  # type: ignore[return-value]
+
+
+def tile_scores(split: Split, by_tile: dict[str, float | None]) -> dict[str, Any]:
+    """The IoU of each tile of a split as a final model's row has them."""
+    return {f"{split}_tiles": list(by_tile), f"{split}_tile_iou": list(by_tile.values())}
+
+
 class MadeUp:
     """A study of some architectures at some numbers of tiles: add what it logged, then take its `logs`.
 
@@ -47,43 +98,9 @@ class MadeUp:
         spec: dict[str, Any] | None = None,
         **config: Any,
     ):
-        self.arms = {
-            f"{architecture}-{count}": {
-                "arm": f"{architecture}-{count}",
-                "architecture": architecture,
-                "architecture_label": architecture,
-                "is_stand_in": False,
-                "track": TRACKS.get(architecture, "cnn"),
-                "weights": "none" if architecture == "unet" else "imagenet",
-                "tiles": count,
-                "trials": 4,
-                "num_trainable": 2_000_000,
-                "num_frozen": 0,
-                "space": {"lr": "1e-4 to 1e-2, log"},
-                "ranges": RANGES,
-            }
-            for count in tiles
-            for architecture in architectures
-        }
-        self.config = {
-            "study": name,
-            "phase": phase,
-            "spec": SPEC | (spec or {}),
-            "profile": "quick",
-            "seed": 42,
-            "judged_metric": "val/iou",
-            "arms": list(self.arms.values()),
-            "trivial": {"class": "roof", "iou": 0.25, "f1": 0.4, "judged": 0.25},
-            "val_tiles": VAL_TILES,
-            "test_tiles": TEST_TILES,
-            "groups": GROUPS,
-            "slots": {"count": 2, "cpus": 2, "gpus": 0.0},
-            "tiles_digest": "d",
-            "num_train_tiles": 24,
-            "num_val_tiles": len(VAL_TILES),
-            "weights_digests": {},
-            "versions": {},
-        } | config
+        arms = [arm_facts(architecture, count) for count in tiles for architecture in architectures]
+        self.arms = {arm["arm"]: arm for arm in arms}
+        self.config = study_config(name, arms, phase=phase, spec=SPEC | (spec or {}), **config)
         self._trials: list[LoggedRun] = []
         self._rows: list[dict[str, Any]] = []
 
@@ -107,7 +124,7 @@ class MadeUp:
         `config` is added to its configuration.
         """
         run_arm = run_arm or arm
-        rows = [
+        epochs = [
             {"epoch": epoch, "val/iou": value, "epoch_seconds": 60.0, "epochs_spent": epoch}
             | {f"val/iou/{tile}": iou for tile, iou in zip(VAL_TILES, by_tile or (), strict=bool(by_tile))}
             for epoch, value in enumerate(values, start=1)
@@ -122,10 +139,10 @@ class MadeUp:
         self._trials.append(
             LoggedRun(
                 path=Path(f"offline-run-1/run-{run_arm}-{number}.wandb"),
-                job_type="trial",
+                job_type=TRIAL_JOB,
                 start=(len(self._trials), 0),
                 config=config,
-                rows=rows,
+                rows=epochs,
                 ended=is_ended,
             )
         )
@@ -136,7 +153,7 @@ class MadeUp:
         end |= {"micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0} | (cost or {})
         if values and state != "failed":
             end |= {"judged": max(values), "best_epoch": values.index(max(values)) + 1}
-        self._rows.append({f"trial/{key}": value for key, value in end.items()})
+        self._rows.append(rows.TRIAL.to_history(end))
 
     def model(
         self,
@@ -167,20 +184,20 @@ class MadeUp:
                 known = [value for value in iou if value is not None]
                 mean = sum(known) / len(known)
                 row |= {f"{split}_iou": mean, f"{split}_f1": 2 * mean / (1 + mean)}
-                row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": [*iou]}
-        self._rows.append({f"model/{key}": value for key, value in (row | about).items()})
+                row |= tile_scores(split, dict(zip(tiles, iou, strict=False)))
+        self._rows.append(rows.MODEL.to_history(row | about))
 
     def select(self, arm: str, number: int, val_iou: float | None) -> None:
         """The trial that tuning chose, with its val IoU at full resolution."""
         row: dict[str, Any] = {"arm": arm, "number": number, "signature": f"sig-{arm}-{number}", "judged": val_iou}
         row |= {"val_iou": val_iou, "val_f1": val_iou, "best_epoch": 1}
-        self._rows.append({f"selection/{key}": value for key, value in row.items()})
+        self._rows.append(rows.SELECTION.to_history(row))
 
     def open(self, arm: str, event: str = "opened", **about: Any) -> None:
         """An event of the test tiles."""
         row = {"arm": arm, "attempt": f"{arm}-a", "event": event, "at": f"{len(self._rows):04}", "tiles_digest": "t"}
         row |= {"num_attempts": 1, "num_studies": 1}
-        self._rows.append({f"opening/{key}": value for key, value in (row | about).items()})
+        self._rows.append(rows.OPENING.to_history(row | about))
 
     def picture(self, arm: str, folder: Path, tiles: list[str], *, key: str = "tested") -> None:
         """Pictures of tiles, logged under `tested/<arm>` or `selected/<arm>`; they lie under `folder/files`."""
@@ -192,7 +209,7 @@ class MadeUp:
         folder = getattr(self, "_folder", Path("offline-run-0"))
         run = LoggedRun(
             path=folder / "run-study.wandb",
-            job_type="study",
+            job_type=STUDY_JOB,
             start=(0, 0),
             config=self.config,
             rows=self._rows,

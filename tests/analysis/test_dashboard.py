@@ -1,6 +1,5 @@
 """The W&B workspace and report as code: what is printed, and what arrives at a stand-in for the server."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -13,12 +12,7 @@ import yaml
 
 from analysis.dashboard.__main__ import main
 from analysis.dashboard.build import parts
-
-_spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[1] / "wandb_server.py")
-assert _spec is not None
-assert _spec.loader is not None
-wandb_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(wandb_server)
+from tests import wandb_server
 
 METRIC = "val/iou_center512"
 VIEW_TYPES = [

@@ -43,11 +43,7 @@ def test_run_file_reads_like_that_of_wandb(tmp_path: Path, monkeypatch: Any) -> 
     assert (
         (ours.job_type, ours.config, ours.ended)
         == (theirs.job_type, theirs.config, theirs.ended)
-        == (
-            "trial",
-            {"_wandb": {}} | CONFIG,
-            True,
-        )
+        == ("trial", {"_wandb": {}} | CONFIG, True)
     )
     assert [row | {"_timestamp": 0, "_runtime": 0} for row in ours.rows] == [
         row | {"_timestamp": 0, "_runtime": 0} for row in theirs.rows

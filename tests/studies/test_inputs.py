@@ -32,7 +32,7 @@ def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict
             dataset=dataset,
             tiles=decode_train_val(dataset),
             digests={},
-            facts={"data_notes": ["Something is odd."]},
+            facts={"data_notes": ["Something is odd."], "num_train_tiles": 3},
         )
         return log_config(inputs, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
 

@@ -15,8 +15,9 @@ from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.search.plans import Search
-from studies.search.trials import EpochReport, Trial
+from studies.search.trials import Trial
 from studies.spec import StudySpec
+from tests.studies.reports import epoch_report
 from trainables.config import Recipe
 
 SCORES = ModelScores(iou=0.5, f1=0.5, tile_iou={})
@@ -41,7 +42,7 @@ def begin(coordinator: Coordinator, console: Console) -> StudyProgress:
 def end_one(coordinator: Coordinator, seconds: float = 10.0) -> Trial:
     trial = coordinator.next()
     assert trial is not None
-    coordinator.report(trial.key, EpochReport(epoch=1, best=0.512, best_epoch=1, ended="epochs", seconds=seconds))
+    coordinator.report(trial.key, epoch_report(1, 0.512, ended="epochs", seconds=seconds))
     return trial
 
 

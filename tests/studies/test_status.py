@@ -19,8 +19,9 @@ from studies.command_line import make_spec
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Search, first_plan
-from studies.search.trials import EpochReport, TrialKey
+from studies.search.trials import TrialKey
 from studies.spec import Arm, StudySpec
+from tests.studies.reports import epoch_report
 from trainables.common.command import EXIT_USER_ERROR, run
 
 EPOCHS = 3
@@ -75,9 +76,7 @@ class Study:
         for epoch, value in enumerate(best, start=1):
             self.coordinator.report(
                 trial,
-                EpochReport(
-                    epoch=epoch, best=value, best_epoch=epoch, ended="epochs" if epoch == EPOCHS else "", seconds=100.0
-                ),
+                epoch_report(epoch, value, ended="epochs" if epoch == EPOCHS else "", seconds=100.0),
             )
 
     def finish(self) -> None:
@@ -86,9 +85,7 @@ class Study:
             self.coordinator.next()
             for key, trial in self.coordinator.trials.items():
                 if trial.is_running:
-                    self.coordinator.report(
-                        key, EpochReport(epoch=EPOCHS, best=0.5, best_epoch=1, ended="epochs", seconds=1.0)
-                    )
+                    self.coordinator.report(key, epoch_report(EPOCHS, 0.5, best_epoch=1, ended="epochs"))
 
     def select(self) -> dict[str, str]:
         """Writes selection.json; the signatures by arm."""
@@ -121,10 +118,8 @@ def fill_search(study: Study) -> None:
     for _ in study.spec.arms():
         trial = study.begin()
         study.epochs(trial, [0.45])
-        coordinator.report(
-            trial, EpochReport(epoch=1, best=0.45, best_epoch=1, seconds=50.0)
-        )  # repeated, as its worker was lost
-        coordinator.report(trial, EpochReport(epoch=2, best=0.5, best_epoch=2, seconds=100.0))
+        coordinator.report(trial, epoch_report(1, 0.45, seconds=50.0))  # repeated, as its worker was lost
+        coordinator.report(trial, epoch_report(2, 0.5, seconds=100.0))
 
 
 def printed(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -181,9 +176,7 @@ def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path: Path, say: Say) ->
         study.ledger.note(arm.name, number, "cost", {"seconds": 360000.0, "lost": [11, 0.0]})
         study.ledger.report(arm.name, number, 998, 0.9)
         if number < 4:
-            study.coordinator.report(
-                trial, EpochReport(epoch=999, best=0.9, best_epoch=1, ended="early", seconds=360000.0)
-            )
+            study.coordinator.report(trial, epoch_report(999, 0.9, best_epoch=1, ended="early", seconds=360000.0))
     head, _, body = say(tmp_path).partition("─" * 80 + "\n")
     rows, header = body.splitlines()[:-1], head.splitlines()[-1]
     assert max(map(len, rows)) <= 80

@@ -6,35 +6,15 @@ from typing import Any
 
 import pytest
 
+from analysis.logs.run_configs import ArmFacts, StudyRunConfig, required
 from analysis.logs.wandb_files import LogsError, logs_of, read_logs
 from analysis.logs.wandb_run import LoggedRun
+from tests.analysis.made_up import arm_facts, study_config
 
-ARM = {
-    "arm": "unet-5",
-    "architecture": "unet",
-    "architecture_label": "unet",
-    "is_stand_in": False,
-    "track": "cnn",
-    "weights": "none",
-    "tiles": 5,
-    "trials": 1,
-    "num_trainable": 1,
-    "num_frozen": 0,
-    "ranges": {},
-}
-STUDY = {
-    "phase": "phase1_comparison",
-    "profile": "smoke",
-    "seed": 42,
-    "judged_metric": "val/iou",
-    "arms": [ARM],
-    "trivial": {"class": "roof", "iou": 0.2, "f1": 0.3, "judged": 0.2},
-    "val_tiles": ["t1"],
-    "test_tiles": ["e1"],
-    "num_train_tiles": 5,
-    "slots": {"count": 1, "cpus": 1, "gpus": 0.0},
-    "spec": {"epochs": 2},
-}
+ARM = arm_facts("unet", 5)
+STUDY = study_config("mine", [ARM])
+ARM_KEYS = [f"arms/{key}" for key in required(ArmFacts)]
+NEEDED = [key for key in required(StudyRunConfig) if key != "study"]
 
 
 def logged(job_type: str, config: dict[str, Any], rows: list[dict[str, Any]] | None = None, at: int = 0) -> LoggedRun:
@@ -110,23 +90,19 @@ def test_logs_of_says_where_studies_of_one_name_cannot_be_one():
     )
 
 
-def keys_of(arm: dict[str, Any], first: int) -> str:
-    return ", ".join(f"arms/{key}" for key in list(arm)[first:])
-
-
 @pytest.mark.parametrize(
     ("config", "missing"),
     [
-        ({"study": "foreign"}, ", ".join(key for key in STUDY)),
-        (STUDY | {"study": "old", "arms": [ARM, {**ARM, "track": None}, {"arm": "unet-24"}]}, keys_of(ARM, 1)),
-        (STUDY | {"study": "odd", "arms": "many"}, keys_of(ARM, 0)),
+        ({"study": "foreign"}, NEEDED),
+        (STUDY | {"study": "old", "arms": [ARM, {**ARM, "track": None}, {"arm": "unet-24"}]}, ARM_KEYS[1:]),
+        (STUDY | {"study": "odd", "arms": "many"}, ARM_KEYS),
     ],
 )
-def test_logs_of_names_what_another_program_s_study_does_not_say(config: dict[str, Any], missing: str):
+def test_logs_of_names_what_another_program_s_study_does_not_say(config: dict[str, Any], missing: list[str]):
     foreign = logged("study", config, at=99)
     with pytest.raises(LogsError) as caught:
         logs_of([foreign], "someone/fewtile")
-    told = f"the study's run run-study99.wandb does not say {missing}"
+    told = f"the study's run run-study99.wandb does not say {', '.join(missing)}"
     assert str(caught.value) == f"{told}, but a report needs that: read a study that Fewtile has logged"
     logs = logs_of([foreign, study_run()], "someone/fewtile")
     assert (logs.study["study"], logs.notes) == ("mine", (f"T{told[1:]}: it is left out.",))
@@ -155,6 +131,7 @@ def test_logs_of_advises_to_upload_only_where_files_lie_here():
     assert logs_of([study_run(), trial], "someone/fewtile").notes == ()
     here = replace(trial, path=Path("out/wandb/offline-run-1/run-1.wandb"))
     (note,) = logs_of([study_run(), here], "out").notes
+    assert note.startswith("1 of 2 W&B runs are offline")
     assert note.endswith("`wandb sync out/wandb/offline-run-*` uploads them.")
 
 
@@ -165,25 +142,9 @@ def test_read_logs_reads_the_study_that_is_named(fake_study):
         study.end({})
     assert list(read_logs(study.out).runs["judged"]) == [0.1]
     assert list(read_logs(study.out, "older").runs["judged"]) == [0.9]
-    with pytest.raises(LogsError, match="holds no study 'oldest', but newer, older: name one of these"):
-        read_logs(study.out, "oldest")
 
 
-def test_read_logs_names_a_folder_that_does_not_exist(tmp_path: Path):
-    with pytest.raises(LogsError, match="no such folder exists: give the one that holds wandb/"):
-        read_logs(tmp_path / "nowhere")
-
-
-def test_read_logs_names_a_folder_without_wandb_files(tmp_path: Path):
-    with pytest.raises(LogsError, match=r"holds no W&B run .* give the folder of a study that has run"):
-        read_logs(tmp_path)
-
-
-def test_read_logs_names_a_folder_with_runs_of_another_program_only(fake_study):
-    study = fake_study()
-    run = study.run(config={"learning_rate": 0.1, "trial": "a", "arm": None})
-    run.log({"loss": 0.5, "epoch": 1})
-    run.finish()
-    study.flush()
-    with pytest.raises(LogsError, match=r"holds 1 readable W&B runs, but none is a study's"):
-        read_logs(study.out)
+@pytest.mark.parametrize(("folder", "words"), [("nowhere", "no such folder exists"), (".", "holds no W&B run")])
+def test_read_logs_names_a_folder_without_logs(folder: str, words: str, tmp_path: Path):
+    with pytest.raises(LogsError, match=words):
+        read_logs(tmp_path / folder)

@@ -23,23 +23,21 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
 
 
-def log_epochs(study, arm: str, number: int, first: int, last: int) -> None:
-    """Logs a run of a trial with only some of its epochs."""
-    config = {"study": study.name, "stage": "search", "arm": arm, "run_arm": arm, "trial": number}
-    run = study.run(job_type="trial", config=config)
-    for epoch in range(first, last + 1):
-        run.log({"epoch": epoch, study.metric: epoch / 10, "epoch_seconds": 1.0, "micro_batch_size": 2})
-    run.finish()
-
-
-def test_read_logs_finds_all_epochs_of_a_trial_whose_runs_overlap_or_do_not(fake_study):
+def test_read_logs_joins_the_runs_of_a_trial_whether_they_overlap_or_not(fake_study):
     study = fake_study()
-    log_epochs(study, "unet-24", 0, 1, 3)
-    log_epochs(study, "unet-24", 0, 2, 4)
-    log_epochs(study, "unet-24", 0, 5, 6)
+    config = {"study": study.name, "stage": "search", "arm": "unet-24", "run_arm": "unet-24", "trial": 0}
+    for epochs in ([1, 2, 3], [2, 4], [5, 6]):  # the second begins with an epoch that the first one has
+        run = study.run(job_type="trial", config=config)
+        for epoch in epochs:
+            row = {"epoch": epoch, study.metric: epoch / 10, "epoch_seconds": 1.0, "micro_batch_size": 2}
+            run.log(row | {"val/loss": 10 * epochs[0]} if epochs[0] > 1 else row)
+        run.finish()
     study.end({})
     logs = read_logs(study.out)
-    assert epochs(logs, "unet-24", 0) == [1, 2, 3, 4, 5, 6]
+    assert logs.history[["epoch", "val/loss"]].fillna(0).to_numpy().tolist() == [
+        *([1, 0], [2, 0], [3, 0]),  # the first record of an epoch stands, with all its numbers
+        *([4, 20], [5, 50], [6, 50]),
+    ]
     (row,) = logs.runs.to_dict("records")
     assert (row["epochs"], row["best_epoch"], row["micro_batch_size"], row["num_segments"]) == (6, 6, 2, 3)
 
@@ -94,36 +92,16 @@ def test_read_logs_returns_the_last_row_of_each_model_in_the_order_of_the_arms(f
     assert models["test_iou"].isna().to_list() == [False, True, True]
 
 
-def test_read_logs_has_no_models_scores_and_openings_where_none_are_logged(fake_study):
+def test_read_logs_has_all_columns_where_nothing_but_the_study_is_logged(fake_study):
     study = fake_study()
     study.end({})
     logs = read_logs(study.out)
-    assert logs.models.empty
-    assert logs.scores.empty
-    assert logs.openings.empty
+    assert all(frame.empty for frame in (logs.runs, logs.history, logs.models, logs.scores, logs.openings))
     assert list(logs.scores.columns) == ["arm", "number", "split", "tile", "group", "iou"]
     assert list(logs.openings.columns) == [
-        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies"),
+        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies")
     ]
     assert (logs.models["best_epoch"].dtype, logs.scores["iou"].dtype) == (pd.Int64Dtype(), float)
-
-
-def test_read_logs_lets_the_first_record_of_an_epoch_stand_with_all_its_numbers(fake_study):
-    study = fake_study()
-    for rows in (
-        [{"epoch": 1, "lr": 0.1}, {"epoch": 2, "lr": 0.2}],
-        [{"epoch": 3, "lr": 0.3, "val/loss": 3.0}, {"epoch": 2, "lr": 0.9, "val/loss": 2.0}],
-    ):
-        config = {"study": study.name, "stage": "search", "arm": "unet-24", "run_arm": "unet-24", "trial": 0}
-        run = study.run(job_type="trial", config=config)
-        for row in rows:
-            run.log(row)
-        run.finish()
-    study.end({})
-    frame = read_logs(study.out).history
-    assert list(frame["epoch"]) == [1, 2, 3]
-    assert list(frame["lr"]) == [0.1, 0.2, 0.3]
-    assert list(frame["val/loss"].fillna(0)) == [0, 0, 3.0]
 
 
 def test_read_logs_forgets_no_opening_and_counts_none_twice(fake_study):
@@ -175,17 +153,6 @@ def test_read_logs_notes_a_file_that_is_cut_before_it_says_which_run_it_is(fake_
     assert left_out.startswith(f"{path.parent.name}/{path.name} ({size} bytes) does not ")
     assert left_out.endswith(": it is left out.")
     assert missing == "The logs of unet-24, trial 0, hold 0 of its 1 epochs."
-
-
-def test_read_logs_says_how_many_runs_are_offline_that_should_have_been_online(fake_study):
-    study = fake_study()
-    study.segment("unet-24", 0, [0.1], config={"wandb_mode": "offline, since the server could not be reached"})
-    study.segment("unet-24", 1, [0.1])
-    study.end({})
-    assert read_logs(study.out).notes == (
-        "1 of 3 W&B runs are offline, since the server could not be reached: "
-        f"`wandb sync {study.out}/wandb/offline-run-*` uploads them.",
-    )
 
 
 def test_read_logs_keeps_the_models_of_a_study_that_was_resumed_and_ended_before_it_scored_any(fake_study):

@@ -1,7 +1,6 @@
 """Runs read through W&B's server, which is a stand-in on loopback."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import socket
@@ -16,12 +15,7 @@ import wandb
 from analysis.logs import wandb_api
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError
-
-_spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")
-assert _spec is not None
-assert _spec.loader is not None
-wandb_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(wandb_server)
+from tests import wandb_server
 
 PICTURE = b"\x89PNG and so on"
 

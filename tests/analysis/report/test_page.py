@@ -55,7 +55,7 @@ def document(*blocks, **changes) -> Document:
 
 def everything() -> Document:
     return document(
-        TableBlock("headline", "Headline", "What it shows.", FRAME, ("– : none.",)),
+        TableBlock("by_arm", "By arm", "What it shows.", FRAME, ("– : none.",)),
         FigureBlock("curves", "Curves", "What they show.", drawing("one"), 'A "rising" line.'),
         TextBlock(("A <script>alert(1)</script> paragraph.",)),
         FigureBlock("costs", "Costs", "What they show.", drawing("one"), "A rising line."),
@@ -115,7 +115,7 @@ def test_html_has_no_id_twice_and_every_reference_is_there():
         found for _, pairs in elements for value in pairs.values() for found in re.findall(r"#[\w-]+(?=\))", str(value))
     }
     assert {target[1:] for target in targets} <= set(ids)
-    assert {"headline", "curves", "overlays"} < set(ids)
+    assert {"by_arm", "curves", "overlays"} < set(ids)
     assert any(target.startswith("#curves__") for target in targets)
 
 
@@ -126,7 +126,7 @@ def test_html_numbers_tables_and_figures_separately():
 
 
 def test_html_keeps_raw_values_beside_rounded_ones():
-    text = page.html(document(TableBlock("headline", "Headline", "What it shows.", FRAME)))
+    text = page.html(document(TableBlock("by_arm", "By arm", "What it shows.", FRAME)))
     assert '<td class="number" data-value="0.61234567">0.612</td>' in text
     assert '<td class="number" data-missing>–</td>' in text
     assert '<td class="number" data-value="-0.5">−0.5</td>' in text

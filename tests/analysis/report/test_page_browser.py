@@ -42,7 +42,7 @@ def drawing() -> str:
 
 
 def report() -> Document:
-    headline = pd.DataFrame(
+    by_arm = pd.DataFrame(
         {"#": [1, 2, 3, 4, 5], "architecture": ARMS, "test_iou": IOUS, "seeds": [2, 10, 2, 10, 1]}
         | {"interval": ["0.9 [0.8, 1.0]", "–", "0.1 [0.0, 0.2]", "n = 1", "0.25 [0.1, 0.3]"]}
         | {f"column_{number}": np.linspace(0, 1, 5) for number in range(10)}
@@ -50,7 +50,7 @@ def report() -> Document:
     )
     blocks = (
         TextBlock(("A paragraph.",)),
-        TableBlock("headline", "Headline", "A caption that is a little longer. " * 4, headline, ("A note.",)),
+        TableBlock("by_arm", "By arm", "A caption that is a little longer. " * 4, by_arm, ("A note.",)),
         FigureBlock("curves", "Curves", "A caption.", drawing(), "A line that rises."),
         FigureBlock("costs", "Costs", "A caption.", drawing(), "A line that rises."),
         PicturesBlock(
@@ -113,11 +113,11 @@ def visit(browser: Browser, path: Path):
 
 
 def arms(page: Page) -> list[str]:
-    return page.locator("#headline tbody th").all_inner_texts()
+    return page.locator("#by_arm tbody th").all_inner_texts()
 
 
 def header(page: Page, name: str):
-    return page.locator("#headline thead th", has=page.get_by_role("button", name=name, exact=True))
+    return page.locator("#by_arm thead th", has=page.get_by_role("button", name=name, exact=True))
 
 
 def split(page: Page) -> float:
@@ -177,7 +177,7 @@ def test_tables_are_saved_as_csv_with_raw_values(visit):
     page = visit()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download Table 1 as CSV").click()
-    assert download.value.suggested_filename == "headline.csv"
+    assert download.value.suggested_filename == "by_arm.csv"
     rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text("utf-8"))))
     assert rows[0][:5] == ["#", "architecture", "test IoU", "seeds", "interval"]
     assert [row[2] for row in rows[1:]] == ["0.9", "", "0.10000001", "0.1", "0.25"]
@@ -256,11 +256,11 @@ def test_page_does_not_scroll_sideways_but_wide_tables_and_drawings_do(visit, wi
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.evaluate("scrollTo(9999, 0)")
     assert page.evaluate("scrollX") == 0
-    scroller = page.locator("#headline .scroller")
+    scroller = page.locator("#by_arm .scroller")
     scroller.focus()
     page.evaluate("() => new Promise(requestAnimationFrame)")
     assert scroller.evaluate("box => box === document.activeElement && box.scrollWidth > box.clientWidth")
-    names = page.locator("#headline tbody th").first
+    names = page.locator("#by_arm tbody th").first
     scroller.evaluate("box => box.scrollTo(9999, 0)")
     assert names.bounding_box()["x"] == pytest.approx(scroller.bounding_box()["x"], abs=1)
 

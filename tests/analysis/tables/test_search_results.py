@@ -28,7 +28,7 @@ def searched(**config) -> MadeUp:
     return study
 
 
-def test_accounting_counts_trials_epochs_hours_and_what_asha_saved():
+def test_cost_counts_trials_epochs_hours_and_what_asha_saved():
     unet, sam = search_results.cost(searched().logs()).to_dict("records")
     expected = {"allowance": 4, "started": 4, "finished": 1, "stopped": 2, "failed": 0, "out_of_memory": 1, "models": 1}
     assert {key: unet[key] for key in expected} == expected
@@ -47,7 +47,7 @@ def test_hours_are_of_the_gpu_s_share_where_there_is_one():
     assert search_results.hours_word(searched().logs()) == "core-hours"
 
 
-def test_accounting_has_no_allowance_without_a_search_and_counts_models_as_trials():
+def test_cost_has_no_allowance_without_a_search_and_counts_models_as_trials():
     study = MadeUp("unet")
     study.model("unet-24", 0, test=[0.5] * 4)
     study.model("unet-24", 1, state="diverged")
@@ -56,7 +56,7 @@ def test_accounting_has_no_allowance_without_a_search_and_counts_models_as_trial
     assert search_results.cost(study.logs())["allowance"].isna().all()
 
 
-def test_accounting_of_a_study_that_has_just_begun_is_zero():
+def test_cost_of_a_study_that_has_just_begun_is_zero():
     known = search_results.cost(MadeUp("unet").logs()).to_dict("records")[0]
     assert [known[key] for key in ("started", "epochs", "hours", "lost_hours", "saved_epochs")] == [0] * 5
 

@@ -9,8 +9,8 @@ from studies.folder import trial_folder
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan
-from studies.search.trials import EpochReport
 from studies.spec import StudySpec
+from tests.studies.reports import epoch_report
 from trainables.checkpoints import BEST, NEWEST
 from trainables.config import Recipe
 
@@ -34,9 +34,7 @@ def end_all(coordinator: Coordinator, out: Path, values: Sequence[float]) -> Che
         if value < 0:
             coordinator.fail((arm, job.number), "diverged", "the training loss is nan")
         else:
-            coordinator.report(
-                (arm, job.number), EpochReport(epoch=2, best=value, best_epoch=2, ended="epochs", seconds=1.0)
-            )
+            coordinator.report((arm, job.number), epoch_report(2, value, ended="epochs"))
         checkpoints.trial_ended(job)
     return checkpoints
 

@@ -19,6 +19,7 @@ import pytest
 from analysis.logs.wandb_run import LoggedRun, read_run
 from studies.logs import tracking, wandb_process
 
+ROOT = Path(__file__).parents[3]
 PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress
 
 
@@ -138,7 +139,7 @@ def run_scenario(name: str, out: Path, script: str = __file__, **environment: st
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     done = subprocess.run(
         [sys.executable, script, name, str(out)],
-        env=kept | folders | {"WANDB_ERROR_REPORTING": "false"} | environment,
+        env=kept | folders | {"WANDB_ERROR_REPORTING": "false", "PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         check=False,

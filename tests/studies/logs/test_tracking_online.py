@@ -3,16 +3,11 @@
 The scenarios run in processes of their own, which this file is the script of. The server is a stand-in on loopback.
 """
 
-import contextlib
-import importlib.util
 import json
 import os
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,72 +15,12 @@ import numpy as np
 import pytest
 
 from studies.logs import tracking, wandb_process
-
-KEY = "0" * 40
+from tests import wandb_server
+from tests.studies.logs import test_tracking as helpers
+from tests.wandb_server import KEY
 
 pytestmark = pytest.mark.faults
 FALLBACK = {"wandb_mode": "offline, since the server could not be reached"}
-
-# The other file's helpers: neither lies in a package
-_spec = importlib.util.spec_from_file_location("tracking_helpers", Path(__file__).with_name("test_tracking.py"))
-assert _spec is not None
-assert _spec.loader is not None
-helpers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(helpers)
-
-
-class StandIn(BaseHTTPRequestHandler):
-    """Answers what W&B asks for a run's start, rows, files and end."""
-
-    def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("file_stream"):
-            self.answer({})
-            return
-        asked = json.loads(content)
-        given = asked["variables"]
-        answers: dict[str, Any] = {
-            "UpsertBucket": {"upsertBucket": {"inserted": True, "bucket": self.bucket(given.get("name"))}},
-            "CreateRunFiles": {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": self.places(given)}},
-        }
-        self.answer({"data": answers.get(asked.get("operationName"), {})})
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer({})
-
-    def bucket(self, name: str | None) -> dict[str, Any]:
-        project = {"id": "1", "name": "fewtile", "entity": {"id": "1", "name": "someone"}}
-        return {"id": "1", "name": name, "displayName": name, "config": "{}", "project": project, "historyLineCount": 0}
-
-    def places(self, given: dict[str, Any]) -> list[dict[str, str]]:
-        host, port = self.server.server_address[:2]
-        return [{"name": name, "uploadUrl": f"http://{host!s}:{port}/{name}"} for name in given.get("files", [])]
-
-    def answer(self, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[None]:
-    """Has a server for the runs that start in this process."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    os.environ["WANDB_BASE_URL"] = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def log_three_epochs(out: Path, name: str) -> tracking.WandbRun:
@@ -114,7 +49,8 @@ def scenario_unreachable(out: Path) -> dict[str, Any]:
 
 def scenario_served(out: Path) -> dict[str, Any]:
     wandb_process.FINISH_TIMEOUT_SECONDS = 3.0
-    with serving():
+    with wandb_server.serving() as server:
+        os.environ["WANDB_BASE_URL"] = server.url
         served = log_three_epochs(out, "served")
         served.finish()
         helpers.kill_service()

@@ -1,4 +1,4 @@
-"""The rows that are logged of epochs, trials, final models and openings, as they are read again."""
+"""The rows that are logged of epochs, trials, final models and openings, and pictures as they are read again."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, TrialRow
 from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
 from studies.search.trials import Trial
@@ -13,123 +14,82 @@ from studies.spec import Arm
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
 
+CONFIG = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
+
+
+class Log(tracking.WandbRun):
+    """Keeps the rows that are logged."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out, "disabled", name="study", job_type="study", config={})
+        self.rows: list[dict[str, Any]] = []
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
 
 @pytest.fixture
-def run(tmp_path: Path) -> tracking.WandbRun:
-    return tracking.WandbRun(tmp_path, "offline", name="trial", job_type="trial", config={})
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path)
 
 
-def finished_rows(out: Path, run: tracking.WandbRun) -> list[dict[str, Any]]:
-    """What was logged, without what W&B adds."""
-    run.finish()
-    tracking.complete_files()
-    assert run.trouble == ""
-    (path,) = out.glob("wandb/offline-run-*/run-*.wandb")
-    whole = read_run(path, [])
-    assert whole is not None
-    assert whole.ended
-    return [{key: value for key, value in row.items() if key[0] != "_"} for row in whole.rows]
+def test_epoch_has_its_metrics_and_its_cost(log: Log) -> None:
+    metrics = {"train/loss": 0.5, "val/iou": 0.25}
+    cost: dict[str, Any] = {"step_seconds": 0.5, "peak_memory_gib": 1.5, "micro_batch_size": 2}
+    record = EpochRecord(epoch=3, metrics=metrics, lr=0.125, judged=0.25, best=0.5, best_epoch=2, seconds=2.0, **cost)
+    tracking.log_epoch(log, record)
+    assert log.rows == [{"epoch": 3, "lr": 0.125, "epoch_seconds": 2.0} | cost | metrics]
+    assert log.rows[0].keys() - metrics.keys() == set(EpochRow.__annotations__) - {"epochs_spent"}
 
 
-def test_log_epoch_logs_the_metrics_and_the_cost(tmp_path: Path, run: tracking.WandbRun) -> None:
-    record = EpochRecord(
-        epoch=3,
-        metrics={"train/loss": 0.5, "val/iou": 0.25},
-        lr=0.125,
-        judged=0.25,
-        best=0.5,
-        best_epoch=2,
-        seconds=2.0,
-        step_seconds=0.5,
-        peak_memory_gib=1.5,
-        micro_batch_size=2,
-    )
-    tracking.log_epoch(run, record)
-    assert finished_rows(tmp_path, run) == [
-        {
-            "epoch": 3,
-            "lr": 0.125,
-            "epoch_seconds": 2.0,
-            "step_seconds": 0.5,
-            "peak_memory_gib": 1.5,
-            "micro_batch_size": 2,
-            "train/loss": 0.5,
-            "val/iou": 0.25,
-        }
-    ]
+def test_trial_has_its_state_its_cost_and_what_was_lost(log: Log) -> None:
+    lost: dict[str, Any] = {"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 2.5}
+    ended: dict[str, Any] = {"reason": "rung 4", "best_epoch": 3, "seconds": 8.0} | lost
+    tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG), "search")
+    tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG, epoch=4, best=0.5, outcome="stopped", **ended), "search")
+    common = {"arm": "unet-24", "run_arm": "unet-24", "number": 7, "stage": "search", "signature": CONFIG.signature()}
+    nothing = {"reason": "", "epochs": 0, "seconds": 0} | dict.fromkeys(lost, 0)
+    first, second = ({key.removeprefix("trial/"): value for key, value in row.items()} for row in log.rows)
+    assert first == common | nothing | {"state": "interrupted"}
+    assert second == common | ended | {"state": "stopped", "epochs": 4, "judged": 0.5}
+    assert second.keys() == set(TrialRow.__annotations__)
 
 
-def test_log_trial_logs_state_cost_and_what_was_lost(tmp_path: Path, run: tracking.WandbRun) -> None:
-    config = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
-    open_one = Trial(Arm("unet", 24), 7, config)
-    ended = Trial(
-        Arm("unet", 24), 7, config, epoch=4, best=0.5, best_epoch=3, seconds=8.0, outcome="stopped", reason="rung 4"
-    )
-    ended.micro_batch_size, ended.lost_epochs, ended.lost_seconds = 2, 1, 2.5
-    tracking.log_trial(run, open_one, "search")
-    tracking.log_trial(run, ended, "search")
-    first, second = finished_rows(tmp_path, run)
-    common = {"trial/arm": "unet-24", "trial/run_arm": "unet-24", "trial/number": 7, "trial/stage": "search"}
-    common |= {"trial/signature": config.signature()}
-    assert first == common | {
-        "trial/state": "interrupted",
-        "trial/reason": "",
-        "trial/epochs": 0,
-        "trial/seconds": 0,
-        "trial/micro_batch_size": 0,
-        "trial/lost_epochs": 0,
-        "trial/lost_seconds": 0,
-    }
-    assert second == common | {
-        "trial/state": "stopped",
-        "trial/reason": "rung 4",
-        "trial/epochs": 4,
-        "trial/seconds": 8,
-        "trial/judged": 0.5,
-        "trial/best_epoch": 3,
-        "trial/micro_batch_size": 2,
-        "trial/lost_epochs": 1,
-        "trial/lost_seconds": 2.5,
-    }
-
-
-def test_final_trial_is_logged_under_its_arm_and_under_its_own_name(tmp_path: Path, run: tracking.WandbRun) -> None:
+def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: Log) -> None:
     arm = Arm("unet", 24, confirms="0123456789abcdef")
-    tracking.log_trial(run, Trial(arm, 0, TrialConfig(architecture="unet", tiles=24, lr=1e-3)), "final")
-    (row,) = finished_rows(tmp_path, run)
+    tracking.log_trial(log, Trial(arm, 0, CONFIG), "final")
+    (row,) = log.rows
     assert (row["trial/arm"], row["trial/run_arm"]) == ("unet-24", "unet-24-confirmation-01234567")
     assert row["trial/stage"] == "final"
 
 
-def test_log_model_keeps_tile_ids_whole_and_leaves_out_what_is_none(tmp_path: Path, run: tracking.WandbRun) -> None:
-    row = {"arm": "unet-24", "number": 0, "state": "finished", "val_iou": 0.25, "test_iou": None, "test_tile_iou": None}
-    tracking.log_model(run, row | {"val_tile_iou": {"austin.1": 0.5, "austin.2": 0.0, "void": None}})
-    assert finished_rows(tmp_path, run) == [
-        {
-            "model/arm": "unet-24",
-            "model/number": 0,
-            "model/state": "finished",
-            "model/val_iou": 0.25,
-            "model/val_tile_iou": [0.5, 0, None],
-            "model/val_tiles": ["austin.1", "austin.2", "void"],
-        }
-    ]
+def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log: Log) -> None:
+    model = FinalModel(arm="unet-24", number=0, run_arm="unet-24", val_iou=0.25, test_iou=None, test_tile_iou=None)
+    model["val_tile_iou"] = {"austin.1": 0.5, "austin.2": 0.0, "void": None}
+    tracking.log_model(log, model)
+    about = {"model/arm": "unet-24", "model/number": 0, "model/run_arm": "unet-24", "model/val_iou": 0.25}
+    tiles = {"model/val_tile_iou": [0.5, 0, None], "model/val_tiles": ["austin.1", "austin.2", "void"]}
+    assert log.rows == [about | tiles]
 
 
-def test_log_opening_leaves_out_what_is_none(tmp_path: Path, run: tracking.WandbRun) -> None:
-    row = {"arm": "unet-24", "event": "reopened", "why": "a bug", "num_attempts": 2, "at": None}
-    tracking.log_opening(run, row)
-    assert finished_rows(tmp_path, run) == [
-        {"opening/arm": "unet-24", "opening/event": "reopened", "opening/why": "a bug", "opening/num_attempts": 2}
-    ]
+def test_opening_has_its_reason(log: Log) -> None:
+    row = OpeningRow(arm="unet-24", attempt="a", event="reopened", at="2026", why="a bug", num_attempts=2)
+    tracking.log_opening(log, row)
+    assert log.rows == [{f"opening/{key}": value for key, value in row.items()}]
 
 
 def test_pictures_of_several_sizes_are_logged_without_a_word(
-    tmp_path: Path, run: tracking.WandbRun, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    pictures = [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)]
-    run.log_pictures("overlays", pictures, ["a", "b"])
-    (row,) = finished_rows(tmp_path, run)
-    assert row["overlays"]["captions"] == ["a", "b"]
+    run = tracking.WandbRun(tmp_path, "offline", name="trial", job_type="trial", config={})
+    run.log_pictures("overlays", [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)], ["a", "b"])
+    run.finish()
+    tracking.complete_files()
+    assert run.trouble == ""
+    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    logged = read_run(path, [])
+    assert logged is not None
+    assert logged.ended
+    assert [row["overlays"]["captions"] for row in logged.rows] == [["a", "b"]]
     assert "WARNING" not in caplog.text
     assert capfd.readouterr().err == ""

@@ -3,7 +3,6 @@
 The server is a stand-in on loopback.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -19,12 +18,7 @@ import pytest
 from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_run import LoggedRun, read_run
 from studies.logs import tracking
-
-_spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")
-assert _spec is not None
-assert _spec.loader is not None
-wandb_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(wandb_server)
+from tests import wandb_server
 
 ROWS = [
     {"epoch": 1, "train/loss": 0.5, "val/iou": 0.25, "lr": 1e-3},

@@ -66,11 +66,7 @@ def test_run_under_such_variables_is_the_studys_own(tmp_path: Path, monkeypatch:
     [
         ("WANDB_PROJECT", "a/b", r"^WANDB_PROJECT is 'a/b', but W&B refuses it \(Invalid project name"),
         ("WANDB_PROJECT", "x" * 129, "exceeded 128 characters"),
-        (
-            "WANDB_BASE_URL",
-            "nowhere",
-            r"^WANDB_BASE_URL is 'nowhere', but W&B refuses it \(Input should be a",
-        ),
+        ("WANDB_BASE_URL", "nowhere", r"^WANDB_BASE_URL is 'nowhere', but W&B refuses it \(Input should be a"),
         ("WANDB_X_EXTRA_HTTP_HEADERS", "secret", r"^WANDB_X_EXTRA_HTTP_HEADERS is \*\*\*, but W&B refuses it"),
     ],
 )

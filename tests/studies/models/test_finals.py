@@ -21,9 +21,10 @@ from studies.seal.seal import Attempt, Seal
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
-from studies.search.trials import EpochReport, TrialKey
+from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import StudySpec
+from tests.studies.reports import epoch_report
 from trainables.common.errors import UserError
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
@@ -36,9 +37,7 @@ NUM_TEST = 2
 
 def finish(coordinator: Coordinator, value: float) -> None:
     while (job := coordinator.next()) is not None:
-        coordinator.report(
-            job.key, EpochReport(epoch=1, best=value + job.number / 100, best_epoch=1, ended="epochs", seconds=1.0)
-        )
+        coordinator.report(job.key, epoch_report(1, value + job.number / 100, ended="epochs"))
 
 
 class Log(tracking.WandbRun):
@@ -339,7 +338,7 @@ def test_models_that_failed_are_told_and_the_others_tested(unfinished: Study) ->
         if job.arm == first or job.number == 1:
             study.coordinator.fail(job.key, "failed", f"KeyError: {job.number}")
         else:
-            study.coordinator.report(job.key, EpochReport(epoch=1, best=0.6, best_epoch=1, ended="epochs", seconds=1.0))
+            study.coordinator.report(job.key, epoch_report(1, 0.6, ended="epochs"))
     assert study.score() == {"unet-1": "KeyError: 1"}
     assert list(study.content) == ["unet-2"]
     good, bad = study.content[other.parent]["models"]

@@ -11,8 +11,9 @@ from searchspace.spaces import recipe_point, space_for, starting_points
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Search
-from studies.search.trials import EpochReport, Trial
+from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec
+from tests.studies.reports import epoch_report
 from trainables.config import Recipe
 
 
@@ -41,9 +42,7 @@ def run(coordinator: Coordinator, value: Callable[[Arm, float, int], float] = qu
             best = value(job.arm, job.config.lr, epoch)
             if coordinator.report(
                 job.key,
-                EpochReport(
-                    epoch=epoch, best=best, best_epoch=epoch, ended="epochs" if epoch == 4 else "", seconds=2.0
-                ),
+                epoch_report(epoch, best, ended="epochs" if epoch == 4 else "", seconds=2.0),
             ):
                 break
 
@@ -108,22 +107,22 @@ def test_ladders_are_not_pooled(tmp_path: Path) -> None:
     """The first trial of a poor architecture passes its rung, however good another arm's trials are."""
     coordinator = make(tmp_path, tiles=(5,))
     good, poor = take(coordinator), take(coordinator)
-    assert not coordinator.report(good.key, EpochReport(epoch=1, best=0.9, best_epoch=1, seconds=1.0))
-    assert not coordinator.report(poor.key, EpochReport(epoch=1, best=0.1, best_epoch=1, seconds=1.0))
+    assert not coordinator.report(good.key, epoch_report(1, 0.9))
+    assert not coordinator.report(poor.key, epoch_report(1, 0.1))
 
 
 def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
     first, second = take(coordinator), take(coordinator)
     arm = first.arm
-    assert not coordinator.report(first.key, EpochReport(epoch=1, best=0.3, best_epoch=1, seconds=1.0))
-    assert coordinator.report(second.key, EpochReport(epoch=1, best=0.2, best_epoch=1, seconds=1.5))
+    assert not coordinator.report(first.key, epoch_report(1, 0.3))
+    assert coordinator.report(second.key, epoch_report(1, 0.2, seconds=1.5))
     trial = coordinator.ledger.trials(arm.name)[1]
     assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {1: 0.2})
     assert trial.user_attrs["stop"] == [1, "stopped", "below the best 1/2 at rung 1"]
     assert trial.user_attrs["seconds"] == 1.5
     assert coordinator.selection(arm) is None
-    coordinator.report(first.key, EpochReport(epoch=2, best=0.4, best_epoch=2, ended="early stopping", seconds=1.0))
+    coordinator.report(first.key, epoch_report(2, 0.4, ended="early stopping"))
     selected = coordinator.selection(arm)
     assert selected is not None
     assert selected.number == 0
@@ -134,7 +133,7 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected(tmp_path: Path
 def test_diverged_or_failed_trial_is_never_selected(tmp_path: Path, outcome: str) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
     job = take(coordinator)
-    coordinator.report(job.key, EpochReport(epoch=1, best=0.99, best_epoch=1, seconds=1.0))
+    coordinator.report(job.key, epoch_report(1, 0.99))
     coordinator.fail(job.key, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
     assert coordinator.selection(job.arm) is None
     attributes = coordinator.ledger.trials(job.arm.name)[0].user_attrs
@@ -148,12 +147,12 @@ def test_diverged_or_failed_trial_is_never_selected(tmp_path: Path, outcome: str
 def test_an_epoch_counts_once(tmp_path: Path) -> None:
     coordinator = make(tmp_path, architectures=("unet",), tiles=(5,))
     job = take(coordinator)
-    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
-    coordinator.report(job.key, EpochReport(epoch=1, best=0.9, best_epoch=1, seconds=10.0))
+    coordinator.report(job.key, epoch_report(1, 0.5, seconds=10.0))
+    coordinator.report(job.key, epoch_report(1, 0.9, seconds=10.0))
     progress = coordinator.trials[job.arm, 0]
     assert (progress.best, progress.seconds) == (0.5, 10.0)
     assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
-    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0, is_replayed=True))
+    coordinator.report(job.key, epoch_report(1, 0.5, seconds=10.0, is_replayed=True))
     assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
 
 

@@ -10,8 +10,9 @@ from optuna.trial import TrialState
 from studies.search.coordinator import MAX_LOSSES, Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
-from studies.search.trials import EpochReport, Trial
+from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec
+from tests.studies.reports import epoch_report
 from trainables.common.errors import UserError
 from trainables.config import Recipe
 
@@ -78,9 +79,7 @@ def run(coordinator: Coordinator, checkpoint_every: int = 2) -> None:
             best = max(judged(coordinator, job.arm, job.number, e) for e in range(1, epoch + 1))
             if coordinator.report(
                 job.key,
-                EpochReport(
-                    epoch=epoch, best=best, best_epoch=epoch, ended="epochs" if epoch == EPOCHS else "", seconds=1.0
-                ),
+                epoch_report(epoch, best, ended="epochs" if epoch == EPOCHS else ""),
             ):
                 break
 
@@ -166,7 +165,7 @@ def test_interrupted_trials_go_on_before_new_ones_and_in_their_order(tmp_path: P
     first = make(tmp_path)
     jobs = [first.next() for _ in range(3)]
     started = [(job.arm, job.number) for job in jobs if job]
-    first.report(started[1], EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=2.0))
+    first.report(started[1], epoch_report(1, 0.5, seconds=2.0))
     again = make(tmp_path)
     resumed = [again.next() for _ in range(4)]
     assert [(job.arm, job.number) for job in resumed[:3] if job] == started
@@ -180,11 +179,11 @@ def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(tmp_pa
     coordinator = make(tmp_path)
     job = take(coordinator)
     for epoch, best in ((1, 0.3), (2, 0.5)):
-        coordinator.report(job.key, EpochReport(epoch=epoch, best=best, best_epoch=epoch, seconds=10.0))
+        coordinator.report(job.key, epoch_report(epoch, best, seconds=10.0))
     again = make(tmp_path)
     again.next()
     for epoch, best in ((1, 0.3), (2, 0.4), (3, 0.45)):  # another device repeats it a little worse
-        again.report(job.key, EpochReport(epoch=epoch, best=best, best_epoch=epoch, seconds=7.0))
+        again.report(job.key, epoch_report(epoch, best, seconds=7.0))
     progress = again.trials[job.arm, 0]
     assert (progress.epoch, progress.best, progress.best_epoch) == (3, 0.5, 2)
     assert (progress.seconds, progress.lost_epochs, progress.lost_seconds) == (27.0, 2, 14.0)
@@ -196,10 +195,10 @@ def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(tmp_p
     coordinator = make(tmp_path)
     job = take(coordinator)
     for epoch in (1, 2, 3):
-        coordinator.report(job.key, EpochReport(epoch=epoch, best=0.5, best_epoch=1, seconds=1.0))
+        coordinator.report(job.key, epoch_report(epoch, 0.5, best_epoch=1))
     again = make(tmp_path)
     again.next()
-    assert again.report(job.key, EpochReport(epoch=2, best=0.5, best_epoch=1, ended="early stopping", seconds=1.0))
+    assert again.report(job.key, epoch_report(2, 0.5, best_epoch=1, ended="early stopping"))
     progress = again.trials[job.arm, 0]
     assert (progress.outcome, progress.epoch) == ("finished", 3)
 
@@ -231,9 +230,7 @@ def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survi
     for _ in range(MAX_LOSSES - 1):
         coordinator.lose(job.key, "its worker was lost")
         take(coordinator)
-    coordinator.report(
-        job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=1.0)
-    )  # an epoch: it is not the trial that kills them
+    coordinator.report(job.key, epoch_report(1, 0.5))  # an epoch: it is not the trial that kills them
     for _ in range(MAX_LOSSES - 1):
         coordinator.lose(job.key, "its worker was lost")
         again = take(coordinator)
@@ -252,7 +249,7 @@ def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(tmp_path: P
     for _ in range(MAX_LOSSES - 1):
         coordinator.lose(job.key, "its worker was lost")
         coordinator.next()
-    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=1.0))
+    coordinator.report(job.key, epoch_report(1, 0.5))
     again = make(tmp_path)
     again.next()
     again.lose(job.key, "its worker was lost")
@@ -262,16 +259,16 @@ def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(tmp_path: P
 def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(tmp_path: Path) -> None:
     coordinator = make(tmp_path)
     job = take(coordinator)
-    coordinator.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
+    coordinator.report(job.key, epoch_report(1, 0.5, seconds=10.0))
     ledger = coordinator.ledger
     ledger.report = lambda *_: (_ for _ in ()).throw(KilledError)  # type: ignore[method-assign]
     with pytest.raises(KilledError):
-        coordinator.report(job.key, EpochReport(epoch=2, best=0.6, best_epoch=2, seconds=7.0))
+        coordinator.report(job.key, epoch_report(2, 0.6, seconds=7.0))
     assert ledger.trials(job.arm.name)[0].user_attrs["cost"]["seconds"] == 17.0
     again = make(tmp_path)
     again.next()
     assert again.trials[job.arm, 0].seconds == 10.0
-    again.report(job.key, EpochReport(epoch=2, best=0.6, best_epoch=2, seconds=8.0))
+    again.report(job.key, epoch_report(2, 0.6, seconds=8.0))
     assert again.trials[job.arm, 0].seconds == 18.0
 
 

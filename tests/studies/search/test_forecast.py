@@ -10,8 +10,8 @@ from studies.search.coordinator import Coordinator
 from studies.search.forecast import REPORT_SECONDS, START_SECONDS, Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Search
-from studies.search.trials import EpochReport
 from studies.spec import StudySpec
+from tests.studies.reports import epoch_report
 from trainables.config import Recipe
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
@@ -40,7 +40,7 @@ def forecast(study: Coordinator, num_slots: int = 1) -> Forecast:
 def train(study: Coordinator, seconds: float = 8.0) -> None:
     job = study.next()
     assert job is not None
-    study.report(job.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=seconds))
+    study.report(job.key, epoch_report(1, 0.5, seconds=seconds))
 
 
 def test_stages_follow_from_the_spec() -> None:
@@ -92,11 +92,11 @@ def test_open_epochs_count_at_each_arm_s_pace(tmp_path: Path) -> None:
     fast, slow = study.next(), study.next()
     assert fast is not None
     assert slow is not None
-    study.report(fast.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=10.0))
-    study.report(slow.key, EpochReport(epoch=1, best=0.5, best_epoch=1, seconds=30.0))
+    study.report(fast.key, epoch_report(1, 0.5, seconds=10.0))
+    study.report(slow.key, epoch_report(1, 0.5, seconds=30.0))
     # Nothing has ended: full courses of 4. Each arm has 3 epochs running and 4 to come: 7 · 10 + 7 · 30 over 2 slots
     assert forecast(study, num_slots=2).seconds("search") == pytest.approx(140.0)
-    study.report(fast.key, EpochReport(epoch=2, best=0.5, best_epoch=1, ended="early stopping", seconds=10.0))
+    study.report(fast.key, epoch_report(2, 0.5, best_epoch=1, ended="early stopping", seconds=10.0))
     # Ended trials took 2 epochs: fast has 2 to come, slow 1 running and 2 to come
     assert forecast(study).seconds("search") == pytest.approx(2 * 10 + 3 * 30)
 

@@ -13,8 +13,9 @@ from searchspace.spaces import levels, recipe_point
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
-from studies.search.trials import EpochReport, Trial
+from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec, TunedConfig
+from tests.studies.reports import epoch_report
 from trainables.config import Recipe, TrialConfig
 from trainables.data.augment import PRESETS
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -309,13 +310,7 @@ def test_grid_runs_over_a_ledger_and_goes_on_with_more_seeds(tmp_path: Path) -> 
             for epoch in range(1, 5):
                 coordinator.report(
                     (arm, job.number),
-                    EpochReport(
-                        epoch=epoch,
-                        best=0.1 * epoch,
-                        best_epoch=epoch,
-                        ended="epochs" if epoch == 4 else "",
-                        seconds=1.0,
-                    ),
+                    epoch_report(epoch, 0.1 * epoch, ended="epochs" if epoch == 4 else ""),
                 )
         assert coordinator.is_complete
         tried = [trial.params["augmentation"] for trial in ledger.trials(arm.name)]

@@ -238,9 +238,6 @@ def test_min_is_white_is_stored_the_other_way_round(tmp_path):
     assert (read_pixels(path).stored == 0).all()
 
 
-# One convention
-
-
 def test_1_beside_255_is_refused_naming_one_mask_of_each(rgb_folder, refusal):
     path = rewrite(rgb_folder, grey, names="val_1")
     assert refusal(lambda: read_all(rgb_folder)) == (

@@ -12,7 +12,6 @@ from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import COLORS, MAPPING, color_mask, pixels, write_landcover
 from tests.trainables.made_up_sources import add_landcover as add
 from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.landcover import plan_landcover
 from trainables.datasets.sources.plan import Plan
@@ -161,4 +160,4 @@ def test_landcover_prepares_the_real_images(tmp_path):
     assert total.tolist() == [2323304, 20439039, 2115691, 1352811, 6098076, 550522 + 130508]
     assert "550,522 pixels (1.7%) have colours of no class and are ignored, in 6 tiles: " in plan.notes[-1]
     assert plan.notes[-1].endswith("Colours: (0, 0, 0).")
-    assert set(np.unique(decode_train_val(dataset).val.masks[0])) <= {0, 1, 2, 3, 4, IGNORE}
+    assert set(np.unique(pixels(dataset.val.tiles[0].mask))) <= {0, 1, 2, 3, 4, IGNORE}
