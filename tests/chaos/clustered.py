@@ -9,7 +9,7 @@ import faults
 from driving import SCHEDULE, Driver
 from invariants import Expected
 from nodes import Nodes
-from scenarios import ARMS, EPOCHS, HANG_MINUTES, Outcome, check, complete, make_subject
+from scenarios import ARMS, EPOCHS, Outcome, check, complete, hang_flags, make_subject
 from subject import Subject, age, is_confirming, is_time_left
 
 TRAINING = {"EPOCH_SECONDS": "0.5", "TILE_SECONDS": "1"}
@@ -26,7 +26,7 @@ def scored_on_a_cluster(root: Path, name: str, rng: random.Random, outcome: Outc
     subject.flags[subject.flags.index("--seeds") + 1] = str(num_models)
     stages: list[Callable[[Subject, Nodes], None]] = [while_training, while_scoring_on_val, while_test_tiles_are_open]
     with Nodes(subject) as nodes:
-        subject.flags += ["--address", nodes.address, "--hang-minutes", HANG_MINUTES]
+        subject.flags += ["--address", nodes.address, *hang_flags()]
         subject.environment |= {"SCORING_MEMORY": "[1]", "SCORING_HANGS": f"[{num_models // 2}]"}
         for stage in [rng.choice(stages)] if SCHEDULE.is_short else stages:
             stage(subject, nodes)

@@ -124,9 +124,9 @@ def server() -> DriverServer:
     return DriverServer().__enter__()
 
 
-def patience_seconds() -> float:
-    """More where the machine is busy: what takes 10 s on idle cores, such as a worker's start, may take minutes."""
-    return PATIENCE_SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2)
+def busyness() -> float:
+    """How much longer things may take here than where at most two processes want each core."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2)
 
 
 class Driver:
@@ -173,7 +173,7 @@ class Driver:
             signs = [path.stat().st_mtime_ns for path in self._signs if path.exists()]
             if signs != before:
                 got_on = now
-            if now - got_on > patience_seconds() or SCHEDULE.is_over:
+            if now - got_on > PATIENCE_SECONDS * busyness() or SCHEDULE.is_over:
                 raise ChaosError(f"waited for {what}, and nothing happened for {now - got_on:.0f} s")
             time.sleep(poll_seconds)
         return True

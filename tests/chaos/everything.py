@@ -9,7 +9,7 @@ import faults
 from driving import SCHEDULE, Driver
 from invariants import Expected
 from records import REGISTER
-from scenarios import ARMS, EPOCHS, HANG_MINUTES, NUM_CORES, Outcome, check, complete, make_subject
+from scenarios import ARMS, EPOCHS, NUM_CORES, Outcome, check, complete, hang_flags, make_subject
 from subject import Subject, age, is_time_left
 
 SLOW, FAST = {"EPOCH_SECONDS": "1"}, {"EPOCH_SECONDS": "0.1"}
@@ -22,9 +22,9 @@ def everything_at_once(root: Path, name: str, rng: random.Random, outcome: Outco
     """
     cores = max(1, NUM_CORES // 2)
     subject = make_subject(root, name, rng, outcome, grace_epochs=3, reduction_factor=2, cpus_per_trial=cores)
-    num_trials, hangs = (4, 0) if SCHEDULE.is_short else (8, 4)
+    num_trials, hangs = (4, 2) if SCHEDULE.is_short else (8, 4)
     subject.environment |= {"CROWDED": "[1]", "OUT_OF_MEMORY": "[2]", "DIVERGES": "[3]", "HANGS": f"[{hangs}]"}
-    subject.flags += ["--hang-minutes", HANG_MINUTES]
+    subject.flags += hang_flags()
     few, more = ("--trials", str(num_trials - num_trials // 4)), ("--trials", str(num_trials))
     live: list[Callable[[Subject, Driver], None]] = [
         *[faults.kill_worker] * 3,

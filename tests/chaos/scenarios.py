@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import invariants
-from driving import ChaosError, Driver, say
+from driving import ChaosError, Driver, busyness, say
 from invariants import Expected
 from subject import Fault, Subject
 
@@ -17,7 +17,7 @@ ARMS = ("unet-2", "unet-4")
 EPOCHS = 9
 NUM_CORES = os.cpu_count() or 1
 
-HANG_MINUTES = "0.5"
+HANG_MINUTES = 0.5
 """More than a worker needs from its start to its first batch while four studies share two cores: 15 s were too few."""
 
 REASON = "the first look was cut short"
@@ -59,6 +59,11 @@ def make_subject(root: Path, name: str, rng: random.Random, outcome: Outcome, **
     )
     outcome.subjects.append(subject)
     return subject
+
+
+def hang_flags() -> list[str]:
+    """When a trial hangs; later where the machine is busy."""
+    return ["--hang-minutes", f"{HANG_MINUTES * busyness():.2f}"]
 
 
 def complete(subject: Subject, *flags: str, meddle: Callable[[Driver], None] | None = None, **environment: str) -> None:
