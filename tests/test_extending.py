@@ -124,7 +124,7 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     tables = copy / "runs" / "plain" / "report" / "tables"
     by_architecture = pd.read_csv(tables / "iou_by_architecture.csv").set_index("architecture")
     assert by_architecture.loc["plain", "val_iou"] >= 0
-    assert "square" in list(pd.read_csv(tables / "class_iou.csv")["class"])
+    assert "square" in list(pd.read_csv(tables / "scores_by_class.csv")["class"])
     trials = pd.read_csv(tables / "trials.csv")
     its = trials[(trials["architecture"] == "plain") & (trials["stage"] == "search")].sort_values("number")
     # The search starts from the row's recipe, and takes the row's settings among the others

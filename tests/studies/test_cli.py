@@ -1,7 +1,6 @@
 """Command lines: where settings come from, and one line for every mistake."""
 
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -424,18 +423,3 @@ def test_resume_of_a_study_whose_ledger_is_gone_is_refused_before_anything_start
     error = fails_in_one_line(["--out", str(out), "--resume"], capsys, monkeypatch)
     assert error.startswith(f"error: {out / 'optuna.db'} is gone, but holds what was done: put it back")
     assert [path.name for path in out.iterdir()] == ["study.yaml"]
-
-
-def test_commands_start_without_what_builds_networks_and_draws_figures():
-    """It takes seconds to import, which --help, --dry-run and the status have no use for."""
-    heavy = [
-        "analysis.report.write",
-        "matplotlib",
-        "segment_anything",
-        "segmentation_models_pytorch",
-        "timm",
-        "torchvision",
-    ]
-    code = f"import sys, studies.phases, studies.status; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout == "[]\n"
