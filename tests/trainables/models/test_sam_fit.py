@@ -168,7 +168,7 @@ def test_load_model_takes_the_encoder_from_where_it_lies_now(pretrained, tiles, 
     spied = replace(row, build=lambda spec: asked.append((spec.weights, spec.weights_digest)) or row.build(spec))
     monkeypatch.setitem(ARCHITECTURES, "sam_conv", spied)
     trained = load_model(tmp_path / BEST, weights=str(here))
-    assert asked == [(str(here), config.weights_digest)]
+    assert asked == [(str(here), None)]  # its tensors are compared, not the bytes of its file
     assert trained.config == config
     assert trained.model.frozen_digest == model.frozen_digest
     assert torch.equal(trained.model.network.head.weight, model.network.head.weight)
