@@ -27,7 +27,8 @@ def scored_on_a_cluster(root: Path, name: str, rng: random.Random, outcome: Outc
     stages: list[Callable[[Subject, Nodes], None]] = [while_training, while_scoring_on_val, while_test_tiles_are_open]
     with Nodes(subject) as nodes:
         subject.flags += ["--address", nodes.address, *hang_flags()]
-        subject.environment |= {"SCORING_MEMORY": "[1]", "SCORING_HANGS": f"[{num_models // 2}]"}
+        half = num_models // 2  # one model meets one of the two: losses in a row that come to three are its end
+        subject.environment |= {"SCORING_MEMORY": f"[{half - 1}]", "SCORING_HANGS": f"[{half}]"}
         for stage in [rng.choice(stages)] if SCHEDULE.is_short else stages:
             stage(subject, nodes)
         complete(subject, TILE_SECONDS="0.1", EPOCH_SECONDS="0.02")

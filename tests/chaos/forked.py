@@ -14,6 +14,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -191,8 +192,20 @@ def become(request: Mapping[str, Any]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     random.seed()
+    own_temporary_folders()
     sys.argv = list(request["start"])
     sys.path[0] = str(Path(sys.argv[0]).parent)
+
+
+def own_temporary_folders() -> None:
+    """Gives this process folders of its own for W&B, which made them on import: whoever ends first removes them."""
+    from wandb.sdk.artifacts.artifact import Artifact
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    tempfile.tempdir = None  # TMPDIR may be another now
+    for folder, suffix in ((MEDIA_TMP, "wandb-media"), (Artifact._TMP_DIR, "wandb-artifacts")):
+        folder._finalizer.detach()
+        folder.__init__(suffix)  # type: ignore[misc] - other modules hold the same object
 
 
 if __name__ == "__main__":

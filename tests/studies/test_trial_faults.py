@@ -75,7 +75,7 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(
         "OVERRIDES['unet'] = {'lr': Bounds(1e30, 1e31, log=True)}\n"
         "run(lambda: run_phase('phase2_tuning', ''))\n"
     )
-    names = ["--architectures", "unet", "deeplabv3plus_resnet34"]
+    names = ["--architectures", "deeplabv3plus_resnet34"]  # beside that of FLAGS
     flags = [*FLAGS, *data, *ONE_WORKER, *names, "--seed", "3", "--trials", "2", "--out", "study"]
     words = start(script, *flags, address=ray_address).ends(1)
     assert "unet-4: no trial ran its course; the last one: the training loss is nan" in words
