@@ -14,7 +14,6 @@ from analysis.logs.wandb_run import read_run
 
 MARKS = {
     "-scoring-hung": "scoring hangs",
-    "-scoring-crowded": "scoring out of memory, beside others",
     "-scoring-full": "scoring out of memory, by itself",
     "-hung": "trial hangs",
     "-crowded": "trial out of memory, beside others",

@@ -10,7 +10,7 @@ is set by the environment; in a trial it follows from its number, so that it goe
     HANGS             trials of these numbers hang in their second epoch, the first time
     WRONG             the first trial finds what only a person can mend
     TILE_SECONDS      how long scoring a tile takes besides (default 0)
-    SCORING_MEMORY    final models of these numbers run out of memory the first two times they are scored
+    SCORING_MEMORY    final models of these numbers run out of memory the first time that they are scored
     SCORING_HANGS     the scoring of final models of these numbers hangs, the first time
     DIES_AT           the driver kills itself at a call of one of POINTS: `report:before:5` or `report:after:5`
 
@@ -156,7 +156,7 @@ def recorded_scoring(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: Dat
         job.beat.touch()
         time.sleep(0.01)
     is_large = is_final and number in listed("SCORING_MEMORY")
-    if is_large and (first_time(job.folder, "scoring-crowded") or first_time(job.folder, "scoring-full")):
+    if is_large and first_time(job.folder, "scoring-full"):  # a second time, nodes of one core have no way left
         return ScoringFailure(kind="out of memory", reason="out of memory on cpu: an injected one")
     result = score_model(job, mode, tiles, info)
     if isinstance(result, ModelScores):
