@@ -146,6 +146,8 @@ class DriverServer:
         """Starts a script in a folder, with variables besides those of this process."""
         variables = {**PATIENT_RAY, **os.environ, **(environment or {})}
         errors = errors or output
+        for path in (output, errors):  # the process may take a while to be there, and is read meanwhile
+            path.touch()
         about = {"cwd": str(cwd), "output": str(output), "errors": str(errors), "environment": variables}
         return ForkedDriver(self, self.ask(start=[str(script), *flags], **about), output, errors)
 
