@@ -30,6 +30,7 @@ from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
 from tests.chaos.forked import PATIENT_RAY, DriverServer, ForkedDriver
+from tests.studies.begun_study import Say, printed
 from trainables.common.command import EXIT_USER_ERROR, run
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import Dataset, read_dataset
@@ -178,3 +179,8 @@ def ray_address() -> Iterator[str]:
         cluster = Cluster(initialize_head=True, head_node_args=head)
         yield str(cluster.address)
         cluster.shutdown()
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+    return lambda out: printed(out, capsys, monkeypatch)

@@ -1,7 +1,7 @@
 """Command lines: where settings come from, and one line for every mistake."""
 
 import socket
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,26 +9,12 @@ import torch
 import wandb
 import yaml
 
-from studies import command_line as cli
-from studies.folder import PROVENANCE, has_study, write_study
-from studies.inputs import LIBRARIES
-from studies.options import HANG_MINUTES, Options
-from studies.phases import run_phase
+from studies.folder import PROVENANCE
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
-from trainables.common.command import EXIT_USER_ERROR, run
+from tests.studies.command_lines import read, request_of
 from trainables.common.errors import UserError
 from trainables.config import Recipe
-from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
-
-
-def request_of(*flags: str) -> cli.Request:
-    return cli.read_command_line(flags, phase="phase2_tuning", description="")
-
-
-def read(*flags: str) -> StudySpec:
-    return request_of(*flags).spec
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -133,60 +119,45 @@ BAD_FLAGS = {
 }
 
 
-def fails_in_one_line(flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", *flags])
-    with pytest.raises(SystemExit) as end:
-        run(lambda: run_phase("phase2_tuning", ""))
-    assert end.value.code == EXIT_USER_ERROR
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
-
-
 @pytest.mark.parametrize("case", BAD_FLAGS)
 def test_bad_input_is_one_line_and_writes_nothing(
-    case: str,
-    tmp_path: Path,
-    dataset_root: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    case: str, tmp_path: Path, dataset_root: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
 ) -> None:
     flags, words = BAD_FLAGS[case]
     monkeypatch.chdir(tmp_path)
     data = [] if "--data" in flags else ["--data", str(dataset_root)]
     before = sorted(tmp_path.rglob("*"))
-    assert words in fails_in_one_line([*data, *flags], capsys, monkeypatch)
+    assert words in refusal("phase2_tuning", *data, *flags)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_more_tiles_than_there_are_is_refused(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dataset_root: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ["--data", str(dataset_root), "--tiles", "2", "500"]
-    assert "--tiles 500 asks for 500 train tiles, but there are" in fails_in_one_line(flags, capsys, monkeypatch)
+    assert "--tiles 500 asks for 500 train tiles, but there are" in refusal("phase2_tuning", *flags)
     assert not (tmp_path / "runs").exists()
 
 
 def test_folder_that_holds_something_is_refused_and_left_alone(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dataset_root: Path, refusal: Callable[..., str]
 ) -> None:
     out = tmp_path / "study"
     out.mkdir()
     (out / "optuna.db").write_bytes(b"precious")
-    error = fails_in_one_line(["--data", str(dataset_root), "--out", str(out)], capsys, monkeypatch)
+    error = refusal("phase2_tuning", "--data", str(dataset_root), "--out", str(out))
     assert "exists and is not empty" in error
     assert [(p.name, p.read_bytes()) for p in out.iterdir()] == [("optuna.db", b"precious")]
 
 
 def test_weights_of_another_encoder_are_refused_before_anything_starts(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dataset_root: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
 ) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     monkeypatch.chdir(tmp_path)
     flags = ["--data", str(dataset_root), "--weights", "other.pth"]
-    assert "does not fit a resnet34 encoder" in fails_in_one_line(flags, capsys, monkeypatch)
+    assert "does not fit a resnet34 encoder" in refusal("phase2_tuning", *flags)
     assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
 
 
@@ -196,8 +167,8 @@ def test_wandb_online_that_cannot_work_is_refused_before_anything_starts(
     words: str,
     tmp_path: Path,
     dataset_root: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    refusal: Callable[..., str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -208,18 +179,16 @@ def test_wandb_online_that_cannot_work_is_refused_before_anything_starts(
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
         wandb.teardown()
         try:
-            assert words in fails_in_one_line(flags, capsys, monkeypatch)
+            assert words in refusal("phase2_tuning", *flags)
         finally:
             wandb.teardown()
     assert not (tmp_path / "runs").exists()
 
 
-def test_out_that_cannot_be_made_is_refused(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_that_cannot_be_made_is_refused(tmp_path: Path, dataset_root: Path, refusal: Callable[..., str]) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     flags = ["--data", str(dataset_root), "--out", str(tmp_path / "file" / "study")]
-    assert "cannot be" in fails_in_one_line(flags, capsys, monkeypatch)
+    assert "cannot be" in refusal("phase2_tuning", *flags)
 
 
 def test_config_file_may_name_the_folder_and_single_values(tmp_path: Path) -> None:
@@ -250,176 +219,7 @@ def test_new_seed_for_a_frozen_spec_renews_subsets_and_draws(tmp_path: Path) -> 
         ("draws_per_epoch: 1\n", "--draws-per-epoch is 1"),
     ],
 )
-def test_bad_config_file_is_one_line(
-    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_config_file_is_one_line(text: str, words: str, tmp_path: Path, refusal: Callable[..., str]) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
-    assert words in fails_in_one_line(["--config", str(path)], capsys, monkeypatch)
-
-
-# Going on, and how long and how patiently
-
-
-def freeze(out: Path, *flags: str) -> StudySpec:
-    """A folder in which a study has begun, of tiles that are no longer what they were."""
-    spec = read("--architectures", "unet", "--tiles", "4", *flags)
-    out.mkdir()
-    write_study(out, spec, {"study_id": "f00", "tiles_digest": "beef", "weights_digests": {}, "segments": []})
-    return spec
-
-
-def test_options_have_defaults_and_are_no_part_of_the_spec() -> None:
-    request = request_of()
-    assert request.options == Options(resume=False, max_hours=None, hang_minutes=HANG_MINUTES, reopen="")
-    changed = request_of("--max-hours", "0.25", "--hang-minutes", "3", "--reopen", "the power went")
-    assert changed.options == Options(max_hours=0.25, hang_minutes=3.0, reopen="the power went")
-    assert changed.spec == request.spec
-
-
-@pytest.mark.parametrize("flag", ["--max-hours", "--hang-minutes"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e400", "soon", "", "1,5"])
-def test_time_that_is_none_is_refused(
-    flag: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    error = fails_in_one_line([f"{flag}={value}"], capsys, monkeypatch)
-    assert error == f"error: {flag} is {value!r}, but must be a number above 0\n"
-
-
-def test_models_are_confirmed_and_tested_unless_told_otherwise() -> None:
-    assert (read().seeds, read().test) == (3, True)
-    assert (read("--seeds", "0").seeds, read("--no-test").test) == (0, False)
-    smoke = read("--profile", "smoke")  # its numbers mean nothing: its test tiles stay sealed
-    assert (smoke.seeds, smoke.test) == (1, False)
-    assert read("--profile", "smoke", "--test").test
-
-
-@pytest.mark.parametrize(("value", "rule"), [("-1", "greater than or equal to 0"), ("1.5", "a valid integer")])
-def test_seeds_that_are_none_are_refused(
-    value: str, rule: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    error = fails_in_one_line([f"--seeds={value}"], capsys, monkeypatch)
-    assert error.startswith(f"error: --seeds is {value!r}, but must be {rule}")
-
-
-@pytest.mark.parametrize("name", ["resume", "max_hours", "hang_minutes", "reopen"])
-def test_options_are_no_settings_of_a_file(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(f"{name}: 1\n", encoding="utf-8")
-    error = fails_in_one_line(["--config", str(path)], capsys, monkeypatch)
-    assert error.startswith(f"error: setting {name!r} is unknown: ")
-
-
-def test_resume_takes_the_frozen_spec_without_any_other_flag(tmp_path: Path) -> None:
-    spec = freeze(tmp_path / "study", "--profile", "smoke", "--seed", "7", "--draw-seed", "3", "--window-px", "96")
-    request = request_of("--out", str(tmp_path / "study"), "--resume")
-    assert (request.spec, request.out) == (spec, tmp_path / "study")
-    assert request.options == Options(resume=True)
-
-
-def test_resume_takes_flags_over_a_file_over_the_frozen_spec(tmp_path: Path) -> None:
-    spec = freeze(tmp_path / "study", "--profile", "smoke", "--seed", "7")
-    path = tmp_path / "more.yaml"
-    path.write_text(f"out: {tmp_path / 'study'}\ntrials: 9\nseeds: 2\n", encoding="utf-8")
-    grown = read("--resume", "--config", str(path), "--seeds", "3", "--test", "--address", "auto", "--tensorboard")
-    update = {"trials": 9, "seeds": 3, "test": True, "address": "auto", "tensorboard": True}
-    assert grown == spec.model_copy(update=update)
-    assert grown.changes(spec) == []
-    other = read("--out", str(tmp_path / "study"), "--resume", "--seed", "8", "--trials", "1", "--epochs", "99")
-    assert other.changes(spec) == ["trials: 2 → 1", "seed: 7 → 8", "epochs: 2 → 99"]
-
-
-def test_resume_where_no_study_has_begun_starts_one(tmp_path: Path) -> None:
-    request = request_of("--out", str(tmp_path / "study"), "--resume", "--profile", "smoke", "--seed", "7")
-    assert request.spec == read("--profile", "smoke", "--seed", "7")
-    assert request.options.resume
-
-
-def test_resume_without_a_folder_is_refused(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    error = fails_in_one_line(["--resume"], capsys, monkeypatch)
-    assert error == "error: --resume needs the folder of the study: add --out DIR\n"
-
-
-def test_resume_of_a_folder_that_cannot_be_read_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / ("x" * 300)
-    assert "must be a shorter path" in fails_in_one_line(["--resume", "--out", str(out)], capsys, monkeypatch)
-    with pytest.raises(UserError, match=r"cannot be read \(File name too long\): choose another folder"):
-        has_study(out)
-    (tmp_path / "study.yaml").write_text("trials: [", encoding="utf-8")
-    error = fails_in_one_line(["--resume", "--out", str(tmp_path)], capsys, monkeypatch)
-    assert error == f"error: the frozen spec {tmp_path / 'study.yaml'} is no YAML: mend it\n"
-
-
-@pytest.mark.parametrize(
-    ("flags", "changes"),
-    [
-        (["--seed", "8"], "seed: 7 → 8"),
-        (["--trials", "3", "--seeds", "1"], "trials: 5 → 3; seeds: 2 → 1"),
-        (["--no-test", "--sampler", "random"], "sampler: tpe → random; test: True → False"),
-        (["--vary", "lr"], "vary: None → lr"),
-        (["--tiles", "2", "4", "--trials", "9"], "tiles: [4] → [2, 4]"),
-    ],
-)
-def test_resume_that_changes_what_the_study_is_is_refused(
-    flags: list[str],
-    changes: str,
-    tmp_path: Path,
-    dataset_root: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    out = tmp_path / "study"
-    freeze(out, "--data", str(dataset_root), "--seed", "7", "--trials", "5", "--seeds", "2")
-    frozen = (out / "study.yaml").read_bytes()
-    assert fails_in_one_line(["--out", str(out), "--resume", *flags], capsys, monkeypatch) == (
-        f"error: --resume cannot change what the study {out} is ({changes}): leave these flags out, or start in "
-        "another folder; only --trials and --seeds may grow, and --test may be added\n"
-    )
-    assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [("study.yaml", frozen)]
-
-
-def test_resume_may_run_elsewhere_and_longer_but_not_on_other_tiles(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "study"
-    freeze(out, "--data", "/not/here", "--seeds", "2")
-    flags = ["--trials", "50", "--seeds", "3", "--wandb", "disabled", "--address", "auto", "--max-hours", "1"]
-    error = fails_in_one_line(["--out", str(out), "--resume", "--data", str(dataset_root), *flags], capsys, monkeypatch)
-    assert error == (
-        f"error: the train or val tiles of {dataset_root} are not those that the study {out} began with: put these "
-        "back, or start in another folder\n"
-    )
-
-
-def test_study_is_not_begun_again_in_its_folder(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "study"
-    freeze(out, "--data", str(dataset_root))
-    assert fails_in_one_line(["--data", str(dataset_root), "--out", str(out)], capsys, monkeypatch) == (
-        f"error: --out {out} holds a study: resume it with --resume, or choose another folder\n"
-    )
-
-
-def test_resume_of_a_study_whose_ledger_is_gone_is_refused_before_anything_starts(
-    tmp_path: Path, dataset_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "study"
-    spec = freeze(out, "--data", str(dataset_root))
-    facts = {
-        "study_id": "f00",
-        "tiles_digest": decode_train_val(read_dataset(dataset_root)).digest(),
-        "weights_digests": {},
-        "versions": dict.fromkeys(("python", *LIBRARIES), "0"),
-        "segments": [],
-    }
-    write_study(out, spec, facts)
-    error = fails_in_one_line(["--out", str(out), "--resume"], capsys, monkeypatch)
-    assert error.startswith(f"error: {out / 'optuna.db'} is gone, but holds what was done: put it back")
-    assert [path.name for path in out.iterdir()] == ["study.yaml"]
+    assert words in refusal("phase2_tuning", "--config", str(path))

@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from analysis.figures.curve_figures import cost_curves, learning_curves
 from analysis.figures.drawing import INK, looks, render
 from analysis.logs.frames import Logs
+from tests.analysis.figures.seen import assert_all_is_seen
 
 UNET, SAM = "unet (base width 16)", "sam_conv (small random encoder with a name that is long)"
 METRIC = "val/iou_center512"
@@ -84,29 +83,6 @@ def curves(axes: Axes) -> list[list[list[list[float]]]]:
 
 def legend_words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def assert_all_is_seen(figure: Figure) -> None:
-    """Nothing is cut off, and no text lies on another."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    width, height = figure.get_size_inches() * figure.dpi
-    undrawn = {
-        tick.label1
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    }
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    texts = [text for text in texts if text not in undrawn]
-    boxes = [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in texts]
-    for place, (words, box) in enumerate(boxes):
-        assert min(box.x0, box.y0) >= 0, words
-        assert box.x1 <= width, words
-        assert box.y1 <= height, words
-        for other_words, other in boxes[:place]:
-            assert not box.padded(-0.5).overlaps(other.padded(-0.5)), (words, other_words)
 
 
 def test_learning_curves_draw_each_known_epoch_of_each_trial(logs):

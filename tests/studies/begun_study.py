@@ -1,0 +1,126 @@
+"""A study whose trials are put on record without Ray, and what `python -m studies.status` prints of one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from studies import folder, status
+from studies.command_line import make_spec
+from studies.search.coordinator import Coordinator
+from studies.search.ledger import Ledger
+from studies.search.plans import Finals, first_plan
+from studies.search.trials import TrialKey
+from studies.spec import Arm, StudySpec
+from tests.studies.reports import epoch_report
+from trainables.common.command import run
+
+EPOCHS = 3
+NUM_TILES = 24
+CONV, UNET = Arm("deeplabv3plus_resnet34", 24), Arm("unet", 24)
+
+
+def study_spec(**changes: object) -> StudySpec:
+    settings = {
+        "profile": "smoke",
+        "architectures": ["unet", "deeplabv3plus_resnet34"],
+        "tiles": [24],
+        "trials": 6,
+        "epochs": EPOCHS,
+        "grace_epochs": 1,
+        "reduction_factor": 2,
+        "seeds": 2,
+        "test": True,
+    }
+    return make_spec(settings | changes)
+
+
+class Study:
+    """A study's folder, with trials that are said to have done something."""
+
+    def __init__(self, out: Path, **changes: object):
+        self.out, self.spec = out, study_spec(**changes)
+        out.mkdir(parents=True, exist_ok=True)
+        labels = {arm.name: arm.architecture for arm in self.spec.arms()}
+        self.ledger = Ledger(out / folder.LEDGER, labels, study_id="f00")
+        plan = first_plan(self.spec, {}, NUM_TILES)
+        self.search = self.coordinator = Coordinator(self.spec, self.ledger, plan)
+        provenance = {"study_id": "f00", "segments": [], "weights_digests": {}, "num_train_tiles": NUM_TILES}
+        folder.write_study(out, self.spec, provenance)
+
+    def start_again(self) -> None:
+        folder.write_study(self.out, self.spec, folder.load_settings(self.out / folder.STUDY)[1])
+
+    def confirm(self, *arms: Arm) -> list[Arm]:
+        chosen = {arm: one.config for arm in arms if (one := self.search.selection(arm))}
+        plan = Finals.confirming(self.spec, chosen, NUM_TILES)
+        self.ledger.add_arms({arm.name: arm.architecture for arm in plan.arms})
+        self.coordinator = Coordinator(self.spec, self.ledger, plan)
+        return list(plan.arms)
+
+    def begin(self) -> TrialKey:
+        job = self.coordinator.next()
+        assert job is not None
+        return job.key
+
+    def epochs(self, trial: TrialKey, best: list[float]) -> None:
+        for epoch, value in enumerate(best, start=1):
+            self.coordinator.report(
+                trial,
+                epoch_report(epoch, value, ended="epochs" if epoch == EPOCHS else "", seconds=100.0),
+            )
+
+    def finish(self) -> None:
+        """All that is left of the stage."""
+        while not self.coordinator.is_complete:
+            self.coordinator.next()
+            for key, trial in self.coordinator.trials.items():
+                if trial.is_running:
+                    self.coordinator.report(key, epoch_report(EPOCHS, 0.5, best_epoch=1, ended="epochs"))
+
+    def select(self) -> dict[str, str]:
+        """Writes selection.json; the signatures by arm."""
+        best = {arm: self.search.selection(arm) for arm in self.search.arms}
+        rows = {
+            arm.name: {"number": one.number, "signature": one.config.signature()} for arm, one in best.items() if one
+        }
+        folder.write_json(self.out / "selection.json", rows)
+        return {arm: str(row["signature"]) for arm, row in rows.items()}
+
+
+def fill_search(study: Study) -> None:
+    """One of each kind in each arm: finished, stopped, diverged, out of memory, failed, and one that is open."""
+    for best in ([0.3, 0.5, 0.61234], [0.2]):  # the second is below the best half at the first rung
+        for _ in study.spec.arms():
+            study.epochs(study.begin(), best)
+    coordinator = study.coordinator
+    for number in (2, 3, 4):
+        for _ in study.spec.arms():
+            arm, _ = trial = study.begin()
+            study.epochs(trial, [0.4])
+            match number:
+                case 2:
+                    coordinator.fail(trial, "diverged", "the training loss is nan in epoch 2")
+                case 3:
+                    coordinator.fail(trial, "out of memory", "out of memory on cuda: 80 GiB")
+                case 4:
+                    reason = "OSError: [/data/x.tif] is no [image] :x:" if arm == UNET else "KeyError: 'roof'"
+                    coordinator.fail(trial, "failed", reason)
+    for _ in study.spec.arms():
+        trial = study.begin()
+        study.epochs(trial, [0.45])
+        coordinator.report(trial, epoch_report(1, 0.45, seconds=50.0))  # repeated, as its worker was lost
+        coordinator.report(trial, epoch_report(2, 0.5, seconds=100.0))
+
+
+def printed(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        run(lambda: status.main([str(out)]))
+    assert end.value.code == 0
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    return "\n".join(line.rstrip() for line in output.splitlines())
+
+
+Say = Callable[[Path], str]
