@@ -240,7 +240,7 @@ def log_config(
 
 
 def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
-    """The reference study's figures of each architecture; none unless the study trains as the reference study did.
+    """The reference study's figures of each architecture; none but for phase 1 of `full`, which has its recipe.
 
     Returns:
         By architecture: `val_iou`, `val_f1`, `test_iou` and `test_f1` in 0..1, `best_epoch`, and `minutes` on a T4.

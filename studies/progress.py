@@ -67,7 +67,8 @@ class StudyProgress:
         """Shows the stages from now on; the forecast learns from the trials of every stage that begins."""
         self._forecast = forecast
         if self._console.is_terminal:
-            self._live = Live(console=self._console, auto_refresh=False)
+            # Ray's session replaces stderr before this starts, and puts it back before this ends
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stderr=False)
             self._live.start()
 
     def begin(self, name: StageName, total: int = 1, *, done: int = 0, coordinator: Coordinator | None = None) -> None:
@@ -179,8 +180,10 @@ class StudyProgress:
         gone = time.monotonic() - stage.began
         if stage.done > stage.known:
             return gone / (stage.done - stage.known) * (stage.total - stage.done)
-        expected = self._forecast.seconds(name)
-        return None if expected is None else max(1.0, expected - gone)
+        expected = self._forecast.seconds(name)  # as if nothing had been done before
+        if expected is None or stage.done == stage.total:
+            return None if expected is None else 0.0
+        return max(1.0, expected * (stage.total - stage.known) / stage.total - gone)
 
     def _say(self, line: str) -> None:
         if self._live is None:

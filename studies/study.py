@@ -71,11 +71,11 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     if options.resume and not is_resumed:
         console.print(f"{out} holds no study yet: starting it", highlight=False)
     inputs = load_inputs(spec, console)
-    parameters = parameters_by_architecture(inputs)
     provenance = folder.provenance(inputs.facts)
     if is_resumed:
         provenance = check_unchanged(inputs, out, console)
         check_ledger(out / folder.LEDGER, provenance["study_id"])
+    parameters = parameters_by_architecture(inputs)
     ends_at = None if options.max_hours is None else started + 3600 * options.max_hours
     with StudyProgress(console) as progress:
         with (
@@ -95,6 +95,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 versions = dict(inputs.facts["versions"])
                 folder.write_study(out, inputs.spec, provenance, slots=str(slots), versions=versions)
                 console.print(_first_line(out, coordinator, slots, is_resumed=is_resumed), highlight=False)
+                forecast = Forecast(inputs.spec, _sizes(inputs), slots.count)
                 config = {**log_config(inputs, parameters, out.name, slots), "study_id": provenance["study_id"]}
                 log = tracking.WandbRun(out, inputs.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
                 session = Session(
@@ -109,22 +110,22 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                     progress=progress,
                     console=console,
                 )
-                progress.start(Forecast(inputs.spec, _sizes(inputs), slots.count))
-                result = _run(session, coordinator, seal)
+                result = _run(session, coordinator, seal, forecast)
+        if log.trouble:
+            console.print(f"W&B: {log.trouble}", highlight=False)
         report = None
         if result.ending is None and inputs.spec.wandb != "disabled":
             report = _write_report(out, console)
     how = "done in" if result.ending is None else "ended after"
     console.print(f"{how} {duration(time.monotonic() - started)}", highlight=False)
-    if log.trouble:
-        console.print(f"W&B: {log.trouble}", highlight=False)
     return StudyResult(out=out, report=report, **{item.name: getattr(result, item.name) for item in fields(result)})
 
 
-def _run(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+def _run(session: Session, coordinator: Coordinator, seal: Seal | None, forecast: Forecast) -> StageResult:
     """Runs the stages, and completes the W&B files however they end."""
     permit = session.permit
     try:
+        session.progress.start(forecast)
         with permit.until_signal():
             result = run_stages(session, coordinator, seal)
         if result.ending is None and session.inputs.spec.wandb != "disabled":

@@ -54,6 +54,11 @@ def find_device(name: str | None) -> torch.device:
     return device
 
 
+def named_device(name: str) -> torch.device:
+    """The device of a setting that was checked before, on whichever machine: what uses one that is gone raises."""
+    return torch.device(name)
+
+
 def move_model(model: Model, device: torch.device) -> Model:
     """Moves a network to a device, in the layout that its convolutions are fast in.
 

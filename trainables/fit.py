@@ -93,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not records or not records[-1].ended:
                 raise KeyboardInterrupt
             console.print("predicting the val tiles with the best epoch's weights")
-            best_epoch, scores = outputs.write_predictions(out, config, tiles, device, should_stop=stop.is_set)
+            best_epoch = records[-1].best_epoch
+            scores = outputs.write_predictions(
+                out, config, tiles, device, best_epoch=best_epoch, should_stop=stop.is_set
+            )
         except KeyboardInterrupt:
             console.print(f"interrupted: {out} holds {len(records)} whole epochs; --resume goes on after them")
             return EXIT_INTERRUPTED
@@ -132,6 +135,8 @@ def _epochs(
 
         def should_stop() -> bool:
             progress.advance(bar)  # it is called before each batch and val tile
+            if stop.is_set():
+                console.print("stopping")
             return stop.is_set()
 
         for record in fit(
@@ -222,7 +227,7 @@ def _weights(attempt: ReferenceAttempt, choice: str | None) -> tuple[str, Path |
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """Sets the event at the first Ctrl-C or SIGTERM; the second one ends the process at once."""
+    """Sets the event at the first Ctrl-C or SIGTERM; the second one interrupts at once what runs."""
     stop = threading.Event()
 
     def handle(signum: int, _: Any) -> None:

@@ -12,16 +12,18 @@ INTERVALS = (
     "has no interval."
 )
 LEADER = (
-    "The leader has the highest mean among architectures with the same number of tiles; the difference to it is paired."
+    "The leader has the highest mean among architectures with the same number of tiles. The difference to it is "
+    "paired; one without an interval is the plain difference of the means, and shows nothing."
 )
 COMPARED = (
-    "An architecture differs from the leader if that difference is above 0 by Student's t for the number of seeds, "
-    "tile subsets or places, whichever is smallest. P(best) is the share of bootstrap replicates in which an "
+    "An architecture clearly differs from the leader if that difference is above 0 by Student's t for the number of "
+    "seeds, tile subsets or places, whichever is smallest: with so few, the interval alone is too narrow, and may "
+    "leave out 0 where this says no. P(best) is the share of bootstrap replicates in which an "
     "architecture has the highest mean."
 )
 PUBLISHED = (
-    "Published figures are those of the reference study: Inria's Austin, 24 tiles, one T4 GPU. Compare them only with "
-    "results on the same tiles."
+    "Published figures are those of the reference study: Inria's Austin, 24 tiles, one T4 GPU; they stand beside full "
+    "architectures with 24 tiles. Compare them only with results on the same tiles."
 )
 SETTINGS = (
     "The hyperparameters of the final models (of the selected trial where there are none), and parameters in millions."
@@ -103,7 +105,7 @@ def contrast_words(logs: Logs, *, of_pretraining: bool) -> str:
     parts = [ARCHITECTURE_CONTRASTS, CONTRASTS]
     small = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"])
     if small:
-        parts.append(f"Small variants here: {', '.join(small)}.")
+        parts.append(f"Small or random-encoder variants here: {', '.join(small)}.")
     weights = {arm["weights"] for arm in logs.study["arms"] if arm["architecture"] == "unet_resnet34"}
     if weights == {"none"} and of_pretraining:
         parts.append(

@@ -108,7 +108,7 @@ def _which(logs: Logs, *, is_one_of_several: bool) -> str:
         return f"{among}there is no clear winner with {tiles}: {lead}, but is the best in only {chance} {basis}."
     scarce = [counted(count, name[:-1]) for name, count in levels.items() if count < MIN_GROUPS]
     others = listed(rivals)
-    doubt = f"its lead over {others} is within chance"
+    doubt = f"its lead over {others} may be due to chance"
     if scarce:
         doubt = f"{listed(scarce)} are too few to show a difference from {others}"
     return f"{among}there is no clear winner with {tiles}: {lead} and is the best in {chance}, but {doubt} {basis}."
@@ -121,7 +121,7 @@ def _architectures(logs: Logs, names: set[str]) -> str:
     count = counted(len(labels), "architecture")
     if not small:
         return count
-    return f"{count} ({counted(len(small), 'small variant')} among them)"
+    return f"{count} ({counted(len(small), 'small or random-encoder variant')} among them)"
 
 
 def _beside_trivial(logs: Logs) -> str:

@@ -11,9 +11,10 @@ from PIL import Image
 
 from analysis.browse import gap_px, pictured_iou
 from analysis.logs.frames import Logs
+from analysis.logs.rows import SPLITS, Split
 from analysis.report.document import PicturesBlock, Prediction
 from analysis.tables.classes import tints
-from analysis.tables.tile_scores import SPLITS, Split, read_tile_scores
+from analysis.tables.tile_scores import read_tile_scores
 
 _LARGEST_PX = 640
 _QUALITY = 82

@@ -1,9 +1,10 @@
 """Says what stands below a study's main table: what single values mean, and what was lost on the way."""
 
 from analysis.logs.frames import Logs
+from analysis.logs.rows import SPLITS
 from analysis.report.words import counted, named
 from analysis.tables.classes import of_one_class
-from analysis.tables.tile_scores import SPLITS, final_split, read_tile_scores
+from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _ROUNDING = 0.0005  # of an IoU that is shown with three digits
 

@@ -78,7 +78,8 @@ def _small_variants(logs: Logs) -> list[str]:
     found = []
     if labels:
         found.append(
-            f"Small variants, which say nothing about the full architectures of these names: {', '.join(labels)}."
+            "Small or random-encoder variants, which say nothing about the full architectures of these names: "
+            f"{', '.join(labels)}."
         )
     scratch = list(
         dict.fromkeys(
@@ -116,7 +117,9 @@ def _failed(logs: Logs) -> list[str]:
     arms = logs.runs.loc[logs.runs["state"].isin(states), "arm"].value_counts(sort=False)
     where = ", ".join(f"{arm} {count}" for arm, count in arms.items())
     total = counted(len(logs.runs), "trial")
-    return [f"{arms.sum()} of {total} gave no result: {words} ({where}). They count against the trials allowed."]
+    has_allowance = bool((logs.runs.loc[logs.runs["state"].isin(states), "stage"] == "search").any())
+    cost = " They count against the trials allowed." if has_allowance else ""
+    return [f"{arms.sum()} of {total} gave no result: {words} ({where}).{cost}"]
 
 
 def _without_result(logs: Logs) -> list[str]:
@@ -147,7 +150,7 @@ def _sealed(logs: Logs) -> list[str]:
         reason = ""
     else:
         reason = ": each score is the best of several trials on the val tiles, so all are optimistic"
-    return [f"The test tiles have not been opened{reason}."]
+    return [f"This study has no test score{reason}."]
 
 
 def _one_seed(logs: Logs) -> list[str]:

@@ -19,7 +19,7 @@ _HEADINGS = {
     "sd": "standard deviation (sd)",
     "best": "P(best)",
     "behind": "behind the leader",
-    "differs": "differs from the leader",
+    "differs": "clearly differs from the leader",
     "rank": "mean rank",
     "better": "P(better)",
     "effect": "Cohen's d",

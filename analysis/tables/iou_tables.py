@@ -6,10 +6,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.rows import SPLITS, Split
+from analysis.logs.run_configs import ArmFacts
 from analysis.stats.bootstrap import interval
 from analysis.stats.ranks import below_leader, ranks
 from analysis.tables.arm_scores import comparable_scores, interval_ends, iou_by_arm
-from analysis.tables.tile_scores import SPLITS, Split, TileScores, final_split, read_tile_scores
+from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 _PUBLISHED = ("test_iou", "test_f1", "val_iou", "val_f1", "best_epoch", "minutes")
 
@@ -44,7 +46,7 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
             row = {"architecture": abouts[arm]["architecture_label"], "tiles": tiles, **_scores(logs, arm, scores)}
             if arm in by_arm:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
-            rows.append(row | _published(logs, abouts[arm]["architecture"]))
+            rows.append(row | _published(logs, abouts[arm]))
     columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
     columns += ["differs", "best", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
@@ -115,6 +117,12 @@ def _beside_leader(scores: TileScores | None, leader: str) -> dict[str, dict[str
     return found
 
 
-def _published(logs: Logs, architecture: str) -> dict[str, Any]:
-    figures = (logs.study.get("published") or {}).get(architecture, {})
+PUBLISHED_TILES = 24
+"""Train tiles of the reference study."""
+
+
+def _published(logs: Logs, arm: ArmFacts) -> dict[str, Any]:
+    """The published figures of an arm; none for other numbers of tiles and for variants."""
+    is_same = arm["tiles"] == PUBLISHED_TILES and not arm["is_stand_in"]
+    figures = (logs.study.get("published") or {}).get(arm["architecture"], {}) if is_same else {}
     return {f"published_{name}": figures.get(name) for name in _PUBLISHED}

@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.stats.arrays import FloatArray
+from analysis.stats.summaries import summarise
 from analysis.stats.variance import crossed_variance, nested_variance
-from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.tile_scores import final_split
 
 
@@ -26,20 +26,22 @@ def spread(logs: Logs) -> pd.DataFrame:
         are arms of which nothing is.
     """
     split = final_split(logs)
-    of_arms = iou_by_arm(logs).set_index("arm")
     rows = []
     for about in logs.study["arms"]:
         arm = about["arm"]
         scored = logs.models[(logs.models["arm"] == arm) & logs.models[f"{split}_iou"].notna()]
         row: dict[str, Any] = {"architecture": about["architecture_label"], "tiles": about["tiles"]}
         row |= {"models": len(scored), "subsets": scored["subset"].nunique(), "seeds": scored["seed"].nunique()}
-        row |= {name: of_arms[name].get(arm, math.nan) for name in ("median", "iqm", "sd")}
+        if len(scored):
+            summary = summarise(scored[f"{split}_iou"].to_numpy(dtype=np.float64))
+            row |= {"median": summary.median, "iqm": summary.iqm, "sd": summary.sd}
         by_seed = scored.pivot_table(index="subset", columns="seed", values=f"{split}_iou")
         row |= _components(by_seed.to_numpy(dtype=np.float64))
         rows.append(row | {"sd_hyperparameters": _sd_of_search(logs, arm)} | _optimism(logs, arm))
     known = ["median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"]
     known += ["tuned_val_iou", "optimism", "gap"]
     frame = pd.DataFrame(rows, columns=["architecture", "tiles", "models", "subsets", "seeds", *known])
+    frame = frame.astype(dict.fromkeys(known, "float64"))
     return frame[frame[known].notna().any(axis=1)].reset_index(drop=True)
 
 

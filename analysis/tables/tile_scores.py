@@ -1,12 +1,12 @@
 """Puts the final models' scores into one array, so that arms can be compared model by model and tile by tile."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.rows import Split
 from analysis.stats.arrays import FloatArray, IntArray
 from analysis.stats.bootstrap import (
     bootstrap_means,
@@ -17,9 +17,6 @@ from analysis.stats.bootstrap import (
     mean_interval,
 )
 from analysis.stats.confusion import mean_class_iou
-
-Split = Literal["val", "test"]
-SPLITS: tuple[Split, Split] = ("val", "test")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """Which checkpoints of a study are kept: each takes some 100 MB."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from studies.folder import trial_folder
@@ -36,12 +36,13 @@ class Checkpoints:
         former = self._leaders.get(trial.arm)
         self._remove_unneeded([trial, *([former] if former is not None else [])])
 
-    def _remove_unneeded(self, trials: Iterable[Trial]) -> None:
+    def _remove_unneeded(self, trials: Collection[Trial]) -> None:
+        leaders = {arm: self._coordinator.selection(arm) for arm in {trial.arm for trial in trials}}
         for trial in trials:
             if trial.outcome is None:
                 continue
             folder = trial_folder(self._out, trial.arm.name, trial.number)
-            if trial is self._coordinator.selection(trial.arm):
+            if trial is leaders[trial.arm]:
                 self._leaders[trial.arm] = trial
             elif not (self._keeps_all and trial.outcome == "finished"):
                 shutil.rmtree(folder, ignore_errors=True)

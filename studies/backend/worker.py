@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import platform
 import time
@@ -25,8 +24,8 @@ from trainables.checkpoints import NEWEST, load, newest_valid
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
-from trainables.device import DeviceError, device_model, dtype_name, find_device, use_threads
-from trainables.records import DivergedError, EpochRecord, OutOfMemoryError
+from trainables.device import DeviceError, device_model, dtype_name, named_device, use_threads
+from trainables.records import DivergedError, EpochRecord, OutOfMemoryError, records_from_json
 from trainables.trial import fit
 
 Fit = Callable[..., Iterator[EpochRecord]]
@@ -152,7 +151,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._val = val if center is None else val.center_windows(center)
         self._pictured = pictured(len(val))
         resume = newest_valid(folder, config)
-        records = [] if resume is None else [EpochRecord(**r) for r in json.loads(load(resume, NEWEST)["records"])]
+        records = [] if resume is None else records_from_json(load(resume, NEWEST)["records"])
         title = config.label.replace(config.architecture, arm, 1)  # no random encoder without saying so
         self._run = tracking.WandbRun(
             settings.out,
@@ -226,9 +225,9 @@ def _wandb_config(
     settings: WorkerSettings, job: dict[str, Any], config: TrialConfig, records: Sequence[EpochRecord]
 ) -> TrialRunConfig:
     """What a trial's W&B run says of it; `records` are of the epochs before it was resumed, if it was."""
-    device = find_device(settings.device)
     dtypes, models = [record.dtype for record in records], [record.device_model for record in records]
     if not (records and records[-1].ended):  # else nothing is computed any more
+        device = named_device(settings.device)
         dtypes.append(dtype_name(config.recipe.precision, device))
         models.append(device_model(device))
     return TrialRunConfig(

@@ -17,7 +17,7 @@ from trainables.common.errors import UserError, is_disk_trouble
 from trainables.common.whole_files import digest, file_stem, write_whole
 from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo, Tiles
-from trainables.device import DeviceError, find_device, free_memory, move_model, out_of_memory_words, use_threads
+from trainables.device import DeviceError, free_memory, move_model, named_device, out_of_memory_words, use_threads
 from trainables.metrics import tile_values
 from trainables.predict import evaluate
 from trainables.training import autocast
@@ -114,7 +114,7 @@ def _score(
 ) -> ModelScores:
     use_threads(mode.cpus)
     trained = load_model(job.folder / BEST)
-    target = find_device(mode.device)
+    target = named_device(mode.device)
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
     with autocast(trained.config, target):  # as it was judged
         result = evaluate(

@@ -63,9 +63,11 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
             tiles=session.inputs.scored_tiles,
         )
         results: TestResults = {}
-        if failure := _first_failure(val[key] for key in keys):
+        if (failure := _first_failure(val[key] for key in keys)) is not None:
             # Nothing is opened for it: what fails on val may fail on test, and tiles are opened once
             unscored[arm.parent] = f"a model could not be scored on val: {failure}"
+            if seal is not None:
+                session.progress.skip(len(keys))
         elif seal is not None:
             try:
                 recorded = _load_recorded(seal, attempt)
@@ -73,7 +75,8 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
                 session.progress.skip(len(keys) if recorded else 0)
             except UserError as error:
                 refused = refused or error
-            if failure := _first_failure(results.values()):
+                session.progress.skip(len(keys))
+            if (failure := _first_failure(results.values())) is not None:
                 unscored[arm.parent] = f"{failure}; the tiles count as opened, look again with --reopen WHY"
                 results = {}
         content[arm.parent] = log_arm(session, coordinator, arm, val, results, attempt, seal)
@@ -129,6 +132,6 @@ def _load_recorded(seal: Seal, attempt: Attempt) -> TestResults:
     return {signature: load_record(row) for signature, row in recorded["seeds"].items()}
 
 
-def _first_failure(results: Iterable[ScoringResult]) -> str:
-    """Why the first of the models without scores has none; empty where all have some."""
-    return next((result.reason for result in results if isinstance(result, ScoringFailure)), "")
+def _first_failure(results: Iterable[ScoringResult]) -> str | None:
+    """Why the first of the models without scores has none; None where all have some."""
+    return next((result.reason for result in results if isinstance(result, ScoringFailure)), None)

@@ -39,6 +39,7 @@ def describe(number: str, attempt: ReferenceAttempt, config: TrialConfig, tiles:
         "settings": {"attempt": number}
         | own
         | {"tiles_digest": tiles.digest(), "weights_digest": config.weights_digest},
+        "signature": config.signature(),
         "changed": _changes(published, own),
         "normalisation": "encoder" if takes_encoder_statistics(config, tiles) else "tiles",
         "num_trainable": num_trainable,
@@ -81,7 +82,8 @@ def open_folder(out: Path, about: dict[str, Any], config: TrialConfig, *, is_res
         _write(out / ABOUT, (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
         return []
     try:
-        then = dict(json.loads((out / ABOUT).read_text(encoding="utf-8"))["settings"])
+        before = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+        then, signature = dict(before["settings"]), str(before["signature"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"--resume needs an attempt in {out}, but its {ABOUT} is missing or damaged: leave --resume out and choose "
@@ -91,6 +93,11 @@ def open_folder(out: Path, about: dict[str, Any], config: TrialConfig, *, is_res
         raise UserError(
             f"--resume cannot change what {out} was begun with ({'; '.join(changes)}): give it as it was, or leave "
             "--resume out and choose a new --out"
+        )
+    if signature != about["signature"]:  # a default of another version
+        raise UserError(
+            f"--resume cannot go on in {out}, which another version of Fewtile began: leave --resume out and choose a "
+            "new --out"
         )
     newest = newest_checkpoint(out, config)
     records = [] if newest is None else records_from_json(load(newest, NEWEST)["records"])
@@ -120,8 +127,14 @@ def write_history(out: Path, records: Sequence[EpochRecord]) -> None:
 
 
 def write_predictions(
-    out: Path, config: TrialConfig, tiles: TrainVal, device: torch.device, *, should_stop: Callable[[], bool]
-) -> tuple[int, Scores]:
+    out: Path,
+    config: TrialConfig,
+    tiles: TrainVal,
+    device: torch.device,
+    *,
+    best_epoch: int,
+    should_stop: Callable[[], bool],
+) -> Scores:
     """Predicts whole val tiles with the weights of `best.pt` and writes masks and overlays to `predictions/val`.
 
     Masks are PNGs of class indices, or of 0 and 255 where there are two classes; overlays are JPEGs.
@@ -131,16 +144,22 @@ def write_predictions(
         config: What was trained.
         tiles: That it was trained on.
         device: Where to predict.
+        best_epoch: Of the records, which the weights must be from.
         should_stop: Asked before each tile (and between the windows of a large one).
 
     Returns:
-        The epoch that the weights are from, and their scores.
+        The scores.
 
     Raises:
         KeyboardInterrupt: `should_stop` returned True.
-        UserError: `best.pt` is missing or damaged, or the disk is full.
+        UserError: `best.pt` is missing, damaged or of another epoch, or the disk is full.
     """
     trained = load_model(out / BEST, weights=config.weights)
+    if trained.epoch != best_epoch:
+        raise UserError(
+            f"{out / BEST} is of epoch {trained.epoch}, but the best one is {best_epoch}: train again into another "
+            "--out"
+        )
     val, info, folder = tiles.val, tiles.info, out / "predictions" / "val"
 
     def check_stop() -> None:
@@ -166,7 +185,7 @@ def write_predictions(
             on_tile=write,
             keeps_predictions=False,
         )
-    return trained.epoch, result.scores
+    return result.scores
 
 
 def _encoded(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:

@@ -25,7 +25,7 @@ def write_all(contents: Mapping[Path, bytes], *, outlasts_power: bool = False) -
         outlasts_power: Whether the files shall be on the disk when this returns, as a loss of power would show.
 
     Raises:
-        OSError: One of them cannot be written; the files of before are as they were.
+        OSError: One of them cannot be written; the files of before are as they were, unless a rename itself failed.
     """
     try:
         for path, content in contents.items():
@@ -37,10 +37,11 @@ def write_all(contents: Mapping[Path, bytes], *, outlasts_power: bool = False) -
                     os.fsync(stream.fileno())
         for path in contents:
             part_path(path).replace(path)
-    finally:
+    except BaseException:
         for path in contents:
             with contextlib.suppress(OSError):
                 part_path(path).unlink(missing_ok=True)
+        raise
     if outlasts_power:
         for folder in {path.parent for path in contents}:
             sync_folder(folder)

@@ -43,7 +43,7 @@ def test_incomplete_study_says_so_first():
 def test_study_that_has_just_begun_or_found_nothing_is_incomplete():
     assert study_warnings(MadeUp("unet").logs()) == [
         "INCOMPLETE: No trial has started.",
-        "The test tiles have not been opened.",
+        "This study has no test score.",
     ]
     study = MadeUp("unet", phase="phase2_tuning")
     study.trial("unet-24", 0, [], "failed")
@@ -51,7 +51,7 @@ def test_study_that_has_just_begun_or_found_nothing_is_incomplete():
     assert study_warnings(study.logs()) == [
         "INCOMPLETE: No trial was selected and no final model was scored.",
         "2 of 2 trials gave no result: 1 failed, 1 out of memory (unet-24 2). They count against the trials allowed.",
-        "The test tiles have not been opened.",
+        "This study has no test score.",
     ]
 
 

@@ -173,7 +173,7 @@ def test_command_prints_the_conclusions_the_limits_and_the_path(out: Path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("This is a smoke run: ")
-    assert "Note: Small variants, which say nothing about" in done.stdout
+    assert "Note: Small or random-encoder variants, which" in done.stdout
     assert done.stdout.splitlines()[-1] == f"report    {out / 'here' / 'report.html'}"
 
 

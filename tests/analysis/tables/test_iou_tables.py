@@ -302,3 +302,5 @@ def test_published_figures_stand_beside_the_architecture_that_they_are_of():
     ]
     assert frame.loc["sam_conv", "published_test_iou":"published_minutes"].isna().all()
     assert not [name for name in iou_by_architecture(MadeUp("unet").logs()) if name.startswith("published")]
+    study.arms["unet-24"]["is_stand_in"] = True
+    assert iou_by_architecture(study.logs())["published_test_iou"].isna().all()

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,19 @@ def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(op
     assert result["reason"].startswith("ValidationError: ")
     trial.reset_config(job(1))
     assert trial.step()["epoch"] == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_gone_from_a_machine_is_the_trial_s_failure_and_not_the_person_s(
+    tiles: TrainVal, settings: WorkerSettings
+) -> None:
+    """A user error would end the whole study for one broken machine."""
+
+    class Local(TrialWorker):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, tiles, replace(settings, device="cuda"))
+
+    trial = Local(job())
+    result = trial.step()
+    trial.cleanup()
+    assert result["error"] == "failed"
