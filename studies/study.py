@@ -11,11 +11,11 @@ from rich.console import Console
 
 from analysis.logs.errors import LogsError
 from analysis.logs.run_configs import STUDY_JOB
-from studies import folder
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
-from studies.disk import disk_errors_in_one_line
+from studies.files import folder
+from studies.files.disk import disk_errors_in_one_line
 from studies.inputs import StudyInputs, check_unchanged, load_inputs, log_config
 from studies.logs import tracking
 from studies.models.parameters import parameters_by_architecture
