@@ -11,7 +11,8 @@ import numpy as np
 
 from searchspace.ranges import Bounds, Choices, Range, Space
 from trainables.config import TrialConfig
-from trainables.models.architectures import ARCHITECTURES, Track
+from trainables.models.architecture import Track
+from trainables.models.composed.names import get_architecture
 from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS
 
 Point = dict[str, Any]
@@ -61,7 +62,7 @@ LR_LEVELS = (0.1, 1 / 3, 1.0, 3.0, 10.0)
 
 def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
     """The ranges of an architecture's hyperparameters, in a fixed order; the preset of its recipe is among them."""
-    row, recipe = ARCHITECTURES[architecture], recipe_point(architecture, fixed)
+    row, recipe = get_architecture(architecture), recipe_point(architecture, fixed)
     center = recipe["lr"]
     ranges: Space = {"lr": Bounds(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True), **COMMON}
     if recipe["augmentation"] == "NONE":
@@ -76,7 +77,7 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
 
     It has all that decides a trial: its lr, augmentation, dropout and loss, the weights of that loss, and its settings.
     """
-    row = ARCHITECTURES[architecture]
+    row = get_architecture(architecture)
     point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
     point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
     point |= {name: value for name, value in fixed.items() if name in point}
@@ -99,7 +100,7 @@ def trial_config(architecture: str, point: Mapping[str, Any], **others: Any) -> 
         point: As of `recipe_point`.
         others: The other fields of `TrialConfig`.
     """
-    own = ARCHITECTURES[architecture].settings
+    own = get_architecture(architecture).settings
     settings = {name: value for name, value in point.items() if name in own}
     return TrialConfig(
         architecture=architecture, settings=settings, **others, **{n: v for n, v in point.items() if n not in own}

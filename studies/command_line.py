@@ -20,7 +20,7 @@ from studies.spec import StudySpec
 from trainables.common.command import Parser, add_flags, is_list, path_of, validate
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.weights import encoder_of
 
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
@@ -141,7 +141,7 @@ def _check_fixed(spec: StudySpec) -> None:
                 f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "
                 "--fix loss=NAME"
             )
-        own = ARCHITECTURES[row].settings
+        own = get_architecture(row).settings
         of_any_loss = {name: value for name, value in spec.fixed.items() if name in RECIPE_WEIGHTS}
         point = {name: value for name, value in recipe.items() if name not in own} | of_any_loss
         point |= {"architecture": row, "tiles": 1, "settings": {name: recipe[name] for name in own}}

@@ -25,6 +25,7 @@ from trainables.data.windows import WHOLE_PX
 from trainables.datasets.demo import write_demo_tiles
 from trainables.metrics import class_pixels, constant_scores
 from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.names import left_out
 
@@ -139,11 +140,20 @@ def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
 
 def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
-    known = {row.encoder for row in ARCHITECTURES.values() if row.encoder}
+    rows = [get_architecture(name) for name in spec.architectures]
+    known = {row.encoder for row in (*ARCHITECTURES.values(), *rows) if row.encoder}
     for choice in spec.weights:
         if (encoder := encoder_of(choice)) and encoder not in known:
             raise UserError(f"--weights {choice} is for {encoder!r}, but must be for one of {', '.join(sorted(known))}")
-    taken = {e: Arm(name, 0).weights(spec) for name in spec.architectures if (e := ARCHITECTURES[name].encoder)}
+    taken: dict[str, str] = {}
+    for row in rows:
+        if row.encoder and row.adaptation != "scratch":
+            weights = Arm(row.name, 0).weights(spec)
+            if taken.setdefault(row.encoder, weights) != weights:
+                raise UserError(
+                    f"--architectures {row.name} has the encoder {row.encoder} with the weights {weights}, but another "
+                    f"one has it with {taken[row.encoder]}: name the weights of both by --weights {row.encoder}=…"
+                )
     for path in {choice for choice in spec.weights if encoder_of(choice) is None} - set(KEYWORDS):
         if path not in taken.values():
             names = ", ".join(spec.architectures)
@@ -253,7 +263,7 @@ def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
 
 def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:
     """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
-    spec, row = inputs.spec, ARCHITECTURES[arm.architecture]
+    spec, row = inputs.spec, get_architecture(arm.architecture)
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = parameters
     facts: ArmFacts = {

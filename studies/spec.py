@@ -12,7 +12,7 @@ from searchspace.spaces import Point, levels, recipe_point, space_for, trial_con
 from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.common.command import path_of, validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.weights import encoder_of, weights_for
 from trainables.names import LOSS_WEIGHTS
 
@@ -219,7 +219,7 @@ class Arm:
 
     def label(self, spec: StudySpec) -> str:
         """The architecture's name for tables; a smaller variant never passes for the real thing."""
-        return ARCHITECTURES[self.architecture].label(small=spec.recipe.small, weights=self.weights(spec))
+        return get_architecture(self.architecture).label(small=spec.recipe.small, weights=self.weights(spec))
 
     def title(self, spec: StudySpec) -> str:
         """Its name, with the variant behind it where that is not the real thing."""
@@ -235,13 +235,14 @@ class Arm:
 
     def weights(self, spec: StudySpec) -> str:
         """The weights that its encoder starts from."""
-        row = ARCHITECTURES[self.architecture]
-        if row.encoder is None:
+        row = get_architecture(self.architecture)
+        if row.encoder is None or row.adaptation == "scratch":
             return "none"
         choices = spec.weights
         if row.small and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
             choices = tuple(choice for choice in choices if encoder_of(choice) == row.encoder)
-        return weights_for(choices, row.encoder)
+        weights = weights_for(choices, row.encoder)
+        return "imagenet" if weights == "none" and row.needs_weights else weights
 
     def config(
         self,
@@ -261,7 +262,7 @@ class Arm:
             init_seed: Of the initialisation.
             draw_seed: Of the draws; the study's if None.
         """
-        weights, encoder = self.weights(spec), ARCHITECTURES[self.architecture].encoder
+        weights, encoder = self.weights(spec), get_architecture(self.architecture).encoder
         whole = self.recipe(spec) | point
         idle_before = [
             name for name in LOSS_WEIGHTS[whole["loss"]] if name not in whole

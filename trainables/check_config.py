@@ -8,7 +8,7 @@ from typing import Any
 from trainables.common.errors import UserError
 from trainables.config import LEAST_WINDOW_PX, TrialConfig
 from trainables.data.tiles import IGNORE, Tiles, TrainVal
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 
 
 def check_config(config: TrialConfig, tiles: TrainVal) -> None:
@@ -17,7 +17,7 @@ def check_config(config: TrialConfig, tiles: TrainVal) -> None:
     Raises:
         UserError: Too few tiles, or windows, draws or weights that fit neither tiles nor architecture.
     """
-    recipe, row = config.recipe, ARCHITECTURES[config.architecture]
+    recipe, row = config.recipe, get_architecture(config.architecture)
     train = tiles.budget(config.tiles, recipe.subset_seed).train
     if recipe.draws_per_epoch < config.batch_size:
         raise UserError(

@@ -18,9 +18,10 @@ from trainables.common.whole_files import sync_folder
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
 from trainables.device import out_of_memory_words
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
+from trainables.models.weights import KEYWORDS
 
 NEWEST = "newest.pt"
 PREVIOUS = "previous.pt"
@@ -190,7 +191,7 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
         small=config.recipe.small,
         settings=config.settings,
     )
-    row = ARCHITECTURES[config.architecture]
+    row = get_architecture(config.architecture)
     only_px = row.only_side(small=config.recipe.small)
     return Segmenter(row.build(spec), mean, std, only_px=only_px, whole_px=row.whole_px)
 
@@ -232,9 +233,9 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
     info = DatasetInfo.model_validate_json(content["info"])
     num_bands = len(info.bands)
     needed = "none"
-    if ARCHITECTURES[config.architecture].is_frozen and config.is_pretrained:
+    if get_architecture(config.architecture).is_frozen and config.is_pretrained:
         needed = weights or config.weights
-        if not Path(needed).is_file():
+        if needed not in KEYWORDS and not Path(needed).is_file():
             raise UserError(
                 f"{path} leaves out its frozen encoder, whose weights {needed} do not exist: pass the path of that file"
             )
@@ -243,5 +244,5 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
     model = build_model(config_here, info, [0.0] * num_bands, [1.0] * num_bands)
     check_frozen(model, content, path)
     model.load_state_dict(content["model"])
-    stride = ARCHITECTURES[config.architecture].stride
+    stride = get_architecture(config.architecture).stride
     return TrainedModel(model.eval(), info, config, stride, content["epoch"], content["metrics"])

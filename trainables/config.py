@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from trainables.common.whole_files import text_digest
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import find_architecture, get_architecture
 from trainables.names import LOSS_WEIGHTS, PRESETS, LossName, Optimizer, Precision
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def _known_architecture(name: str) -> str:
-    if name not in ARCHITECTURES:
-        raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}")
+    find_architecture(name)
     return name
 
 
@@ -104,14 +103,17 @@ class TrialConfig(BaseModel):
     @classmethod
     def _complete_settings(cls, values: Any) -> Any:
         """Fills in the default of each setting of the architecture that was left out."""
-        row = ARCHITECTURES.get(values.get("architecture", "")) if isinstance(values, dict) else None
-        if row is None or not isinstance(values.get("settings", {}), dict):
+        if not isinstance(values, dict) or not isinstance(values.get("settings", {}), dict):
+            return values  # refused below
+        try:
+            row = find_architecture(values.get("architecture", ""))
+        except ValueError:
             return values  # refused below
         return values | {"settings": {name: s.default for name, s in row.settings.items()} | values.get("settings", {})}
 
     @model_validator(mode="after")
     def _check_settings(self) -> "TrialConfig":
-        known = ARCHITECTURES[self.architecture].settings
+        known = get_architecture(self.architecture).settings
         for name, value in self.settings.items():
             if name not in known:
                 raise ValueError(f"{self.architecture} has no {name}: it may set {', '.join(known) or 'nothing'}")
@@ -134,23 +136,23 @@ class TrialConfig(BaseModel):
     @property
     def frozen_epochs(self) -> int:
         """Epochs at the start with the encoder frozen: none where it is not pretrained, or never trained anyway."""
-        two_stages = self.is_pretrained and not ARCHITECTURES[self.architecture].is_frozen
-        return int(self.recipe.epochs * self.recipe.frozen_fraction) if two_stages else 0
+        is_staged = self.is_pretrained and get_architecture(self.architecture).adaptation == "staged"
+        return int(self.recipe.epochs * self.recipe.frozen_fraction) if is_staged else 0
 
     @property
     def is_pretrained(self) -> bool:
         """Whether the encoder starts from pretrained weights."""
-        return self.weights != "none" and ARCHITECTURES[self.architecture].encoder is not None
+        return self.weights != "none" and get_architecture(self.architecture).encoder is not None
 
     @property
     def batch_size(self) -> int:
         """Draws per optimizer step."""
-        return self.recipe.batch_size or ARCHITECTURES[self.architecture].batch_size
+        return self.recipe.batch_size or get_architecture(self.architecture).batch_size
 
     @property
     def optimizer(self) -> Optimizer:
         """Name of the optimizer."""
-        return self.recipe.optimizer or ARCHITECTURES[self.architecture].optimizer
+        return self.recipe.optimizer or get_architecture(self.architecture).optimizer
 
     @property
     def loss_function(self) -> "Loss":
@@ -172,7 +174,7 @@ class TrialConfig(BaseModel):
     @property
     def label(self) -> str:
         """The architecture's name for tables."""
-        return ARCHITECTURES[self.architecture].label(small=self.recipe.small, weights=self.weights)
+        return get_architecture(self.architecture).label(small=self.recipe.small, weights=self.weights)
 
     @property
     def judged_metric(self) -> str:

@@ -19,7 +19,7 @@ from trainables.attempts.reference import ATTEMPTS, SEED, ReferenceAttempt, get_
 from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, run, validate
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.names import left_out
 
@@ -195,7 +195,7 @@ def _config(attempt: ReferenceAttempt, flags: dict[str, Any], *, num_tiles: int,
     weights, path = _weights(attempt, flags.pop("weights", "none" if is_smoke or flags.get("small") else None))
     recipe: dict[str, Any] = {"subset_seed": seed, "draw_seed": seed}
     if is_smoke:
-        is_whole = ARCHITECTURES[attempt.architecture].is_frozen and weights != "none"
+        is_whole = get_architecture(attempt.architecture).is_frozen and weights != "none"
         recipe |= SMOKE_RECIPE_WHOLE_TILES if is_whole else SMOKE_RECIPE
     recipe |= {name: flags.pop(name) for name in list(flags) if name in Recipe.model_fields}
     published = reference_config(attempt)
@@ -211,7 +211,7 @@ def _config(attempt: ReferenceAttempt, flags: dict[str, Any], *, num_tiles: int,
 
 def _weights(attempt: ReferenceAttempt, choice: str | None) -> tuple[str, Path | None]:
     """What the encoder starts from, and its file: the attempt's own weights where nothing is chosen."""
-    encoder = ARCHITECTURES[attempt.architecture].encoder
+    encoder = get_architecture(attempt.architecture).encoder
     if encoder is None:
         if choice not in (None, "none"):
             raise UserError(f"--weights is {choice}, but {attempt.architecture} is trained from scratch: leave it out")

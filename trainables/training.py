@@ -17,7 +17,7 @@ from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
 from trainables.data.tiles import TrainVal
 from trainables.device import half_dtype, move_model
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.segmenter import Segmenter
 from trainables.records import EpochRecord, records_from_json, records_to_json
 
@@ -260,7 +260,9 @@ def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManage
 
 def takes_encoder_statistics(config: TrialConfig, tiles: TrainVal) -> bool:
     """Whether pixels are normalised as pretrained weights expect: those of 8-bit red, green and blue are."""
-    return config.is_pretrained and tiles.is_photograph and ARCHITECTURES[config.architecture].normalisation is not None
+    return (
+        config.is_pretrained and tiles.is_photograph and get_architecture(config.architecture).normalisation is not None
+    )
 
 
 def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:
@@ -271,7 +273,7 @@ def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float],
     mean, std = band_statistics(tiles.train, tiles.scale)
     if not takes_encoder_statistics(config, tiles):
         return mean, std
-    expected = ARCHITECTURES[config.architecture].normalisation
+    expected = get_architecture(config.architecture).normalisation
     assert expected is not None
     white = 255 * tiles.scale  # what 1.0 of the weights' own range is here
     own = [value * white if its > 0 else 0.0 for value, its in zip(expected.std, std, strict=True)]

@@ -14,7 +14,7 @@ from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
 from trainables.device import device_model, dtype_name, raises_out_of_memory
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import EpochLoss, TrainingState, chunk_sizes
@@ -87,7 +87,7 @@ def fit(
             incumbent = _repair_best(trial, checkpoints)
     if trial.records and trial.records[-1].ended:
         return
-    recipe, architecture = config.recipe, ARCHITECTURES[config.architecture]
+    recipe, architecture = config.recipe, get_architecture(config.architecture)
     source = DrawSource(
         trial.tiles,
         preset=config.augmentation,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 
 REFERENCE_TILE_PX = 1024 * 1024
 """Pixels of the tiles that `Architecture.gpu_gib` is for, in a batch of the reference study's size."""
@@ -69,7 +69,7 @@ def needed_gib(spec: StudySpec, tile_px: int, scored_px: int = 0) -> float:
         scored_px: Longest side of what is predicted at once when whole tiles are scored.
     """
     side, batch_size = spec.recipe.window_px or tile_px, spec.recipe.batch_size
-    rows = [ARCHITECTURES[name] for name in spec.architectures]
+    rows = [get_architecture(name) for name in spec.architectures]
     trained = max(row.gpu_gib * (batch_size or row.batch_size) / row.batch_size for row in rows)
     scored = max(row.gpu_gib / row.batch_size for row in rows) * PREDICTING_SHARE
     return max(1.0, trained * side**2 / REFERENCE_TILE_PX, scored * scored_px**2 / REFERENCE_TILE_PX)

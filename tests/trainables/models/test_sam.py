@@ -57,7 +57,7 @@ def sam_file(reference: tuple[nn.Module, Path], monkeypatch: pytest.MonkeyPatch)
 
 def test_encoder_gives_the_neck_and_the_blocks_3_6_9_12_without_a_graph(encoder):
     seen: dict[int, torch.Tensor] = {}
-    for number, block in enumerate(encoder.vit.blocks, start=1):
+    for number, block in enumerate(encoder.inner.blocks, start=1):
         block.register_forward_hook(lambda _, __, output, number=number: seen.update({number: output}))
     pixels = torch.rand(2, 3, 32, 48, requires_grad=True)
     neck, skips = encoder(pixels)
@@ -67,7 +67,7 @@ def test_encoder_gives_the_neck_and_the_blocks_3_6_9_12_without_a_graph(encoder)
         assert torch.equal(skip[1, :, 0, 2], seen[number][1, 0, 2])
         assert torch.equal(skip.permute(0, 2, 3, 1), seen[number])
     assert neck.shape == (2, encoder.neck_dim, 2, 3)
-    assert torch.equal(neck, encoder.vit(pixels))
+    assert torch.equal(neck, encoder.inner(pixels))
     assert [x.requires_grad for x in (neck, *skips)] == [False] * 5
 
 
@@ -92,7 +92,7 @@ def test_digest_is_of_the_weights_alone_and_changes_with_each(encoder, name):
     assert encoder.digest == before
     changed = sam.sam_unet(SMALL).encoder
     with torch.no_grad():
-        changed.vit.get_parameter(name).view(-1)[-1] += 1e-3
+        changed.inner.get_parameter(name).view(-1)[-1] += 1e-3
     assert changed.digest != before
 
 

@@ -44,13 +44,13 @@ def pretrained(monkeypatch: pytest.MonkeyPatch, make_config: Callable[..., Trial
 @pytest.mark.parametrize("name", NAMES)
 def test_training_changes_the_decoder_and_not_the_encoder(make_config, tiles, name, ema_decay):
     state = TrainingState(make_config(architecture=name, lr=0.1, ema_decay=ema_decay), tiles, CPU)
-    encoder = {key: value.clone() for key, value in state.model.encoder.vit.state_dict().items()}
+    encoder = {key: value.clone() for key, value in state.model.encoder.inner.state_dict().items()}
     before = {key: value.clone() for key, value in state.evaluated.state_dict().items()}
     torch.manual_seed(0)
     state.start_epoch(1)
     for _ in range(3):
         state.train_step(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), torch.randint(0, 2, (2, 64, 64)))
-    after, trained = state.model.encoder.vit.state_dict(), state.evaluated.state_dict()
+    after, trained = state.model.encoder.inner.state_dict(), state.evaluated.state_dict()
     assert [key for key, value in encoder.items() if not torch.equal(after[key], value)] == []
     decoder = {key: parameter for key, parameter in state.model.named_parameters() if key in before}
     assert len(decoder) > 10

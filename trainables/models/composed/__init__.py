@@ -1,0 +1,1 @@
+"""Architectures by name: any decoder of segmentation-models-pytorch over any encoder of its table or of timm."""

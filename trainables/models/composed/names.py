@@ -1,0 +1,87 @@
+"""Architectures by name: a row of the table, or `DECODER:ENCODER@ADAPTATION`, such as `unet:resnet34@frozen`."""
+
+import functools
+import pkgutil
+from typing import TYPE_CHECKING, cast
+
+from trainables.common.errors import UserError
+from trainables.models.architecture import ADAPTATIONS, Adaptation, Architecture
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.decoders import DECODERS, Decoder
+from trainables.models.composed.encoders import WELL_KNOWN, Encoder, find_encoder, nearest
+from trainables.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORK = "trainables.models.composed.network"
+"""The module that builds networks: it takes seconds to import."""
+
+
+def get_architecture(name: str) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    try:
+        return find_architecture(name)
+    except ValueError as error:
+        raise UserError(f"architecture is {name!r}, but {error}") from error
+
+
+@functools.cache
+def find_architecture(name: str) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        ValueError: There is none. It says what a name must be, with the nearest ones, or why a decoder does not go over
+            an encoder.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    decoder, colon, rest = name.partition(":")
+    if not colon:
+        others = "or DECODER:ENCODER, such as unet:efficientnet_lite0"
+        raise ValueError(f"must be one of {', '.join(ARCHITECTURES)} {others}{nearest(name, ARCHITECTURES)}")
+    encoder, at, adaptation = rest.partition("@")
+    if decoder not in DECODERS:
+        raise ValueError(f"must have one of the decoders {', '.join(DECODERS)}{nearest(decoder, DECODERS)}")
+    if at and adaptation not in ADAPTATIONS:
+        raise ValueError(f"must end in one of @{', @'.join(ADAPTATIONS)}, or in the encoder's name")
+    return _compose(name, DECODERS[decoder], find_encoder(encoder), cast("Adaptation | None", adaptation or None))
+
+
+def _compose(name: str, decoder: Decoder, encoder: Encoder, adaptation: Adaptation | None) -> Architecture:
+    """The row of a decoder over an encoder; `adaptation` is None where the name leaves it out."""
+    stride, is_transformer = decoder.stride, False
+    if encoder.name not in WELL_KNOWN or decoder.takes_patches:
+        about = pkgutil.resolve_name(f"{NETWORK}:look")(decoder, encoder)
+        if about.misfit:
+            raise ValueError(
+                f"{decoder.smp} does not go over {encoder.name} ({about.misfit}): choose another of the two"
+            )
+        stride, is_transformer = about.stride, about.is_transformer
+    adaptation = adaptation or ("scratch" if encoder.hub is None else "staged")
+
+    def build(spec: ModelSpec) -> "nn.Module":
+        network: nn.Module = pkgutil.resolve_name(f"{NETWORK}:build_network")(
+            decoder, encoder, spec, is_frozen=adaptation == "frozen"
+        )
+        return network
+
+    library = f"timm's {encoder.timm}" if encoder.timm else f"segmentation-models-pytorch's {encoder.name}"
+    licence = f", weights under {encoder.licence}" if encoder.licence else ""
+    return Architecture(
+        name=name,
+        track="transformer" if is_transformer else "cnn",
+        build=build,
+        stride=stride,
+        encoder=encoder.name,
+        adaptation=adaptation,
+        needs_weights=adaptation != "scratch",
+        normalisation=encoder.normalisation,
+        only_px=encoder.only_px if not decoder.takes_patches else None,
+        gpu_gib=8.0,
+        source=f"{decoder.source}, of segmentation-models-pytorch over {library}{licence}",
+    )
