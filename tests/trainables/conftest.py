@@ -12,7 +12,8 @@ from trainables import trial as trial_module
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.metrics import Scores
-from trainables.models.architectures import ARCHITECTURES, IMAGENET, Architecture
+from trainables.models.architecture import IMAGENET, Architecture
+from trainables.models.architectures import ARCHITECTURES
 from trainables.models.spec import ModelSpec
 from trainables.predict import Evaluation
 from trainables.training import TrainingState

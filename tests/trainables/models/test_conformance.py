@@ -9,7 +9,8 @@ from torch import nn
 
 from trainables.common.errors import UserError
 from trainables.data.windows import WHOLE_PX
-from trainables.models.architectures import ARCHITECTURES, get_architecture
+from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
 

@@ -17,7 +17,8 @@ from torchvision.models import get_weight, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 from trainables.common.whole_files import digest
-from trainables.models.architectures import ARCHITECTURES, Normalisation
+from trainables.models.architecture import Normalisation
+from trainables.models.architectures import ARCHITECTURES
 from trainables.models.spec import ModelSpec
 from trainables.models.weights import PUBLISHED, TORCHVISION
 
@@ -49,7 +50,7 @@ def of_sam() -> tuple[State, State]:
     for name, parameter in model.image_encoder.named_parameters():
         if "pos" in name:  # zeros hide mistakes
             nn.init.normal_(parameter, std=0.1)
-    return model.state_dict(), {f"vit.{key}": value for key, value in model.image_encoder.state_dict().items()}
+    return model.state_dict(), {f"inner.{key}": value for key, value in model.image_encoder.state_dict().items()}
 
 
 def of_torchvision(kind: str) -> tuple[State, State]:

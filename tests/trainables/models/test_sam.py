@@ -15,7 +15,7 @@ from torch import nn
 from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import digest
 from trainables.models import sam
-from trainables.models.architectures import SAM
+from trainables.models.architecture import SAM
 from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
 from trainables.models.weights import PUBLISHED

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.models.architectures import IMAGENET
+from trainables.models.architecture import IMAGENET
 from trainables.models.segmenter import Segmenter
 
 

