@@ -1,5 +1,6 @@
 """Checks what a report holds, for sound studies and for those in which something is missing."""
 
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -10,17 +11,23 @@ import pytest
 from PIL import Image
 
 from analysis.figures import drawing
+from analysis.logs.frames import Logs
 from analysis.report import blocks, page
 from analysis.report.compose import Composed, compose
 from analysis.report.document import FigureBlock, TableBlock
 from analysis.report.sections import PHASES
 from analysis.tables import formatting as tables
 from analysis.tables import latex
-from tests.analysis.made_up import TEST_TILES, MadeUp
+from tests.analysis.made_up import TEST_TILES, MadeUp, undrawn
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
 FINALS = ["models", "trials", "scores"]
-_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"/>'
+
+
+@functools.cache
+def sound(phase: str) -> Logs:
+    """Of one of the studies below, as they are; several tests use it, and what is computed from it is kept."""
+    return {"phase1": phase1, "phase2": phase2, "phase3": phase3}[phase]().logs()
 
 
 def phase1(name: str = "phase1", **config) -> MadeUp:
@@ -79,21 +86,19 @@ def assert_readable(composed: Composed) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def undrawn() -> Iterator[None]:
-    """Draws all figures but does not set them, which takes most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "render", lambda figure, kind: _SVG)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
         yield
 
 
 @pytest.fixture(scope="module")
-def single(undrawn: None) -> Composed:
-    return compose([phase1().logs()])
+def single() -> Composed:
+    return compose([sound("phase1")])
 
 
 @pytest.fixture(scope="module")
-def joined(undrawn: None) -> Composed:
-    return compose([phase1().logs(), phase2().logs(), phase3().logs(), varied().logs()])
+def joined() -> Composed:
+    return compose([sound("phase1"), sound("phase2"), sound("phase3"), varied().logs()])
 
 
 def test_report_of_one_study_has_its_blocks_in_reading_order(single: Composed):
@@ -158,14 +163,14 @@ def test_warnings_that_all_studies_share_are_said_once(single: Composed):
     other = MadeUp("unet", name="other", profile="smoke")
     for seed in range(2):
         other.model("unet-24", seed, test=[0.3, 0.4, 0.5, 0.2])
-    shared, smoke = compose([phase1().logs(), other.logs()]).document.warnings
+    shared, smoke = compose([sound("phase1"), other.logs()]).document.warnings
     assert shared == few
     assert smoke.startswith("other: This is a smoke run")
 
 
 def test_studies_on_other_tiles_are_said_not_to_be_comparable():
     other = MadeUp("unet", name="other", tiles_digest="other", spec={"data": "/elsewhere/clouds"})
-    document = compose([phase1().logs(), other.logs(), MadeUp("unet", name="again").logs()]).document
+    document = compose([sound("phase1"), other.logs(), MadeUp("unet", name="again").logs()]).document
     assert "NOT USE THE SAME TILES (phase1, again | other)" in document.warnings[0]
     assert document.subtitle == (
         "phase1, again: 24 train, 2 val and 4 test tiles of roofs; other: 24 train, 2 val and 4 test tiles of clouds."
@@ -173,7 +178,7 @@ def test_studies_on_other_tiles_are_said_not_to_be_comparable():
 
 
 def test_study_that_scored_higher_than_the_one_that_decides_is_named():
-    found = [text for text in compose([phase1().logs(), phase2().logs()]).document.warnings if "higher" in text]
+    found = [text for text in compose([sound("phase1"), sound("phase2")]).document.warnings if "higher" in text]
     (said,) = found
     assert said.startswith(
         "phase1 has a higher test IoU with 24 tiles, 0.502 (deeplabv3plus_resnet34), than phase2 (0.490)"
@@ -190,14 +195,13 @@ def test_contrast_without_pretrained_weights_is_not_called_one_of_pretraining(si
 
 
 def test_predictions_are_of_the_study_that_decides(tmp_path: Path):
-    study = phase1()
+    study = MadeUp("unet")
+    study.model("unet-24", test=[0.5] * 4)
     study.picture("unet-24", tmp_path, TEST_TILES)
-    (tmp_path / "files").mkdir()
-    for tile in TEST_TILES:
-        Image.new("RGB", (136, 40), (9, 9, 9)).save(tmp_path / "files" / f"unet-24-{tile}.png")
     tuned = MadeUp("unet", name="tuned", phase="phase2_tuning")
     tuned.model("unet-24", test=[0.5] * 4)
-    alone, joined = compose([study.logs()]), compose([study.logs(), tuned.logs()])
+    logs = study.logs()
+    alone, joined = compose([logs]), compose([logs, tuned.logs()])
     assert "Predictions side by side" in [section.title for section in alone.document.sections]
     assert "Predictions side by side" not in [section.title for section in joined.document.sections]
 
@@ -297,7 +301,7 @@ def test_columns_without_any_value_are_left_out_of_tables_but_not_of_files():
 
 
 def test_empty_study_beside_a_sound_one_is_named():
-    document = compose([phase1().logs(), MadeUp(*THREE, name="late", phase="phase2_tuning").logs()]).document
+    document = compose([sound("phase1"), MadeUp(*THREE, name="late", phase="phase2_tuning").logs()]).document
     assert "late: INCOMPLETE: No trial has started." in document.warnings
     assert document.conclusions[0].startswith("Among 3 architectures")
 

@@ -8,35 +8,31 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import wandb
 from rich.console import Console
 
 from analysis.report import write as report
+from tests.analysis.made_up import MadeUp, write_run
 
-TILES = {"e1": 0.5, "e2": 0.4, "e3.a": 0.6}
+TEST = [0.5, 0.4, 0.6, 0.5]
 
 
-def finished(study: Any) -> Path:
+def finished(out: Path, name: str) -> Path:
     """A study of phase 1 with two models of each of two architectures."""
+    study = MadeUp("unet (base width 16)", "sam_conv", name=name, profile="smoke")
     for arm, above in (("unet-24", 0.0), ("sam_conv-24", 0.1)):
         for seed in range(2):
-            scores = {tile: iou + above + 0.01 * seed for tile, iou in TILES.items()}
-            mean = sum(scores.values()) / len(scores)
-            study.model(arm, seed, values=[0.2, 0.4], test_iou=mean, test_f1=0.6, test_tile_iou=scores)
-    study.end({}, spec={"epochs": 2, "sampler": "tpe", "grace_epochs": 1})
-    return study.out
+            study.model(arm, seed, test=[iou + above + 0.01 * seed for iou in TEST])
+    study.write(out)
+    return out
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory, new_study: Callable[..., Any]) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished study that no test changes."""
-    folder = tmp_path_factory.mktemp("source") / "out"
-    return finished(new_study(folder, name="first", phase="phase1_comparison", tiles=(24,)))
+    return finished(tmp_path_factory.mktemp("source") / "out", "first")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +45,6 @@ def written(source: Path, tmp_path_factory: pytest.TempPathFactory) -> report.Re
 def out(source: Path, tmp_path: Path) -> Path:
     shutil.copytree(source / "wandb", tmp_path / "out" / "wandb", symlinks=True)
     return tmp_path / "out"
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws all figures but does not set them, which takes most of the time."""
-    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"/>'
-    monkeypatch.setattr("analysis.report.blocks.render", lambda figure, kind: svg)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -95,7 +84,7 @@ def test_report_can_be_traced_from_its_first_sentence_to_the_scores_of_each_tile
     assert float(rows[0]["test_iou"]) == pytest.approx(sum(of_first) / len(of_first))
     with (written.folder / "tables/scores.csv").open(newline="") as file:
         scores = [float(row["iou"]) for row in csv.DictReader(file) if (row["arm"], row["number"]) == ("unet-24", "1")]
-    assert scores == pytest.approx([iou + 0.01 for iou in TILES.values()])
+    assert scores == pytest.approx([iou + 0.01 for iou in TEST])
     text = (written.folder / "report.md").read_text()
     assert (written.folder / "tables/iou_by_architecture.md").read_text().splitlines()[-1] in text
     assert sentence.split("(")[0] in text
@@ -103,9 +92,9 @@ def test_report_can_be_traced_from_its_first_sentence_to_the_scores_of_each_tile
 
 @pytest.mark.usefixtures("undrawn")
 def test_several_studies_become_one_report_beside_the_first(
-    out: Path, tmp_path: Path, new_study: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    other = finished(new_study(tmp_path / "other", name="second", phase="phase1_comparison", tiles=(24,)))
+    other = finished(tmp_path / "other", "second")
     assert report.main([str(out), str(other)]) == 0
     assert f"report    {tmp_path / 'report' / 'report.html'}" in capsys.readouterr().out
     names = {path.stem for path in (tmp_path / "report" / "tables").glob("iou_by_architecture*.csv")}
@@ -201,16 +190,10 @@ def test_logs_of_another_program_are_refused(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "report").exists()
 
 
-def test_runs_that_fewtile_has_not_logged_are_refused(
-    tmp_path: Path, new_study: Callable[..., Any], capsys: pytest.CaptureFixture[str]
-):
-    study = new_study(tmp_path / "out")
-    run = study.run(job_type="study", name="theirs", config={"learning_rate": 0.1})
-    run.log({"loss": 1.0})
-    run.finish()
-    wandb.teardown()
-    assert "does not say study, phase, profile" in refusal(tmp_path / "out", capsys=capsys)
-    assert not (tmp_path / "out" / "report").exists()
+def test_runs_that_fewtile_has_not_logged_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_run(tmp_path, "study", {"learning_rate": 0.1}, [{"loss": 1.0}])
+    assert "does not say study, phase, profile" in refusal(tmp_path, capsys=capsys)
+    assert not (tmp_path / "report").exists()
 
 
 def test_study_that_is_given_twice_is_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
