@@ -265,8 +265,10 @@ class MadeUp:
 
     def select(self, arm: str, number: int, val_iou: float | None) -> None:
         """The trial that tuning chose, with its val IoU at full resolution."""
-        row: dict[str, Any] = {"arm": arm, "number": number, "signature": f"sig-{arm}-{number}", "judged": val_iou}
-        row |= {"val_iou": val_iou, "val_f1": val_iou, "best_epoch": 1}
+        of_it = [row for row in self.rows if (row.get("trial/run_arm"), row.get("trial/number")) == (arm, number)]
+        judged, best_epoch = ((of_it[-1] if of_it else {}).get(f"trial/{key}") for key in ("judged", "best_epoch"))
+        row = {"arm": arm, "number": number, "signature": f"sig-{arm}-{number}", "judged": judged}
+        row |= {"val_iou": val_iou, "val_f1": val_iou, "best_epoch": best_epoch}
         self.rows.append(rows.SELECTION.to_history(row))
 
     def open(self, arm: str, event: str = "opened", **about: Any) -> None:
@@ -280,7 +282,7 @@ class MadeUp:
         names = [f"{arm}-{tile}.png" for tile in tiles]
         for name in names:
             save(folder / "files" / name, sheet())
-        self.rows.append({f"{key}/{arm}": {"filenames": names, "captions": list(tiles)}})
+        self.rows.append({f"{key}/{arm}": {"_type": "images/separated", "filenames": names, "captions": list(tiles)}})
         self._folder = folder
 
     def forget(self, *kinds: str) -> None:

@@ -107,10 +107,10 @@ def test_read_logs_returns_the_selection(demo: Path):
         "arm": "unet-24",
         "number": 2,
         "signature": "sig-unet-24-2",
-        "judged": 0.60,
+        "judged": 0.61,
         "val_iou": 0.60,
         "val_f1": 0.60,
-        "best_epoch": 1,
+        "best_epoch": 2,
     }
 
 
