@@ -204,12 +204,12 @@ class MadeUp:
             names = [f"media/images/overlays_{place}.png" for place in range(len(tiles))]
             epochs.append({rows.OVERLAYS: {"filenames": names, "captions": tiles}})
         about = {key: self.arms[arm][key] for key in ("arm", "architecture", "architecture_label", "tiles")}
-        config = (
-            about
-            | (config or {})
-            | {"run_arm": run_arm, "trial": number, "stage": stage, "study": self.config["study"]}
-        )
-        config |= {"signature": f"sig-{run_arm}-{number}", "hyperparameters": POINT | point}
+        config = about | (config or {}) | {"run_arm": run_arm, "trial": number, "stage": stage}
+        config |= {
+            "study": self.config["study"],
+            "signature": f"sig-{run_arm}-{number}",
+            "hyperparameters": POINT | point,
+        }
         self._trials.append(
             LoggedRun(
                 path=Path(f"offline-run-1/run-{run_arm}-{number}.wandb"),
@@ -262,6 +262,11 @@ class MadeUp:
                 row |= {f"{split}_iou": mean, f"{split}_f1": 2 * mean / (1 + mean)}
                 row |= tile_scores(split, dict(zip(tiles, iou, strict=False)))
         self.rows.append(rows.MODEL.to_history(row | about))
+
+    def models(self, arm: str, count: int, **about: Any) -> None:
+        """As many final models with the same scores, each with its own seed."""
+        for seed in range(count):
+            self.model(arm, seed, **about)
 
     def select(self, arm: str, number: int, val_iou: float | None) -> None:
         """The trial that tuning chose, with its val IoU at full resolution."""

@@ -148,8 +148,7 @@ def test_joined_report_can_be_read(joined: Composed):
 def test_same_logs_give_the_same_report(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(blocks, "render", drawing.render)
     study = MadeUp("unet", name="small")
-    for seed in range(2):
-        study.model("unet-24", seed, test=[0.3, 0.4, 0.5, 0.6])
+    study.models("unet-24", 2, test=[0.3, 0.4, 0.5, 0.6])
     first, second = (compose([study.logs()]) for _ in range(2))
     assert Image.open(io.BytesIO(drawing.render(first.figures["intervals"], "png"))).format == "PNG"
     assert page.html(first.document) == page.html(second.document)
@@ -161,8 +160,7 @@ def test_warnings_that_all_studies_share_are_said_once(single: Composed):
     (few,) = single.document.warnings
     assert "3 places (4 test tiles)" in few
     other = MadeUp("unet", name="other", profile="smoke")
-    for seed in range(2):
-        other.model("unet-24", seed, test=[0.3, 0.4, 0.5, 0.2])
+    other.models("unet-24", 2, test=[0.3, 0.4, 0.5, 0.2])
     shared, smoke = compose([sound("phase1"), other.logs()]).document.warnings
     assert shared == few
     assert smoke.startswith("other: This is a smoke run")

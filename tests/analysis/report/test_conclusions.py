@@ -14,8 +14,7 @@ def study_of(scores: dict[str, list[float]], *, models: int = 2, split: str = "t
     """A study whose arms have as many models, all with the same scores."""
     study = MadeUp(*dict.fromkeys(arm.rpartition("-")[0] for arm in scores), **config)
     for arm, iou in scores.items():
-        for seed in range(models):
-            study.model(arm, seed, **{split: iou})
+        study.models(arm, models, **{split: iou})
     return study
 
 
@@ -26,10 +25,8 @@ def clear(**config) -> MadeUp:
 def test_clear_winner_is_to_be_trusted():
     groups = {tile: tile for tile in (f"e{number}" for number in range(8))}
     study = MadeUp("unet", "sam_conv", test_tiles=list(groups), groups=groups)
-    for seed in range(3):
-        for arm, iou in (("unet-24", 0.3), ("sam_conv-24", 0.6)):
-            row = {"test_iou": iou, "test_f1": iou, "test_tiles": list(groups), "test_tile_iou": [iou] * 8}
-            study.model(arm, seed, **row)
+    study.models("unet-24", 3, test=[0.3] * 8)
+    study.models("sam_conv-24", 3, test=[0.6] * 8)
     assert conclusions([study.logs()])[0] == (
         "Among 2 architectures, trust sam_conv with 24 tiles: test IoU 0.600 (95 % interval 0.600 … 0.600), and the "
         "best in 100 % of bootstrap replicates (8 test tiles, 3 models each)."
@@ -93,10 +90,9 @@ def test_no_clear_winner_is_said_plainly_with_those_that_come_close():
 
 def test_cheapest_that_comes_close_is_named_with_its_price():
     study = MadeUp(*THREE)
-    for seed in range(8):
-        study.model("unet-24", seed, test=MIDDLE, epochs=1)
-        study.model("unet_resnet34-24", seed, test=UNSURE_BY_TILE, epochs=3)
-        study.model("deeplabv3plus_resnet34-24", seed, test=[0.1] * 4, epochs=1, seconds=0.6)
+    study.models("unet-24", 8, test=MIDDLE, epochs=1)
+    study.models("unet_resnet34-24", 8, test=UNSURE_BY_TILE, epochs=3)
+    study.models("deeplabv3plus_resnet34-24", 8, test=[0.1] * 4, epochs=1, seconds=0.6)
     study.arms["unet-24"]["num_trainable"] = 500_000
     third = conclusions([study.logs()])[2]
     assert "One model of unet_resnet34 takes 3.0 min to train (2.0 M trainable parameters); unet, the cheapest" in third
@@ -106,10 +102,8 @@ def test_cheapest_that_comes_close_is_named_with_its_price():
 def test_equals_do_not_differ_however_many_seeds_and_places_there_are():
     tiles = [f"e{number}" for number in range(8)]
     study = MadeUp("unet", "sam_conv", test_tiles=tiles, groups={tile: tile for tile in tiles})
-    for seed in range(8):
-        for arm in ("unet-24", "sam_conv-24"):
-            row = {"test_iou": 0.5, "test_f1": 0.6, "test_tiles": tiles, "test_tile_iou": [0.5] * 8}
-            study.model(arm, seed, **row)
+    for arm in study.arms:
+        study.models(arm, 8, test=[0.5] * 8)
     assert (
         "the best in 50 % of bootstrap replicates, but its lead over sam_conv (0.500)" in conclusions([study.logs()])[0]
     )
@@ -118,9 +112,8 @@ def test_equals_do_not_differ_however_many_seeds_and_places_there_are():
 @pytest.mark.parametrize("reason", ["a small variant", "no better than the trivial predictor"])
 def test_cheapest_is_never_one_that_is_worth_nothing(reason):
     study = MadeUp("unet", "unet_resnet34")
-    for seed in range(2):
-        study.model("unet-24", seed, val=[0.4, 0.5], epochs=1)
-        study.model("unet_resnet34-24", seed, val=[0.5, 0.5], epochs=3)
+    study.models("unet-24", 2, val=[0.4, 0.5], epochs=1)
+    study.models("unet_resnet34-24", 2, val=[0.5, 0.5], epochs=3)
     assert "unet, the cheapest that does not clearly differ from it, takes" in conclusions([study.logs()])[2]
     if reason == "a small variant":
         study.arms["unet-24"]["is_stand_in"] = True
@@ -165,13 +158,11 @@ def test_certainty_is_unknown_where_nothing_was_varied(config, models, why):
 def test_certainty_is_unknown_where_only_the_leader_can_be_judged_or_not_even_that():
     study = MadeUp("unet", "unet_resnet34")
     study.model("unet-24", 0, test=LOW)
-    for seed in range(2):
-        study.model("unet_resnet34-24", seed, test=HIGH)
+    study.models("unet_resnet34-24", 2, test=HIGH)
     assert conclusions([study.logs()])[0].endswith(": no other architecture has two scored models.")
     study = MadeUp("unet", "unet_resnet34")
-    for seed in range(2):
-        study.model("unet-24", seed, test=LOW)
-        study.model("unet_resnet34-24", seed, test_iou=0.9)
+    study.models("unet-24", 2, test=LOW)
+    study.models("unet_resnet34-24", 2, test_iou=0.9)
     assert conclusions([study.logs()])[0].endswith(": its scores by tile are not in the logs.")
     assert close_to_leader(study.logs()) == ["unet_resnet34-24"]
 
@@ -274,9 +265,8 @@ def test_joined_answer_names_the_study_that_decides():
 
 def test_budgets_whose_intervals_overlap_may_be_equal():
     study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
-    for seed in range(2):
-        study.model("unet-24", seed, test=[0.3, 0.3, 0.6, 0.6])
-        study.model("unet-5", seed, test=[0.3, 0.3, 0.5, 0.6])
+    study.models("unet-24", 2, test=[0.3, 0.3, 0.6, 0.6])
+    study.models("unet-5", 2, test=[0.3, 0.3, 0.5, 0.6])
     assert "with 5 (unet); these intervals overlap, " in conclusions([study.logs()])[1]
     one = study_of({"unet-5": HIGH, "unet-24": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 24))
     assert "overlap" not in conclusions([one.logs()])[1]  # without intervals

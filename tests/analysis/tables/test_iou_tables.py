@@ -82,8 +82,7 @@ def test_architectures_are_compared_on_the_models_that_both_have():
 
 def test_interval_of_equal_scores_is_a_point():
     study = MadeUp("unet")
-    for seed in range(3):
-        study.model("unet-24", seed, test=FLAT)
+    study.models("unet-24", 3, test=FLAT)
     assert row(iou_by_architecture(study.logs()))["test_iou_low"] == pytest.approx(0.5)
     assert row(iou_by_architecture(study.logs()))["test_iou_high"] == pytest.approx(0.5)
 
@@ -253,8 +252,7 @@ def test_spread_has_no_optimism_without_val_scores():
 def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
     study = MadeUp("unet", "sam_conv", tiles=(5, 24))
     for place, arm in enumerate(study.arms):
-        for seed in range(2):
-            study.model(arm, seed, test=[0.2 + 0.1 * place] * 4)
+        study.models(arm, 2, test=[0.2 + 0.1 * place] * 4)
     frame = iou_by_architecture(study.logs())
     assert list(zip(frame["architecture"], frame["tiles"], strict=True)) == [
         *(("sam_conv", 24), ("unet", 24), ("sam_conv", 5), ("unet", 5)),
@@ -277,10 +275,9 @@ def test_iou_by_architecture_says_nothing_of_how_sure_a_single_model_is(tested: 
 
 def test_comparable_scores_leave_out_what_has_a_single_model_or_no_scores_by_tile():
     study = MadeUp(*THREE, "sam_conv")
-    for seed in range(2):
-        study.model("unet-24", seed, test=FLAT)
-        study.model("unet_resnet34-24", seed, test=FLAT)
-        study.model("sam_conv-24", seed, test_iou=0.9)
+    study.models("unet-24", 2, test=FLAT)
+    study.models("unet_resnet34-24", 2, test=FLAT)
+    study.models("sam_conv-24", 2, test_iou=0.9)
     study.model("deeplabv3plus_resnet34-24", 0, test=FLAT)
     logs = study.logs()
     comparable = comparable_scores(logs, list(study.arms))
