@@ -10,17 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from analysis.logs import rows
 from analysis.logs.assemble import assemble
 from analysis.logs.frames import Logs
-from analysis.logs.rows import Split
 from analysis.logs.run_configs import STUDY_JOB, TRIAL_JOB, ArmFacts, StudyRunConfig
 from analysis.logs.wandb_run import LoggedRun
 from benchmarks.run_file import RunFile
+from tests.analysis.pictures import save, sheet
 
 VAL_TILES = ["v1", "v2"]
 TEST_TILES = ["north-1", "north-2", "south-1", "west-1"]
@@ -43,7 +41,6 @@ SPEC = {
     "subsets": 1,
 }
 TRACKS = {"sam_conv": "frozen_encoder", "sam_unet": "frozen_encoder"}
-PANELS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 START_SECONDS = 1_795_000_000  # 2026-11-18
 _run_numbers = itertools.count()
 
@@ -91,26 +88,6 @@ def study_config(name: str, arms: list[ArmFacts], **about: Any) -> StudyRunConfi
     return config | about  # type: ignore[return-value]
 
 
-def sheet(side_px: int = 40, gap_px: int = 8, *, darker: int = 0) -> np.ndarray:
-    """(S, 3·S + 2·gap, 3) uint8 image, truth and prediction as they are logged: red, green and blue, `darker` by that.
-
-    Args:
-        side_px: S.
-        gap_px: Between two of them.
-        darker: From 0 to 200.
-    """
-    strip = np.full((side_px, 3 * side_px + 2 * gap_px, 3), 255, np.uint8)
-    for place, colour in enumerate(PANELS):
-        left = place * (side_px + gap_px)
-        strip[:, left : left + side_px] = np.maximum(0, np.array(colour) - darker)
-    return strip
-
-
-def save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
 def write_run(out: Path, job_type: str, config: Any, logged: Sequence[dict[str, Any]]) -> Path:
     """Writes the file of a run that began after all others, and what pictures it logged of a trial's tiles."""
     number = next(_run_numbers)
@@ -131,11 +108,6 @@ def undrawn() -> Iterator[None]:
         for module in ("blocks", "write"):
             patch.setattr(f"analysis.report.{module}.render", lambda figure, kind: svg)
         yield
-
-
-def tile_scores(split: Split, by_tile: dict[str, float | None]) -> dict[str, Any]:
-    """The IoU of each tile of a split as a final model's row has them."""
-    return {f"{split}_tiles": list(by_tile), f"{split}_tile_iou": list(by_tile.values())}
 
 
 class MadeUp:
@@ -260,7 +232,7 @@ class MadeUp:
                 known = [value for value in iou if value is not None]
                 mean = sum(known) / len(known)
                 row |= {f"{split}_iou": mean, f"{split}_f1": 2 * mean / (1 + mean)}
-                row |= tile_scores(split, dict(zip(tiles, iou, strict=False)))
+                row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": [*iou]}
         self.rows.append(rows.MODEL.to_history(row | about))
 
     def models(self, arm: str, count: int, **about: Any) -> None:

@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page
 from analysis.browse import NAME, tiles_page
 from analysis.logs.wandb_files import read_logs
 from analysis.report.write import write_report
-from tests.analysis.made_up import PANELS, MadeUp, undrawn
+from tests.analysis.made_up import MadeUp, undrawn
+from tests.analysis.pictures import PANELS
 
 
 def content(page: str) -> dict:

@@ -142,9 +142,3 @@ def test_read_logs_reads_the_study_that_is_named(tmp_path: Path):
         study.write(tmp_path)
     assert list(read_logs(tmp_path).runs["judged"]) == [0.1]
     assert list(read_logs(tmp_path, "older").runs["judged"]) == [0.9]
-
-
-@pytest.mark.parametrize(("folder", "words"), [("nowhere", "no such folder exists"), (".", "holds no W&B run")])
-def test_read_logs_names_a_folder_without_logs(folder: str, words: str, tmp_path: Path):
-    with pytest.raises(LogsError, match=words):
-        read_logs(tmp_path / folder)

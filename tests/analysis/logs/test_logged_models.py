@@ -52,37 +52,15 @@ def test_read_logs_tells_search_and_final_trials_of_an_arm_apart(logs: Logs):
 def test_read_logs_describes_a_final_model(logs: Logs):
     row, other = logs.models.to_dict("records")
     assert row["run"] == logs.runs["run"].iloc[1] != logs.runs["run"].iloc[0]
-    assert {key: value for key, value in row.items() if key != "run"} == {
-        "arm": "unet-24",
-        "number": 0,
-        "run_arm": RUN_ARM,
-        "architecture": "unet",
-        "architecture_label": "unet (base width 16)",
-        "tiles": 24,
-        "subset": 0,
-        "seed": 0,
-        "init_seed": 100,
-        "draw_seed": 200,
-        "subset_seed": 42,
-        "signature": "sig-unet-24-confirmation-0",
-        "state": "finished",
-        "best_epoch": 2,
-        "epochs": 3,
-        "seconds": 180.0,
-        "micro_batch_size": 0,
-        "val_iou": 0.6,
-        "val_f1": 0.7,
-        "test_iou": 0.55,
-        "test_f1": 0.65,
-        "scored": "",
-        "dtype": "",
-        "device_model": "",
-        "attempt": "a1",
-        "hyperparameters/augmentation": "MEDIUM",
-        "hyperparameters/bce_weight": 0.5,
-        "hyperparameters/decoder_dropout": 0.3,
-        "hyperparameters/lr": 0.001,
-    }
+    expected = {"arm": "unet-24", "number": 0, "run_arm": RUN_ARM, "tiles": 24, "state": "finished", "scored": ""}
+    expected |= {"architecture": "unet", "architecture_label": "unet (base width 16)", "subset": 0, "seed": 0}
+    expected |= {"init_seed": 100, "draw_seed": 200, "subset_seed": 42, "attempt": "a1"}
+    expected |= {"signature": "sig-unet-24-confirmation-0", "best_epoch": 2, "epochs": 3, "seconds": 180.0}
+    expected |= {"val_iou": 0.6, "val_f1": 0.7, "test_iou": 0.55, "test_f1": 0.65, "micro_batch_size": 0}
+    expected |= {"dtype": "", "device_model": ""}
+    point = {"augmentation": "MEDIUM", "bce_weight": 0.5, "decoder_dropout": 0.3, "lr": 0.001}
+    expected |= {f"hyperparameters/{name}": value for name, value in point.items()}
+    assert {key: value for key, value in row.items() if key != "run"} == expected
     assert (other["number"], other["seed"], other["val_f1"]) == (1, 1, 0.625)
     assert math.isnan(other["test_iou"])
 

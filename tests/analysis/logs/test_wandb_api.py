@@ -61,11 +61,8 @@ def test_read_project_runs_gives_rows_config_and_state_of_each(server: Any, tmp_
     assert early.start == (1795290864, 250_000_000)
     assert late.start == (1795290899, 0)
     assert empty.start == (1795168800, 0)  # when the server made it: 2026-11-20 10:00 UTC
-    assert [run.path.parent.name for run in read_project_runs("someone/fewtile", tmp_path)] == [
-        "empty",
-        "early",
-        "late",
-    ]
+    names = [run.path.parent.name for run in read_project_runs("someone/fewtile", tmp_path)]
+    assert names == ["empty", "early", "late"]
 
 
 def test_row_that_the_server_changed_is_as_it_was_logged(server: Any, tmp_path: Path) -> None:

@@ -51,32 +51,13 @@ def test_read_logs_describes_an_ended_trial(demo: Path):
     row = trial(read_logs(demo), "unet-24", 2)
     run = row.pop("run")
     assert len(list(demo.glob(f"wandb/*/{run}.wandb"))) == 1
-    assert row == {
-        "arm": "unet-24",
-        "run_arm": "unet-24",
-        "number": 2,
-        "stage": "search",
-        "architecture": "unet",
-        "architecture_label": "unet (base width 16)",
-        "tiles": 24,
-        "state": "finished",
-        "reason": "",
-        "epochs": 3,
-        "seconds": 180.0,
-        "judged": 0.61,
-        "best_epoch": 2,
-        "signature": "sig-unet-24-2",
-        "micro_batch_size": 0,
-        "lost_epochs": 0,
-        "lost_seconds": 0.0,
-        "num_segments": 1,
-        "dtype": "fp32",
-        "device_model": "a CPU",
-        "hyperparameters/augmentation": "MEDIUM",
-        "hyperparameters/bce_weight": 0.5,
-        "hyperparameters/decoder_dropout": 0.3,
-        "hyperparameters/lr": 0.0031622776601683794,
-    }
+    expected = {"arm": "unet-24", "run_arm": "unet-24", "number": 2, "stage": "search", "tiles": 24}
+    expected |= {"architecture": "unet", "architecture_label": "unet (base width 16)", "state": "finished"}
+    expected |= {"reason": "", "epochs": 3, "seconds": 180.0, "judged": 0.61, "best_epoch": 2, "num_segments": 1}
+    expected |= {"signature": "sig-unet-24-2", "micro_batch_size": 0, "lost_epochs": 0, "lost_seconds": 0.0}
+    expected |= {"dtype": "fp32", "device_model": "a CPU"}
+    point = {"augmentation": "MEDIUM", "bce_weight": 0.5, "decoder_dropout": 0.3, "lr": 0.0031622776601683794}
+    assert row == expected | {f"hyperparameters/{name}": value for name, value in point.items()}
 
 
 def test_read_logs_leaves_missing_what_a_failed_trial_never_had(demo: Path):
@@ -103,15 +84,8 @@ def test_read_logs_has_a_history_row_per_epoch_with_numbers_only(demo: Path):
 
 
 def test_read_logs_returns_the_selection(demo: Path):
-    assert read_logs(demo).selection.to_dict("records")[0] == {
-        "arm": "unet-24",
-        "number": 2,
-        "signature": "sig-unet-24-2",
-        "judged": 0.61,
-        "val_iou": 0.60,
-        "val_f1": 0.60,
-        "best_epoch": 2,
-    }
+    known = {"arm": "unet-24", "number": 2, "signature": "sig-unet-24-2", "judged": 0.61, "best_epoch": 2}
+    assert read_logs(demo).selection.to_dict("records")[0] == known | {"val_iou": 0.60, "val_f1": 0.60}
 
 
 def test_read_logs_finds_the_pictures_of_the_selected_trials(demo: Path):

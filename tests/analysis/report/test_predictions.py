@@ -9,7 +9,8 @@ from PIL import Image
 
 from analysis.logs.frames import Logs
 from analysis.report.predictions import predictions
-from tests.analysis.made_up import PANELS, TEST_TILES, VAL_TILES, MadeUp, save, sheet
+from tests.analysis.made_up import TEST_TILES, VAL_TILES, MadeUp
+from tests.analysis.pictures import PANELS, save, sheet
 
 
 def colours(jpeg: bytes) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from analysis.report import write as report
-from tests.analysis.made_up import MadeUp, write_run
+from tests.analysis.made_up import MadeUp
 
 TEST = [0.5, 0.4, 0.6, 0.5]
 
@@ -115,12 +115,6 @@ def test_several_studies_become_one_report_beside_the_first(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_report_lies_where_it_is_wanted(out: Path, tmp_path: Path):
-    assert report.main([str(out), "--to", str(tmp_path / "a" / "b")]) == 0
-    assert (tmp_path / "a" / "b" / "report.html").is_file()
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_report_lies_in_the_study_s_folder_and_leaves_the_old_file_when_a_write_fails(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -180,20 +174,6 @@ def test_folder_without_logs_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
         f"the study's folder is {tmp_path / 'none'}, but no such folder exists: give the one that holds wandb/"
     )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_logs_of_another_program_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    folder = tmp_path / "wandb" / "offline-run-1"
-    folder.mkdir(parents=True)
-    (folder / "run-a.wandb").write_bytes(b"something else altogether")
-    assert refusal(tmp_path, capsys=capsys).startswith(f"{tmp_path} holds 0 readable W&B runs, but none is a study's")
-    assert not (tmp_path / "report").exists()
-
-
-def test_runs_that_fewtile_has_not_logged_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write_run(tmp_path, "study", {"learning_rate": 0.1}, [{"loss": 1.0}])
-    assert "does not say study, phase, profile" in refusal(tmp_path, capsys=capsys)
-    assert not (tmp_path / "report").exists()
 
 
 def test_study_that_is_given_twice_is_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
