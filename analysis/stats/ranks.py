@@ -56,7 +56,7 @@ def ranks(replicates: FloatArray, level: float = LEVEL) -> list[Rank]:
         level: Of the interval, in (0, 1).
     """
     rounded = np.round(replicates, _DECIMALS)
-    mine, others = rounded[:, :, None], rounded[:, None, :]
+    mine, others = rounded[:, :, None], rounded[:, None, :]  # equal ones share the mean of their places
     by_replicate = (others > mine).sum(axis=2) + ((others == mine).sum(axis=2) + 1) / 2
     is_best = rounded == rounded.max(axis=1, keepdims=True)
     best = (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0)
