@@ -1,7 +1,5 @@
 """SegFormer's attention from a pixel: against its own forward, where it looks from, the file, and refusals."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables import attention
 from trainables.attention.__main__ import main
 from trainables.attention.maps import attention_of, stage_attentions, write_attention
 from trainables.checkpoints import BEST, TrainedModel, build_model, load_model, save
+from trainables.common.command import run
 from trainables.data.tiles import DatasetInfo
 
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
@@ -45,7 +43,7 @@ def saved(config: Any, path: Path, info: DatasetInfo = INFO) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(checkpoint: Path) -> TrainedModel:
     return load_model(checkpoint)
 
@@ -61,7 +59,8 @@ def image_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_attention_gives_the_blocks_own_output(stage, trained):
+def test_attention_gives_the_blocks_own_output(stage, checkpoint):
+    trained = load_model(checkpoint)  # another one for hooks that stay
     block = getattr(trained.model.encoder, f"block{stage}")[-1]
     seen: dict[str, Any] = {}
     block.register_forward_hook(lambda _, inputs, output: seen.update(before=inputs[0], after=output))
@@ -80,7 +79,8 @@ def test_attention_gives_the_blocks_own_output(stage, trained):
     assert found.weights.std() > 0
 
 
-def test_stage_attentions_are_of_the_pixels_token(trained):
+def test_stage_attentions_are_of_the_pixels_token(checkpoint):
+    trained = load_model(checkpoint)
     image = np.random.default_rng(1).integers(0, 255, (64, 96, 3), np.uint8)
     inputs: list[Any] = []
     for stage in STAGES:
@@ -142,7 +142,7 @@ def test_main_says_what_it_wrote_and_what_draws_it(checkpoint, image_file, tmp_p
 # Refusals
 
 
-@pytest.mark.parametrize("name", ["unet", "unet_resnet34", "vit_gat"])
+@pytest.mark.parametrize("name", ["unet", "vit_gat"])
 def test_other_architectures_are_refused(name, make_config, image_file, tmp_path, refusal):
     path = saved(make_config(architecture=name), tmp_path / BEST)
     assert refusal(lambda: write_attention(path, image_file, 0, 0, tmp_path / "a.npz")) == (
@@ -194,15 +194,12 @@ def test_folder_that_cannot_be_written_is_refused(checkpoint, image_file, refusa
     assert message.startswith(f"{to} cannot be written (")
 
 
-def test_command_line_ends_with_one_line_and_code_2(image_file, tmp_path):
-    process = subprocess.run(
-        [sys.executable, "-m", attention.__name__, str(tmp_path / "best.pt"), str(image_file), "--pixel", "0", "0"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(attention.__file__).parents[2])},
-    )
-    assert process.returncode == 2
-    assert process.stderr == f"error: {tmp_path / 'best.pt'} does not exist, but must be a checkpoint: check the path\n"
+def test_command_line_ends_with_one_line_and_code_2(image_file, tmp_path, monkeypatch, capsys):
+    checkpoint = tmp_path / "best.pt"
+    monkeypatch.setattr(sys, "argv", ["attention", str(checkpoint), str(image_file), "--pixel", "0", "0"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {checkpoint} does not exist, but must be a checkpoint: check the path\n"
     assert list(tmp_path.glob("*.npz")) == []

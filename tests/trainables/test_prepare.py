@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 
 from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, save, write_cityscapes, write_deepglobe, write_massachusetts
+from trainables.common.command import run
 from trainables.data.dataset import read_dataset
 from trainables.data.formats.raster import read_image
 from trainables.data.tiles import DatasetInfo
@@ -152,11 +152,13 @@ def test_command_refuses_wrong_flags(arguments, words, refusal):
 
 
 @pytest.mark.parametrize("name", ["inria", *(name for name in ADAPTERS if name != "pickled")])
-def test_command_ends_with_one_line_and_exit_code_2(tmp_path, name):
-    command = [sys.executable, "-m", "trainables.prepare", name, "--src", "nowhere", "--dst", "dst"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert ended.stderr.startswith("error: --src nowhere is no folder, but must hold ")
-    assert ended.stderr.count("\n") == 1
+def test_command_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr(sys, "argv", ["prepare", name, "--src", "nowhere", "--dst", "dst"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 2
+    printed, error = capsys.readouterr()
+    assert (printed, error.count("\n")) == ("", 1)
+    assert error.startswith("error: --src nowhere is no folder, but must hold ")
     assert not (tmp_path / "dst").exists()
