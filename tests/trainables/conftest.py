@@ -77,19 +77,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def resnet34_state() -> dict[str, torch.Tensor]:
+def resnet34_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state dict of a ResNet34 encoder for three bands, randomly initialised."""
     import segmentation_models_pytorch as smp
 
     torch.manual_seed(1)
-    state: dict[str, torch.Tensor] = smp.encoders.get_encoder("resnet34", weights=None).state_dict()
-    return state
-
-
-@pytest.fixture(scope="session")
-def resnet34_file(resnet34_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet34.pth"
-    torch.save(resnet34_state, path)
+    torch.save(smp.encoders.get_encoder("resnet34", weights=None).state_dict(), path)
     return path
 
 

@@ -24,7 +24,7 @@ def segmenter(tiles: TrainVal) -> Segmenter:
 
 
 def seen(
-    tiles: TrainVal, preset: str, num_draws: int = 24, window_px: int | None = SIDE
+    tiles: TrainVal, preset: str, num_draws: int = 12, window_px: int | None = SIDE
 ) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
     """Normalised images (1, C, H, W) and masks of an epoch, as the network gets them."""
     model = segmenter(tiles)

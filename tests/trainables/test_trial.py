@@ -25,8 +25,8 @@ CPU = torch.device("cpu")
 # The same records for the same configuration
 
 
-def test_fit_gives_equal_records_for_one_configuration(make_config, tiles):
-    config = make_config(epochs=3, augmentation="EXTREME", draws_per_epoch=8)
+def test_fit_gives_equal_records_for_one_configuration(make_config, tiles, tiny):
+    config = make_config(**tiny, epochs=3, augmentation="EXTREME", draws_per_epoch=8)
     one, again, threaded = (list(fit(config, tiles, num_threads=n)) for n in (0, 0, 2))
     assert len(one) == 3
     assert one == again == threaded
@@ -36,13 +36,13 @@ def test_fit_gives_equal_records_for_one_configuration(make_config, tiles):
 @pytest.mark.parametrize(
     "change", [{"init_seed": 1}, {"draw_seed": 1}, {"lr": 2e-3}, {"bce_weight": 0.9}, {"tiles": 2}]
 )
-def test_fit_depends_on_its_configuration(make_config, tiles, change):
-    base, changed = (next(fit(make_config(**c), tiles)) for c in ({}, change))
+def test_fit_depends_on_its_configuration(make_config, tiles, tiny, change):
+    base, changed = (next(fit(make_config(**tiny, **its), tiles)) for its in ({}, change))
     assert base.metrics["train/loss"] != changed.metrics["train/loss"]
 
 
-def test_fit_trials_do_not_disturb_each_other(make_config, tiles):
-    config, other = make_config(), make_config(init_seed=7, lr=3e-3)
+def test_fit_trials_do_not_disturb_each_other(make_config, tiles, tiny):
+    config, other = make_config(**tiny), make_config(**tiny, init_seed=7, lr=3e-3)
     alone = list(fit(config, tiles))
     together = []
     for record, _ in zip(fit(config, tiles), fit(other, tiles), strict=True):
@@ -61,19 +61,19 @@ def test_fit_learns(make_config, tiles):
 # What a record says
 
 
-def test_fit_records_have_no_score_of_a_tile_in_which_no_pixel_counts(make_config, tiles):
+def test_fit_records_have_no_score_of_a_tile_in_which_no_pixel_counts(make_config, tiles, tiny):
     void = np.full_like(tiles.val.masks[0], IGNORE)
     partly = replace(tiles, val=replace(tiles.val, masks=(void, *tiles.val.masks[1:])))
     without = replace(tiles, val=tiles.val.take(range(1, len(tiles.val))))
-    (found,), (expected,) = (list(fit(make_config(epochs=1), its)) for its in (partly, without))
+    (found,), (expected,) = (list(fit(make_config(**tiny, epochs=1), its)) for its in (partly, without))
     assert f"val/iou/{tiles.val.ids[0]}" not in found.metrics
     assert found.metrics == expected.metrics
 
 
-def test_fit_records_name_their_metrics_and_centre_windows(make_config, tiles):
+def test_fit_records_name_their_metrics_and_centre_windows(make_config, tiles, tiny):
     losses = []
     for center, suffix in ((None, ""), (32, "_center32")):
-        config = make_config(epochs=3, plateau_patience=0, val_center_px=center)
+        config = make_config(**tiny, epochs=3, plateau_patience=0, val_center_px=center)
         records = list(fit(config, tiles, predictions_every=3))
         scores = [f"val/iou{suffix}/{tile}" for tile in ("val_0", "val_1")]
         names = {"train/loss", "val/loss", "val/collapsed", *(f"val/{m}{suffix}" for m in ("iou", "f1", "accuracy"))}

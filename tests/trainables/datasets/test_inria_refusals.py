@@ -1,6 +1,7 @@
 """What a bad source of Inria tiles is told, and a bad crops.csv."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,23 +77,32 @@ def test_prepare_refuses_unreadable_files(src, tmp_path, folder, content, refusa
     assert not (tmp_path / "dst").exists()
 
 
-@pytest.mark.parametrize("compress", [None, "lzw", "deflate"])
-@given(share=st.floats(0, 1, exclude_max=True))
-def test_truncated_images_are_refused_or_not_needed(tmp_path_factory, compress, share):
+@pytest.fixture(scope="module")
+def one_pair(tmp_path_factory) -> Path:
+    """A source of one pair, whose image a test may write anew."""
     root = tmp_path_factory.mktemp("truncated")
-    for folder, pixels in (("imgs", inria_image(1).transpose(2, 0, 1)), ("msks", inria_mask(1)[None])):
-        write_tiff(root / folder / "austin1.tif", pixels, compress=compress)
-    path = root / "imgs" / "austin1.tif"
+    write_tiff(root / "msks" / "austin1.tif", inria_mask(1)[None])
+    return root
+
+
+@pytest.mark.parametrize("compress", [None, "lzw", "deflate"])
+def test_truncated_images_are_refused_or_not_needed(one_pair, compress):
+    path = write_tiff(one_pair / "imgs" / "austin1.tif", inria_image(1).transpose(2, 0, 1), compress=compress)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    message = None
-    try:
-        pixels = find_sources(root, ["austin1"], SIDE)["austin1"].read_image(CENTER, CENTER, SIDE, SIDE)
-    except UserError as error:
-        message = str(error)
-    assert message in (None, f"{path} is damaged, truncated or no image: replace it")
-    if message is None:
-        assert np.array_equal(pixels, inria_image(1)[CENTER : CENTER + SIDE, CENTER : CENTER + SIDE])
+
+    @given(share=st.floats(0, 1, exclude_max=True))
+    def truncated(share: float) -> None:
+        path.write_bytes(content[: int(len(content) * share)])
+        message = None
+        try:
+            pixels = find_sources(one_pair, ["austin1"], SIDE)["austin1"].read_image(CENTER, CENTER, SIDE, SIDE)
+        except UserError as error:
+            message = str(error)
+        assert message in (None, f"{path} is damaged, truncated or no image: replace it")
+        if message is None:
+            assert np.array_equal(pixels, inria_image(1)[CENTER : CENTER + SIDE, CENTER : CENTER + SIDE])
+
+    truncated()
 
 
 def test_prepare_that_meets_a_truncated_image_leaves_whole_tiles(src, tmp_path, prepared, refusal):

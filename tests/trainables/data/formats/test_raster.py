@@ -48,6 +48,7 @@ def test_every_orientation_is_turned_as_viewers_turn_it(tmp_path, suffix, orient
     found = read_image(path)
     assert np.array_equal(found, np.asarray(ImageOps.exif_transpose(image)))
     assert read_header(path)[:3] == found.shape
+    assert np.array_equal(read_pixels(path).stored[0], found[..., 0])  # as of a mask
 
 
 @pytest.mark.parametrize("value", [0, 9, 77])
