@@ -124,11 +124,11 @@ FEW_INRIA = {"austin1": "val", "austin2": "train", "austin4": "train", "austin7"
 
 
 def write_tiff(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
-    """(bands, H, W) pixels."""
+    """(bands, H, W) pixels, with a pixel of 0.3 m or as the profile says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
-    transform = rasterio.Affine(0.3, 0, 0, 0, -0.3, 0)
-    with rasterio.open(path, "w", driver="GTiff", dtype=pixels.dtype, transform=transform, **shape, **profile) as file:
+    profile = {"dtype": pixels.dtype, "transform": rasterio.Affine(0.3, 0, 0, 0, -0.3, 0), **shape, **profile}
+    with rasterio.open(path, "w", driver="GTiff", **profile) as file:
         file.write(pixels)
     return path
 

@@ -76,13 +76,6 @@ def test_check_refuses_what_does_not_fit(make_config, tiles, changes, sizes, wor
     assert refusal(lambda: check_config(config, sized(tiles, *sizes))) == words
 
 
-@pytest.mark.parametrize("window", [None, 32])
-def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window, refusal):
-    message = refusal(lambda: check_config(make_config(window_px=window), sized(tiles, *[(10, 10)] * 3)))
-    assert "--window-px 0" not in message
-    assert "use 0" not in message
-
-
 # Advice
 
 

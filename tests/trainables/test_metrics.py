@@ -37,14 +37,6 @@ def test_confusion_counts_truth_in_rows_and_prediction_in_columns_without_ignore
     assert confusion(PREDICTION, np.full_like(TRUTH, IGNORE), 2).sum() == 0
 
 
-def test_scores_of_one_tile_by_hand():
-    # 3 hits, 2 false positives, 2 misses
-    result = score(PREDICTION, TRUTH)
-    assert result.iou == pytest.approx(float(Fraction(3, 7)), abs=1e-15)
-    assert result.f1 == pytest.approx(float(Fraction(6, 10)), abs=1e-15)
-    assert result.tile_iou == (result.iou,)
-
-
 def test_scores_average_binary_tiles_and_do_not_pool_them():
     big_truth, big_prediction = np.ones((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
     big_prediction[:2] = 1  # 16 of 64
@@ -52,14 +44,6 @@ def test_scores_average_binary_tiles_and_do_not_pool_them():
     assert result.iou == pytest.approx(float((Fraction(3, 7) + Fraction(1, 4)) / 2))
     assert result.f1 == pytest.approx(float((Fraction(6, 10) + Fraction(2, 5)) / 2))
     assert result.tile_iou == pytest.approx((3 / 7, 1 / 4))
-
-
-@pytest.mark.parametrize(
-    ("prediction", "truth", "expected"), [(EMPTY, EMPTY, 1.0), (PREDICTION, EMPTY, 0.0), (EMPTY, TRUTH, 0.0)]
-)
-def test_scores_of_tiles_without_positives(prediction, truth, expected):
-    result = score(prediction, truth)
-    assert (result.iou, result.f1) == (expected, expected)
 
 
 def test_scores_pool_classes_over_tiles_and_do_not_average_them():
@@ -96,13 +80,6 @@ def test_scores_are_the_same_with_an_ignored_tile_among_the_others(num_classes, 
     assert np.isnan(more.tile_iou[place])
     others = more.tile_iou[:place] + more.tile_iou[place + 1 :]
     np.testing.assert_equal(asdict(replace(more, tile_iou=others)), asdict(found))
-
-
-def test_constant_scores_are_the_same_with_an_ignored_tile_among_the_others():
-    void = np.full((4, 4), IGNORE, np.uint8)
-    # Of TRUTH 5 pixels in 16 are foreground; were the ignored tile one without foreground, nothing would score 1/2
-    label, result = constant_scores([TRUTH, void], 2)
-    assert (label, result.iou) == (1, 5 / 16)
 
 
 def test_tile_values_have_none_for_a_tile_without_a_score():

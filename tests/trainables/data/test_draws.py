@@ -185,11 +185,6 @@ def test_batches_depend_on_epoch_and_seeds(tiles):
     assert not same(first, batches_of(tiles, subset_seed=1))
 
 
-def test_batches_depend_on_the_train_tiles_only(tiles):
-    other_val = replace(tiles, val=tiles.train)
-    assert same(batches_of(tiles), batches_of(other_val))
-
-
 def test_close_ends_the_threads(tiles):
     before = threading.active_count()
     source = make_source(tiles, num_threads=2)

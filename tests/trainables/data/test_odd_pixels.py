@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 from PIL import Image
 from torch import nn
 
+from tests.trainables.made_up_sources import write_tiff
 from tests.trainables.network_input import CPU, SIDE, assert_alike, mapped, seen, segmenter
-from trainables.checkpoints import BEST, load_model
 from trainables.common.errors import UserError
 from trainables.data.augment import PRESETS
 from trainables.data.dataset import read_dataset
@@ -25,7 +24,6 @@ from trainables.losses import Loss
 from trainables.models.segmenter import Segmenter
 from trainables.predict import evaluate, predict_logits
 from trainables.training import band_statistics, pixel_statistics
-from trainables.trial import fit
 
 
 def scene(number: int, bands: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -50,9 +48,7 @@ def folder(tmp_path, recwarn) -> Callable[..., Path]:
             image, mask = scene(number, bands)
             pixels = change(image, number).transpose(2, 0, 1)
             Image.fromarray(mask).save(root / split / "masks" / f"t{number}.png")
-            settings = {"count": len(pixels), "height": 96, "width": 96, "dtype": pixels.dtype} | profile
-            with rasterio.open(root / split / "images" / f"t{number}.tif", "w", driver="GTiff", **settings) as file:
-                file.write(pixels)
+            write_tiff(root / split / "images" / f"t{number}.tif", pixels, **profile)
         if info is not None:
             (root / "dataset.json").write_text(json.dumps(info))
         return root
@@ -125,18 +121,6 @@ def test_a_constant_band_is_zero_for_pretrained_weights_too(make_config, tiny, t
     config = make_config(**tiny)
     assert pixel_statistics(config, blueless)[1][2] == 0
     assert pixel_statistics(config, blueless)[1][:2] == pixel_statistics(config, tiles)[1][:2]
-
-
-def test_a_saved_model_does_not_look_at_a_constant_band(folder, make_config, tiny, tmp_path):
-    tiles = tiles_of(folder(lambda image, _: with_band(image, 7).astype(np.uint16)))
-    config = make_config(**tiny | {"weights": "none"}, tiles=2, epochs=1, augmentation="MEDIUM", ema_decay=0.9)
-    list(fit(config, tiles, checkpoints=tmp_path))
-    trained = load_model(tmp_path / BEST)
-    args: dict[str, Any] = {"scale": tiles.scale, "stride": trained.stride, "device": CPU}
-    image, other = tiles.val.images[0], tiles.val.images[0].copy()
-    other[..., 3] = 60_000
-    with torch.inference_mode():
-        assert torch.equal(*(predict_logits(trained.model, pixels, **args) for pixels in (image, other)))
 
 
 def test_a_hot_pixel_is_said_and_moves_nothing_else(folder):

@@ -39,17 +39,14 @@ def test_decode_sealed_gives_the_test_tiles_as_written(folder):
         assert np.array_equal(mask * 255, np.array(Image.open(folder / f"test/masks/{tile}.png")))
 
 
-def test_decode_sealed_refuses_a_damaged_tile(folder, refusal):
+@pytest.mark.parametrize("take", [check_sealed, decode_sealed])
+def test_damaged_test_tiles_and_values_of_no_class_are_refused(folder, refusal, take):
     path = folder / "test/images/test_1.png"
     path.write_bytes(path.read_bytes()[:500])
-    dataset = read_dataset(folder)
-    assert refusal(lambda: decode_sealed(dataset)) == f"{path} is damaged or truncated: replace it"
-
-
-def test_decode_sealed_refuses_a_mask_value_that_is_no_class(folder, refusal):
+    assert refusal(lambda: take(read_dataset(folder))) == f"{path} is damaged or truncated: replace it"
     path = folder / "test/masks/test_0.png"
     Image.fromarray(np.full((64, 64), 7, np.uint8)).save(path)
-    assert refusal(lambda: decode_sealed(read_dataset(folder))).startswith(f"{path} holds the value 7, but a mask of 2")
+    assert refusal(lambda: take(read_dataset(folder))).startswith(f"{path} holds the value 7, but a mask of 2")
 
 
 # Digests

@@ -14,7 +14,7 @@ from trainables.datasets.demo import solids, write_demo_tiles
 from trainables.datasets.demo.kinds import KINDS
 from trainables.datasets.demo.layout import ROOF_FRACTION, scene
 from trainables.datasets.demo.materials import linear
-from trainables.datasets.demo.render import MARGIN_PX, METRES_PER_PIXEL, Canvas
+from trainables.datasets.demo.render import METRES_PER_PIXEL, Canvas
 from trainables.datasets.demo.solids import Wing
 
 SMALL = {"size_px": 128, "num_train": 4, "num_val": 2, "num_test": 1}
@@ -114,18 +114,6 @@ def test_photograph_darkens_the_side_away_from_the_sun():
         return image[y - 1 : y + 2, x - 1 : x + 2].mean()
 
     assert brightness(-toward) < 0.75 * brightness(toward)
-
-
-def test_window_gives_coordinates_in_the_objects_axes():
-    canvas = Canvas(np.random.default_rng(0), 128)
-    assert canvas.height.shape == ((128 + 2 * MARGIN_PX) * 2,) * 2
-    window, u, v = canvas.window(2.0, -1.0, np.pi / 2, 1.0, 2.0)
-    rows, columns = np.nonzero((np.abs(u) < 1) & (np.abs(v) < 2))
-    assert np.ptp(rows) * canvas.step_m == pytest.approx(2, abs=0.16)
-    assert np.ptp(columns) * canvas.step_m == pytest.approx(4, abs=0.16)
-    middle = (columns.mean() + window[1].start + 0.5) * canvas.step_m - canvas.side_m / 2
-    assert middle == pytest.approx(2.0, abs=0.1)
-    assert canvas.window(500, 0, 0, 1, 1)[1].size == 0
 
 
 def test_write_demo_tiles_leaves_the_whole_layout(tiles):

@@ -1,16 +1,10 @@
 """The folder of Inria's crops: what is written, and from which sources."""
 
 import csv
-import json
-import shutil
-import subprocess
-import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -142,53 +136,3 @@ def test_prepare_takes_masks_as_viewers_show_them(src, tmp_path, prepared, kind)
         write_tiff(src / f"msks/austin{number}.tif", stored(inria_mask(number))[None], **options)
     prepare_small(src, tmp_path / "dst")
     assert digests(tmp_path / "dst") == digests(prepared)
-
-
-# True size
-
-
-def true_size(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 5000, 5000) image and (1, 5000, 5000) mask; the middle of every fourth tile is empty."""
-    rng = np.random.default_rng(number)
-    image = cv2.resize(
-        rng.integers(60, 160, (20, 20, 3)).astype(np.uint8), (5000, 5000), interpolation=cv2.INTER_NEAREST
-    )
-    mask = np.zeros((5000, 5000), np.uint8)
-    for top, left in rng.integers(0, 4900, (700, 2)).tolist():
-        if number % 4 or max(abs(top - 2450), abs(left - 2450)) > 900:
-            mask[top : top + 100, left : left + 80] = 255
-            image[top : top + 100, left : left + 80] = 220
-    return image.transpose(2, 0, 1), mask[None]
-
-
-@pytest.mark.slow
-def test_command_at_true_size_survives_a_kill(tmp_path):
-    root = tmp_path / "AerialImageDataset/train"
-    for number in range(1, 37):
-        for folder, pixels in zip(("images", "gt"), true_size(number), strict=True):
-            write_tiff(root / folder / f"austin{number}.tif", pixels, compress="lzw")
-    command = [sys.executable, "-m", "trainables.prepare", "inria", "--src", "AerialImageDataset", "--dst"]
-    run = partial(subprocess.run, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
-    run([*command, "whole"])
-
-    killed = subprocess.Popen([*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    while len(list((tmp_path / "killed").glob("*/images/*.jpg"))) < 12:
-        assert killed.poll() is None
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
-    assert not (tmp_path / "killed" / "overview.png").exists()
-    run([*command, "killed"])
-
-    whole = digests(tmp_path / "whole")
-    assert digests(tmp_path / "killed") == whole
-    shutil.rmtree(tmp_path / "AerialImageDataset")
-    (tmp_path / "AerialImageDataset").mkdir()
-    run([*command, "whole"])
-    assert digests(tmp_path / "whole") == whole
-    dataset = read_dataset(tmp_path / "whole")
-    assert {(tile.height_px, tile.width_px) for tile in dataset.train.tiles} == {(1024, 1024)}
-    table = rows(tmp_path / "whole")
-    assert {tile for tile, row in table.items() if row["placed"] == "slid"} == {f"austin{n}" for n in range(4, 37, 4)}
-    assert all(float(row["coverage"]) >= 0.05 for row in table.values())
-    assert json.loads((tmp_path / "whole/dataset.json").read_text())["bands"] == ["red", "green", "blue"]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, pixels, save, write_massachusetts
 from trainables.data.dataset import read_dataset
 from trainables.datasets.massachusetts import plan_massachusetts
@@ -29,13 +28,6 @@ def test_massachusetts_keeps_the_published_splits(tmp_path, layout, images):
     assert dataset.info.source == (
         "Massachusetts Roads (Mnih 2013), published splits: 4 of 4 train, 2 of 2 val, 2 of 2 test tiles, seed 42"
     )
-
-
-def test_massachusetts_layouts_give_the_same_folder(tmp_path):
-    for layout in ("tiff", "sat"):
-        plan = plan_massachusetts(write_massachusetts(tmp_path / layout, layout), side_px=16)
-        write_tiles("massachusetts", plan, tmp_path / f"of_{layout}")
-    assert digests(tmp_path / "of_tiff") == digests(tmp_path / "of_sat")
 
 
 def test_massachusetts_takes_as_many_as_are_asked_for(tmp_path):

@@ -1,6 +1,5 @@
 """Folders made of a plan: what is written, what a kill leaves, what is refused before anything is written."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -89,11 +88,6 @@ def test_written_folder_is_a_dataset(written):
     tiles = decode_train_val(dataset)
     assert np.array_equal(tiles.train.images[1], photo(1))
     assert all(np.array_equal(tiles.train.masks[number], mask_of(number)) for number in range(4))
-
-
-def test_images_are_copied_byte_for_byte_where_they_can_be(written, sources):
-    assert (written / "train/images/t2.jpg").read_bytes() == (sources / "2.jpg").read_bytes()
-    assert (written / "test/images/t6.jpg").read_bytes() == (sources / "6.jpg").read_bytes()
 
 
 def test_counts_are_pixels_per_class_and_ignored(plan, tmp_path, written):
@@ -238,10 +232,3 @@ def test_write_refuses_a_damaged_mask_of_its_own(plan, dst, refusal):
     path = dst / "val/masks/t4.png"
     path.write_bytes(b"")
     assert refusal(lambda: write_tiles("toy", plan, dst)) == f"{path} is damaged: remove it and run again"
-
-
-def test_prepared_json_says_what_the_folder_will_be(written):
-    prepared = json.loads((written / "prepared.json").read_text())
-    assert prepared["data_set"] == "toy"
-    assert prepared["dataset.json"] == json.loads((written / "dataset.json").read_text())
-    assert prepared["tiles"]["t1"] == ["train", ".png"]

@@ -8,20 +8,12 @@ import pytest
 import rasterio
 from PIL import Image, ImageOps
 
+from tests.trainables.made_up_sources import write_tiff
 from trainables.data.formats.raster import read_header, read_image, read_pixels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
 PHOTO = np.asarray(Image.fromarray(PIXELS).resize((60, 40)))
 PALETTE = [255, 255, 255, 200, 10, 30, 0, 0, 0, 7, 8, 9]
-
-
-def write_tiff(path: Path, pixels: Any, **profile: Any) -> Path:
-    count, height, width = pixels.shape
-    with rasterio.open(
-        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=pixels.dtype, **profile
-    ) as target:
-        target.write(pixels)
-    return path
 
 
 @pytest.fixture(autouse=True)
