@@ -11,35 +11,26 @@ from PIL import Image
 
 from trainables.attention.__main__ import main
 from trainables.attention.maps import attention_of, stage_attentions, write_attention
-from trainables.checkpoints import BEST, TrainedModel, build_model, load_model, save
+from trainables.checkpoints import BEST, TrainedModel, load_model
 from trainables.common.command import run
 from trainables.data.tiles import DatasetInfo
+from trainables.models.segmenter import Segmenter
 
 INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
 STAGES = range(1, 5)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(make_config, tmp_path_factory) -> Path:
-    return saved(make_config(architecture="segformer_mit_b3"), tmp_path_factory.mktemp("segformer") / BEST)
-
-
-def saved(config: Any, path: Path, info: DatasetInfo = INFO) -> Path:
-    torch.manual_seed(0)
-    num_bands = len(info.bands)
-    model = build_model(config, info, [0.4] * num_bands, [0.2] * num_bands)
+def look_about(model: Segmenter) -> None:
+    """A fresh network looks everywhere alike."""
     for name, parameter in model.encoder.named_parameters():
-        if ".attn." in name:  # a fresh one looks everywhere alike
+        if ".attn." in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    content = {
-        "config": config.model_dump_json(),
-        "info": info.model_dump_json(),
-        "epoch": 1,
-        "metrics": {},
-        "frozen_digest": model.frozen_digest,
-        "model": model.state_dict(),
-    }
-    save(path, content)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_config, save_best, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("segformer") / BEST
+    save_best(path, make_config(architecture="segformer_mit_b3"), INFO, look_about)
     return path
 
 
@@ -137,8 +128,9 @@ def test_main_says_what_it_wrote_and_what_draws_it(checkpoint, image_file, tmp_p
 
 
 @pytest.mark.parametrize("name", ["unet", "vit_gat"])
-def test_other_architectures_are_refused(name, make_config, image_file, tmp_path, refusal):
-    path = saved(make_config(architecture=name), tmp_path / BEST)
+def test_other_architectures_are_refused(name, make_config, save_best, image_file, tmp_path, refusal):
+    path = tmp_path / BEST
+    save_best(path, make_config(architecture=name), INFO)
     assert refusal(lambda: write_attention(path, image_file, 0, 0, tmp_path / "a.npz")) == (
         f"{path} is of {name}, but attention can be shown of segformer_mit_b3 only: pass a checkpoint of that"
     )

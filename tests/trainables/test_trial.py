@@ -51,8 +51,9 @@ def test_fit_trials_do_not_disturb_each_other(make_config, tiles, tiny):
     assert together == alone
 
 
-def test_fit_learns(make_config, tiles):
-    config = make_config(epochs=8, draws_per_epoch=8, augmentation="NONE", lr=3e-3, decoder_dropout=0.0)
+def test_fit_learns(make_config, tiles, tiny):
+    settings = tiny | {"weights": "none", "decoder_dropout": 0.0}
+    config = make_config(**settings, epochs=5, draws_per_epoch=16, augmentation="NONE", lr=1e-2)
     records = list(fit(config, tiles))
     assert records[-1].metrics["train/loss"] < 0.7 * records[0].metrics["train/loss"]
     assert records[-1].best > 0.5  # calling everything roof scores 0.1
@@ -117,8 +118,9 @@ def test_record_as_json_is_the_record_without_predictions_and_shares_nothing_wit
     assert json.loads(state.state()["records"]) == [content | {"metrics": record.metrics}]
 
 
-def test_fit_trains_uint16_tiles_of_four_classes(make_config, band_tiles):
-    config = make_config(epochs=2, augmentation="EXTREME", window_px=32, draws_per_epoch=8, val_center_px=48)
+def test_fit_trains_uint16_tiles_of_four_classes(make_config, band_tiles, tiny):
+    settings = tiny | {"weights": "none", "augmentation": "EXTREME"}
+    config = make_config(**settings, epochs=2, window_px=32, draws_per_epoch=8, val_center_px=48)
     records = list(fit(config, band_tiles))
     assert len(records) == 2
     assert all(math.isfinite(value) for record in records for value in record.metrics.values())

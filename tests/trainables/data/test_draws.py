@@ -103,11 +103,13 @@ def test_sample_reaches_both_ends_of_a_tile(numbered, monkeypatch, end):
     assert last.tolist() == ([1, 31, 31] if end == 0 else [1, 47, 79])
 
 
-def test_sample_without_a_window_is_the_whole_tile(tiles):
-    image, mask = make_source(tiles, window_px=None).sample(1, 0)
-    chosen = draw(0, 0, 1, 0, len(tiles.train)).tile
-    assert np.array_equal(image, tiles.train.images[chosen])
-    assert np.array_equal(mask, tiles.train.masks[chosen])
+def test_sample_without_a_window_is_the_whole_tile_scaled_where_it_is_not_uint8(tiles, band_tiles):
+    for pool, scale in ((tiles, 1), (band_tiles, 1e-4)):
+        image, mask = make_source(pool, window_px=None).sample(1, 0)
+        chosen = draw(0, 0, 1, 0, len(pool.train)).tile
+        assert image.dtype == (np.uint8 if scale == 1 else np.float32)
+        np.testing.assert_allclose(image, pool.train.images[chosen] * scale, rtol=1e-6)
+        assert np.array_equal(mask, pool.train.masks[chosen])
 
 
 def test_sample_shows_the_same_tile_and_window_for_all_presets(tiles, monkeypatch):
@@ -125,13 +127,6 @@ def test_sample_shows_the_same_tile_and_window_for_all_presets(tiles, monkeypatc
         shown[preset] = list(seen)
     assert len(set(shown["NONE"])) > 1
     assert all(one == shown["NONE"] for one in shown.values())
-
-
-def test_sample_scales_what_is_not_uint8(band_tiles):
-    image, _ = make_source(band_tiles, window_px=None).sample(1, 0)
-    chosen = draw(0, 0, 1, 0, len(band_tiles.train)).tile
-    assert image.dtype == np.float32
-    np.testing.assert_allclose(image, band_tiles.train.images[chosen] * 1e-4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["tiles", "band_tiles"])

@@ -154,14 +154,6 @@ def test_overview_shows_evenly_chosen_tiles_of_many(plan, sources, tmp_path, mon
 # Again, and after a kill
 
 
-def test_write_makes_only_what_is_missing(dst, plan, written):
-    (dst / "val/masks/t5.png").unlink()
-    steps: list[tuple[str, list[str]]] = []
-    write_tiles("toy", plan, dst, track=lambda ids, step: steps.append((step, list(ids))) or ids)
-    assert steps == [("checking", ["t5"]), ("writing", ["t5"]), ("counting", [f"t{number}" for number in range(7)])]
-    assert digests(dst) == digests(written)
-
-
 def test_dataset_json_is_the_last_thing_written(plan, tmp_path, monkeypatch):
     names: list[str] = []
 

@@ -125,7 +125,7 @@ def test_get_architecture_refuses_an_unknown_name():
 # Logits
 
 
-@pytest.mark.parametrize(("num_bands", "num_outputs"), [(1, 3), (3, 1), (4, 3)])
+@pytest.mark.parametrize(("num_bands", "num_outputs"), [(1, 3), (3, 1)])
 def test_logits_have_the_size_of_the_input(name, model, num_bands, num_outputs):
     stride = ARCHITECTURES[name].stride
     if num_bands != 3:
@@ -181,7 +181,9 @@ def test_training_moves_every_parameter_but_those_of_a_frozen_encoder(name):
     frozen = {f"encoder.{n}" for n, _ in model.encoder.named_parameters()} if ARCHITECTURES[name].is_frozen else set()
     parameters = dict(model.named_parameters())
     before = {n: parameter.detach().clone() for n, parameter in parameters.items()}
-    model(torch.rand(2, 4, 64, 96)).square().mean().backward()
+    logits = model(torch.rand(2, 4, 64, 96))
+    assert logits.shape == (2, 3, 64, 96)
+    logits.square().mean().backward()
     assert {n for n, parameter in parameters.items() if not parameter.requires_grad} == frozen
     assert {n for n, parameter in parameters.items() if parameter.grad is None or not parameter.grad.any()} == frozen
     torch.optim.SGD(model.parameters(), lr=1e6).step()

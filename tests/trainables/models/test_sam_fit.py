@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.checkpoints import BEST, NEWEST, build_model, load, load_model, save
+from trainables.checkpoints import BEST, NEWEST, load, load_model, save
 from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
 from trainables.models import sam
@@ -123,12 +123,9 @@ def test_load_model_of_a_random_encoder_needs_no_file(trained, tmp_path):
     assert model.frozen_digest == sam._encoder(SMALL).digest
 
 
-def test_load_model_takes_the_encoder_from_where_it_lies_now(pretrained, tiles, tmp_path, monkeypatch):
+def test_load_model_takes_the_encoder_from_where_it_lies_now(pretrained, tiles, save_best, tmp_path, monkeypatch):
     config = pretrained("sam_conv")
-    model = build_model(config, tiles.info, [0.1] * 3, [0.2] * 3)
-    content: dict[str, Any] = {"config": config.model_dump_json(), "info": tiles.info.model_dump_json()}
-    content |= {"epoch": 1, "metrics": {}, "frozen_digest": model.frozen_digest, "model": model.state_dict()}
-    save(tmp_path / BEST, content)
+    model = save_best(tmp_path / BEST, config, tiles.info)
     here, row, asked = tmp_path / "here.pth", ARCHITECTURES["sam_conv"], []
     here.touch()
     spied = replace(row, build=lambda spec: asked.append((spec.weights, spec.weights_digest)) or row.build(spec))
