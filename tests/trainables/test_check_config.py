@@ -15,22 +15,17 @@ from trainables.data.tiles import IGNORE, Tiles, TrainVal
 from trainables.models.architectures import ARCHITECTURES
 
 
-def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:
-    """The same tiles with train tiles cut to these sizes."""
-    parts = [(slice(height), slice(width)) for height, width in sizes]
-    train = tiles.train.take(range(len(sizes)))
-    train = replace(
-        train,
-        images=tuple(image[part] for image, part in zip(train.images, parts, strict=True)),
-        masks=tuple(mask[part] for mask, part in zip(train.masks, parts, strict=True)),
-    )
-    return replace(tiles, train=train)
+def of_side(tiles: TrainVal, *sides: tuple[int, int]) -> TrainVal:
+    """Black train tiles of these (height, width)."""
+    ids = tuple(f"train_{number}" for number in range(len(sides)))
+    images = tuple(np.zeros((*side, 3), np.uint8) for side in sides)
+    return replace(tiles, train=Tiles(ids, images, tuple(np.zeros(side, np.uint8) for side in sides)))
 
 
 def test_check_accepts_what_fits(make_config, tiles):
     check_config(make_config(), tiles)
     check_config(make_config(window_px=48), tiles)
-    check_config(make_config(window_px=32, tiles=2), sized(tiles, (33, 64), (50, 41)))
+    check_config(make_config(window_px=32, tiles=2), of_side(tiles, (33, 64), (50, 41)))
 
 
 def test_check_refuses_centre_windows_in_which_nothing_counts(make_config, tiles, refusal):
@@ -68,22 +63,21 @@ UNEVEN = "train tiles have sides of 48 to 64 px, but training on whole tiles nee
             [SQUARE],
             "draws_per_epoch is 3, but must be at least the batch size of 4",
         ),
+        ({}, [(17, 17)], "tile side is 17 px, but unet needs a multiple of 16: use tiles of 32×32 px"),
+        (
+            {"window_px": 64},
+            [(31, 31)],
+            "--window-px is 64, but the smallest train tile has a side of 31 px: use tiles of 64 px or more",
+        ),
         ({"tiles": 4}, [SQUARE] * 3, "--tiles 4 asks for 4 train tiles, but there are 3: ask for 1 to 3"),
     ],
 )
 def test_check_refuses_what_does_not_fit(make_config, tiles, changes, sizes, words, refusal):
     config = make_config(**{"tiles": len(sizes)} | changes)
-    assert refusal(lambda: check_config(config, sized(tiles, *sizes))) == words
+    assert refusal(lambda: check_config(config, of_side(tiles, *sizes))) == words
 
 
 # Advice
-
-
-def of_side(tiles: TrainVal, *sides: tuple[int, int]) -> TrainVal:
-    """Black train tiles of these (height, width)."""
-    ids = tuple(f"train_{number}" for number in range(len(sides)))
-    images = tuple(np.zeros((*side, 3), np.uint8) for side in sides)
-    return replace(tiles, train=Tiles(ids, images, tuple(np.zeros(side, np.uint8) for side in sides)))
 
 
 def followed(message: str, config: TrialConfig, tiles: TrainVal) -> Iterator[tuple[str, TrialConfig, TrainVal]]:
@@ -142,17 +136,6 @@ def test_advice_that_is_followed_is_accepted(make_config, tiles, name, weights, 
                     except UserError as error:
                         raise AssertionError(f"{message!r}, but {way!r} gives {str(error)!r}") from error
     assert refused > 100
-
-
-def test_advice_for_tiles_below_the_smallest_window_is_larger_tiles(make_config, tiles, refusal):
-    for side in (17, 20, 31):
-        given = of_side(tiles, (side, side))
-        message = refusal(lambda its=given: check_config(make_config(tiles=1), its))
-        assert message == f"tile side is {side} px, but unet needs a multiple of 16: use tiles of 32×32 px"
-        message = refusal(lambda its=given: check_config(make_config(tiles=1, window_px=64), its))
-        assert message == (
-            f"--window-px is 64, but the smallest train tile has a side of {side} px: use tiles of 64 px or more"
-        )
 
 
 # One side only
