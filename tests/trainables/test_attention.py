@@ -138,7 +138,7 @@ def test_other_architectures_are_refused(name, make_config, save_best, image_fil
 
 
 @pytest.mark.parametrize(("x", "y"), [(100, 0), (0, 70), (-1, 0)])
-def test_pixels_outside_the_image_are_refused(x, y, checkpoint, image_file, tmp_path, refusal):
+def test_pixels_outside_the_image_are_refused(x, y, checkpoint, image_file, refusal):
     assert refusal(lambda: main([str(checkpoint), str(image_file), "--pixel", str(x), str(y)])) == (
         f"--pixel is {x} {y}, but {image_file} has columns 0 to 99 and rows 0 to 69: choose one of these"
     )

@@ -7,15 +7,13 @@ import torch
 from torch import nn
 
 from tests.trainables.network_input import Brightness, Recorder
-from trainables.data.tiles import IGNORE, DatasetInfo
+from trainables.data.tiles import IGNORE
 from trainables.losses import Loss, segmentation_loss
 from trainables.metrics import confusion, scores
 from trainables.predict import evaluate, predict_logits, to_classes, to_tensor
 
 CPU = torch.device("cpu")
 ARGS: dict[str, Any] = {"stride": 16, "loss": Loss(bce_weight=0.5), "device": CPU}
-INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
-THREE = DatasetInfo(classes=("a", "b", "c"), bands=("red", "green", "blue"), scale=1 / 255)
 
 
 def test_predict_logits_pads_with_reflections_at_the_bottom_and_right():

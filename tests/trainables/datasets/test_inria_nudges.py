@@ -112,13 +112,6 @@ def test_command_says_which_nudges_it_keeps(command, src, dst):
     assert "austin8" not in printed
 
 
-@pytest.mark.parametrize("is_terminal", ["1", ""])
-def test_command_shows_progress_in_a_terminal_only(command, src, tmp_path, is_terminal, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", is_terminal)
-    printed = command("--src", src, "--dst", tmp_path / "dst")
-    assert all((step in printed) == bool(is_terminal) for step in ("placing", "cutting"))
-
-
 def test_command_says_when_nothing_moved(command, src, dst):
     for number in (4, 7, 22):
         write_tiff(src / "msks" / f"austin{number}.tif", inria_mask(1)[None])

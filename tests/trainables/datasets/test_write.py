@@ -90,7 +90,7 @@ def test_written_folder_is_a_dataset(written):
     assert all(np.array_equal(tiles.train.masks[number], mask_of(number)) for number in range(4))
 
 
-def test_counts_are_pixels_per_class_and_ignored(plan, tmp_path, written):
+def test_counts_are_pixels_per_class_and_ignored(plan, tmp_path):
     expected = {"train": [2 * 251, 251, 251, 20], "val": [0, 251, 251, 10], "test": [251, 0, 0, 5]}
     first = write_tiles("toy", plan, tmp_path / "dst")
     again = write_tiles("toy", plan, tmp_path / "dst")

@@ -49,7 +49,7 @@ def abc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
         yield entry
 
 
-def test_tables_of_weights_say_what_the_libraries_own_tables_say(monkeypatch):
+def test_tables_of_weights_say_what_the_libraries_own_tables_say():
     for encoder, file in HUB.items():
         if file.revision is None:
             assert file.repository == timm.get_pretrained_cfg(encoder).hf_hub_id
