@@ -7,7 +7,7 @@ import torch
 
 from trainables.data import augment
 from trainables.losses import Loss
-from trainables.names import LOSS_WEIGHTS, LOSSES, PHOTOGRAPH_TRANSFORMS, PRESETS, Optimizer
+from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS, Optimizer
 from trainables.training import TrainingState
 
 CPU = torch.device("cpu")
@@ -15,13 +15,6 @@ CPU = torch.device("cpu")
 
 def test_presets_are_those_that_there_are_functions_for():
     assert tuple(augment.PRESETS) == PRESETS
-    needs_rgb = {
-        name: [type(t).__name__ for t in make() if isinstance(t, augment.NEEDS_RGB_UINT8)]
-        for name, make in augment.PRESETS.items()
-    }
-    assert {name: list(names) for name, names in PHOTOGRAPH_TRANSFORMS.items()} == {
-        n: t for n, t in needs_rgb.items() if t
-    }
 
 
 @pytest.mark.parametrize("name", LOSSES)
