@@ -49,7 +49,7 @@ RESUMED: dict[str, dict[str, Any]] = {
     "plain": {},
     "ema": {"ema_decay": 0.9},
     "reduced": {"plateau_patience": 0, "unfreeze_lr_factor": 0.5},
-    "frozen for good": {"epochs": 3, "ema_decay": 0.9, "plateau_patience": 0, **FOR_GOOD},
+    "frozen for good": {"epochs": 2, "ema_decay": 0.9, "plateau_patience": 0, **FOR_GOOD},
 }
 
 
@@ -102,7 +102,7 @@ def test_fit_refuses_other_checkpoints(make_config, tiles, tiny, tmp_path, refus
 
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5, **FOR_GOOD}, {"val_center_px": 48}], ids=str)
 def test_fit_best_checkpoint_reproduces_the_best_record(make_config, tiles, tmp_path, changes):
-    config = make_config(epochs=3, lr=3e-3, **changes)
+    config = make_config(epochs=2, lr=3e-3, **changes)
     records = list(fit(config, tiles, checkpoints=tmp_path))
     trained = load_model(tmp_path / BEST)
     best = records[records[-1].best_epoch - 1]
