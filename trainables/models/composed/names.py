@@ -30,7 +30,6 @@ def get_architecture(name: str) -> Architecture:
         raise UserError(f"architecture is {name!r}, but {error}") from error
 
 
-@functools.cache
 def find_architecture(name: str) -> Architecture:
     """The architecture of that name.
 
@@ -52,6 +51,7 @@ def find_architecture(name: str) -> Architecture:
     return _compose(name, DECODERS[decoder], find_encoder(encoder), cast("Adaptation | None", adaptation or None))
 
 
+@functools.cache
 def _compose(name: str, decoder: Decoder, encoder: Encoder, adaptation: Adaptation | None) -> Architecture:
     """The row of a decoder over an encoder; `adaptation` is None where the name leaves it out."""
     stride, is_transformer = decoder.stride, False
