@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 from trainables.common.errors import UserError
 from trainables.models.architecture import ADAPTATIONS, Adaptation, Architecture
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.composed.decoders import DECODERS, Decoder
-from trainables.models.composed.encoders import WELL_KNOWN, Encoder, find_encoder, nearest
+from trainables.models.composed.decoders import DECODERS
+from trainables.models.composed.encoders import WELL_KNOWN, find_encoder, nearest
 from trainables.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ def find_architecture(name: str) -> Architecture:
         raise ValueError(f"must have one of the decoders {', '.join(DECODERS)}{nearest(decoder, DECODERS)}")
     if at and adaptation not in ADAPTATIONS:
         raise ValueError(f"must end in one of @{', @'.join(ADAPTATIONS)}, or in the encoder's name")
-    return _compose(name, DECODERS[decoder], find_encoder(encoder), cast("Adaptation | None", adaptation or None))
+    return _compose(name, decoder, encoder, cast("Adaptation | None", adaptation or None))
 
 
 @functools.cache
-def _compose(name: str, decoder: Decoder, encoder: Encoder, adaptation: Adaptation | None) -> Architecture:
+def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adaptation | None) -> Architecture:
     """The row of a decoder over an encoder; `adaptation` is None where the name leaves it out."""
+    decoder, encoder = DECODERS[decoder_name], find_encoder(encoder_name)
     stride, is_transformer = decoder.stride, False
     if encoder.name not in WELL_KNOWN or decoder.takes_patches:
         about = pkgutil.resolve_name(f"{NETWORK}:look")(decoder, encoder)

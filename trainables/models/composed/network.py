@@ -1,5 +1,7 @@
 """Networks of any decoder over any encoder, from segmentation-models-pytorch and timm."""
 
+import logging
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from trainables.models.spec import ModelSpec
 from trainables.models.state_dicts import read_state
 from trainables.models.weights import fetch_weights
 
+logging.getLogger("timm").setLevel(logging.ERROR)  # it warns of classifiers that decoders have no use for
+
 PATCH_PX = 16
 """The patch that DPT's decoder is made for: its features are brought to 1/4, 1/8, 1/16 and 1/32 of the image."""
 
@@ -40,7 +44,7 @@ def build_network(decoder: Decoder, encoder: Encoder, spec: ModelSpec, *, is_fro
     path = fetch_weights(spec.weights, encoder.name, spec.weights_digest)
     try:
         model = _over_timm(decoder, encoder, spec, path) if encoder.timm else _over_smp(decoder, encoder, spec, path)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, ValueError) as error:  # timm looks for tensors that another file does not hold
         if path is None:
             raise
         raise UserError(f"{path} does not fit {encoder.name}: pass a state dict of {encoder.name}") from error
@@ -99,9 +103,11 @@ def _timm_state(state: dict[str, torch.Tensor], encoder: Encoder) -> dict[str, t
 
 def _holds(encoder: nn.Module, state: dict[str, torch.Tensor]) -> bool:
     """Whether an encoder has most of its parameters from a state dict; what timm adapted is not found there."""
-    values = {(value.shape, float(value.float().sum())) for value in state.values()}
-    parameters = list(encoder.parameters())
-    found = sum(p.numel() for p in parameters if (p.shape, float(p.detach().float().sum())) in values)
+    by_shape: dict[torch.Size, list[torch.Tensor]] = defaultdict(list)
+    for value in state.values():
+        by_shape[value.shape].append(value)
+    parameters = [parameter.detach() for parameter in encoder.parameters()]
+    found = sum(p.numel() for p in parameters if any(torch.equal(p, value) for value in by_shape[p.shape]))
     return 2 * found > sum(p.numel() for p in parameters)
 
 
