@@ -19,18 +19,17 @@ from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, Scori
 from studies.options import Options
 from studies.seal.seal import Attempt, Seal
 from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
-from studies.search.plans import Finals, Search
+from studies.search.plans import Finals
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
+from tests.studies.search.in_memory import coordinate
 from trainables.common.errors import UserError
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.tiles import Tiles
-from trainables.datasets.demo import write_demo_tiles
 
 NUM_TEST = 2
 
@@ -62,20 +61,20 @@ class Log(tracking.WandbRun):
 class Study:
     """A search and its final models that are done, over real tiles and a real register; only the scoring is made up."""
 
-    def __init__(self, folder: Path, make_session: Callable[..., Session]):
+    def __init__(self, folder: Path, write_rgb: Callable[..., Path], make_session: Callable[..., Session]):
         self.root, self.out = folder / "tiles", folder / "study"
-        write_demo_tiles(self.root, size_px=128, num_train=2, num_val=1, num_test=NUM_TEST)
+        write_rgb(self.root, counts={"train": 2, "val": 1, "test": NUM_TEST})
         self.out.mkdir()
         self.dataset = read_dataset(self.root)
         spec = StudySpec(architectures=("unet",), tiles=(1, 2), trials=1, seeds=2, recipe=Recipe(epochs=1, small=True))
-        ledger = Ledger(self.out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
-        search = Coordinator(spec, ledger, Search(spec))
+        search = coordinate(spec)
         finish(search, 0.5)
         selected = {a: best.config for a in search.arms if (best := search.selection(a)) is not None}
         self.plan = Finals.confirming(spec, selected, 2)
-        ledger.add_arms({arm.name: arm.name for arm in self.plan.arms})
-        self.coordinator = Coordinator(spec, ledger, self.plan)
-        self.make_session = functools.partial(make_session, self.out, spec, self.dataset, ledger=ledger)
+        self.coordinator = coordinate(spec, self.plan)
+        self.make_session = functools.partial(
+            make_session, self.out, spec, self.dataset, ledger=self.coordinator.ledger
+        )
         self.permit = self.make_session().permit
         self.log = Log(self.out)
         self.fails_for: set[str] = set()
@@ -137,9 +136,11 @@ class Study:
 
 
 @pytest.fixture
-def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_session: Callable[..., Session]) -> Study:
+def unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_rgb: Any, make_session: Callable[..., Session]
+) -> Study:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    return Study(tmp_path, make_session)
+    return Study(tmp_path, write_rgb, make_session)
 
 
 @pytest.fixture

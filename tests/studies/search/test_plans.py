@@ -1,21 +1,20 @@
 """What a study's trials are, without Ray: final models by seed and tile subset, grids, random points."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.storages import InMemoryStorage
 
 from searchspace.spaces import levels, recipe_point
-from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
 from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec, TunedConfig
 from tests.studies.reports import epoch_report
+from tests.studies.search.in_memory import coordinate
 from trainables.config import Recipe, TrialConfig
 from trainables.data.augment import PRESETS
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -132,17 +131,24 @@ def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
     assert 42 not in values
 
 
-def test_final_seeds_are_new_to_the_search_they_confirm() -> None:
+def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_search_and_the_same_for_all_arms() -> (
+    None
+):
     spec = make_spec(trials=20)
     search = Search(spec)
-    arm = spec.arms()[0]
-    searched = [search.config(arm, number, POINT) for number in range(20)]
-    plan = Finals.confirming(spec, {arm: searched[3]}, NUM_TILES)
-    (final_arm,) = plan.arms
-    assert final_arm.name == f"unet-24-confirmation-{searched[3].signature()[:8]}"
-    final = configs(plan, final_arm)
-    assert not {config.init_seed for config in final} & {config.init_seed for config in searched}
-    assert not {config.recipe.draw_seed for config in final} & {config.recipe.draw_seed for config in searched}
+    chosen = {arm: search.config(arm, 3, POINT) for arm in spec.arms()}
+    plan = Finals.confirming(spec, chosen, NUM_TILES)
+    for arm, config in zip(plan.arms, chosen.values(), strict=True):
+        assert arm.name == f"{arm.architecture}-24-confirmation-{config.signature()[:8]}"
+        final = configs(plan, arm)
+        for one in final:
+            recipe = one.recipe.model_copy(update={"draw_seed": config.recipe.draw_seed})
+            assert one.model_copy(update={"init_seed": config.init_seed, "recipe": recipe}) == config
+        for name in ("init_seed", "draw_seed"):
+            searched = [search.config(config_arm, number, POINT) for config_arm in chosen for number in range(20)]
+            assert len(seeds_of(final, name)) == 3
+            assert not seeds_of(final, name) & seeds_of(searched, name)
+            assert seeds_of(final, name) == seeds_of(configs(plan, plan.arms[0]), name)
 
 
 @given(
@@ -299,23 +305,17 @@ def test_grid_selects_among_values_that_have_all_seeds() -> None:
     assert plan.best([]) is None
 
 
-def test_grid_runs_over_a_ledger_and_goes_on_with_more_seeds(tmp_path: Path) -> None:
+def test_grid_goes_on_with_more_seeds(storage: InMemoryStorage) -> None:
     for seeds, before in ((1, 0), (2, len(PRESETS))):
         spec = make_spec(architectures=("unet",), vary="augmentation", seeds=seeds)
-        ledger = Ledger(tmp_path / "optuna.db", {"unet-24": "unet"}, study_id="one")
-        coordinator = Coordinator(spec, ledger, Grid(spec))
+        coordinator = coordinate(spec, Grid(spec), storage)
         (arm,) = coordinator.arms
         assert len(coordinator.of_arm(arm)) == before
         while (job := coordinator.next()) is not None:
-            for epoch in range(1, 5):
-                coordinator.report(
-                    (arm, job.number),
-                    epoch_report(epoch, 0.1 * epoch, ended="epochs" if epoch == 4 else ""),
-                )
+            coordinator.report(job.key, epoch_report(4, 0.5, ended="epochs"))
         assert coordinator.is_complete
-        tried = [trial.params["augmentation"] for trial in ledger.trials(arm.name)]
+        tried = [trial.config.augmentation for trial in coordinator.of_arm(arm)]
         assert tried == list(PRESETS) * seeds
-        ledger.close()
 
 
 # Random points
