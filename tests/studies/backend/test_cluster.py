@@ -24,6 +24,7 @@ from studies.spec import StudySpec
 from tests.chaos.forked import PATIENT_RAY, DriverServer
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
+from trainables.data.tiles import TrainVal
 
 RECORDED = Path(__file__).parents[2] / "chaos" / "recorded.py"
 EPOCHS, TRIALS, ARMS = 4, 2, ("unet-2", "unet-4")
@@ -157,7 +158,26 @@ def test_temporary_files_of_workers_go_with_the_study(cluster: Cluster) -> None:
         left = Path(ray.get(leave.remote()))
         assert left.is_dir()
         assert left.parent.name.startswith("fewtile-")
+    assert not ray.is_initialized()
     assert not left.parent.exists()
+
+
+@pytest.fixture(scope="module")
+def connected(cluster: Cluster) -> Iterator[None]:
+    with ray_session(cluster.address):
+        yield
+
+
+def test_tiles_are_read_without_a_copy_in_workers(connected: None, tiles: TrainVal) -> None:
+    @ray.remote(num_cpus=1)
+    def look(received: TrainVal) -> tuple[bool, bool, str]:
+        image = received.train.images[0]
+        return image.flags.writeable, image.flags.owndata, received.digest()
+
+    writeable, owns, digest = ray.get(look.remote(ray.put(tiles)))
+    assert not writeable  # a view of the object store, which is shared and read-only
+    assert not owns
+    assert digest == tiles.digest()
 
 
 # A folder that is not shared
@@ -174,8 +194,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
-    """A node that has something else in the place of some folders; the driver is connected."""
+def stranger(cluster: Cluster, connected: None, folders: dict[str, Path]) -> Iterator[None]:
+    """A node that has something else in the place of some folders."""
     refused = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
     if refused.returncode:
         pytest.skip(f"namespaces with mounts of their own are not allowed here: {refused.stderr.strip()}")
@@ -183,17 +203,14 @@ def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
     start = f"exec {Path(sys.executable).with_name('ray')} start --address={cluster.address} --num-cpus=1 --block"
     command = [*UNSHARE, " && ".join([*mounts, start])]
     log = folders["spare"].with_suffix(".log")
-    with ray_session(cluster.address), log.open("w") as stream:
-        num_alive = sum(node["Alive"] for node in ray.nodes())
-        with subprocess.Popen(command, stdout=stream, stderr=stream) as node:
-            try:
-                wait_for(
-                    lambda: node.poll() is not None or sum(n["Alive"] for n in ray.nodes()) > num_alive, "the node"
-                )
-                assert node.poll() is None, log.read_text()
-                yield
-            finally:
-                node.kill()
+    num_alive = sum(node["Alive"] for node in ray.nodes())
+    with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as node:
+        try:
+            wait_for(lambda: node.poll() is not None or sum(n["Alive"] for n in ray.nodes()) > num_alive, "the node")
+            assert node.poll() is None, log.read_text()
+            yield
+        finally:
+            node.kill()
 
 
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:

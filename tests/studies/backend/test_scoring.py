@@ -31,6 +31,9 @@ from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
 ARM = Arm("unet", 4)
 SHARED = Slots(count=2, cpus=1, gpus=0.5, alone=(1, 1.0))
+CROWDED = Slots(count=2, cpus=2, gpus=0.5, alone=(2, 1.0))
+"""Two workers of which Ray has room for one."""
+ONE = replace(CROWDED, count=1)
 WINDOWS = "in windows of 512 px"
 CPU = f"on the CPU, {WINDOWS}"
 
@@ -80,7 +83,7 @@ class Scene:
         evaluate: Evaluate,
         count: int = 1,
         *,
-        slots: Slots = SHARED,
+        slots: Slots = ONE,
         hang_seconds: float = 60.0,
         may_end: bool = True,
         on_scored: OnScored = lambda *_: None,
@@ -153,7 +156,7 @@ def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu
         needed = {"0000": [""], "0001": [], "0002": ["", WINDOWS]}[job.folder.name]
         return FULL if mode.label in needed else None
 
-    results = scene.score(scoring(fails, seconds=0.2), 3)
+    results = scene.score(scoring(fails, seconds=0.2), 3, slots=SHARED)
     assert {number: scores.scored for number, scores in scored(results).items()} == {0: WINDOWS, 1: "", 2: CPU}
     assert [(words, device) for words, device, *_ in scene.tried(0)] == [("", "cuda"), ("", "cuda"), (WINDOWS, "cuda")]
     assert [(words, device) for words, device, *_ in scene.tried(2)][-1] == (CPU, "cpu")
@@ -168,7 +171,7 @@ def test_model_that_fits_nowhere_says_so_and_takes_nothing_from_the_others(scene
     def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
         return FULL if job.folder.name == "0000" else None
 
-    results = scene.score(scoring(fails), 2)
+    results = scene.score(scoring(fails), 2, slots=SHARED)
     assert results[0] == ScoringFailure(reason=FULL.reason)
     assert scored(results)[1].iou == 0.5
     assert len(scene.tried(0)) == 4
@@ -204,7 +207,7 @@ def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(s
     """As where a node died: two were planned, and there is room for one."""
     scene.permit.close()
     scene.permit = Permit(scene.out, seconds=120.0)  # not for ever, where they do not
-    results = scene.score(scoring(), 3, slots=Slots(count=2, cpus=2, gpus=0.0, alone=(2, 0.0)))
+    results = scene.score(scoring(), 3, slots=CROWDED)
     assert {number: scores.iou for number, scores in scored(results).items()} == dict.fromkeys(range(3), 0.5)
 
 
@@ -237,7 +240,7 @@ def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene: Scene) -> None:
     def end(*_: Any) -> None:
         scene.permit.withdraw("interrupted")
 
-    results = scene.score(scoring(fails, seconds=0.1), 4, slots=replace(SHARED, count=1), on_scored=end)
+    results = scene.score(scoring(fails, seconds=0.1), 4, on_scored=end)
     assert list(results) == [0]
     assert scene.permit.ending == "interrupted"
 
