@@ -12,6 +12,5 @@ def user_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "tiles").mkdir()
-    return tmp_path / "tiles"
+def root(tmp_path, write_rgb) -> Path:
+    return write_rgb(tmp_path / "tiles", counts={"train": 1, "val": 1, "test": 2})
