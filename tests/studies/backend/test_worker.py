@@ -14,12 +14,12 @@ import torch
 from wandb.proto.wandb_internal_pb2 import Record
 
 from analysis.logs.record_log import split_records
-from analysis.logs.wandb_run import LoggedRun, read_run
 from studies.backend import worker as worker_module
 from studies.backend.worker import Fit, TrialWorker, WorkerSettings
 from studies.files.folder import beat_file, trial_folder
 from studies.logs import tracking
 from studies.models import evaluation
+from tests.studies.logs.logged import runs_below
 from trainables import trial as fit_module
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
@@ -102,12 +102,6 @@ def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Open]:
     torch.set_num_threads(threads)
 
 
-def runs_in(out: Path) -> list[LoggedRun]:
-    """The W&B runs, oldest first."""
-    found = [read_run(path, []) for path in out.glob("wandb/offline-run-*/run-*.wandb")]
-    return sorted((run for run in found if run is not None), key=lambda run: run.start)
-
-
 # Results
 
 
@@ -186,13 +180,12 @@ def test_step_is_an_epoch_and_wandb_files_are_whole_and_hold_every_metric(
     ]
     assert second["best"] >= first["best"]
     assert beat_file(tmp_path, "unet-2-confirmation-01234567", 0).exists()
-    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    payloads, torn_at = split_records(path.read_bytes())
+    (run,) = runs_below(tmp_path)
+    payloads, torn_at = split_records(run.path.read_bytes())
     assert torn_at is None
     (head,) = [record.run for payload in payloads if (record := Record.FromString(payload)).HasField("run")]
     title = "unet-2-confirmation-01234567 (base width 16)"
     assert (head.job_type, head.run_group, head.display_name) == ("trial", f"test/{title}", f"{title}/0")
-    (run,) = runs_in(tmp_path)
     assert run.ended
     assert (run.job_type, run.config["stage"]) == ("trial", "final")
     assert (run.config["arm"], run.config["run_arm"]) == ("unet-2", "unet-2-confirmation-01234567")
@@ -222,7 +215,7 @@ def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(
         del result["seconds"]
         result.pop("is_replayed", None)
     assert again == whole[min(known, 1) :]
-    runs = runs_in(tmp_path)
+    runs = runs_below(tmp_path)
     assert [run.config["resumed_after"] for run in runs] == [0, 1]
     for run in runs:
         assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
@@ -240,7 +233,7 @@ def test_run_of_a_trial_that_changed_its_device_names_all_in_order(
         assert trial.step()["epoch"] == number + 1
     monkeypatch.setattr(worker_module, "device_model", lambda *_: "C")
     open_trial(config | {"epoch": 3}, wandb="offline").step()  # it is at its end: nothing is computed on this device
-    said = [[run.config[name] for name in ("resumed_after", "dtype", "device_model")] for run in runs_in(tmp_path)]
+    said = [[run.config[name] for name in ("resumed_after", "dtype", "device_model")] for run in runs_below(tmp_path)]
     assert said == [
         [0, "fp32", "A"],
         [1, "fp32 then bf16", "A then B"],
@@ -297,6 +290,6 @@ def test_trial_that_is_stopped_shows_pictures_of_its_last_epoch(open_trial: Open
     trial = open_trial(job(), fit=made_up, wandb="offline")
     trial.step()
     trial.cleanup()
-    (run,) = runs_in(tmp_path)
+    (run,) = runs_below(tmp_path)
     assert ["epoch" in row for row in run.rows] == [True, False]
     assert "overlays" in run.rows[1]

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, TrialRow
-from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
 from studies.search.trials import Trial
 from studies.spec import Arm
-from tests.studies.logs.kept_log import KeptLog
+from tests.studies.logs.logged import KeptLog, runs_below
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
 
@@ -76,9 +75,7 @@ def test_pictures_of_several_sizes_are_logged_without_a_word(
     run.finish()
     tracking.complete_files()
     assert run.trouble == ""
-    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    logged = read_run(path, [])
-    assert logged is not None
+    (logged,) = runs_below(tmp_path)
     assert logged.ended
     assert [row["overlays"]["captions"] for row in logged.rows] == [["a", "b"]]
     assert "WARNING" not in caplog.text

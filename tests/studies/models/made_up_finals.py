@@ -20,7 +20,7 @@ from studies.search.plans import Finals
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import StudySpec
-from tests.studies.logs.kept_log import KeptLog
+from tests.studies.logs.logged import KeptLog
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import coordinate
 from trainables.config import Recipe

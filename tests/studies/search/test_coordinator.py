@@ -1,7 +1,6 @@
 """Fairness and decisions, without Ray: who runs next, who stops, who can be selected."""
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,14 +34,6 @@ def points(coordinator: Coordinator) -> list[tuple[str, int, float, str]]:
     return [(arm.name, number, p.config.lr, p.config.augmentation) for (arm, number), p in coordinator.trials.items()]
 
 
-def test_every_arm_gets_the_same_allowance() -> None:
-    coordinator = make()
-    run(coordinator)
-    counts = Counter(arm.name for arm, _ in coordinator.trials)
-    assert counts == dict.fromkeys(("unet-5", "unet-24", "unet_resnet34-5", "unet_resnet34-24"), 6)
-    assert coordinator.next() is None
-
-
 def test_arms_take_turns() -> None:
     coordinator = make()
     first = [coordinator.next() for _ in range(8)]
@@ -50,15 +41,17 @@ def test_arms_take_turns() -> None:
     assert coordinator.num_running == 8
 
 
-def test_arms_start_from_the_same_points_and_seeds() -> None:
+def test_every_arm_gets_the_same_allowance_starting_points_and_seeds() -> None:
     coordinator = make()
     run(coordinator)
+    assert coordinator.next() is None
+    assert [arm.name for arm in coordinator.arms] == ["unet-5", "unet-24", "unet_resnet34-5", "unet_resnet34-24"]
     starts = starting_points(space_for("unet"), recipe_point("unet"), 3, coordinator.spec.seed)
     for arm in coordinator.arms:
         configs = [p.config for p in coordinator.of_arm(arm)]
         assert [(c.lr, c.augmentation) for c in configs[:3]] == [(s["lr"], s["augmentation"]) for s in starts]
         assert [c.init_seed for c in configs] == [p.config.init_seed for p in coordinator.of_arm(coordinator.arms[0])]
-        assert len({c.init_seed for c in configs}) == 6
+        assert len({c.init_seed for c in configs}) == len(configs) == 6
 
 
 def test_same_seed_gives_the_same_study() -> None:
@@ -107,8 +100,7 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected() -> None:
     coordinator.report(first.key, epoch_report(2, 0.4, ended="early stopping"))
     selected = coordinator.selection(arm)
     assert selected is not None
-    assert selected.number == 0
-    assert selected.best == 0.4
+    assert (selected.number, selected.best) == (0, 0.4)
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
@@ -118,12 +110,8 @@ def test_diverged_or_failed_trial_is_never_selected(outcome: str) -> None:
     coordinator.report(job.key, epoch_report(1, 0.99))
     coordinator.fail(job.key, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
     assert coordinator.selection(job.arm) is None
-    attributes = coordinator.ledger.trials(job.arm.name)[0].user_attrs
-    assert (attributes["outcome"], attributes["reason"], attributes["details"]) == (
-        outcome,
-        "the loss is nan",
-        "a traceback",
-    )
+    told = {"outcome": outcome, "reason": "the loss is nan", "details": "a traceback"}
+    assert told.items() <= coordinator.ledger.trials(job.arm.name)[0].user_attrs.items()
 
 
 def test_an_epoch_counts_once() -> None:

@@ -1,10 +1,17 @@
-"""A log that keeps what is logged, for tests of what that is."""
+"""What is logged: a log that keeps it, and the runs that are on the disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.logs.wandb_run import LoggedRun, read_run
 from studies.logs import tracking
+
+
+def runs_below(out: Path, folders: str = "*run-*") -> list[LoggedRun]:
+    """The runs in such folders of W&B's that say which they are, oldest first."""
+    found = [read_run(path, []) for path in out.glob(f"wandb/{folders}/run-*.wandb")]
+    return sorted((run for run in found if run is not None), key=lambda run: run.start)
 
 
 class KeptLog(tracking.WandbRun):
