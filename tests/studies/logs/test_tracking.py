@@ -28,6 +28,14 @@ def start(out: Path, name: str = "trial", mode: Any = "offline") -> tracking.Wan
     return tracking.WandbRun(out, mode, name=name, job_type="trial", config={"name": name})
 
 
+def log_one(out: Path, name: str) -> tracking.WandbRun:
+    """A run of one epoch that was finished."""
+    run = start(out, name)
+    run.log({"epoch": 1})
+    run.finish()
+    return run
+
+
 def rows(run: LoggedRun) -> list[dict[str, Any]]:
     """What was logged, without what W&B adds."""
     return [{key: value for key, value in row.items() if key[0] != "_"} for row in run.rows]
@@ -70,18 +78,12 @@ def scenario_killed(out: Path) -> dict[str, Any]:
     run.log_pictures("overlays", [PICTURE], ["t1"])
     run.finish()
     seconds = time.monotonic() - began
-    after = start(out, "after")
-    after.log({"epoch": 1})
-    after.finish()
+    after = log_one(out, "after")
     until(lambda run: run.ended, out)
     kill_service()
-    last = start(out, "last")
-    last.log({"epoch": 1})
-    last.finish()
+    last = log_one(out, "last")
     tracking.complete_files()
-    end = start(out, "end")
-    end.log({"epoch": 1})
-    end.finish()
+    end = log_one(out, "end")
     kill_service()  # before its file is whole, unless it was faster
     tracking.complete_files()
     return {"seconds": seconds, "troubles": [run.trouble, after.trouble, last.trouble], "end": end.trouble}
@@ -101,9 +103,7 @@ def scenario_hung(out: Path) -> dict[str, Any]:
         run.finish()
         seconds = time.monotonic() - began
         wandb_process.CALL_TIMEOUT_SECONDS = 30.0
-        after = start(out, "after")
-        after.log({"epoch": 1})
-        after.finish()
+        after = log_one(out, "after")
         tracking.complete_files()
     finally:
         os.kill(hung, signal.SIGKILL)
