@@ -91,14 +91,11 @@ def test_permit_is_withdrawn_when_its_time_is_over(
 @contextlib.contextmanager
 def own_handlers() -> Iterator[dict[int, Any]]:
     """Handlers that stand before; whatever a test leaves behind, those of pytest are put back."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    mine = {number: lambda *_: None for number in numbers}
-    for number, handler in mine.items():
-        signal.signal(number, handler)
+    mine = {number: lambda *_: None for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number, handler in mine.items()}
     try:
         yield mine
-        assert {number: signal.getsignal(number) for number in numbers} == mine
+        assert {number: signal.getsignal(number) for number in mine} == mine
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
