@@ -1,7 +1,6 @@
 """Studies on a cluster: a folder that not all nodes share is refused, and a node that dies takes nothing with it."""
 
 import contextlib
-import importlib.util
 import itertools
 import json
 import os
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import optuna
 import pytest
@@ -21,12 +19,12 @@ from ray.cluster_utils import Cluster
 
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
-from tests.chaos.forked import PATIENT_RAY, DriverServer
+from tests.chaos.forked import PATIENT_RAY, RECORDED, DriverServer
+from tests.chaos.recorded import curve
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 
-RECORDED = Path(__file__).parents[2] / "chaos" / "recorded.py"
 EPOCHS, TRIALS, ARMS = 4, 2, ("unet-2", "unet-4")
 DEADLINE_SECONDS = 120.0
 
@@ -69,16 +67,6 @@ def cluster() -> Iterator[Cluster]:
 # A node that dies
 
 
-@pytest.fixture(scope="module")
-def recorded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recorded", RECORDED)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def trials_of(out: Path, arm: str) -> list[FrozenTrial]:
     return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
 
@@ -96,7 +84,7 @@ def worker_below(out: Path, raylet_pid: int) -> int | None:
 
 @pytest.mark.faults
 def test_study_goes_on_when_a_node_dies_under_its_trials(
-    cluster: Cluster, drivers: DriverServer, recorded: ModuleType, dataset_root: Path, tmp_path: Path
+    cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp_path: Path
 ) -> None:
     """Ray attaches a driver to the head where that is on its machine: it outlives the other node."""
     out = tmp_path / "study"
@@ -126,12 +114,11 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
     lost = []
     for arm in ARMS:
         trials = trials_of(out, arm)
-        assert [(trial.state, trial.user_attrs["outcome"]) for trial in trials] == [
-            (TrialState.COMPLETE, "finished")
-        ] * TRIALS
+        ends = [(trial.state, trial.user_attrs["outcome"]) for trial in trials]
+        assert ends == [(TrialState.COMPLETE, "finished")] * TRIALS
         for trial in trials:
             config = TrialConfig.model_validate_json(trial.user_attrs["config"])
-            judged = [recorded.curve(config, epoch) for epoch in range(1, EPOCHS + 1)]
+            judged = [curve(config, epoch) for epoch in range(1, EPOCHS + 1)]
             best = dict(enumerate(itertools.accumulate(judged, max), start=1))
             assert trial.intermediate_values == pytest.approx(best)
             assert trial.user_attrs["cost"]["seconds"] == EPOCHS
