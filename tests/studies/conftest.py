@@ -74,11 +74,12 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
         settings: dict[str, Any] = {
             "inputs": inputs,
             "slots": Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)),
-            "ledger": Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one"),
             "log": tracking.WandbRun(out, "disabled", name="study", job_type="study", config={}),
             "permit": Permit(out),
             "options": Options(),
         }
+        if "ledger" not in changes:  # a file takes a while
+            settings["ledger"] = Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
         session = Session(out=out, study_id="one", progress=progress, console=console, **settings | changes)
         sizes = Sizes.of(spec, its_tiles, [])
         progress.start(Forecast(spec, sizes, session.slots.count))
