@@ -1,25 +1,26 @@
 """What phase 3 takes from a finished phase 2: configurations, recipe, tiles and seed; and what it does not take."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from studies import command_line as cli
 from studies.earlier_study import CARRIED, load_tuned
 from studies.files.folder import write_study
-from studies.profiles import PROFILES
+from studies.profiles import PROFILES, PhaseName
 from studies.spec import StudySpec
+from tests.studies import command_lines
 from trainables.common.errors import UserError
 
 WriteTuned = Callable[..., dict[str, Any]]
-PHASE = "phase3_data_budget"
+PHASE: PhaseName = "phase3_data_budget"
 
 
 def read(*flags: str) -> StudySpec:
-    return cli.read_command_line(flags, phase=PHASE, description="").spec
+    return command_lines.read(*flags, phase=PHASE)
 
 
 @pytest.fixture
@@ -114,32 +115,37 @@ def test_frozen_spec_of_phase_3_repeats_it_without_the_study_that_it_came_from(t
 # What cannot be taken
 
 
-def test_folder_without_a_study_is_refused(tmp_path: Path, refusal: Callable[..., str]) -> None:
-    words = f"--from {tmp_path} holds no study: give the folder of a finished phase 2"
-    assert refusal(PHASE, "--from", str(tmp_path)) == words
-
-
-@pytest.mark.parametrize("content", [None, "{", ""])
+@pytest.mark.parametrize("selection", [None, "{", ""])
 def test_study_that_selected_nothing_yet_is_refused(
-    content: str | None, tuned: Path, refusal: Callable[..., str]
+    selection: str | None, tuned: Path, refusal: Callable[..., str]
 ) -> None:
-    (tuned / "selection.json").unlink()
-    if content is not None:
-        (tuned / "selection.json").write_text(content, encoding="utf-8")
-    assert refusal(PHASE, "--from", str(tuned)) == (
-        f"--from {tuned} has selected nothing (phase2_tuning with no selection.json): give a finished phase 2"
-    )
+    path = tuned / "selection.json"
+    path.unlink() if selection is None else path.write_text(selection, encoding="utf-8")
+    assert refusal(PHASE, "--from", str(tuned)).startswith(f"--from {tuned} has selected nothing (phase2_tuning with")
 
 
-def test_architecture_that_was_not_tuned_is_refused(tuned: Path, refusal: Callable[..., str]) -> None:
-    assert refusal(PHASE, "--from", str(tuned), "--architectures", "unet", "sam_unet") == (
-        "--architectures names sam_unet, but the study chose only for unet, sam_conv: tune it first, or leave it out"
-    )
-
-
-def test_study_that_selected_for_no_arm_is_refused(tuned: Path, refusal: Callable[..., str]) -> None:
-    (tuned / "selection.json").write_text("{}", encoding="utf-8")
-    assert refusal(PHASE, "--from", str(tuned)).startswith("--architectures is []")
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--from", "empty"], "--from empty holds no study: give the folder of a finished phase 2"),
+        (["--from", "nothing"], "--architectures is []"),  # was selected there
+        (
+            ["--from", "phase2", "--architectures", "unet", "sam_unet"],
+            "--architectures names sam_unet, but the study chose only for unet, sam_conv: tune it first",
+        ),
+        (["--from", "phase2", "--seeds", "0"], "--seeds is 0, but without a search every model is a final one"),
+        (["--from", "phase2", "--config", "fix.yaml"], "--fix is loss=dice, but phase 3 trains what phase 2 chose"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused(
+    flags: list[str], words: str, tuned: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tuned.parent)
+    Path("empty").mkdir()
+    Path("fix.yaml").write_text("fix: [loss=dice]", encoding="utf-8")
+    shutil.copytree("phase2", "nothing")
+    Path("nothing", "selection.json").write_text("{}", encoding="utf-8")
+    assert refusal(PHASE, *flags).startswith(words)
 
 
 def test_nothing_is_asked_for_in_vain(tuned: Path) -> None:
