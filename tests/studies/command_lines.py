@@ -1,8 +1,13 @@
-"""A phase's command line as tests read it."""
+"""Command lines as tests read and run them."""
+
+from collections.abc import Callable
+
+import pytest
 
 from studies import command_line as cli
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
+from trainables.common.command import EXIT_USER_ERROR, run
 
 
 def request_of(*flags: str, phase: PhaseName = "phase2_tuning") -> cli.Request:
@@ -11,3 +16,14 @@ def request_of(*flags: str, phase: PhaseName = "phase2_tuning") -> cli.Request:
 
 def read(*flags: str, phase: PhaseName = "phase2_tuning") -> StudySpec:
     return request_of(*flags, phase=phase).spec
+
+
+def refusal_of(main: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says that is refused: one line, without the word error."""
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == EXIT_USER_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error.removeprefix("error: ").rstrip()
