@@ -30,7 +30,7 @@ from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
 from tests.chaos.forked import PATIENT_RAY, DriverServer, ForkedDriver
-from tests.studies.begun_study import Say, printed
+from tests.studies.begun_study import printed
 from tests.studies.command_lines import refusal_of
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import Dataset, read_dataset
@@ -176,5 +176,5 @@ def ray_address() -> Iterator[str]:
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
     return lambda out: printed(out, capsys, monkeypatch)

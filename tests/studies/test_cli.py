@@ -9,7 +9,7 @@ import yaml
 from searchspace.spaces import LEVELS
 from studies import command_line as cli
 from studies.options import HANG_MINUTES, Options
-from studies.profiles import FROM_SCRATCH, PHASES, PROFILES, REFERENCE, TOP_CANDIDATES, PhaseName, ProfileName
+from studies.profiles import FROM_SCRATCH, PHASES, PROFILES, REFERENCE, TOP_CANDIDATES, PhaseName
 from studies.spec import StudySpec
 from tests.studies.command_lines import read, request_of
 from trainables.config import Recipe
@@ -19,7 +19,7 @@ PHASE_1, PHASE_2, PHASE_3 = PHASES
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     return tmp_path / "study.yaml"
 
 
@@ -35,7 +35,7 @@ BUDGETS = {"--from", "--subsets", "--best"}
 FOLLOWS = {"--phase", "--chosen"}
 
 
-def test_every_phase_has_the_flags_that_say_something_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_phase_has_the_flags_that_say_something_in_it(capsys):
     names = [*StudySpec.model_fields, *Recipe.model_fields]
     everything = {f"--{name.replace('_', '-')}" for name in names if name != "recipe"}
     everything |= {"--from", "--out", "--config", "--dry-run", "--resume", "--max-hours", "--hang-minutes", "--reopen"}
@@ -47,7 +47,7 @@ def test_every_phase_has_the_flags_that_say_something_in_it(capsys: pytest.Captu
     }
 
 
-def test_options_have_defaults_and_are_no_part_of_the_spec() -> None:
+def test_options_have_defaults_and_are_no_part_of_the_spec():
     plain = request_of()
     assert plain.options == Options(resume=False, max_hours=None, hang_minutes=HANG_MINUTES, reopen="")
     changed = request_of("--max-hours", "0.25", "--hang-minutes", "3", "--reopen", "the power went", "--dry-run")
@@ -56,7 +56,7 @@ def test_options_have_defaults_and_are_no_part_of_the_spec() -> None:
     assert changed.spec == plain.spec
 
 
-def test_folders_are_named_after_the_phase() -> None:
+def test_folders_are_named_after_the_phase():
     for phase, name in zip(PHASES, ("phase1", "phase2", "phase3"), strict=True):
         folders = cli.default_folders(phase)
         assert [str(next(folders)) for _ in range(3)] == [f"runs/{name}", f"runs/{name}-2", f"runs/{name}-3"]
@@ -67,7 +67,7 @@ def test_folders_are_named_after_the_phase() -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_profile_sets_its_defaults_of_the_phase(phase: PhaseName, profile: ProfileName) -> None:
+def test_profile_sets_its_defaults_of_the_phase(phase, profile):
     spec = cli.make_spec({"phase": phase, "profile": profile})
     assert spec.profile == profile
     for key, value in PROFILES[profile].defaults(phase).items():
@@ -87,12 +87,12 @@ def test_profile_sets_its_defaults_of_the_phase(phase: PhaseName, profile: Profi
         (PHASE_2, "full", TOP_CANDIDATES),
     ],
 )
-def test_profile_names_its_architectures(phase: PhaseName, profile: str, architectures: tuple[str, ...]) -> None:
+def test_profile_names_its_architectures(phase, profile, architectures):
     assert read("--profile", profile, phase=phase).architectures == architectures
     assert read("--profile", profile, "--architectures", "lavit", phase=phase).architectures == ("lavit",)
 
 
-def test_full_profile_is_the_reference_recipe() -> None:
+def test_full_profile_is_the_reference_recipe():
     recipe = read("--profile", "full").recipe
     assert recipe == Recipe(subset_seed=42, draw_seed=42)
     assert (recipe.epochs, recipe.draws_per_epoch, recipe.weight_decay) == (60, 400, 1e-4)
@@ -101,7 +101,7 @@ def test_full_profile_is_the_reference_recipe() -> None:
     assert (recipe.window_px, recipe.val_center_px) == (None, None)
 
 
-def test_models_are_confirmed_and_tested_unless_told_otherwise() -> None:
+def test_models_are_confirmed_and_tested_unless_told_otherwise():
     assert (read().seeds, read().test) == (3, True)
     assert (read("--seeds", "0").seeds, read("--no-test").test) == (0, False)
     smoke = read("--profile", "smoke")  # its numbers mean nothing: its test tiles stay sealed
@@ -109,7 +109,7 @@ def test_models_are_confirmed_and_tested_unless_told_otherwise() -> None:
     assert read("--profile", "smoke", "--test").test
 
 
-def test_varying_has_defaults_of_its_own() -> None:
+def test_varying_has_defaults_of_its_own():
     """It trains every value with every seed, so that quick takes fewer architectures and seeds."""
     spec = read("--vary", "lr")
     for key, value in PROFILES["quick"].varying.items():
@@ -120,7 +120,7 @@ def test_varying_has_defaults_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", [*LEVELS, "lr"])
-def test_everything_that_has_levels_can_be_varied(name: str) -> None:
+def test_everything_that_has_levels_can_be_varied(name):
     loss = {"focal_weight": ["--fix", "loss=focal_dice"], "cldice_weight": ["--fix", "loss=bce_dice_cldice"]}
     assert read("--vary", name, *loss.get(name, [])).vary == name
 
@@ -128,7 +128,7 @@ def test_everything_that_has_levels_can_be_varied(name: str) -> None:
 # Flags, files and seeds
 
 
-def test_flag_wins_over_file_and_file_over_profile(file: Path) -> None:
+def test_flag_wins_over_file_and_file_over_profile(file):
     file.write_text("profile: smoke\ntrials: 7\nepochs: 3\ntiles: [5, 12]\nema_decay: none\n", encoding="utf-8")
     spec = read("--config", str(file), "--epochs", "9")
     assert (spec.profile, spec.trials, spec.recipe.epochs, spec.tiles) == ("smoke", 7, 9, (5, 12))
@@ -136,7 +136,7 @@ def test_flag_wins_over_file_and_file_over_profile(file: Path) -> None:
     assert spec.recipe.ema_decay is None
 
 
-def test_file_may_name_the_folder_and_single_values_and_no_phase(file: Path) -> None:
+def test_file_may_name_the_folder_and_single_values_and_no_phase(file):
     file.write_text("out: runs/x\ntiles: 24\narchitectures: unet\n", encoding="utf-8")
     for phase in (PHASE_1, PHASE_2):
         request = request_of("--config", str(file), phase=phase)
@@ -145,13 +145,13 @@ def test_file_may_name_the_folder_and_single_values_and_no_phase(file: Path) -> 
 
 
 @pytest.mark.parametrize("phase", [PHASE_1, PHASE_2])
-def test_frozen_spec_of_a_phase_can_be_run_again_in_that_phase(phase: PhaseName, file: Path) -> None:
+def test_frozen_spec_of_a_phase_can_be_run_again_in_that_phase(phase, file):
     spec = read("--profile", "smoke", "--seeds", "5", "--tensorboard", phase=phase)
     file.write_text(yaml.safe_dump(spec.flat()), encoding="utf-8")
     assert read("--config", str(file), phase=phase) == spec
 
 
-def test_paths_may_start_at_home_in_flags_and_in_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_may_start_at_home_in_flags_and_in_a_file(file, monkeypatch):
     home = file.parent
     monkeypatch.setenv("HOME", str(home))
     file.write_text("data: ~/tiles\nout: ~/runs/a\nweights: resnet34=~/w.pth\n", encoding="utf-8")
@@ -162,7 +162,7 @@ def test_paths_may_start_at_home_in_flags_and_in_a_file(file: Path, monkeypatch:
     assert request_of("--out=~/b").out == home / "b"
 
 
-def test_seed_seeds_subsets_and_draws_unless_they_have_their_own(file: Path) -> None:
+def test_seed_seeds_subsets_and_draws_unless_they_have_their_own(file):
     spec = read("--seed", "7")
     assert (spec.recipe.subset_seed, spec.recipe.draw_seed) == (7, 7)
     assert read("--seed", "7", "--subset-seed", "1").recipe.subset_seed == 1
@@ -174,7 +174,7 @@ def test_seed_seeds_subsets_and_draws_unless_they_have_their_own(file: Path) -> 
 # What is fixed for all trials
 
 
-def test_fixed_values_are_read_as_their_hyperparameter_takes_them() -> None:
+def test_fixed_values_are_read_as_their_hyperparameter_takes_them():
     spec = read("--fix", "loss=focal_dice", "focal_weight=1", "augmentation=NONE", "lr=3e-4", "--tiles", "5")
     assert spec.fixed == {"loss": "focal_dice", "focal_weight": 1.0, "augmentation": "NONE", "lr": 3e-4}
     assert isinstance(spec.fixed["focal_weight"], float)
@@ -183,7 +183,7 @@ def test_fixed_values_are_read_as_their_hyperparameter_takes_them() -> None:
         assert spec.fixed.items() <= arm.recipe(spec).items()
 
 
-def test_a_fixed_weight_counts_wherever_the_varied_loss_has_it() -> None:
+def test_a_fixed_weight_counts_wherever_the_varied_loss_has_it():
     spec = read("--vary", "loss", "--fix", "bce_weight=0.3", "--architectures", "unet", "lavit", "--tiles", "5")
     for arm in spec.arms():
         weights = {loss: arm.config(spec, {"loss": loss}, {}, init_seed=0).bce_weight for loss in LOSSES}

@@ -2,8 +2,6 @@
 
 import shlex
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import wandb
@@ -17,9 +15,7 @@ NO_TIME = ("0", "-1", "nan", "inf", "1e400", "soon", "", "1,5")
 
 
 @pytest.fixture
-def refused(
-    tmp_path: Path, dataset_root: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
-) -> Iterator[Callable[[PhaseName, str], str]]:
+def refused(tmp_path, dataset_root, monkeypatch, refusal):
     """What a phase says to flags as one types them, in a folder in which nothing of it is written."""
     monkeypatch.chdir(tmp_path)
 
@@ -80,9 +76,7 @@ def refused(
         (PHASE_2, "--fix loss=dice --vary loss", "--fix and --vary both name loss"),
     ],
 )
-def test_flags_that_cannot_be_are_refused(
-    phase: PhaseName, flags: str, words: str, refused: Callable[[PhaseName, str], str]
-) -> None:
+def test_flags_that_cannot_be_are_refused(phase, flags, words, refused):
     assert refused(phase, flags).startswith(words)
 
 
@@ -113,30 +107,20 @@ def test_flags_that_cannot_be_are_refused(
         ("weights: 1.5", "--weights is 1.5, but must be"),
     ],
 )
-def test_files_that_cannot_be_are_refused(
-    text: str, words: str, tmp_path: Path, refused: Callable[[PhaseName, str], str]
-) -> None:
+def test_files_that_cannot_be_are_refused(text, words, tmp_path, refused):
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
     assert refused(PHASE_2, "--config study.yaml").startswith(words)
 
 
 @pytest.mark.parametrize(("written", "asked"), [(PHASE_1, PHASE_2), (PHASE_2, PHASE_1), (PHASE_2, PHASE_3)])
-def test_settings_of_another_phase_are_refused(
-    written: PhaseName, asked: PhaseName, tmp_path: Path, refused: Callable[[PhaseName, str], str]
-) -> None:
+def test_settings_of_another_phase_are_refused(written, asked, tmp_path, refused):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(read(phase=written).flat()), encoding="utf-8")
     words = f"these settings are of {written}: run studies/{written}.py with them"
     assert refused(asked, "--config study.yaml") == words
 
 
 @pytest.mark.parametrize(("answers", "words"), [(True, "needs a login"), (False, "cannot reach 127.0.0.1")])
-def test_wandb_online_that_cannot_work_is_refused(
-    answers: bool,
-    words: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Callable[[PhaseName, str], str],
-) -> None:
+def test_wandb_online_that_cannot_work_is_refused(answers, words, tmp_path_factory, monkeypatch, refused):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -5,9 +5,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -24,11 +22,9 @@ PHASE_1, PHASE_2, PHASE_3 = PHASES
 SMALL = ["--profile", "smoke", "--architectures", "unet", "sam_conv", "--trials", "4", "--epochs", "3"]
 ROW = re.compile(r"^ (?P<arm>\w+-\d+)( \(.*\))? +(?P<search>\d+) +(?P<final>\d+) +(?P<epochs>\d+) *$", re.MULTILINE)
 
-Planned = Callable[..., tuple[dict[str, tuple[int, int, int]], str]]
-
 
 @pytest.fixture(autouse=True)
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+def asked(monkeypatch):
     """The addresses that Ray was asked for."""
     asked: list[str | None] = []
 
@@ -44,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
 
 @pytest.fixture
-def planned(tmp_path: Path) -> Planned:
+def planned(tmp_path):
     """Searched trials, final models and epochs by arm, and the whole text; nothing is written for it."""
 
     def plan(phase: PhaseName, *flags: str) -> tuple[dict[str, tuple[int, int, int]], str]:
@@ -62,12 +58,12 @@ def planned(tmp_path: Path) -> Planned:
 
 
 @pytest.fixture
-def whole(tmp_path: Path, write_rgb: Callable[..., Path]) -> Path:
+def whole(tmp_path, write_rgb):
     """Tiles of which the test tile is whole, too."""
     return write_rgb(tmp_path / "tiles", counts={"train": 13, "val": 1, "test": 1}, size_px=(128, 128))
 
 
-def test_everything_that_would_run_is_told(planned: Planned, dataset_root: Path, tmp_path: Path) -> None:
+def test_everything_that_would_run_is_told(planned, dataset_root, tmp_path):
     rows, text = planned(PHASE_2, "--data", str(dataset_root), *SMALL, "--seeds", "2")
     assert rows == {"unet-4": (4, 2, 18), "sam_conv-4": (4, 2, 18)}
     assert "36 epochs at most, each of 8 draws; 2 trials at a time, each on 1 core" in text
@@ -85,15 +81,11 @@ def test_everything_that_would_run_is_told(planned: Planned, dataset_root: Path,
         (PHASE_1, ["--seeds", "3"], {f"{name}-4": (0, 3, 6) for name in REFERENCE}),
     ],
 )
-def test_search_grid_and_comparison_are_told_apart(
-    phase: PhaseName, flags: list[str], rows: dict[str, tuple[int, int, int]], planned: Planned, dataset_root: Path
-) -> None:
+def test_search_grid_and_comparison_are_told_apart(phase, flags, rows, planned, dataset_root):
     assert planned(phase, "--data", str(dataset_root), "--profile", "smoke", *flags)[0] == rows
 
 
-def test_budgets_are_those_that_there_are_tiles_for(
-    planned: Planned, dataset_root: Path, whole: Path, tmp_path: Path, write_tuned: Callable[..., dict[str, Any]]
-) -> None:
+def test_budgets_are_those_that_there_are_tiles_for(planned, dataset_root, whole, tmp_path, write_tuned):
     write_tuned(tmp_path / "phase2", {"unet-4": 1e-3}, data=str(dataset_root))
     flags = ["--from", str(tmp_path / "phase2"), "--subsets", "3", "--seeds", "2"]
     assert planned(PHASE_3, *flags)[0] == {"unet-4": (0, 2, 4)}  # 5, 12 and 24 are more than there are
@@ -102,9 +94,7 @@ def test_budgets_are_those_that_there_are_tiles_for(
 
 
 @pytest.mark.parametrize("address", ["head:6379", None])
-def test_a_cluster_is_asked_and_named_and_this_machine_needs_no_ray(
-    address: str | None, planned: Planned, asked: list[str | None], dataset_root: Path
-) -> None:
+def test_a_cluster_is_asked_and_named_and_this_machine_needs_no_ray(address, planned, asked, dataset_root):
     where = ["--address", address] if address else []
     text = planned(PHASE_2, "--data", str(dataset_root), *SMALL, *where)[1]
     assert f"on {address or 'this machine'}; would write" in text
@@ -122,22 +112,20 @@ def test_a_cluster_is_asked_and_named_and_this_machine_needs_no_ray(
         (["--seeds", "1", "--test"], r"/test/images/\w+\.jpg is damaged or truncated: replace it$"),
     ],
 )
-def test_what_a_start_would_refuse_is_refused(
-    flags: list[str], words: str, planned: Planned, dataset_root: Path
-) -> None:
+def test_what_a_start_would_refuse_is_refused(flags, words, planned, dataset_root):
     with pytest.raises(UserError, match=words):
         planned(PHASE_2, "--data", str(dataset_root), "--profile", "smoke", *flags)
     assert not (dataset_root / "seal.jsonl").exists()
 
 
-def test_folder_that_holds_something_is_refused(planned: Planned, dataset_root: Path, tmp_path: Path) -> None:
+def test_folder_that_holds_something_is_refused(planned, dataset_root, tmp_path):
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "notes.txt").touch()
     with pytest.raises(UserError, match="exists and is not empty"):
         planned(PHASE_2, "--data", str(dataset_root), *SMALL)
 
 
-def test_register_is_looked_at_where_the_test_tiles_would_be_opened(planned: Planned, whole: Path) -> None:
+def test_register_is_looked_at_where_the_test_tiles_would_be_opened(planned, whole):
     flags = ["--data", str(whole), "--profile", "smoke", "--architectures", "unet"]
     assert "1 test, opened once for each arm)" in planned(PHASE_1, *flags, "--test")[1]
     assert not (whole / "seal.jsonl").exists()
@@ -147,18 +135,14 @@ def test_register_is_looked_at_where_the_test_tiles_would_be_opened(planned: Pla
         planned(PHASE_1, *flags, "--test")
 
 
-def test_wandb_is_asked_where_something_of_it_is_set(
-    planned: Planned, dataset_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_is_asked_where_something_of_it_is_set(planned, dataset_root, monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "a/b")
     with pytest.raises(UserError, match="WANDB_PROJECT is 'a/b', but W&B refuses it"):
         planned(PHASE_2, "--data", str(dataset_root), *SMALL)
     planned(PHASE_2, "--data", str(dataset_root), *SMALL, "--wandb", "disabled")
 
 
-def test_script_shows_it_and_ends_well(
-    dataset_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_script_shows_it_and_ends_well(dataset_root, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", "--dry-run", "--data", str(dataset_root), *SMALL])
     assert run_phase("phase2_tuning", "") == 0

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from studies.backend.watch import Permit
 from studies.files import lock
 from studies.files.folder import LEDGER, STUDY, has_study
 from studies.options import Options
-from studies.spec import StudySpec
 from tests.studies.command_lines import read, request_of
 from trainables.common.errors import UserError
 from trainables.datasets.demo import write_demo_tiles
@@ -27,7 +25,7 @@ FLAGS += ["--trials", "5", "--seeds", "2", "--test", "--wandb", "disabled"]
 
 
 @pytest.fixture(autouse=True)
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_ray(monkeypatch):
     keep_ray_away(monkeypatch)
 
 
@@ -45,32 +43,37 @@ def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, StudySpec]:
-    """A study that its time ended at once, the tiles that it began with, and its spec."""
-    folder = tmp_path_factory.mktemp("begun")
-    root, out = folder / "tiles", folder / "study"
+def root(tmp_path_factory):
+    """The tiles that the study begins with."""
+    root = tmp_path_factory.mktemp("begun") / "tiles"
     write_demo_tiles(root, size_px=128, num_train=4, num_val=1, num_test=1)
-    request = request_of(*FLAGS, "--data", str(root), "--out", str(out), "--max-hours", "1e-9")
+    return root
+
+
+@pytest.fixture(scope="module")
+def begun(root):
+    """A study that its time ended at once."""
+    request = request_of(*FLAGS, "--data", str(root), "--out", str(root.parent / "study"), "--max-hours", "1e-9")
     with pytest.MonkeyPatch.context() as patch:
         keep_ray_away(patch)
-        result = study.run_study(request.spec, out=out, console=Console(quiet=True), options=request.options)
+        result = study.run_study(request.spec, out=request.out, console=Console(quiet=True), options=request.options)
     assert result.ending == "out of time"
-    assert {path.name for path in out.iterdir()} == {STUDY, LEDGER}
-    return out, root, request.spec.model_copy(update={"tiles": (4,)})
+    assert {path.name for path in request.out.iterdir()} == {STUDY, LEDGER}
+    return request.out
 
 
 @pytest.fixture
-def out(begun: tuple[Path, Path, StudySpec], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(begun[0], tmp_path / "study"))
+def out(begun, tmp_path):
+    return Path(shutil.copytree(begun, tmp_path / "study"))
 
 
 @pytest.fixture
-def spec(begun: tuple[Path, Path, StudySpec]) -> StudySpec:
-    return begun[2]
+def spec(root):
+    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(update={"weights": ("none",)})
 
 
 @pytest.fixture
-def refused(refusal: Callable[..., str], out: Path) -> Callable[..., str]:
+def refused(refusal, out):
     """What is said to who resumes the study with some flags."""
     return lambda *flags: refusal("phase2_tuning", "--out", str(out), "--resume", *flags)
 
@@ -78,12 +81,12 @@ def refused(refusal: Callable[..., str], out: Path) -> Callable[..., str]:
 # Settings
 
 
-def test_frozen_spec_is_taken_without_any_other_flag(spec: StudySpec, out: Path) -> None:
+def test_frozen_spec_is_taken_without_any_other_flag(spec, out):
     request = request_of("--out", str(out), "--resume")
     assert (request.spec, request.out, request.options) == (spec, out, Options(resume=True))
 
 
-def test_flags_win_over_a_file_and_the_file_over_the_frozen_spec(spec: StudySpec, out: Path, tmp_path: Path) -> None:
+def test_flags_win_over_a_file_and_the_file_over_the_frozen_spec(spec, out, tmp_path):
     path = tmp_path / "more.yaml"
     path.write_text(f"out: {out}\ntrials: 9\nseeds: 2", encoding="utf-8")
     grown = read("--resume", "--config", str(path), "--seeds", "3", "--address", "auto", "--tensorboard")
@@ -91,12 +94,12 @@ def test_flags_win_over_a_file_and_the_file_over_the_frozen_spec(spec: StudySpec
     assert grown.changes(spec) == []
 
 
-def test_study_is_started_where_none_has_begun(tmp_path: Path) -> None:
+def test_study_is_started_where_none_has_begun(tmp_path):
     request = request_of("--out", str(tmp_path / "study"), "--resume", *FLAGS)
     assert (request.spec, request.options.resume) == (read(*FLAGS), True)
 
 
-def test_study_goes_on_elsewhere_and_longer(out: Path, spec: StudySpec, tmp_path: Path) -> None:
+def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path):
     moved = Path(shutil.move(out, tmp_path / "moved"))
     flags = ["--trials", "50", "--seeds", "3", "--tensorboard", "--max-hours", "1e-9"]
     request = request_of("--out", str(moved), "--resume", *flags)
@@ -123,9 +126,7 @@ def test_study_goes_on_elsewhere_and_longer(out: Path, spec: StudySpec, tmp_path
         (["--architectures", "unet_resnet34"], "architectures: ['unet'] → ['unet_resnet34']; weights: "),
     ],
 )
-def test_change_of_what_the_study_is_is_refused(
-    flags: list[str], changes: str, out: Path, refused: Callable[..., str]
-) -> None:
+def test_change_of_what_the_study_is_is_refused(flags, changes, out, refused):
     frozen = (out / STUDY).read_bytes()
     words = refused(*flags)
     assert words.startswith(f"--resume cannot change what the study {out} is ({changes}")
@@ -133,14 +134,14 @@ def test_change_of_what_the_study_is_is_refused(
     assert (out / STUDY).read_bytes() == frozen
 
 
-def test_other_tiles_are_refused(out: Path, dataset_root: Path, refused: Callable[..., str]) -> None:
+def test_other_tiles_are_refused(out, dataset_root, refused):
     assert refused("--data", str(dataset_root)) == (
         f"the train or val tiles of {dataset_root} are not those that the study {out} began with: put these "
         "back, or start in another folder"
     )
 
 
-def test_study_is_not_begun_anew_in_its_folder(out: Path, refusal: Callable[..., str]) -> None:
+def test_study_is_not_begun_anew_in_its_folder(out, refusal):
     words = f"--out {out} holds a study: resume it with --resume, or choose another folder"
     for settings in (FLAGS, ["--config", str(out / STUDY)]):
         assert refusal("phase2_tuning", "--out", str(out), *settings) == words
@@ -154,9 +155,7 @@ def test_study_is_not_begun_anew_in_its_folder(out: Path, refusal: Callable[...,
         ("foreign", "is not the ledger of study.yaml"),
     ],
 )
-def test_damaged_ledger_is_refused_and_left_alone(
-    damage: str, words: str, out: Path, refused: Callable[..., str], tmp_path: Path
-) -> None:
+def test_damaged_ledger_is_refused_and_left_alone(damage, words, out, refused, tmp_path):
     path = out / LEDGER
     if damage == "torn":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -172,15 +171,13 @@ def test_damaged_ledger_is_refused_and_left_alone(
     assert (path.read_bytes() if path.exists() else None) == before
 
 
-def test_second_driver_is_refused(out: Path, refused: Callable[..., str]) -> None:
+def test_second_driver_is_refused(out, refused):
     with lock.only_driver(out):
         assert f"is in use by process {os.getpid()} on " in refused()
 
 
-def test_edited_register_is_refused_before_anything_runs(
-    begun: tuple[Path, Path, StudySpec], refused: Callable[..., str]
-) -> None:
-    register = begun[1] / "seal.jsonl"
+def test_edited_register_is_refused_before_anything_runs(root, refused):
+    register = root / "seal.jsonl"
     register.write_text('{"event": "opened"}\n', encoding="utf-8")
     try:
         assert str(register) in refused()
@@ -188,7 +185,7 @@ def test_edited_register_is_refused_before_anything_runs(
         register.unlink()
 
 
-def test_folder_that_cannot_be_read_is_refused(tmp_path: Path, refusal: Callable[..., str]) -> None:
+def test_folder_that_cannot_be_read_is_refused(tmp_path, refusal):
     assert refusal("phase2_tuning", "--resume") == "--resume needs the folder of the study: add --out DIR"
     out = tmp_path / ("x" * 300)
     assert "must be a shorter path" in refusal("phase2_tuning", "--resume", "--out", str(out))

@@ -9,11 +9,11 @@ import yaml
 
 from studies import status
 from studies.files import folder, lock
-from tests.studies.begun_study import Say, Study, fill_search, study_spec
+from tests.studies.begun_study import Study, fill_search, study_spec
 from tests.studies.command_lines import refusal_of
 
 
-def test_folder_without_a_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_a_study_is_refused(tmp_path, capsys):
     for out in (tmp_path, tmp_path / "nowhere"):
         words = f"{out} holds no study (no study.yaml in it): give the folder of one that has begun"
         assert refusal_of(lambda out=out: status.main([str(out)]), capsys) == words  # type: ignore[misc]
@@ -37,9 +37,7 @@ def torn(content: bytes) -> bytes:
         ("no provenance", "{out}/study.yaml does not tell where the study came from: put the study's own file back"),
     ],
 )
-def test_damaged_study_is_refused_and_left_as_it_is(
-    fault: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_study_is_refused_and_left_as_it_is(fault, words, tmp_path, capsys):
     Study(tmp_path).ledger.close()
     ledger = tmp_path / "optuna.db"
     if fault == "no ledger":
@@ -68,7 +66,7 @@ def content(out: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-def test_nothing_in_the_folder_changes(tmp_path: Path, say: Say, is_running: bool) -> None:
+def test_nothing_in_the_folder_changes(tmp_path, say, is_running):
     study = Study(tmp_path)
     fill_search(study)
     study.select()
@@ -82,7 +80,7 @@ def test_nothing_in_the_folder_changes(tmp_path: Path, say: Say, is_running: boo
         assert content(tmp_path) == before
 
 
-def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path: Path, say: Say) -> None:
+def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path, say):
     """What was on record then lies beside the database: a copy of all files is what a killed driver leaves."""
     study = Study(tmp_path / "study")
     fill_search(study)

@@ -36,7 +36,7 @@ DEADLINE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def study(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def study(dataset_root, tmp_path_factory):
     """The folder and the output of a study of one architecture and two budgets, as a person starts it elsewhere."""
     cwd = tmp_path_factory.mktemp("elsewhere")
     flags = ["--profile", "smoke", "--architectures", "unet", "--tiles", "2", "4", "--seed", "3"]
@@ -68,7 +68,7 @@ def table_of(out: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(out / "report" / "tables" / f"{name}.csv")
 
 
-def test_study_leaves_what_the_design_says_and_nothing_else(study: tuple[Path, str]) -> None:
+def test_study_leaves_what_the_design_says_and_nothing_else(study):
     out, output = study
     left = {"study.yaml", "optuna.db", "wandb", "checkpoints", "predictions", "selection.json", "report"}
     assert {path.name for path in out.iterdir()} == left
@@ -81,7 +81,7 @@ def test_study_leaves_what_the_design_says_and_nothing_else(study: tuple[Path, s
     assert f"study     {out}" in words
 
 
-def test_every_arm_has_its_allowance_in_the_ledger(study: tuple[Path, str]) -> None:
+def test_every_arm_has_its_allowance_in_the_ledger(study):
     trials = [trial for arm in ARMS for trial in trials_of(study[0], arm)]
     assert len(trials) == len(ARMS) * TRIALS
     for trial in trials:
@@ -96,9 +96,7 @@ def test_every_arm_has_its_allowance_in_the_ledger(study: tuple[Path, str]) -> N
         assert attributes["epochs"] == len(trial.intermediate_values)
 
 
-def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
-    study: tuple[Path, str], tiles: TrainVal
-) -> None:
+def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(study, tiles):
     out, _ = study
     selection = selection_of(out)
     assert list(selection) == ARMS
@@ -123,7 +121,7 @@ def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
     assert kept == sorted(row["checkpoint"] for row in selection.values())
 
 
-def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path, str]) -> None:
+def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study):
     """Workers stay warm over arms: no more processes than there are cores ran all trials of all arms."""
     out, _ = study
     logs = read_logs(out)
@@ -140,9 +138,7 @@ def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path,
     assert len(workers) <= (os.cpu_count() or 1)
 
 
-def test_tables_need_nothing_but_the_wandb_files(
-    study: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tables_need_nothing_but_the_wandb_files(study, tmp_path, monkeypatch):
     out, _ = study
     shutil.copytree(out / "wandb", tmp_path / "wandb", symlinks=True)
     monkeypatch.setattr(write, "render", lambda figure, kind: b"")  # figures take seconds
@@ -153,7 +149,7 @@ def test_tables_need_nothing_but_the_wandb_files(
         assert (tmp_path / "report" / "tables" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str]) -> None:
+def test_table_says_what_the_ledger_and_the_selection_say(study):
     out, _ = study
     keys = ["architecture", "tiles"]
     table = table_of(out, "iou_by_architecture").merge(table_of(out, "cost"), on=keys, validate="one_to_one")

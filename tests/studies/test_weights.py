@@ -24,7 +24,7 @@ def read_file(path: Path, text: str, *flags: str) -> StudySpec:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def files(tmp_path, monkeypatch):
     """A folder with `resnet34.pth` and `sam.pth`, the latter taken for the published one, as current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b").mkdir()
@@ -36,7 +36,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path, monkeypatch):
     """The hub's file for `imagenet`, found in the cache."""
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"hub")
@@ -53,43 +53,32 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("profile", "given", "expected"),
+    ("text", "given", "expected"),
     [
-        ("quick", [], ("none",)),
-        ("smoke", [], ("none",)),
-        ("full", [], ("imagenet",)),
-        ("quick", ["imagenet"], ("imagenet",)),
-        ("full", ["none"], ("none",)),
-        ("full", ["encoder.pth"], ("encoder.pth",)),
-        # Choices for single encoders add to the profile's
-        ("full", ["sam_vit_b=sam.pth"], ("imagenet", "sam_vit_b=sam.pth")),
-        ("quick", ["sam_vit_b=sam.pth"], ("sam_vit_b=sam.pth",)),
-        ("full", ["sam_vit_b=sam.pth", "resnet34=r.pth"], ("imagenet", "sam_vit_b=sam.pth", "resnet34=r.pth")),
-        # With a choice for all among them, nothing of the profile is left
-        ("full", ["none", "sam_vit_b=sam.pth"], ("none", "sam_vit_b=sam.pth")),
-        ("full", ["sam_vit_b=sam.pth", "runs/a=b/x.pth"], ("sam_vit_b=sam.pth", "runs/a=b/x.pth")),
-    ],
-)
-def test_weights_for_single_encoders_add_to_the_profiles(
-    profile: str, given: list[str], expected: tuple[str, ...]
-) -> None:
-    assert read("--profile", profile, *(["--weights", *given] if given else [])).weights == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "flags", "expected"),
-    [
+        ("profile: quick", [], ("none",)),
+        ("profile: smoke", [], ("none",)),
+        ("profile: full", [], ("imagenet",)),
+        ("profile: quick", ["imagenet"], ("imagenet",)),
+        ("profile: full", ["none"], ("none",)),
+        ("profile: full", ["encoder.pth"], ("encoder.pth",)),
         ("weights: imagenet", [], ("imagenet",)),
         ("weights: runs/a=b/x.pth", [], ("runs/a=b/x.pth",)),
+        # Choices for single encoders add to the profile's
+        ("profile: full", ["sam_vit_b=sam.pth"], ("imagenet", "sam_vit_b=sam.pth")),
         ("profile: full\nweights: sam_vit_b=sam.pth", [], ("imagenet", "sam_vit_b=sam.pth")),
-        ("weights: [none, sam_vit_b=sam.pth]", [], ("none", "sam_vit_b=sam.pth")),
+        ("profile: quick", ["sam_vit_b=sam.pth"], ("sam_vit_b=sam.pth",)),
+        ("profile: full", ["a=a.pth", "resnet34=r.pth"], ("imagenet", "a=a.pth", "resnet34=r.pth")),
         ("profile: full\nweights:\n- a=a.pth\n- resnet34=none", [], ("imagenet", "a=a.pth", "resnet34=none")),
-        ("profile: full\nweights: [none, resnet34=r.pth]", ["--weights", "a=a.pth"], ("imagenet", "a=a.pth")),
+        # With a choice for all among them, nothing of the profile is left
+        ("profile: full", ["none", "sam_vit_b=sam.pth"], ("none", "sam_vit_b=sam.pth")),
+        ("profile: full\nweights: [none, sam_vit_b=sam.pth]", [], ("none", "sam_vit_b=sam.pth")),
+        ("profile: full", ["sam_vit_b=sam.pth", "runs/a=b/x.pth"], ("sam_vit_b=sam.pth", "runs/a=b/x.pth")),
+        # Flags win over a file
+        ("profile: full\nweights: [none, resnet34=r.pth]", ["a=a.pth"], ("imagenet", "a=a.pth")),
     ],
 )
-def test_weights_of_a_file_are_one_choice_or_a_list_and_flags_win(
-    text: str, flags: list[str], expected: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_weights_for_single_encoders_add_to_the_profiles(text, given, expected, tmp_path):
+    flags = ["--weights", *given] if given else []
     assert read_file(tmp_path / "study.yaml", text, *flags).weights == expected
 
 
@@ -118,7 +107,7 @@ def test_weights_of_a_file_are_one_choice_or_a_list_and_flags_win(
         ),
     ],
 )
-def test_each_architecture_takes_what_is_meant_for_it(flags: list[str], expected: dict[str, str]) -> None:
+def test_each_architecture_takes_what_is_meant_for_it(flags, expected):
     spec = read(*flags)
     assert {name: Arm(name, 5).weights(spec) for name in expected} == expected
 
@@ -132,11 +121,11 @@ def test_each_architecture_takes_what_is_meant_for_it(flags: list[str], expected
         ("unet_resnet34", ["--profile", "full", "--weights", "none"], "unet_resnet34"),
     ],
 )
-def test_label_tells_a_random_encoder(name: str, flags: list[str], label: str) -> None:
+def test_label_tells_a_random_encoder(name, flags, label):
     assert Arm(name, 5).label(read(*flags)) == label
 
 
-def test_trial_gets_its_encoders_weights_and_their_digest() -> None:
+def test_trial_gets_its_encoders_weights_and_their_digest():
     spec = read("--profile", "full", "--weights", "sam_vit_b=sam.pth", "resnet34=none")
     digests = {"sam_vit_b": "5a" * 32, "resnet34": "34" * 32}
     got = {
@@ -152,7 +141,7 @@ def test_trial_gets_its_encoders_weights_and_their_digest() -> None:
 # Their files
 
 
-def test_files_are_found_with_absolute_paths_and_digests(files: Path, hub: Path) -> None:
+def test_files_are_found_with_absolute_paths_and_digests(files, hub):
     spec, digests = _find_weights(read("--profile", "full", "--weights", "sam_vit_b=a=b/sam.pth"))
     assert Arm("unet_resnet34", 5).weights(spec) == "imagenet"
     assert Arm("sam_unet", 5).weights(spec) == str(files / "a=b" / "sam.pth")
@@ -172,7 +161,7 @@ def test_files_are_found_with_absolute_paths_and_digests(files: Path, hub: Path)
     ],
     ids=" ".join,
 )
-def test_frozen_spec_finds_the_same_files_again(flags: list[str], files: Path, hub: Path) -> None:
+def test_frozen_spec_finds_the_same_files_again(flags, files, hub):
     spec, digests = _find_weights(read(*flags))
     again = read_file(files / "study.yaml", yaml.safe_dump(spec.flat()))
     for name in spec.architectures:
@@ -181,7 +170,7 @@ def test_frozen_spec_finds_the_same_files_again(flags: list[str], files: Path, h
     assert _find_weights(again) == (spec, digests)
 
 
-def test_study_over_small_encoders_needs_no_file(files: Path) -> None:
+def test_study_over_small_encoders_needs_no_file(files):
     spec, digests = _find_weights(read("--profile", "smoke"))
     assert digests == {}
     assert set(spec.weights) == {"resnet34=none", "sam_vit_b=none"}
@@ -225,9 +214,7 @@ FULL = ["--profile", "full", "--weights"]
         ([*FULL, "none", "--architectures", "sam_conv"], "tile {tile} is 128×128 px, but sam_conv takes 1024 px only"),
     ],
 )
-def test_weights_that_cannot_be_are_refused_before_anything_is_written(
-    flags: list[str], words: str, files: Path, hub: Path, dataset_root: Path
-) -> None:
+def test_weights_that_cannot_be_are_refused_before_anything_is_written(flags, words, files, hub, dataset_root):
     spec = read("--data", str(dataset_root), *flags)
     before = sorted(files.rglob("*"))
     with pytest.raises(UserError) as refused:

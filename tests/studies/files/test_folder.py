@@ -40,7 +40,7 @@ def refusal(out: Path, *, resume: bool = False) -> str:
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "only a lock"])
-def test_free_folder_is_free(tmp_path: Path, kind: str) -> None:
+def test_free_folder_is_free(tmp_path, kind):
     out = tmp_path / "study"
     if kind != "missing":
         out.mkdir()
@@ -59,7 +59,7 @@ def test_free_folder_is_free(tmp_path: Path, kind: str) -> None:
         ("a long name", "cannot be read (File name too long): choose another folder"),
     ],
 )
-def test_other_folders_are_refused_and_left_alone(tmp_path: Path, kind: str, words: str) -> None:
+def test_other_folders_are_refused_and_left_alone(tmp_path, kind, words):
     out = tmp_path / ("x" * 300 if kind == "a long name" else "study")
     if kind == "a file":
         out.write_text("a file")
@@ -79,14 +79,14 @@ def test_other_folders_are_refused_and_left_alone(tmp_path: Path, kind: str, wor
 @pytest.mark.parametrize(
     ("name", "reason"), [("file/study", "Not a directory"), ("new/" + "x" * 300, "File name too long")]
 )
-def test_folder_that_cannot_be_made_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+def test_folder_that_cannot_be_made_is_refused(tmp_path, name, reason):
     (tmp_path / "file").touch()
     assert refusal(tmp_path / name) == f"--out {tmp_path / name} cannot be made ({reason}): choose another folder"
     assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
-def test_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_folder_of_somebody_else_is_refused(tmp_path):
     """The system asks root for no permission: this looks as nobody."""
     out = tmp_path / "hidden" / "study"
     out.parent.mkdir(mode=0o700)
@@ -122,7 +122,7 @@ def leave_beginnings(out: Path) -> Ledger:
 
 
 @pytest.mark.parametrize("name", ["runs/study", "."])
-def test_error_before_the_study_began_leaves_all_as_it_was(tmp_path: Path, name: str) -> None:
+def test_error_before_the_study_began_leaves_all_as_it_was(tmp_path, name):
     with failing(tmp_path / name):
         leave_beginnings(tmp_path / name)
     assert tmp_path.is_dir()
@@ -130,7 +130,7 @@ def test_error_before_the_study_began_leaves_all_as_it_was(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_what_a_driver_left_that_was_killed_before_the_study_began_is_cleared(tmp_path: Path, resume: bool) -> None:
+def test_what_a_driver_left_that_was_killed_before_the_study_began_is_cleared(tmp_path, resume):
     leave_beginnings(tmp_path)
     folder.check_free(tmp_path)
     with folder.hold_folder(tmp_path, resume=resume):
@@ -139,7 +139,7 @@ def test_what_a_driver_left_that_was_killed_before_the_study_began_is_cleared(tm
 
 
 @pytest.mark.parametrize("content", [b"x" * 8, b"x" * 8192])
-def test_ledger_that_is_none_is_left_alone_unless_it_is_empty(tmp_path: Path, content: bytes) -> None:
+def test_ledger_that_is_none_is_left_alone_unless_it_is_empty(tmp_path, content):
     (tmp_path / folder.LEDGER).touch()
     folder.check_free(tmp_path)
     (tmp_path / folder.LEDGER).write_bytes(content)
@@ -148,7 +148,7 @@ def test_ledger_that_is_none_is_left_alone_unless_it_is_empty(tmp_path: Path, co
     assert (tmp_path / folder.LEDGER).read_bytes() == content
 
 
-def test_trials_of_a_study_that_lost_its_spec_are_never_cleared(tmp_path: Path) -> None:
+def test_trials_of_a_study_that_lost_its_spec_are_never_cleared(tmp_path):
     spec = make_spec(architectures=["unet"])
     ledger = leave_beginnings(tmp_path)
     Coordinator(spec, ledger, Search(spec)).next()
@@ -160,7 +160,7 @@ def test_trials_of_a_study_that_lost_its_spec_are_never_cleared(tmp_path: Path) 
     assert len(Ledger(tmp_path / folder.LEDGER, {"unet-5": "unet"}, study_id="f00").trials("unet-5")) == 1
 
 
-def test_error_leaves_what_others_did_meanwhile(tmp_path: Path) -> None:
+def test_error_leaves_what_others_did_meanwhile(tmp_path):
     out = tmp_path / "runs" / "study"
     with failing(out):
         (out / "notes.txt").touch()
@@ -170,7 +170,7 @@ def test_error_leaves_what_others_did_meanwhile(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_everything_stays_once_the_study_began(tmp_path: Path) -> None:
+def test_everything_stays_once_the_study_began(tmp_path):
     out = tmp_path / "study"
     with failing(out):
         (out / folder.LEDGER).write_bytes(b"trials")
@@ -183,7 +183,7 @@ def test_everything_stays_once_the_study_began(tmp_path: Path) -> None:
     assert names(out) == [".permit-1", "optuna.db", "study.yaml"]
 
 
-def test_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_folder_in_use_is_refused_and_left_alone(tmp_path):
     out = tmp_path / "study"
     with folder.hold_folder(out, resume=False):
         (out / folder.LEDGER).write_bytes(b"trials")

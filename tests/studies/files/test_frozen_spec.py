@@ -38,7 +38,7 @@ def make_spec(**changes: object) -> StudySpec:
         (b"trials\n", "holds str, but must hold `setting: value` lines"),
     ],
 )
-def test_settings_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_settings_that_cannot_be_read_are_refused(tmp_path, content, words):
     path = tmp_path / "study.yaml"
     if content is None:
         path.mkdir()
@@ -49,21 +49,21 @@ def test_settings_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes
             folder.load_settings(path, flag)
 
 
-def test_settings_come_without_their_provenance(tmp_path: Path) -> None:
+def test_settings_come_without_their_provenance(tmp_path):
     path = tmp_path / "study.yaml"
     for text, origin in (("\n  study_id: f00", {"study_id": "f00"}), (" none", {})):
         path.write_text(f"trials: 7\nprovenance:{text}\n")
         assert folder.load_settings(path) == ({"trials": 7}, origin)
 
 
-def test_new_provenance_has_an_identity_of_its_own_and_no_start_yet() -> None:
+def test_new_provenance_has_an_identity_of_its_own_and_no_start_yet():
     first, second = (folder.provenance({"versions": {}}) for _ in range(2))
     assert re.fullmatch("[0-9a-f]{32}", first["study_id"])
     assert first["study_id"] != second["study_id"]
     assert first == {"study_id": first["study_id"], "versions": {}, "segments": []}
 
 
-def test_every_start_is_on_record(tmp_path: Path) -> None:
+def test_every_start_is_on_record(tmp_path):
     folder.write_study(tmp_path, make_spec(), PROVENANCE, slots="2 trials at a time", versions={"ray": "2.60"})
     _, known = folder.load_settings(tmp_path / "study.yaml")
     folder.write_study(tmp_path, make_spec(trials=9), known, slots="1 trial at a time")
@@ -114,7 +114,7 @@ def is_allowed(settings: dict[str, Any]) -> bool:
 
 
 @given(settings=SETTINGS.filter(is_allowed))
-def test_frozen_spec_is_read_back_as_it_was(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_frozen_spec_is_read_back_as_it_was(settings, tmp_path_factory):
     spec = cli.make_spec(settings)
     assert StudySpec.from_flat(spec.flat()) == spec
     assert StudySpec.from_flat(json.loads(json.dumps(spec.flat()))) == spec
@@ -130,7 +130,7 @@ def test_frozen_spec_is_read_back_as_it_was(settings: dict[str, Any], tmp_path_f
 # Files that are whole or not there
 
 
-def test_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
     path = tmp_path / "selection.json"
     folder.write_json(path, {"unet-5": {"number": 3}})
     assert path.read_text(encoding="utf-8") == '{\n  "unet-5": {\n    "number": 3\n  }\n}\n'
@@ -150,7 +150,7 @@ def test_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_file_that_does_not_fit_on_the_disk_is_not_there(tmp_path: Path) -> None:
+def test_file_that_does_not_fit_on_the_disk_is_not_there(tmp_path):
     (tmp_path / ".study.yaml.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         folder.write_study(tmp_path, make_spec(), PROVENANCE)
