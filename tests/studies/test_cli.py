@@ -9,9 +9,10 @@ import yaml
 from searchspace.spaces import LEVELS
 from studies import command_line as cli
 from studies.options import HANG_MINUTES, Options
-from studies.profiles import FROM_SCRATCH, PHASES, PROFILES, REFERENCE, TOP_CANDIDATES, PhaseName
+from studies.profiles import PHASES, PROFILES, REFERENCE, PhaseName
 from studies.spec import StudySpec
 from tests.studies.command_lines import read, request_of
+from trainables.attempts.reference import ATTEMPTS, reference_config
 from trainables.config import Recipe
 from trainables.names import LOSS_WEIGHTS, LOSSES
 
@@ -79,12 +80,11 @@ def test_profile_sets_its_defaults_of_the_phase(phase, profile):
 @pytest.mark.parametrize(
     ("phase", "profile", "architectures"),
     [
-        (PHASE_1, "smoke", REFERENCE),
-        (PHASE_1, "quick", REFERENCE),
+        (PHASE_1, "quick", ("unet", "unet_resnet34", "deeplabv3plus_resnet34", "sam_conv", "sam_unet")),
         (PHASE_1, "full", REFERENCE),
-        (PHASE_2, "smoke", ("unet", "unet_resnet34", "deeplabv3plus_resnet34", "sam_conv", "sam_unet")),
-        (PHASE_2, "quick", FROM_SCRATCH),
-        (PHASE_2, "full", TOP_CANDIDATES),
+        (PHASE_2, "smoke", REFERENCE),
+        (PHASE_2, "quick", ("unet", "unet_resnet34", "deeplabv3plus_resnet34")),
+        (PHASE_2, "full", ("unet_resnet34", "deeplabv3plus_resnet34", "sam_unet")),
     ],
 )
 def test_profile_names_its_architectures(phase, profile, architectures):
@@ -93,19 +93,13 @@ def test_profile_names_its_architectures(phase, profile, architectures):
 
 
 def test_full_profile_is_the_reference_recipe():
-    recipe = read("--profile", "full").recipe
-    assert recipe == Recipe(subset_seed=42, draw_seed=42)
-    assert (recipe.epochs, recipe.draws_per_epoch, recipe.weight_decay) == (60, 400, 1e-4)
-    assert recipe.batch_size is None  # each architecture's own
-    assert (recipe.stop_patience, recipe.plateau_patience, recipe.plateau_factor) == (10, 3, 0.5)
-    assert (recipe.window_px, recipe.val_center_px) == (None, None)
+    assert read("--profile", "full").recipe == reference_config(ATTEMPTS["02"]).recipe
 
 
 def test_models_are_confirmed_and_tested_unless_told_otherwise():
     assert (read().seeds, read().test) == (3, True)
     assert (read("--seeds", "0").seeds, read("--no-test").test) == (0, False)
-    smoke = read("--profile", "smoke")  # its numbers mean nothing: its test tiles stay sealed
-    assert (smoke.seeds, smoke.test) == (1, False)
+    assert not read("--profile", "smoke").test  # its numbers mean nothing
     assert read("--profile", "smoke", "--test").test
 
 

@@ -95,15 +95,16 @@ def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path, say):
 
 
 def test_search_is_complete_when_its_selection_is_written(tmp_path, say):
-    study = Study(tmp_path, seeds=0)
-    fill_search(study)
+    study = Study(tmp_path, seeds=0, trials=2)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
     study.select()
-    assert first_words(say(tmp_path)) == "not running"  # trials are open
+    assert first_words(say(tmp_path)) == "not running"  # trials are to come
     study.finish()
+    study.select()
     text = say(tmp_path)
     assert first_words(text) == "complete"
     assert "--resume" not in text
-    study.spec = study_spec(trials=7, seeds=0)  # the allowance grew
+    study.spec = study_spec(trials=3, seeds=0)  # the allowance grew
     study.start_again()
     assert first_words(say(tmp_path)) == "not running"
     study.coordinator = Coordinator(study.spec, study.ledger, Search(study.spec))
@@ -116,8 +117,7 @@ def test_search_is_complete_when_its_selection_is_written(tmp_path, say):
 
 
 def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, say):
-    study = Study(tmp_path)
-    fill_search(study)
+    study = Study(tmp_path, trials=2)
     study.finish()
     study.select()
     assert first_words(say(tmp_path)) == "not running"
@@ -131,7 +131,7 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, say):
     assert first_words(say(tmp_path)) == "not running"  # killed between two arms
     folder.write_json(tmp_path / "models.json", rows)
     assert first_words(say(tmp_path)) == "complete"
-    study.spec = study_spec(seeds=3)
+    study.spec = study_spec(trials=2, seeds=3)
     study.start_again()
     assert first_words(say(tmp_path)) == "not running"
     study.confirm(UNET, CONV)
@@ -140,7 +140,7 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, say):
     rows = {arm: {"test_iou": None, "models": [{}] * 3} for arm in rows}
     folder.write_json(tmp_path / "models.json", rows)
     assert first_words(say(tmp_path)) == "not running"  # scored on val alone
-    study.spec = study_spec(seeds=3, test=False)  # as the study began: then that is all
+    study.spec = study_spec(trials=2, seeds=3, test=False)  # as the study began: then that is all
     study.start_again()
     assert first_words(say(tmp_path)) == "complete"
 
@@ -150,9 +150,8 @@ def test_other_phases_count_their_own_allowances(tmp_path, say):
     point = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weight": 0.5}
     chosen = {"unet": {"point": point, "tiles": 24, "study": "phase2", "signature": "f0", "val_iou": 0.5}}
     chosen["unet"] |= {"study_id": "f00", "profile": "quick", "tiles_digest": "d16e57"}
-    study = Study(
-        tmp_path, phase="phase3_data_budget", chosen=chosen, architectures=["unet"], tiles=[5, 24], test=False
-    )
+    settings = {"phase": "phase3_data_budget", "chosen": chosen, "architectures": ["unet"], "tiles": [5, 24]}
+    study = Study(tmp_path, **settings, test=False)
     study.epochs(study.begin(), [0.3, 0.4, 0.5])
     rows = [line.split() for line in say(tmp_path).splitlines() if line.startswith("unet-")]
     assert [(row[0], row[1], row[5]) for row in rows] == [("unet-5", "1", "3"), ("unet-24", "0", "2")]

@@ -9,7 +9,7 @@ import yaml
 
 from studies import status
 from studies.files import folder, lock
-from tests.studies.begun_study import Study, fill_search, study_spec
+from tests.studies.begun_study import Study, study_spec
 from tests.studies.command_lines import refusal_of
 
 
@@ -68,7 +68,8 @@ def content(out: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.mark.parametrize("is_running", [True, False])
 def test_nothing_in_the_folder_changes(tmp_path, say, is_running):
     study = Study(tmp_path)
-    fill_search(study)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
+    study.epochs(study.begin(), [0.4])
     study.select()
     (tmp_path / "seal.jsonl").write_text('{"event": "op', encoding="utf-8")
     with lock.only_driver(tmp_path) if is_running else contextlib.nullcontext():
@@ -83,7 +84,8 @@ def test_nothing_in_the_folder_changes(tmp_path, say, is_running):
 def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path, say):
     """What was on record then lies beside the database: a copy of all files is what a killed driver leaves."""
     study = Study(tmp_path / "study")
-    fill_search(study)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
+    study.epochs(study.begin(), [0.4])
     assert (study.out / "optuna.db-wal").stat().st_size > 0
     killed = tmp_path / "killed" / "study"
     shutil.copytree(study.out, killed)
