@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,23 +14,16 @@ from studies.models.scores import ModelScores, ScoringFailure
 from studies.progress import StudyProgress, arm_table
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, Sizes
-from studies.search.ledger import Ledger
-from studies.search.plans import Search
 from studies.search.trials import Trial
-from studies.spec import StudySpec
+from tests.studies.begun_study import Study
 from tests.studies.reports import epoch_report
-from trainables.config import Recipe
 
 SCORES = ModelScores(iou=0.5, f1=0.5, tile_iou={})
 
 
-def make(folder: Path, *architectures: str, epochs: int = 4, **changes: Any) -> Coordinator:
-    recipe = Recipe(epochs=epochs, small=True, window_px=100, draws_per_epoch=10)
-    settings: dict[str, Any] = {"architectures": architectures, "tiles": (24,), "trials": 2, "grace_epochs": 2}
-    spec = StudySpec(recipe=recipe, **settings | changes)
-    return Coordinator(
-        spec, Ledger(folder / "optuna.db", {arm.name: "" for arm in spec.arms()}, study_id="one"), Search(spec)
-    )
+def make(folder: Path, *architectures: str, **changes: Any) -> Coordinator:
+    settings = {"architectures": list(architectures), "trials": 2, "epochs": 4, "grace_epochs": 2}
+    return Study(folder, **settings | changes).coordinator
 
 
 def begin(coordinator: Coordinator, console: Console) -> StudyProgress:
@@ -62,14 +56,8 @@ def console():
 @pytest.fixture
 def clock(monkeypatch):
     """Stands in for `time`."""
-
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self) -> float:
-            return self.now
-
-    clock = Clock()
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr(progress_module, "time", clock)
     return clock
 
