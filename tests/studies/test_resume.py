@@ -18,7 +18,6 @@ from studies.files.folder import LEDGER, STUDY, has_study
 from studies.options import Options
 from tests.studies.command_lines import read, request_of
 from trainables.common.errors import UserError
-from trainables.datasets.demo import write_demo_tiles
 
 FLAGS = ["--profile", "smoke", "--architectures", "unet", "--seed", "7", "--draw-seed", "3", "--window-px", "96"]
 FLAGS += ["--trials", "5", "--seeds", "2", "--test", "--wandb", "disabled"]
@@ -43,11 +42,11 @@ def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, write_rgb):
     """The tiles that the study begins with."""
-    root = tmp_path_factory.mktemp("begun") / "tiles"
-    write_demo_tiles(root, size_px=128, num_train=4, num_val=1, num_test=1)
-    return root
+    return write_rgb(
+        tmp_path_factory.mktemp("begun") / "tiles", counts={"train": 4, "val": 1, "test": 1}, size_px=(128, 128)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +72,9 @@ def spec(root):
 
 
 @pytest.fixture
-def refused(refusal, out):
-    """What is said to who resumes the study with some flags."""
+def refused(refusal, out, monkeypatch):
+    """What is said to who resumes the study with some flags, before Ray starts."""
+    monkeypatch.setattr(study, "ray_session", lambda address: pytest.fail("Ray starts"))
     return lambda *flags: refusal("phase2_tuning", "--out", str(out), "--resume", *flags)
 
 

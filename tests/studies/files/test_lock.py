@@ -86,15 +86,6 @@ def test_folder_of_a_killed_driver_is_taken_over(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_file_goes_when_the_lock_is_given_back(tmp_path):
-    with lock.only_driver(tmp_path):
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyError), lock.only_driver(tmp_path):
-        raise KeyError
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_child_that_outlives_its_driver_holds_no_lock(tmp_path):
     """Ray's and W&B's processes may go on for a while after a driver was killed."""
     with lock.only_driver(tmp_path):
