@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from searchspace.spaces import RECIPE_WEIGHTS, recipe_point
 from studies.earlier_study import check_same_source, keep_best, load_tuned
-from studies.folder import has_study, load_frozen, load_settings
+from studies.files.folder import has_study, load_frozen, load_settings
 from studies.options import HANG_MINUTES, Options
 from studies.profiles import PROFILES, PhaseName, ProfileName
 from studies.spec import StudySpec

@@ -6,9 +6,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from studies import folder
 from studies.backend.machine import this_machine
 from studies.backend.slots import Slots, fit_slots
+from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.seal import Seal
 from studies.search.plans import Finals, first_plan

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from studies.folder import has_study, load_frozen
+from studies.files.folder import has_study, load_frozen
 from studies.spec import StudySpec, TunedConfig
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError

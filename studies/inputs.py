@@ -10,8 +10,8 @@ from typing import Any, cast
 from rich.console import Console
 
 from analysis.logs.run_configs import ArmFacts, StudyRunConfig
-from studies import folder
 from studies.backend.slots import Slots
+from studies.files import folder
 from studies.logs import wandb_variables
 from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.attempts.reference import ATTEMPTS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from studies import command_line as cli
-from studies.folder import MODELS, has_study
+from studies.files.folder import MODELS, has_study
 from studies.profiles import PhaseName
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.common.errors import UserError

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from studies import folder
 from studies.backend.engine import run_trials
 from studies.backend.scoring import Scorers
 from studies.backend.watch import Ending
 from studies.backend.worker import WorkerSettings
+from studies.files import folder
 from studies.logs import tracking
 from studies.models import finals, selection
 from studies.models.evaluation import score_model

@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from studies import folder, lock
+from studies.files import folder, lock
 from studies.seal.register import NAME
 from studies.search.ledger_file import StoredTrial, read_trials
 from studies.search.plans import Plan, Search, first_plan

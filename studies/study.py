@@ -11,11 +11,11 @@ from rich.console import Console
 
 from analysis.logs.errors import LogsError
 from analysis.logs.run_configs import STUDY_JOB
-from studies import folder
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
-from studies.disk import disk_errors_in_one_line
+from studies.files import folder
+from studies.files.disk import disk_errors_in_one_line
 from studies.inputs import StudyInputs, check_unchanged, load_inputs, log_config
 from studies.logs import tracking
 from studies.models.parameters import parameters_by_architecture
@@ -81,11 +81,11 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
         with (
             sigterm_as_ctrl_c(),
             folder.hold_folder(out, resume=is_resumed),
-            ray_session(spec.address),
-            sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
             disk_errors_in_one_line(out),
+            contextlib.nullcontext(_check_seal(inputs, out, provenance["study_id"], options, console)) as seal,
+            ray_session(spec.address),  # only now: what the seal refuses needs no Ray
+            sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
-            seal = _check_seal(inputs, out, provenance["study_id"], options, console)
             slots = ray_slots(inputs.spec, inputs.train_px, inputs.scored_px)
             if spec.address is not None:
                 probe_storage(out)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from studies import folder
 from studies.command_line import make_spec
+from studies.files import folder
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import first_plan

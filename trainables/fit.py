@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from trainables.check_config import check_config
     from trainables.data.dataset import read_dataset
     from trainables.data.decode import decode_train_val
-    from trainables.device import find_device, memory_words
+    from trainables.device import find_device, memory_words, out_of_memory_words
     from trainables.records import DivergedError, OutOfMemoryError
 
     number, attempt = get_attempt(flags.pop("attempt"))
@@ -102,9 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_INTERRUPTED
         except DivergedError as error:
             raise UserError(f"{error}, but must be a finite number: use a lower --lr, or --precision fp32") from error
-        except OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            words = str(error) if isinstance(error, OutOfMemoryError) else out_of_memory_words(error)
+            if words is None:
+                raise
             raise UserError(
-                f"{name} does not fit into the memory with batches of {config.batch_size} ({error}): use a smaller "
+                f"{name} does not fit into the memory with batches of {config.batch_size} ({words}): use a smaller "
                 "--batch-size or --window-px"
             ) from error
     console.print(diagnostics.closing(name, attempt, tiles, records, best_epoch, scores))

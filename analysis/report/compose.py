@@ -11,8 +11,8 @@ from analysis.report import captions, sections
 from analysis.report.blocks import Blocks, made
 from analysis.report.conclusions import conclusions, deciding_study
 from analysis.report.document import Document, Section, TextBlock
+from analysis.report.limits.several_studies import report_warnings
 from analysis.report.predictions import RULE, predictions
-from analysis.report.several_studies import report_warnings
 from analysis.stats.bootstrap import NUM_REPLICATES
 
 _FILES = {"models": "models", "runs": "trials", "scores": "scores"}

@@ -16,7 +16,7 @@ from studies.backend.kept_checkpoints import Checkpoints
 from studies.backend.slots import Slots
 from studies.backend.watch import NothingRunsError, Permit, Watch
 from studies.backend.worker import TrialWorker, WorkerSettings
-from studies.folder import beat_file
+from studies.files.folder import beat_file
 from studies.search.coordinator import MAX_LOSSES, Coordinator
 from studies.search.trials import EpochReport, Trial, TrialKey
 from trainables.data.tiles import TrainVal

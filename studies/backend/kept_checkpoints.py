@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from studies.folder import trial_folder
+from studies.files.folder import trial_folder
 from studies.models.evaluation import VAL_SCORES
 from studies.search.coordinator import Coordinator
 from studies.search.trials import Trial

@@ -15,7 +15,7 @@ from ray import tune
 
 from analysis.logs.rows import OVERLAYS
 from analysis.logs.run_configs import THEN, TRIAL_JOB, TrialRunConfig
-from studies.folder import beat_file, trial_folder
+from studies.files.folder import beat_file, trial_folder
 from studies.logs import tracking
 from studies.logs.tensorboard import Curves
 from studies.models.evaluation import BEAT_SECONDS, picture, pictured

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.logs.rows import FinalModel, OpeningRow, pictures_key
-from studies.folder import predictions_folder
+from studies.files.folder import predictions_folder
 from studies.logs import tracking
 from studies.models.evaluation import MAX_PICTURES, load_pictures
 from studies.models.scores import ModelScores, ScoringResult

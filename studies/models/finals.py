@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studies.backend.scoring import Scorers
-from studies.folder import MODELS, beat_file, predictions_folder, trial_folder, write_json
+from studies.files.folder import MODELS, beat_file, predictions_folder, trial_folder, write_json
 from studies.models.final_rows import log_arm
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult, load_record
 from studies.models.val_scores import score_on_val

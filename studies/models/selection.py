@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from analysis.logs.rows import SelectionRow, pictures_key
 from studies.backend.scoring import Scorers
-from studies.folder import predictions_folder, trial_folder, write_json
+from studies.files.folder import predictions_folder, trial_folder, write_json
 from studies.logs import tracking
 from studies.models.evaluation import load_pictures, pictured
 from studies.models.scores import ModelScores, ScoringFailure

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from studies.backend.scoring import Scorers
-from studies.folder import beat_file, predictions_folder, trial_folder
+from studies.files.folder import beat_file, predictions_folder, trial_folder
 from studies.models.evaluation import load_scores
 from studies.models.scores import ScoringJob, ScoringResult
 from studies.search.forecast import StageName

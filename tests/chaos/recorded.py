@@ -36,7 +36,7 @@ import torch
 from rich.console import Console
 
 from studies import command_line as cli
-from studies import folder
+from studies.files import folder
 from studies.models import selection
 from studies.models.evaluation import score_model
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from studies import folder, status
+from studies import status
 from studies.command_line import make_spec
+from studies.files import folder
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan

@@ -18,7 +18,7 @@ from rich.console import Console
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit
 from studies.command_line import make_spec
-from studies.folder import write_study
+from studies.files.folder import write_study
 from studies.inputs import StudyInputs
 from studies.logs import tracking
 from studies.options import Options

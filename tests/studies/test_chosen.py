@@ -9,7 +9,7 @@ import pytest
 
 from studies import command_line as cli
 from studies.earlier_study import CARRIED, load_tuned
-from studies.folder import write_study
+from studies.files.folder import write_study
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
 from trainables.common.errors import UserError

@@ -9,7 +9,7 @@ import torch
 import wandb
 import yaml
 
-from studies.folder import PROVENANCE
+from studies.files.folder import PROVENANCE
 from studies.profiles import PROFILES
 from studies.spec import StudySpec
 from tests.studies.command_lines import read, request_of

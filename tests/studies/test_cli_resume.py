@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.folder import has_study, write_study
+from studies.files.folder import has_study, write_study
 from studies.inputs import LIBRARIES
 from studies.options import HANG_MINUTES, Options
 from studies.spec import StudySpec

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from analysis.logs.wandb_files import read_logs
-from studies.folder import LEDGER
+from studies.files.folder import LEDGER
 from tests.chaos.forked import RECORDED
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from trainables.datasets.demo import write_demo_tiles

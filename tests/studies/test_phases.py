@@ -11,7 +11,7 @@ import pytest
 
 from analysis.logs.wandb_files import read_logs
 from studies import dry_run, study
-from studies.folder import STUDY
+from studies.files.folder import STUDY
 from studies.options import Options
 from studies.phases import run_phase
 from studies.spec import StudySpec

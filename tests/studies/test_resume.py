@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from studies import command_line as cli
-from studies import lock
-from studies.folder import LEDGER, STUDY
+from studies.files import lock
+from studies.files.folder import LEDGER, STUDY
 from studies.study import run_study
 from trainables.common.errors import UserError
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from studies import folder, lock
+from studies.files import folder, lock
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Grid, Search
 from tests.studies.begun_study import CONV, UNET, Say, Study, fill_search, study_spec

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studies import folder, lock, status
+from studies import status
+from studies.files import folder, lock
 from tests.studies.begun_study import Say, Study, fill_search, study_spec
 from trainables.common.command import EXIT_USER_ERROR, run
 

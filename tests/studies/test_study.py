@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from analysis.logs.wandb_files import read_logs
 from analysis.logs.wandb_run import read_run
 from analysis.report.write import write_report
-from studies.folder import PROVENANCE
+from studies.files.folder import PROVENANCE
 from studies.profiles import REFERENCE
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.folder import LEDGER
+from studies.files.folder import LEDGER
 from tests.chaos.forked import RECORDED
 
 ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]

@@ -4,22 +4,21 @@ import argparse
 from pathlib import Path
 
 from trainables.common.errors import UserError
-from trainables.data.formats.raster import read_image
 from trainables.data.tiles import DatasetInfo
 from trainables.datasets.sources.draws import draw_splits
 from trainables.datasets.sources.files import files_by_id
-from trainables.datasets.sources.masks import BinaryMasks, read_grey
+from trainables.datasets.sources.masks import BinaryMasks
 from trainables.datasets.sources.plan import (
     RGB,
     SEED,
     Adapter,
     Plan,
-    SourceTile,
     Split,
     add_draw_flags,
     add_src_flag,
     check_folder,
     check_pair,
+    copied_tile,
 )
 
 SIDE_PX = 1024
@@ -73,7 +72,7 @@ def plan_deepglobe(
     if len(masked) < len(images):
         notes.append(f"{len(images) - len(masked)} of {len(images)} images in {folder} have no mask and were left out.")
     return Plan(
-        tiles=tuple(_tile(id_, split, *masked[id_], masks) for id_, split in splits.items()),
+        tiles=tuple(copied_tile(split, id_, ".jpg", *masked[id_], masks) for id_, split in splits.items()),
         info=DatasetInfo(
             classes=("background", "road"),
             bands=RGB,
@@ -84,18 +83,6 @@ def plan_deepglobe(
             ),
         ),
         notes=tuple(notes),
-    )
-
-
-def _tile(id_: str, split: Split, image: Path, mask: Path, masks: BinaryMasks) -> SourceTile:
-    return SourceTile(
-        id=id_,
-        split=split,
-        suffix=".jpg",
-        copy_of=image,
-        load_image=lambda: read_image(image),
-        load_mask=lambda: masks.read(mask),
-        mask_values=lambda: read_grey(mask),
     )
 
 

@@ -4,23 +4,22 @@ import argparse
 from pathlib import Path
 
 from trainables.common.errors import UserError
-from trainables.data.formats.raster import read_image
 from trainables.data.tiles import DatasetInfo
 from trainables.datasets.sources.draws import take_some
 from trainables.datasets.sources.files import files_by_id
-from trainables.datasets.sources.masks import BinaryMasks, read_grey
+from trainables.datasets.sources.masks import BinaryMasks
 from trainables.datasets.sources.plan import (
     RGB,
     SEED,
     SPLITS,
     Adapter,
     Plan,
-    SourceTile,
     Split,
     add_draw_flags,
     add_src_flag,
     check_folder,
     check_pair,
+    copied_tile,
 )
 
 SIDE_PX = 1500
@@ -76,7 +75,7 @@ def plan_massachusetts(
         shares.append(f"{len(taken)} of {len(pairs)} {split}")
     masks = BinaryMasks(paths=[mask for *_, mask in chosen])
     return Plan(
-        tiles=tuple(_tile(*row, masks) for row in chosen),
+        tiles=tuple(copied_tile(split, id_, ".tif", image, mask, masks) for split, id_, image, mask in chosen),
         info=DatasetInfo(
             classes=("background", "road"),
             bands=RGB,
@@ -98,18 +97,6 @@ def _pairs(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
                 f"({len(missing)} without): add or remove"
             )
     return [(id_, path, by_folder[1][id_]) for id_, path in by_folder[0].items()]
-
-
-def _tile(split: Split, id_: str, image: Path, mask: Path, masks: BinaryMasks) -> SourceTile:
-    return SourceTile(
-        id=id_,
-        split=split,
-        suffix=".tif",
-        copy_of=image,
-        load_image=lambda: read_image(image),
-        load_mask=lambda: masks.read(mask),
-        mask_values=lambda: read_grey(mask),
-    )
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

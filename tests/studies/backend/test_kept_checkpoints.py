@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.backend.kept_checkpoints import Checkpoints
-from studies.folder import trial_folder
+from studies.files.folder import trial_folder
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan

@@ -17,7 +17,7 @@ from rich.console import Console
 from studies.backend.scoring import OnScored, Scorers, scoring_modes
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit
-from studies.folder import trial_folder
+from studies.files.folder import trial_folder
 from studies.models.evaluation import VAL_SCORES, load_scores
 from studies.models.scores import Evaluate, ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
 from studies.models.val_scores import score_on_val

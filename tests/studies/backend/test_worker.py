@@ -14,7 +14,7 @@ from analysis.logs.record_log import split_records
 from analysis.logs.wandb_run import read_run
 from studies.backend import worker as worker_module
 from studies.backend.worker import TrialWorker, WorkerSettings
-from studies.folder import beat_file, trial_folder
+from studies.files.folder import beat_file, trial_folder
 from studies.models import evaluation
 from trainables import trial as fit_module
 from trainables.config import Recipe, TrialConfig

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
-from trainables.data.formats.raster import read_header
+from trainables.data.formats.raster import read_header, read_image
 from trainables.data.tiles import DatasetInfo
+from trainables.datasets.sources.masks import BinaryMasks, read_grey
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -46,6 +47,19 @@ class SourceTile:
     copy_of: Path | None = None
     group: str | None = None
     mask_values: Callable[[], NDArray[Any]] | None = None
+
+
+def copied_tile(split: Split, id_: str, suffix: str, image: Path, mask: Path, masks: BinaryMasks) -> SourceTile:
+    """A photograph that is taken over byte for byte, with its grey mask of background and foreground."""
+    return SourceTile(
+        id=id_,
+        split=split,
+        suffix=suffix,
+        copy_of=image,
+        load_image=lambda: read_image(image),
+        load_mask=lambda: masks.read(mask),
+        mask_values=lambda: read_grey(mask),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

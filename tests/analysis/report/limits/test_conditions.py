@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from analysis.report.compose import compose
-from analysis.report.conditions import conditions, shared_places
+from analysis.report.limits.conditions import conditions, shared_places
+from analysis.report.limits.several_studies import report_warnings
+from analysis.report.limits.study_warnings import study_warnings
 from analysis.report.page import markdown
-from analysis.report.several_studies import report_warnings
-from analysis.report.study_warnings import study_warnings
 from tests.analysis.made_up import GROUPS, TEST_TILES, VAL_TILES, MadeUp
 
 TEST = [0.5, 0.6, 0.4, 0.7]

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from studies import lock
+from studies.files import lock
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.common.whole_files import part_path, write_whole

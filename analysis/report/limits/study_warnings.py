@@ -1,7 +1,7 @@
 """Warns of what limits a whole study: what is missing, reopened, failed or small."""
 
 from analysis.logs.frames import Logs
-from analysis.report.conditions import conditions, shared_places
+from analysis.report.limits.conditions import conditions, shared_places
 from analysis.report.words import counted, named
 from analysis.stats.bootstrap import MIN_GROUPS
 from analysis.tables.arm_scores import below_trivial

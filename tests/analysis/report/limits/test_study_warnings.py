@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from analysis.report.limits.study_warnings import study_warnings
 from analysis.report.study_notes import study_notes
-from analysis.report.study_warnings import study_warnings
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
 FLAT = [0.5] * 4

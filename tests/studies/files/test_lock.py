@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from studies import lock
+from studies.files import lock
 from trainables.common.errors import UserError
 
 HOLDER = """
 import sys
 from pathlib import Path
-from studies import lock
+from studies.files import lock
 with lock.only_driver(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -189,7 +189,7 @@ def test_lock_of_a_third_one_that_came_in_between_stands(folder: Path, monkeypat
 RACER = """
 import sys
 from pathlib import Path
-from studies import lock
+from studies.files import lock
 from trainables.common.errors import UserError
 folder, left = Path(sys.argv[1]), 40
 while left:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from studies.disk import disk_errors_in_one_line
+from studies.files.disk import disk_errors_in_one_line
 from trainables.common.errors import UserError
 
 OUT = Path("/runs/study")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from searchspace.spaces import recipe_point
 from studies import command_line as cli
-from studies import folder, lock
+from studies.files import folder, lock
 from studies.profiles import PROFILES
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger

@@ -1,0 +1,1 @@
+"""What limits a report: conditions that differ, what is missing, reopened, failed or small."""
