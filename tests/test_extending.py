@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.chaos.forked import DriverServer
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("trainables", "searchspace", "studies", "analysis")
@@ -93,18 +93,8 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def run(project: Path, *command: str) -> str:
-    """Runs Python on the copy, which must win over the installed project; what it printed."""
-    environment = os.environ | {"PYTHONPATH": str(project), "XDG_DATA_HOME": str(project / "user")}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.faults
-def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
+def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models, datasets = copy / "trainables" / "models", copy / "trainables" / "datasets"
     (models / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
     (datasets / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
@@ -117,10 +107,17 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
     changed = {path.relative_to(copy / "trainables").as_posix() for path in copy.rglob("*.py") if differs(path, copy)}
     assert changed == {"models/plain.py", "models/architectures.py", "datasets/squares.py", "datasets/adapters.py"}
 
-    told = run(copy, "-m", "trainables.prepare", "squares", "--side", "24", "--dst", "tiles")
-    assert "square" in told
+    monkeypatch.setenv("PYTHONPATH", str(copy))  # which must win over the installed project
+    monkeypatch.setenv("XDG_DATA_HOME", str(copy / "user"))
     flags = ["--data", "tiles", "--profile", "smoke", "--window-px", "32", "--seeds", "1"]
-    run(copy, "studies/phase2_tuning.py", *flags, "--architectures", "plain", "--out", "runs/plain")
+    flags += ["--architectures", "plain", "--out", "runs/plain", "--cpus-per-trial", str(os.cpu_count())]
+    with DriverServer() as drivers:
+
+        def run(script: str, *flags: str) -> str:
+            return drivers.start(copy / script, *flags, cwd=copy, output=copy / "log").ends()
+
+        assert "square" in run("trainables/prepare.py", "squares", "--side", "24", "--dst", "tiles")
+        run("studies/phase2_tuning.py", *flags)
     tables = copy / "runs" / "plain" / "report" / "tables"
     by_architecture = pd.read_csv(tables / "iou_by_architecture.csv").set_index("architecture")
     assert by_architecture.loc["plain", "val_iou"] >= 0

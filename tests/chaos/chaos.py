@@ -14,26 +14,17 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from clustered import scored_on_a_cluster
 from driving import SCHEDULE, ChaosError, end_all, processes, say, server
-from everything import everything_at_once
 from evidence import evidence
 from records import LOSABLE
-from resuming import resumed_equals_uninterrupted
 from rich.console import Console
 from rich.table import Table
-from scenarios import Outcome
-from subject import Fault
-
-SCENARIOS: dict[str, Callable[[Path, str, random.Random, Outcome], None]] = {
-    "A": resumed_equals_uninterrupted,
-    "B": everything_at_once,
-    "C": scored_on_a_cluster,
-}
+from scenarios import SCENARIOS
+from subject import Fault, Outcome
 
 LEAVE_SECONDS = 90.0
 """For what killed drivers left behind to end itself."""
