@@ -82,7 +82,7 @@ def run(root: Path, seed: int, names: Sequence[str]) -> dict[str, Outcome]:
             outcome.broken.append(traceback.format_exc())
         say(name, "done" if not outcome.broken else f"FAILED: {outcome.broken[-1].splitlines()[-1]}")
         for subject in outcome.subjects if outcome.broken else ():
-            say(subject.name, evidence(subject))
+            say(subject.name, "\n".join(evidence(subject)))
 
     with ThreadPoolExecutor(len(names)) as pool:
         others = [pool.submit(repeated, name) for name in names if name != "C"]

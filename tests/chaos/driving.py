@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forked import MARK, POLL_SECONDS, RECORDED, DriverServer
+from forked import MARK, RECORDED, DriverServer
 
 PATIENCE_SECONDS = 120.0
 """Without a word or a write of the study, on cores that no more than two processes each want."""
@@ -160,7 +160,7 @@ class Driver:
         """Sends a signal; whether the driver was there."""
         return self._process.send(number)
 
-    def until(self, condition: Callable[[], object], what: str, *, poll_seconds: float = POLL_SECONDS) -> bool:
+    def until(self, condition: Callable[[], object], what: str, *, poll_seconds: float = 0.1) -> bool:
         """Waits until something is so; False when the driver ended before.
 
         Raises:

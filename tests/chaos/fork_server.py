@@ -45,8 +45,7 @@ def serve(address: str) -> dict[str, Any] | None:
         while True:
             ready, _, _ = select.select([sys.stdin, listener], [], [])
             workers = {pid: about for pid, about in workers.items() if os.waitpid(pid, os.WNOHANG)[0] == 0}
-            if listener in ready:
-                worker = wanted_worker(listener)
+            if listener in ready and (worker := wanted_worker(listener)) is not None:
                 pid = os.fork()
                 if pid == 0:
                     return worker
@@ -78,11 +77,11 @@ def serve(address: str) -> dict[str, Any] | None:
     return None
 
 
-def wanted_worker(listener: socket.socket) -> dict[str, Any]:
-    """A worker as ray_worker.py tells of it, with the `files` of its output and errors."""
+def wanted_worker(listener: socket.socket) -> dict[str, Any] | None:
+    """A worker as ray_worker.py tells of it, with the `files` of its output and errors; None where it was killed."""
     with listener.accept()[0] as asking:
         message, files, *_ = socket.recv_fds(asking, 1 << 20, 2)
-    return {**json.loads(message), "files": files}
+    return {**json.loads(message), "files": files} if message else None
 
 
 def become(request: Mapping[str, Any]) -> None:

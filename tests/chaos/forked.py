@@ -38,8 +38,12 @@ SOCKET = "FEWTILE_FORKS"
 
 SERVER = Path(__file__).with_name("fork_server.py")
 
-RAY_PARTS = {"setup_worker_path": str(Path(__file__).with_name("ray_worker.py")), "include_log_monitor": False}
-"""What a Ray has that forks its workers; nobody here reads what its log monitor would print."""
+RAY_PARTS = {
+    "setup_worker_path": str(Path(__file__).with_name("ray_worker.py")),
+    "include_log_monitor": False,
+    "no_monitor": True,
+}
+"""What a Ray has that forks its workers; nobody here reads what its log monitor would print, and it does not scale."""
 
 POLL_SECONDS = 0.02
 

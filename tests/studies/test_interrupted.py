@@ -74,12 +74,13 @@ def test_study_killed_in_training_goes_on_and_comes_to_the_same(
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "is_private"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
-    number: signal.Signals, start: Any, data: list[str], tmp_path: Path
+    number: signal.Signals, is_private: bool, start: Any, data: list[str], ray_address: str, tmp_path: Path
 ) -> None:
     """Trials would take hours; the study ends in seconds, with whole W&B files and nothing selected."""
-    process = start(PHASE, *data, *FLAGS, "--draws-per-epoch", "1000000", "--out", "study")
+    address = "" if is_private else ray_address
+    process = start(PHASE, *data, *FLAGS, "--draws-per-epoch", "1000000", "--out", "study", address=address)
     out = tmp_path / "study"
     process.until(lambda: len(list(out.glob("wandb/offline-run-*"))) >= 2)  # the study's run and a trial's
     process.send(number)
