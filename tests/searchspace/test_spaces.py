@@ -9,7 +9,6 @@ from searchspace.ranges import Bounds, Choices
 from searchspace.spaces import (
     COMMON,
     LEVELS,
-    LR_CENTER,
     OVERRIDES,
     RECIPE_POINT,
     levels,
@@ -51,11 +50,6 @@ def test_space_centres_lr_on_its_track_or_its_own(name):
     assert lr.log
     assert math.sqrt(lr.low * lr.high) == pytest.approx(center)
     assert lr.high / lr.low == pytest.approx(100)
-
-
-def test_space_has_a_centre_for_every_track():
-    assert {row.track for row in ARCHITECTURES.values()} <= set(LR_CENTER)
-    assert LR_CENTER == {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,16 +117,6 @@ def test_starting_points_are_the_same_places_for_all_arms(seed):
         [in_unit_cube(space_for(n), p) for p in starting_points(space_for(n), RECIPE_POINT, 8, seed)] for n in REFERENCE
     ]
     assert all(place == places[0] for place in places)
-
-
-def test_starting_points_are_the_same_places_in_another_track(monkeypatch):
-    before = space_for("unet")
-    places = [in_unit_cube(before, point) for point in starting_points(before, RECIPE_POINT, 8, seed=1)]
-    monkeypatch.setitem(LR_CENTER, "cnn", 3e-5)
-    shifted = space_for("unet")
-    points = starting_points(shifted, RECIPE_POINT, 8, seed=1)
-    assert [in_unit_cube(shifted, point) for point in points] == places
-    assert points[0]["lr"] == pytest.approx(3e-5)
 
 
 def test_starting_points_depend_on_the_seed():

@@ -9,10 +9,13 @@ import torch
 from torch import nn
 
 from trainables import trial as trial_module
+from trainables.checkpoints import build_model, save
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
+from trainables.data.tiles import DatasetInfo
 from trainables.metrics import Scores
 from trainables.models.architectures import ARCHITECTURES, IMAGENET, Architecture
+from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
 from trainables.predict import Evaluation
 from trainables.training import TrainingState
@@ -77,19 +80,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def resnet34_state() -> dict[str, torch.Tensor]:
+def resnet34_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state dict of a ResNet34 encoder for three bands, randomly initialised."""
     import segmentation_models_pytorch as smp
 
     torch.manual_seed(1)
-    state: dict[str, torch.Tensor] = smp.encoders.get_encoder("resnet34", weights=None).state_dict()
-    return state
-
-
-@pytest.fixture(scope="session")
-def resnet34_file(resnet34_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet34.pth"
-    torch.save(resnet34_state, path)
+    torch.save(smp.encoders.get_encoder("resnet34", weights=None).state_dict(), path)
     return path
 
 
@@ -105,6 +102,22 @@ def refusal() -> Callable[[Callable[[], Any]], str]:
         return message
 
     return of
+
+
+@pytest.fixture(scope="session")
+def save_best() -> Callable[..., Segmenter]:
+    """Saves the `best.pt` of a model as a configuration begins with it, or as it was changed; gives the model."""
+
+    def write(path: Path, config: TrialConfig, info: DatasetInfo, change: Any = lambda _: None) -> Segmenter:
+        torch.manual_seed(0)
+        bands = range(len(info.bands))
+        model = build_model(config, info, [0.1 + 0.1 * n for n in bands], [0.5 + 0.1 * n for n in bands])
+        change(model)
+        about = {"config": config.model_dump_json(), "info": info.model_dump_json(), "metrics": {"val/iou": 0.25}}
+        save(path, about | {"epoch": 3, "frozen_digest": model.frozen_digest, "model": model.state_dict()})
+        return model
+
+    return write
 
 
 @pytest.fixture

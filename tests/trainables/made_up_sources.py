@@ -122,13 +122,18 @@ INRIA_SIDE, INRIA_SIZE = 32, 100
 FEW_INRIA = {"austin1": "val", "austin2": "train", "austin4": "train", "austin7": "train", "austin31": "test"}
 """Some of its tiles with their splits, where not all 36 matter."""
 
+SOME_INRIA = dict.fromkeys(("austin1", "austin6"), "val") | dict.fromkeys(("austin31", "austin36"), "test")
+SOME_INRIA |= {f"austin{number}": "train" for number in (2, 4, 5, 7, 8, 22)}
+SOME_INRIA = dict(sorted(SOME_INRIA.items(), key=lambda item: int(item[0][6:])))
+"""One of each kind, and more to choose from."""
+
 
 def write_tiff(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
-    """(bands, H, W) pixels."""
+    """(bands, H, W) pixels, with a pixel of 0.3 m or as the profile says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
-    transform = rasterio.Affine(0.3, 0, 0, 0, -0.3, 0)
-    with rasterio.open(path, "w", driver="GTiff", dtype=pixels.dtype, transform=transform, **shape, **profile) as file:
+    profile = {"dtype": pixels.dtype, "transform": rasterio.Affine(0.3, 0, 0, 0, -0.3, 0), **shape, **profile}
+    with rasterio.open(path, "w", driver="GTiff", **profile) as file:
         file.write(pixels)
     return path
 
@@ -150,9 +155,9 @@ def inria_image(number: int) -> np.ndarray:
     return cv2.resize(coarse, (INRIA_SIZE, INRIA_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def write_inria(root: Path, images: str = "imgs", masks: str = "msks", numbers: Iterable[int] = range(1, 37)) -> Path:
+def write_inria(root: Path, images: str = "imgs", masks: str = "msks", tiles: Iterable[str] = SOME_INRIA) -> Path:
     """Pairs of 100×100 px."""
-    for number in numbers:
+    for number in (int(tile[6:]) for tile in tiles):
         write_tiff(root / images / f"austin{number}.tif", inria_image(number).transpose(2, 0, 1))
         write_tiff(root / masks / f"austin{number}.tif", inria_mask(number)[None])
     return root

@@ -1,4 +1,4 @@
-"""What a network gets to see of tiles: normalised draws, without a network behind them."""
+"""What a network gets to see of tiles, without a network behind them, and networks that do next to nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -24,7 +24,7 @@ def segmenter(tiles: TrainVal) -> Segmenter:
 
 
 def seen(
-    tiles: TrainVal, preset: str, num_draws: int = 24, window_px: int | None = SIDE
+    tiles: TrainVal, preset: str, num_draws: int = 12, window_px: int | None = SIDE
 ) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
     """Normalised images (1, C, H, W) and masks of an epoch, as the network gets them."""
     model = segmenter(tiles)
@@ -48,3 +48,24 @@ def mapped(tiles: TrainVal, change: Callable[[np.ndarray], np.ndarray]) -> Train
         return replace(part, images=tuple(map(change, part.images)))
 
     return replace(tiles, train=of(tiles.train), val=of(tiles.val))
+
+
+class Recorder(nn.Module):
+    """Gives its input back and remembers it and the modes it ran in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+        self.modes: list[tuple[bool, bool]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x)
+        self.modes.append((self.training, torch.is_inference_mode_enabled()))
+        return x
+
+
+class Brightness(nn.Module):
+    """Foreground where the first band is above one half."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1] - 0.5

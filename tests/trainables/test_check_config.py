@@ -15,22 +15,17 @@ from trainables.data.tiles import IGNORE, Tiles, TrainVal
 from trainables.models.architectures import ARCHITECTURES
 
 
-def sized(tiles: Any, *sizes: tuple[int, int]) -> Any:
-    """The same tiles with train tiles cut to these sizes."""
-    parts = [(slice(height), slice(width)) for height, width in sizes]
-    train = tiles.train.take(range(len(sizes)))
-    train = replace(
-        train,
-        images=tuple(image[part] for image, part in zip(train.images, parts, strict=True)),
-        masks=tuple(mask[part] for mask, part in zip(train.masks, parts, strict=True)),
-    )
-    return replace(tiles, train=train)
+def of_side(tiles: TrainVal, *sides: tuple[int, int]) -> TrainVal:
+    """Black train tiles of these (height, width)."""
+    ids = tuple(f"train_{number}" for number in range(len(sides)))
+    images = tuple(np.zeros((*side, 3), np.uint8) for side in sides)
+    return replace(tiles, train=Tiles(ids, images, tuple(np.zeros(side, np.uint8) for side in sides)))
 
 
 def test_check_accepts_what_fits(make_config, tiles):
     check_config(make_config(), tiles)
     check_config(make_config(window_px=48), tiles)
-    check_config(make_config(window_px=32, tiles=2), sized(tiles, (33, 64), (50, 41)))
+    check_config(make_config(window_px=32, tiles=2), of_side(tiles, (33, 64), (50, 41)))
 
 
 def test_check_refuses_centre_windows_in_which_nothing_counts(make_config, tiles, refusal):
@@ -46,56 +41,43 @@ def test_check_refuses_centre_windows_in_which_nothing_counts(make_config, tiles
     check_config(make_config(val_center_px=48), void)
 
 
-@pytest.mark.parametrize(("window", "use"), [(33, 32), (40, 32), (63, 48)])
-def test_check_refuses_windows_beside_the_stride(make_config, tiles, window, use, refusal):
-    message = refusal(lambda: check_config(make_config(window_px=window), tiles))
-    assert message == f"--window-px is {window}, but unet needs a multiple of 16: use {use}"
+SQUARE = (64, 64)
+UNEVEN = "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
 
 
-def test_check_refuses_windows_larger_than_a_tile(make_config, tiles, refusal):
-    message = refusal(lambda: check_config(make_config(window_px=64), sized(tiles, (64, 64), (64, 64), (64, 50))))
-    assert message == "--window-px is 64, but the smallest train tile has a side of 50 px: use 48"
-
-
-def test_check_refuses_unequal_tiles_without_windows(make_config, tiles, refusal):
-    message = refusal(lambda: check_config(make_config(), sized(tiles, (64, 64), (64, 64), (48, 48))))
-    assert message == (
-        "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
-        "set --window-px 48 to cut windows"
-    )
-
-
-def test_check_refuses_tiles_beside_the_stride(make_config, tiles, refusal):
-    message = refusal(lambda: check_config(make_config(), sized(tiles, *[(50, 50)] * 3)))
-    assert message == "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"
-
-
-@pytest.mark.parametrize("window", [None, 32])
-def test_check_advises_no_window_of_nothing_for_tiny_tiles(make_config, tiles, window, refusal):
-    message = refusal(lambda: check_config(make_config(window_px=window), sized(tiles, *[(10, 10)] * 3)))
-    assert "--window-px 0" not in message
-    assert "use 0" not in message
-
-
-def test_check_refuses_fewer_draws_than_a_batch(make_config, tiles, refusal):
-    message = refusal(lambda: check_config(make_config(draws_per_epoch=3, batch_size=4), tiles))
-    assert message == "draws_per_epoch is 3, but must be at least the batch size of 4"
-
-
-def test_check_refuses_more_tiles_than_there_are(make_config, tiles, refusal):
-    assert refusal(lambda: check_config(make_config(tiles=4), tiles)).startswith(
-        "--tiles 4 asks for 4 train tiles, but"
-    )
+@pytest.mark.parametrize(
+    ("changes", "sizes", "words"),
+    [
+        ({"window_px": 33}, [SQUARE], "--window-px is 33, but unet needs a multiple of 16: use 32"),
+        ({"window_px": 40}, [SQUARE], "--window-px is 40, but unet needs a multiple of 16: use 32"),
+        ({"window_px": 63}, [SQUARE], "--window-px is 63, but unet needs a multiple of 16: use 48"),
+        (
+            {"window_px": 64},
+            [SQUARE, SQUARE, (64, 50)],
+            "--window-px is 64, but the smallest train tile has a side of 50 px: use 48",
+        ),
+        ({}, [SQUARE, SQUARE, (48, 48)], UNEVEN + "set --window-px 48 to cut windows"),
+        ({}, [(50, 50)], "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"),
+        (
+            {"draws_per_epoch": 3, "batch_size": 4},
+            [SQUARE],
+            "draws_per_epoch is 3, but must be at least the batch size of 4",
+        ),
+        ({}, [(17, 17)], "tile side is 17 px, but unet needs a multiple of 16: use tiles of 32×32 px"),
+        (
+            {"window_px": 64},
+            [(31, 31)],
+            "--window-px is 64, but the smallest train tile has a side of 31 px: use tiles of 64 px or more",
+        ),
+        ({"tiles": 4}, [SQUARE] * 3, "--tiles 4 asks for 4 train tiles, but there are 3: ask for 1 to 3"),
+    ],
+)
+def test_check_refuses_what_does_not_fit(make_config, tiles, changes, sizes, words, refusal):
+    config = make_config(**{"tiles": len(sizes)} | changes)
+    assert refusal(lambda: check_config(config, of_side(tiles, *sizes))) == words
 
 
 # Advice
-
-
-def of_side(tiles: TrainVal, *sides: tuple[int, int]) -> TrainVal:
-    """Black train tiles of these (height, width)."""
-    ids = tuple(f"train_{number}" for number in range(len(sides)))
-    images = tuple(np.zeros((*side, 3), np.uint8) for side in sides)
-    return replace(tiles, train=Tiles(ids, images, tuple(np.zeros(side, np.uint8) for side in sides)))
 
 
 def followed(message: str, config: TrialConfig, tiles: TrainVal) -> Iterator[tuple[str, TrialConfig, TrainVal]]:
@@ -125,11 +107,13 @@ def followed(message: str, config: TrialConfig, tiles: TrainVal) -> Iterator[tup
 
 SIDES = [*range(8, 101)]
 WINDOWS = (None, 33, 64, 128)
+KINDS = {(row.stride, row.only_px, bool(row.small), row.encoder is None): name for name, row in ARCHITECTURES.items()}
+"""What is looked at of an architecture, and one of each kind."""
 
 
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("weights", ["none", "w.pth"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", KINDS.values())
 def test_advice_that_is_followed_is_accepted(make_config, tiles, name, weights, small):
     refused = 0
     for side in SIDES:
@@ -152,17 +136,6 @@ def test_advice_that_is_followed_is_accepted(make_config, tiles, name, weights, 
                     except UserError as error:
                         raise AssertionError(f"{message!r}, but {way!r} gives {str(error)!r}") from error
     assert refused > 100
-
-
-def test_advice_for_tiles_below_the_smallest_window_is_larger_tiles(make_config, tiles, refusal):
-    for side in (17, 20, 31):
-        given = of_side(tiles, (side, side))
-        message = refusal(lambda its=given: check_config(make_config(tiles=1), its))
-        assert message == f"tile side is {side} px, but unet needs a multiple of 16: use tiles of 32×32 px"
-        message = refusal(lambda its=given: check_config(make_config(tiles=1, window_px=64), its))
-        assert message == (
-            f"--window-px is 64, but the smallest train tile has a side of {side} px: use tiles of 64 px or more"
-        )
 
 
 # One side only

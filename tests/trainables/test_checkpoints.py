@@ -16,7 +16,6 @@ from trainables.checkpoints import (
     NEWEST,
     PREVIOUS,
     KeptBest,
-    build_model,
     kept_best,
     load,
     load_model,
@@ -25,6 +24,7 @@ from trainables.checkpoints import (
 )
 from trainables.data.tiles import DatasetInfo
 from trainables.models.architectures import ARCHITECTURES
+from trainables.models.segmenter import Segmenter
 
 INFO = DatasetInfo(
     classes=("clear", "thick", "thin"),
@@ -34,39 +34,29 @@ INFO = DatasetInfo(
     colors_rgb=((0, 0, 0), (1, 2, 3), (4, 5, 6)),
     groups={"a": "here"},
 )
-MEAN, STD = [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]
-
-
-def best_content(config: Any, model: Any) -> dict[str, Any]:
-    return {
-        "config": config.model_dump_json(),
-        "info": INFO.model_dump_json(),
-        "epoch": 3,
-        "metrics": {"val/iou": 0.25},
-        "frozen_digest": model.frozen_digest,
-        "model": model.state_dict(),
-    }
 
 
 # What comes back
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_load_model_gives_the_saved_model_back(name, make_config, tmp_path):
-    config = make_config(architecture=name, decoder_dropout=0.3)
-    torch.manual_seed(0)
-    model = build_model(config, INFO, MEAN, STD)
-    for module in model.modules():  # batch norm in a state that no fresh model has
+def in_training(model: Segmenter) -> None:
+    """Batch norms in a state that no fresh model has."""
+    for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean)
-    save(tmp_path / BEST, best_content(config, model))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_load_model_gives_the_saved_model_back(name, make_config, save_best, tmp_path):
+    config = make_config(architecture=name, decoder_dropout=0.3)
+    model = save_best(tmp_path / BEST, config, INFO, in_training)
     trained = load_model(tmp_path / BEST)
     assert (trained.config, trained.info) == (config, INFO)
     assert (trained.stride, trained.epoch, trained.metrics) == (ARCHITECTURES[name].stride, 3, {"val/iou": 0.25})
     assert (trained.model.only_px, trained.model.whole_px) == (None, ARCHITECTURES[name].whole_px)
     assert not trained.model.training
-    assert trained.model.mean.flatten().tolist() == pytest.approx(MEAN)
-    assert trained.model.std.flatten().tolist() == pytest.approx(STD)
+    assert trained.model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert trained.model.std.flatten().tolist() == pytest.approx([0.5, 0.6, 0.7, 0.8])
     pixels = torch.rand(1, 4, 64, 64)
     with torch.inference_mode():
         assert torch.equal(trained.model(pixels), model.eval()(pixels))
@@ -91,13 +81,12 @@ def test_save_and_load_keep_tensors_and_plain_values(tmp_path, monkeypatch, can_
 
 
 @pytest.mark.parametrize("missing", ["config", "info", "frozen_digest"])
-def test_load_model_refuses_other_dicts(tmp_path, make_config, missing, refusal):
+def test_load_model_refuses_other_dicts(tmp_path, make_config, save_best, missing, refusal):
     # An encoder's weights have no config, a newest.pt has no info, older versions have no digest
-    config = make_config()
-    content = best_content(config, build_model(config, INFO, MEAN, STD))
-    del content[missing]
-    save(tmp_path / NEWEST, content)
-    assert refusal(lambda: load_model(tmp_path / NEWEST)).endswith(" is no best.pt of a trial: use another one")
+    path = tmp_path / NEWEST
+    save_best(path, make_config(), INFO)
+    save(path, {key: value for key, value in load(path).items() if key != missing})
+    assert refusal(lambda: load_model(path)).endswith(" is no best.pt of a trial: use another one")
 
 
 # Which one to go on from

@@ -180,8 +180,6 @@ def test_frozen_epochs_are_rounded_down(epochs):
     ("architecture", "weights", "small", "label"),
     [
         ("unet", "none", True, "unet (base width 16)"),
-        ("unet_resnet34", "none", False, "unet_resnet34"),
-        ("sam_unet", "none", True, "sam_unet (small random encoder)"),
         ("sam_unet", "none", False, "sam_unet (random encoder)"),
         ("sam_unet", "sam.pth", False, "sam_unet"),
     ],

@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from trainables.attempts import outputs
+from trainables.attempts.outputs import write_history
 from trainables.attempts.reference import ATTEMPTS
 from trainables.checkpoints import load, load_model
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR, run
@@ -23,10 +25,18 @@ SHORT = ["--small", "--window-px", "64", "--draws-per-epoch", "4", "--batch-size
 CLOCKS = ("seconds", "step_seconds", "peak_memory_gib")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def data(tmp_path_factory, write_rgb) -> Path:
     """Tiles as large as the windows of a smoke test."""
     return write_rgb(tmp_path_factory.mktemp("attempts") / "tiles", size_px=(128, 128))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data) -> Path:
+    """An attempt of two epochs, which no test changes."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    main(["--attempt", "01", "--data", str(data), "--out", str(out), *SHORT, "--epochs", "2"])
+    return out
 
 
 @pytest.fixture
@@ -44,6 +54,19 @@ def command(data, out):
     return make
 
 
+@pytest.fixture
+def go_on(trained, command, out):
+    """The flags to go on with a copy of the trained attempt, in `out`."""
+    shutil.copytree(trained, out)
+    return command("01", *SHORT, "--epochs", "2", "--resume")
+
+
+@pytest.fixture
+def untrained(monkeypatch) -> None:
+    """Attempts are interrupted before their first epoch."""
+    monkeypatch.setattr("trainables.trial.fit", lambda *_, **__: iter(()))
+
+
 def history(out: Path) -> list[dict[str, str]]:
     """The rows of history.csv without what a clock or a device says."""
     with (out / "history.csv").open(encoding="utf-8", newline="") as stream:
@@ -54,7 +77,7 @@ def about(out: Path) -> dict:
     return json.loads((out / "attempt.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("number", ATTEMPTS)
+@pytest.mark.parametrize("number", ["01", "05"])  # an encoder that is trained, and one that is frozen
 def test_smoke_goes_through_every_step(number, command, data, out, capsys):
     assert main(command(number, "--smoke")) == 0
     printed = capsys.readouterr().out
@@ -89,8 +112,9 @@ def test_other_bands_and_classes(band_folder, out, capsys):
     assert "HueSaturationValue" in printed
 
 
-def test_what_differs_from_the_published_attempt_is_said(command, out, capsys):
-    main(command("02", "--weights", "none", "--lr", "3e-4", "--seed", "7", *SHORT[1:], "--epochs", "1"))
+def test_what_differs_from_the_published_attempt_is_said(command, out, untrained, capsys):
+    flags = ["--weights", "none", "--lr", "3e-4", "--seed", "7", *SHORT[1:], "--epochs", "1"]
+    assert main(command("02", *flags)) == EXIT_INTERRUPTED
     found = about(out)
     assert (found["num_trainable"], found["num_frozen"]) == (24_436_369, 0)
     assert found["changed"] == [
@@ -113,79 +137,67 @@ def test_what_differs_from_the_published_attempt_is_said(command, out, capsys):
 # Interrupted and resumed
 
 
-def interrupted(flags: list[str], after: str, number: signal.Signals) -> tuple[int, str]:
-    """Runs the command until it prints `after`, sends the signal, and returns exit code and output."""
+def test_interrupted_attempt_goes_on_as_if_it_had_not_been(trained, command, out, capsys, monkeypatch):
+    flags = command("01", *SHORT, "--epochs", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "write_history", lambda *its: write_history(*its) or os.kill(os.getpid(), signal.SIGINT))
+        assert main(flags) == EXIT_INTERRUPTED
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].startswith(f"interrupted: {out} holds 1 whole epochs")
+    assert history(out) == history(trained)[:1]
+    (out / "best.pt").unlink()  # as after a kill before it was written
+    assert main([*flags, "--resume"]) == 0
+    assert "after epoch 1\n" in capsys.readouterr().out
+    assert_alike(out, trained)
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    """Both attempts have the same history and the same best weights."""
+    assert history(one) == history(other)
+    best, expected = load(one / "best.pt"), load(other / "best.pt")
+    assert (best["epoch"], best["metrics"]) == (expected["epoch"], expected["metrics"])
+    assert all(torch.equal(best["model"][key], tensor) for key, tensor in expected["model"].items())
+
+
+def test_command_that_sigterm_stops_in_its_first_epoch_starts_over(command, out):
+    """The command as a process of its own."""
+    flags = command("01", "--small", "--window-px", "64", "--epochs", "1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainables.fit", *flags],
+        [sys.executable, "-m", "trainables.fit", *flags, "--draws-per-epoch", "1000000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
     )
-    said = ""
     for line in process.stdout:
-        said += line
-        if after in line:
-            process.send_signal(number)
+        if "on cpu, into" in line:
+            process.send_signal(signal.SIGTERM)
             break
-    said += process.communicate(timeout=120)[0]
-    return process.returncode, said
-
-
-def test_interrupted_attempt_goes_on_as_if_it_had_not_been(command, out, capsys):
-    flags = command("01", *SHORT[:3], "--draws-per-epoch", "24", "--batch-size", "2", "--epochs", "3")
-    code, said = interrupted(flags, "epoch: 1/3", signal.SIGINT)
-    assert code == EXIT_INTERRUPTED, said
-    done = len(history(out))
-    assert 1 <= done < 3
-    assert said.splitlines()[-1].startswith(f"interrupted: {out} holds {done} whole epochs")
-    torch.set_num_threads(1)
-    assert main([*flags, "--resume"]) == 0
-    assert f"after epoch {done}\n" in capsys.readouterr().out
-    resumed, best = history(out), load(out / "best.pt")
-    shutil.rmtree(out)
-    main(flags)
-    assert resumed == history(out)
-    assert all(torch.equal(tensor, best["model"][key]) for key, tensor in load(out / "best.pt")["model"].items())
-
-
-def test_attempt_that_sigterm_stopped_in_its_first_epoch_starts_over(command, out):
-    flags = command("01", "--small", "--window-px", "64", "--epochs", "1")
-    code, said = interrupted([*flags, "--draws-per-epoch", "1000000"], "on cpu, into", signal.SIGTERM)
-    assert code == EXIT_INTERRUPTED, said
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == EXIT_INTERRUPTED, said
     assert [path.name for path in out.iterdir()] == ["attempt.json"]
     assert main([*flags, "--draws-per-epoch", "4"]) == 0
 
 
-def test_resume_stopped_while_it_predicts_is_an_interruption(command, out, monkeypatch):
-    flags = command("01", *SHORT, "--epochs", "1")
-    main(flags)
+def test_resume_stopped_while_it_predicts_is_an_interruption(go_on, out, monkeypatch):
     shutil.rmtree(out / "predictions")
-    monkeypatch.setattr(
-        "trainables.attempts.outputs.evaluate", lambda *_, before_tile, **__: os.kill(os.getpid(), 2) or before_tile()
-    )
-    assert main([*flags, "--resume"]) == EXIT_INTERRUPTED
-    monkeypatch.undo()
-    assert main([*flags, "--resume"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "evaluate", lambda *_, before_tile, **__: os.kill(os.getpid(), 2) or before_tile())
+        assert main(go_on) == EXIT_INTERRUPTED
+    assert main(go_on) == 0
     assert len(list((out / "predictions").rglob("*.jpg"))) == 2
 
 
-@pytest.mark.parametrize("damage", ["newest.pt cut", "newest.pt", "best.pt", "history.csv"])
-def test_resume_mends_what_a_kill_left(command, out, damage):
+@pytest.mark.parametrize("damage", ["newest.pt cut", "newest.pt", "history.csv"])
+def test_resume_mends_what_a_kill_left(trained, go_on, out, damage):
     # A kill may come between any two files; newest.pt is gone where previous.pt had got its name
-    flags = command("01", *SHORT, "--epochs", "1" if damage == "best.pt" else "2")
-    main(flags)
-    rows, best = history(out), load(out / "best.pt")
     name, _, is_cut = damage.partition(" ")
     content = (out / name).read_bytes()
     (out / name).unlink()
     if is_cut:
         (out / name).write_bytes(content[:-1])
-    assert main([*flags, "--resume"]) == 0
-    assert history(out) == rows
-    after = load(out / "best.pt")
-    assert (after["epoch"], after["metrics"]) == (best["epoch"], best["metrics"])
-    assert all(torch.equal(after["model"][key], value) for key, value in best["model"].items())
+    assert main(go_on) == 0
+    assert_alike(out, trained)
 
 
 def test_folder_of_an_attempt_without_an_epoch_can_be_used_again(command, out, refusal):
@@ -196,7 +208,7 @@ def test_folder_of_an_attempt_without_an_epoch_can_be_used_again(command, out, r
     assert about(out)["settings"]["lr"] == 1e-3
 
 
-def test_weights_of_a_file_are_known_by_their_bytes(command, resnet34_file, out, tmp_path, capsys):
+def test_weights_of_a_file_are_known_by_their_bytes(command, resnet34_file, out, tmp_path, untrained, capsys):
     flags = command("02", *SHORT[1:], "--epochs", "1")
     for name in ("imagenet", "other.pth"):
         shutil.copy(resnet34_file, tmp_path / name)
@@ -205,21 +217,20 @@ def test_weights_of_a_file_are_known_by_their_bytes(command, resnet34_file, out,
     assert (found["settings"]["weights"], found["normalisation"]) == ("file", "encoder")
     assert "weights imagenet → file" in found["changed"]
     assert "  pixels are normalised as its weights expect\n" in capsys.readouterr().out
-    assert main([*flags, "--weights", str(tmp_path / "other.pth"), "--resume"]) == 0
+    assert main([*flags, "--weights", str(tmp_path / "other.pth"), "--resume"]) == EXIT_INTERRUPTED
 
 
 # Refusals
 
 
-def test_resume_refuses_other_settings_tiles_and_checkpoints(command, write_rgb, out, tmp_path, refusal):
-    flags = command("01", *SHORT, "--epochs", "1")
-    main(flags)
+def test_resume_refuses_other_settings_tiles_and_checkpoints(go_on, write_rgb, out, tmp_path, refusal):
     best = (out / "best.pt").read_bytes()
-    assert f"{out} was begun with (lr 0.001 → 0.01)" in refusal(lambda: main([*flags, "--lr", "0.01", "--resume"]))
+    assert f"{out} was begun with (lr 0.001 → 0.01)" in refusal(lambda: main([*go_on, "--lr", "0.01"]))
     other = write_rgb(tmp_path / "other", size_px=(160, 160))
-    assert "tiles_digest" in refusal(lambda: main([*flags, "--data", str(other), "--resume"]))
+    assert "tiles_digest" in refusal(lambda: main([*go_on, "--data", str(other)]))
     (out / "newest.pt").write_bytes(b"")
-    message = refusal(lambda: main([*flags, "--resume"]))
+    (out / "previous.pt").unlink()
+    message = refusal(lambda: main(go_on))
     assert message == f"{out / 'newest.pt'} is damaged or no checkpoint: use another one"
     assert (out / "best.pt").read_bytes() == best
 
@@ -229,14 +240,14 @@ def test_resume_refuses_a_folder_without_an_attempt(content, command, out, refus
     if content is not None:
         out.mkdir()
         (out / "attempt.json").write_text(content)
-    message = refusal(lambda: main(command("01", "--smoke", "--resume")))
+    message = refusal(lambda: main(command("01", *SHORT, "--resume")))
     assert message.startswith(f"--resume needs an attempt in {out}")
 
 
 def test_folder_that_is_not_empty_is_refused(command, out, refusal):
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    message = refusal(lambda: main(command("01", "--smoke")))
+    message = refusal(lambda: main(command("01", *SHORT)))
     assert message.startswith(f"--out {out} exists and is not empty: ")
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 

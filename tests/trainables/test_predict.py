@@ -4,52 +4,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
-from trainables.data.tiles import IGNORE, DatasetInfo
+from tests.trainables.network_input import Brightness, Recorder
+from trainables.data.tiles import IGNORE
 from trainables.losses import Loss, segmentation_loss
 from trainables.metrics import confusion, scores
 from trainables.predict import evaluate, predict_logits, to_classes, to_tensor
 
 CPU = torch.device("cpu")
 ARGS: dict[str, Any] = {"stride": 16, "loss": Loss(bce_weight=0.5), "device": CPU}
-INFO = DatasetInfo(bands=("red", "green", "blue"), scale=1 / 255)
-THREE = DatasetInfo(classes=("a", "b", "c"), bands=("red", "green", "blue"), scale=1 / 255)
-
-
-class Recorder(nn.Module):
-    """Gives its input back and remembers it and the modes it ran in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[torch.Tensor] = []
-        self.modes: list[tuple[bool, bool]] = []
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen.append(x)
-        self.modes.append((self.training, torch.is_inference_mode_enabled()))
-        return x
-
-
-class Brightness(nn.Module):
-    """Foreground where the first band is above one half."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, :1] - 0.5
-
-
-@given(
-    height=st.integers(1, 70), width=st.integers(1, 70), stride=st.sampled_from([1, 8, 16, 32]), seed=st.integers(0, 9)
-)
-def test_predict_logits_gives_every_pixel_back_exactly(height, width, stride, seed):
-    image = np.random.default_rng(seed).integers(0, 65536, (height, width, 4)).astype(np.uint16)
-    model = Recorder()
-    logits = predict_logits(model, image, scale=1.0, stride=stride, device=CPU)
-    assert logits.dtype == torch.float32
-    assert np.array_equal(logits.numpy(), image.transpose(2, 0, 1).astype(np.float32))
-    assert model.seen[0].shape == (1, 4, -(-height // stride) * stride, -(-width // stride) * stride)
 
 
 def test_predict_logits_pads_with_reflections_at_the_bottom_and_right():
@@ -117,14 +81,6 @@ def test_evaluate_scores_whole_tiles(tiles):
         for image, mask in zip(tiles.val.images, tiles.val.masks, strict=True)
     ]
     assert result.loss == pytest.approx(np.mean(losses), rel=1e-5)
-
-
-def test_evaluate_of_a_perfect_model_is_one(tiles):
-    painted = replace(
-        tiles.val, images=tuple(np.repeat(m[..., None] * np.uint8(255), 3, axis=2) for m in tiles.val.masks)
-    )
-    result = evaluate(Brightness(), painted, tiles.info, stride=16, loss=Loss(bce_weight=1.0), device=CPU)
-    assert (result.scores.iou, result.scores.f1) == (1, 1)
 
 
 def test_evaluate_leaves_ignored_pixels_out(tiles):

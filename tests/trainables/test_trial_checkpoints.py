@@ -43,23 +43,27 @@ def bests(records: list[EpochRecord]) -> list[tuple[float, int]]:
 # Resuming
 
 
+FOR_GOOD = {"architecture": "sam_conv", "weights": "none"}
+"""A network with an encoder that is frozen for good."""
 RESUMED: dict[str, dict[str, Any]] = {
     "plain": {},
     "ema": {"ema_decay": 0.9},
     "reduced": {"plateau_patience": 0, "unfreeze_lr_factor": 0.5},
+    "frozen for good": {"epochs": 2, "ema_decay": 0.9, "plateau_patience": 0, **FOR_GOOD},
 }
 
 
 @pytest.mark.parametrize("case", RESUMED)
 def test_fit_resumes_at_each_epoch_with_the_same_records(make_config, tiles, tiny, tmp_path, case):
     # Two of five epochs frozen: before, at and after the change
-    config = make_config(**tiny, epochs=5, frozen_fraction=0.4, augmentation="EXTREME", **RESUMED[case])
-    assert config.frozen_epochs == 2
+    settings = {"epochs": 5, "frozen_fraction": 0.4, "augmentation": "EXTREME"}
+    config = make_config(**tiny | settings | RESUMED[case])
+    assert config.frozen_epochs == (2 if config.is_pretrained else 0)
     whole = []
     for record in fit(config, tiles, checkpoints=tmp_path, checkpoint_seconds=0):
         whole.append(record)
         (tmp_path / NEWEST).rename(tmp_path / f"{record.epoch}.pt")
-    for epoch in range(1, 6):
+    for epoch in range(1, len(whole) + 1):
         assert list(fit(config, tiles, resume=tmp_path / f"{epoch}.pt")) == whole[epoch:]
 
 
@@ -96,9 +100,9 @@ def test_fit_refuses_other_checkpoints(make_config, tiles, tiny, tmp_path, refus
 # Which checkpoints there are
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5}, {"val_center_px": 48}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5, **FOR_GOOD}, {"val_center_px": 48}], ids=str)
 def test_fit_best_checkpoint_reproduces_the_best_record(make_config, tiles, tmp_path, changes):
-    config = make_config(epochs=3, lr=3e-3, **changes)
+    config = make_config(epochs=2, lr=3e-3, **changes)
     records = list(fit(config, tiles, checkpoints=tmp_path))
     trained = load_model(tmp_path / BEST)
     best = records[records[-1].best_epoch - 1]

@@ -21,9 +21,9 @@ run(main)
 
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs `WRITES` as `$WRITES` in a shell command; its exit code is left in the file `code`."""
+    """Runs a shell command, in which `$PYTHON` is ours and `$WRITES` runs `WRITES`."""
     (cwd / "writes.py").write_text(WRITES)
-    command = command.replace("$WRITES", f"{sys.executable} writes.py")
+    command = command.replace("$WRITES", "$PYTHON writes.py").replace("$PYTHON", sys.executable)
     return subprocess.run(["bash", "-c", command], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -51,7 +51,7 @@ def test_file_that_is_opened_never_takes_the_place_of_a_closed_stdout(tmp_path: 
         "def main():\n    stream = open('ledger', 'w')\n    os.system('echo of a child')\n    return 0\nrun(main)\n"
     )
     (tmp_path / "opens.py").write_text(script)
-    subprocess.run(["bash", "-c", f"{sys.executable} opens.py <&- >&-"], cwd=tmp_path, timeout=60, check=True)
+    assert shell("$PYTHON opens.py <&- >&-", tmp_path).returncode == 0
     assert (tmp_path / "ledger").read_text() == ""
 
 
@@ -63,16 +63,13 @@ def test_output_arrives_whole_where_it_is_read(tmp_path: Path) -> None:
 
 
 def test_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
-    command = f"mkdir gone; cd gone; rmdir ../gone; {sys.executable} -c 'import trainables.trial'"
-    ended = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = shell("mkdir gone; cd gone; rmdir ../gone; $PYTHON -c 'import trainables.trial'", tmp_path)
     assert ended.returncode == 2
     assert ended.stderr == "error: the working folder was removed: change to one that is there\n"
 
 
 def test_native_words_go_to_a_file_and_our_own_to_the_terminal(tmp_path: Path) -> None:
-    script = """
+    (tmp_path / "native.py").write_text("""
 import os, subprocess, sys
 from pathlib import Path
 from trainables.common.command import run
@@ -84,27 +81,22 @@ def main():
         print("ours", file=sys.stderr)
         raise RuntimeError("an error of ours")
 run(main)
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+""")
+    ended = shell("$PYTHON native.py", tmp_path)
     assert ended.stderr.startswith("ours\nTraceback")
     assert ended.stderr.endswith("RuntimeError: an error of ours\n")
     assert (tmp_path / "native").read_text() == "of a library\nof a child\n"
 
 
-@pytest.mark.parametrize(
-    ("file", "module"), [("torch.py", "trainables.trial"), ("optuna/__init__.py", "studies.status")]
-)
+@pytest.mark.parametrize(("file", "module"), [("torch.py", "trainables.fit"), ("optuna/__init__.py", "studies.status")])
 def test_file_that_would_be_imported_for_a_library_is_named(file: str, module: str, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).touch()
     (tmp_path / "wandb").mkdir()  # which has no __init__.py, and W&B leaves such folders everywhere
-    command = [sys.executable, "-m", module, "--help"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ended = shell(f"$PYTHON -m {module} --help", tmp_path)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"error: {tmp_path / file} would be imported in the library's place: rename it")
     assert ended.stderr.count("\n") == 1
     (tmp_path / file).unlink()
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ended = shell(f"$PYTHON -m {module} --help", tmp_path)
     assert ended.returncode == 0, ended.stderr

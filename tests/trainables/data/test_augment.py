@@ -47,14 +47,6 @@ def test_extreme_takes_any_number_of_bands(bands, dtype):
         assert (new_image.shape, new_image.dtype) == (image.shape, dtype)
 
 
-def test_heavy_places_tiles_as_medium_does():
-    # HEAVY adds no geometry, so with nothing patched the masks are the same
-    image, mask = example("rgb")
-    medium, heavy = (make_augment(preset, rgb_uint8=True) for preset in ("MEDIUM", "HEAVY"))
-    for seed in range(30):
-        assert np.array_equal(medium(image.copy(), mask, seed)[1], heavy(image.copy(), mask, seed)[1])
-
-
 def test_medium_rotates_by_tenths_of_degrees_only():
     affine = next(t for t in transforms("MEDIUM", rgb_uint8=True) if isinstance(t, A.Affine))
     assert affine.rotate == (-0.4, 0.4)

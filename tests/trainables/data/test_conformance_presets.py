@@ -112,27 +112,6 @@ def test_extreme_without_its_later_transforms_is_the_smaller_preset(preset, kind
         assert np.array_equal(mask_1, mask_2)
 
 
-def test_presets_flip_a_draw_alike(monkeypatch):
-    chosen: list[str] = []
-    original = A.D4.apply
-
-    def spy(self: A.D4, img: np.ndarray, group_element: Any, **params: Any) -> np.ndarray:
-        chosen.append(group_element)
-        return original(self, img, group_element, **params)
-
-    monkeypatch.setattr(A.D4, "apply", spy)
-    image, mask = example("rgb")
-    flips = {}
-    for preset in list(PRESETS)[1:]:
-        chosen.clear()
-        augment = make_augment(preset, rgb_uint8=True)
-        for seed in range(40):
-            augment(image.copy(), mask.copy(), seed)
-        flips[preset] = list(chosen)
-    assert len(set(flips["LIGHT"])) > 4
-    assert flips["LIGHT"] == flips["MEDIUM"] == flips["HEAVY"] == flips["EXTREME"]
-
-
 @pytest.mark.parametrize(
     ("preset", "names"),
     [

@@ -9,7 +9,6 @@ import pytest
 import rasterio
 from PIL import Image
 
-import trainables.data.decode as decode_module
 from trainables.common.errors import UserError
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
@@ -104,14 +103,6 @@ def test_decode_ignores_255_in_binary_masks_where_dataset_json_says_so(tmp_path,
     assert np.array_equal(read_all(tmp_path).train.masks[0], written)
 
 
-def test_decode_takes_jpeg_images_as_rgb(tmp_path, write_rgb):
-    write_rgb(tmp_path, suffix=".jpg")
-    Image.new("RGB", (64, 64), (200, 90, 30)).save(tmp_path / "train/images/train_0.jpg")
-    image = read_all(tmp_path).train.images[0]
-    assert (image.dtype, image.shape) == (np.uint8, (64, 64, 3))
-    assert np.abs(image.astype(int) - (200, 90, 30)).max() <= 3  # rounding in YCbCr
-
-
 def test_read_dataset_takes_uppercase_suffixes(tmp_path, write_rgb):
     write_rgb(tmp_path, suffix=".JPG")
     mask = tmp_path / "train/masks/train_0.png"
@@ -157,17 +148,6 @@ def test_destroyed_test_pixels_are_never_met(tmp_path, write_rgb, write_bands, s
     tiles = decode_train_val(dataset)
     assert (len(tiles.train), len(tiles.val)) == (3, 2)
     assert [tile.id for tile in dataset.test.tiles] == ["test_0"]
-
-
-def test_dataset_reads_pixels_of_train_and_val_only(rgb_folder, monkeypatch):
-    read: list[Path] = []
-    original = decode_module.read_pixels
-    monkeypatch.setattr(decode_module, "read_pixels", lambda path: read.append(path) or original(path))
-    dataset = read_dataset(rgb_folder)
-    assert read == []
-    decode_train_val(dataset)
-    open_files = [path for tile in (*dataset.train.tiles, *dataset.val.tiles) for path in (tile.image, tile.mask)]
-    assert sorted(read) == sorted(open_files)
 
 
 # Chosen bands

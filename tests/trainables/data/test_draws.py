@@ -103,11 +103,13 @@ def test_sample_reaches_both_ends_of_a_tile(numbered, monkeypatch, end):
     assert last.tolist() == ([1, 31, 31] if end == 0 else [1, 47, 79])
 
 
-def test_sample_without_a_window_is_the_whole_tile(tiles):
-    image, mask = make_source(tiles, window_px=None).sample(1, 0)
-    chosen = draw(0, 0, 1, 0, len(tiles.train)).tile
-    assert np.array_equal(image, tiles.train.images[chosen])
-    assert np.array_equal(mask, tiles.train.masks[chosen])
+def test_sample_without_a_window_is_the_whole_tile_scaled_where_it_is_not_uint8(tiles, band_tiles):
+    for pool, scale in ((tiles, 1), (band_tiles, 1e-4)):
+        image, mask = make_source(pool, window_px=None).sample(1, 0)
+        chosen = draw(0, 0, 1, 0, len(pool.train)).tile
+        assert image.dtype == (np.uint8 if scale == 1 else np.float32)
+        np.testing.assert_allclose(image, pool.train.images[chosen] * scale, rtol=1e-6)
+        assert np.array_equal(mask, pool.train.masks[chosen])
 
 
 def test_sample_shows_the_same_tile_and_window_for_all_presets(tiles, monkeypatch):
@@ -125,13 +127,6 @@ def test_sample_shows_the_same_tile_and_window_for_all_presets(tiles, monkeypatc
         shown[preset] = list(seen)
     assert len(set(shown["NONE"])) > 1
     assert all(one == shown["NONE"] for one in shown.values())
-
-
-def test_sample_scales_what_is_not_uint8(band_tiles):
-    image, _ = make_source(band_tiles, window_px=None).sample(1, 0)
-    chosen = draw(0, 0, 1, 0, len(band_tiles.train)).tile
-    assert image.dtype == np.float32
-    np.testing.assert_allclose(image, band_tiles.train.images[chosen] * 1e-4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["tiles", "band_tiles"])
@@ -155,6 +150,7 @@ def test_batches_are_equal_with_and_without_threads(request, name, preset):
 
 def test_batches_are_the_samples_in_order(tiles):
     source = make_source(tiles, preset="EXTREME")
+    assert {images.dtype for images, _ in source.batches(2, num_draws=6, batch_size=2)} == {torch.uint8}
     for number, (images, masks) in enumerate(source.batches(2, num_draws=6, batch_size=2)):
         for place in range(2):
             image, mask = source.sample(2, 2 * number + place)
@@ -169,25 +165,6 @@ def test_batches_leave_out_a_short_last_one(tiles, num_draws, count, num_threads
     assert len(made) == count
     assert all(images.shape == (2, 3, 32, 32) for images, _ in made)
     assert all(masks.shape == (2, 32, 32) for _, masks in made)
-
-
-def test_batches_keep_uint8_and_make_float32_of_the_rest(tiles, band_tiles):
-    images, masks = batches_of(tiles)[0]
-    assert (images.dtype, masks.dtype) == (torch.uint8, torch.uint8)
-    assert batches_of(band_tiles)[0][0].dtype == torch.float32
-
-
-def test_batches_depend_on_epoch_and_seeds(tiles):
-    first = batches_of(tiles)
-    assert same(first, batches_of(tiles))
-    assert not same(first, batches_of(tiles, epoch=2))
-    assert not same(first, batches_of(tiles, draw_seed=1))
-    assert not same(first, batches_of(tiles, subset_seed=1))
-
-
-def test_batches_depend_on_the_train_tiles_only(tiles):
-    other_val = replace(tiles, val=tiles.train)
-    assert same(batches_of(tiles), batches_of(other_val))
 
 
 def test_close_ends_the_threads(tiles):

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 from PIL import Image
-from rasterio import Affine
 
+from tests.trainables.made_up_sources import write_tiff
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.formats.raster import read_pixels
@@ -58,13 +57,8 @@ def min_is_white(bits: int) -> Write:
     """Writes what is shown bright as low values, in a TIFF that says so."""
 
     def write(path: Path, indices: np.ndarray) -> None:
-        height, width = indices.shape
-        options = {"nbits": bits} if bits < 8 else {}
-        profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "uint8"}
-        with rasterio.open(
-            path, "w", photometric="MINISWHITE", transform=Affine.scale(2), **profile, **options
-        ) as target:
-            target.write(((1 - indices) * (2**bits - 1)).astype(np.uint8), 1)
+        stored = ((1 - indices) * (2**bits - 1)).astype(np.uint8)
+        write_tiff(path, stored[None], photometric="MINISWHITE", **({"nbits": bits} if bits < 8 else {}))
 
     return write
 

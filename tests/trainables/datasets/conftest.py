@@ -1,27 +1,31 @@
 """Inria's sources and the folder made of them, made once."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.trainables.made_up_sources import INRIA_SIDE, write_inria
+from tests.trainables.made_up_sources import INRIA_SIDE, SOME_INRIA, write_inria
 from trainables.datasets import inria_crops
 from trainables.datasets.inria_crops import prepare_inria
 
 
-@pytest.fixture
-def small_overview() -> Iterator[None]:
-    """An overview of Inria's crops that is drawn quickly."""
+def patched() -> Iterator[None]:
+    """Some of Inria's tiles, and an overview of them that is drawn quickly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inria_crops, "_CELL_PX", 16)
+        patch.setattr(inria_crops, "SPLITS", SOME_INRIA)
         yield
+
+
+small_inria = pytest.fixture(patched)
 
 
 @pytest.fixture(scope="session")
 def inria_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """36 pairs that no test changes."""
+    """Pairs that no test changes."""
     return write_inria(tmp_path_factory.mktemp("inria"))
 
 
@@ -29,8 +33,7 @@ def inria_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(tmp_path_factory: pytest.TempPathFactory, inria_sources: Path) -> Path:
     """The folder made of them, which no test changes."""
     dst = tmp_path_factory.mktemp("prepared") / "austin"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inria_crops, "_CELL_PX", 16)
+    with contextlib.contextmanager(patched)():
         prepare_inria(inria_sources, dst, side_px=INRIA_SIDE)
     return dst
 

@@ -69,7 +69,7 @@ SOURCES = {
     ),
     "pickled": Source(made_up.write_pickles, planned("pickled", of_pickles)),
     "inria": Source(
-        lambda root: made_up.write_inria(root, numbers=(int(tile[6:]) for tile in made_up.FEW_INRIA)),
+        lambda root: made_up.write_inria(root, tiles=made_up.FEW_INRIA),
         lambda src, dst: prepare_inria(src, dst, side_px=made_up.INRIA_SIDE),
         *("imgs/*.tif", "msks/*.tif"),
     ),

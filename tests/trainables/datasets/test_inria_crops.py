@@ -1,16 +1,10 @@
 """The folder of Inria's crops: what is written, and from which sources."""
 
 import csv
-import json
-import shutil
-import subprocess
-import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +12,7 @@ from PIL import Image
 from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import INRIA_SIDE as SIDE
 from tests.trainables.made_up_sources import INRIA_SIZE as SIZE
-from tests.trainables.made_up_sources import inria_image, inria_mask, write_inria, write_tiff
+from tests.trainables.made_up_sources import SOME_INRIA, inria_image, inria_mask, write_inria, write_tiff
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.datasets import inria_crops
@@ -29,7 +23,7 @@ CENTER = (SIZE - SIDE) // 2
 LEAST = 52  # 5 % of 32×32 is 51.2
 TRAIN = ("train/images", "train/gt")
 
-pytestmark = pytest.mark.usefixtures("small_overview")
+pytestmark = pytest.mark.usefixtures("small_inria")
 prepare_small = partial(prepare_inria, side_px=SIDE)
 
 
@@ -62,7 +56,7 @@ def test_splits_are_those_of_record():
 
 def test_prepared_folder_is_a_dataset(prepared):
     dataset = read_dataset(prepared)
-    assert [len(files.tiles) for files in (dataset.train, dataset.val, dataset.test)] == [24, 6, 6]
+    assert [len(files.tiles) for files in (dataset.train, dataset.val, dataset.test)] == [6, 2, 2]
     assert {(tile.height_px, tile.width_px) for tile in dataset.test.tiles} == {(SIDE, SIDE)}
     assert dataset.info.classes == ("background", "building")
     assert dataset.info.metres_per_pixel == 0.3
@@ -76,7 +70,7 @@ def test_crops_are_the_pixels_that_crops_csv_names(prepared):
 
 def test_crops_csv_says_how_each_crop_was_placed(prepared):
     table = rows(prepared)
-    assert list(table) == list(SPLITS)
+    assert list(table) == list(SOME_INRIA)
     assert list(table["austin1"]) == list(Crop.model_fields)
     moved = {tile: row["placed"] for tile, row in table.items() if row["placed"] != "center"}
     assert moved == {"austin4": "slid", "austin7": "best", "austin22": "best"}
@@ -105,7 +99,7 @@ def test_overview_outlines_the_buildings_of_every_crop(dst, monkeypatch):
     Image.fromarray(mask).save(dst / "train/masks/austin2.png")
     prepare_small(dst, dst)
     pixels = np.asarray(Image.open(dst / "overview.png")).astype(int)
-    assert pixels.shape == (6 * (256 + 42 + 14) + 14, 6 * (256 + 14) + 14, 3)
+    assert pixels.shape == (2 * (256 + 42 + 14) + 14, 6 * (256 + 14) + 14, 3)
     yellow = (pixels[..., 0] > 200) & (pixels[..., 1] > 180) & (pixels[..., 2] < 100)
     bare, square = yellow[56:312, 14:270], yellow[56:312, 284:540]
     assert not bare.any()
@@ -142,53 +136,3 @@ def test_prepare_takes_masks_as_viewers_show_them(src, tmp_path, prepared, kind)
         write_tiff(src / f"msks/austin{number}.tif", stored(inria_mask(number))[None], **options)
     prepare_small(src, tmp_path / "dst")
     assert digests(tmp_path / "dst") == digests(prepared)
-
-
-# True size
-
-
-def true_size(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 5000, 5000) image and (1, 5000, 5000) mask; the middle of every fourth tile is empty."""
-    rng = np.random.default_rng(number)
-    image = cv2.resize(
-        rng.integers(60, 160, (20, 20, 3)).astype(np.uint8), (5000, 5000), interpolation=cv2.INTER_NEAREST
-    )
-    mask = np.zeros((5000, 5000), np.uint8)
-    for top, left in rng.integers(0, 4900, (700, 2)).tolist():
-        if number % 4 or max(abs(top - 2450), abs(left - 2450)) > 900:
-            mask[top : top + 100, left : left + 80] = 255
-            image[top : top + 100, left : left + 80] = 220
-    return image.transpose(2, 0, 1), mask[None]
-
-
-@pytest.mark.slow
-def test_command_at_true_size_survives_a_kill(tmp_path):
-    root = tmp_path / "AerialImageDataset/train"
-    for number in range(1, 37):
-        for folder, pixels in zip(("images", "gt"), true_size(number), strict=True):
-            write_tiff(root / folder / f"austin{number}.tif", pixels, compress="lzw")
-    command = [sys.executable, "-m", "trainables.prepare", "inria", "--src", "AerialImageDataset", "--dst"]
-    run = partial(subprocess.run, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
-    run([*command, "whole"])
-
-    killed = subprocess.Popen([*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    while len(list((tmp_path / "killed").glob("*/images/*.jpg"))) < 12:
-        assert killed.poll() is None
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
-    assert not (tmp_path / "killed" / "overview.png").exists()
-    run([*command, "killed"])
-
-    whole = digests(tmp_path / "whole")
-    assert digests(tmp_path / "killed") == whole
-    shutil.rmtree(tmp_path / "AerialImageDataset")
-    (tmp_path / "AerialImageDataset").mkdir()
-    run([*command, "whole"])
-    assert digests(tmp_path / "whole") == whole
-    dataset = read_dataset(tmp_path / "whole")
-    assert {(tile.height_px, tile.width_px) for tile in dataset.train.tiles} == {(1024, 1024)}
-    table = rows(tmp_path / "whole")
-    assert {tile for tile, row in table.items() if row["placed"] == "slid"} == {f"austin{n}" for n in range(4, 37, 4)}
-    assert all(float(row["coverage"]) >= 0.05 for row in table.values())
-    assert json.loads((tmp_path / "whole/dataset.json").read_text())["bands"] == ["red", "green", "blue"]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import photo, pixels, save, write_massachusetts
 from trainables.data.dataset import read_dataset
 from trainables.datasets.massachusetts import plan_massachusetts
@@ -29,35 +28,6 @@ def test_massachusetts_keeps_the_published_splits(tmp_path, layout, images):
     assert dataset.info.source == (
         "Massachusetts Roads (Mnih 2013), published splits: 4 of 4 train, 2 of 2 val, 2 of 2 test tiles, seed 42"
     )
-
-
-def test_massachusetts_layouts_give_the_same_folder(tmp_path):
-    for layout in ("tiff", "sat"):
-        plan = plan_massachusetts(write_massachusetts(tmp_path / layout, layout), side_px=16)
-        write_tiles("massachusetts", plan, tmp_path / f"of_{layout}")
-    assert digests(tmp_path / "of_tiff") == digests(tmp_path / "of_sat")
-
-
-def test_massachusetts_takes_as_many_as_are_asked_for(tmp_path):
-    src = write_massachusetts(tmp_path / "src")
-    plan = plan_massachusetts(src, num_train=2, num_val=1, num_test=0, side_px=16)
-    assert [tile.split for tile in plan.tiles] == ["train", "train", "val"]
-    assert plan.info.source is not None
-    assert plan.info.source.endswith("2 of 4 train, 1 of 2 val, 0 of 2 test tiles, seed 42")
-
-
-def test_massachusetts_reads_masks_in_three_bands_and_refuses_other_values(tmp_path, refusal):
-    src = write_massachusetts(tmp_path / "src")
-    mask = np.zeros((16, 16, 3), np.uint8)
-    mask[3] = 255
-    path = save(src / "tiff/train_labels/train0_15.tif", mask)
-    tile = plan_massachusetts(src, side_px=16).tiles[0]
-    assert np.array_equal(np.unique(tile.load_mask(), axis=1).ravel(), np.arange(16) == 3)
-    save(path, mask // 255 * 7)
-    assert refusal(tile.load_mask) == f"{path} holds the value 7, but a mask may hold 0 and 255: replace it"
-    mask[3, 3] = 255, 0, 0
-    save(path, mask)
-    assert refusal(tile.load_mask).startswith(f"{path} is coloured, but a mask must be grey")
 
 
 def test_massachusetts_refuses_what_is_not_its_layout(tmp_path, refusal):

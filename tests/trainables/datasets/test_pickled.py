@@ -142,19 +142,3 @@ IMAGES, MASKS = make_arrays()
 def test_bad_arrays_are_refused(tmp_path, images, masks, flags, words, refusal):
     paths = dump(tmp_path, images, masks)
     assert words in refusal(lambda: plan_pickled(*paths, **COUNTS | flags))
-
-
-@pytest.mark.parametrize(
-    ("images", "flags", "words"),
-    [
-        (np.zeros((6, 8, 9, 2), np.float16), {}, "is of float16, but may be of "),
-        (np.zeros((6, 8, 9, 2), bool), {}, "is of bool, but may be of "),
-        (np.full((6, 8, 9, 2), np.nan), {}, "holds NaN or infinite pixels"),
-        (np.zeros((6, 7, 9, 2)), {}, "is 9×8 px, but its image is 9×7 px"),
-        (np.zeros((6, 8, 9, 2)), {"bands": ("red",)}, "has 2 bands, but 1 are named: name each band once"),
-    ],
-)
-def test_bad_images_are_refused_before_anything_is_written(tmp_path, images, flags, words, refusal):
-    plan = plan_pickled(*dump(tmp_path, images, make_arrays()[1]), classes=CLASSES, **COUNTS, **flags)
-    assert words in refusal(lambda: write_tiles("pickled", plan, tmp_path / "dst"))
-    assert not (tmp_path / "dst").exists()

@@ -26,34 +26,6 @@ def build(*, num_bands: int = 3, **settings: int) -> nn.Module:
 # Windows
 
 
-def test_cut_lays_windows_row_by_row():
-    grid = torch.arange(16.0).view(1, 4, 4, 1)
-    windows = Cut.of(4, 4, 2, is_shifted=False).split(grid)
-    assert windows.is_real is None
-    assert windows.tokens[..., 0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-
-
-def test_cut_fills_up_at_the_bottom_and_right():
-    windows = Cut.of(2, 3, 2, is_shifted=False).split(torch.arange(1.0, 7.0).view(1, 2, 3, 1))
-    assert windows.tokens[..., 0].tolist() == [[1, 2, 4, 5], [3, 0, 6, 0]]
-    assert windows.is_real.tolist() == [[True] * 4, [True, False, True, False]]
-
-
-def test_shifted_cut_begins_before_the_grid():
-    windows = Cut.of(4, 4, 2, is_shifted=True).split(torch.arange(1.0, 17.0).view(1, 4, 4, 1))
-    # three by three windows, of which the middle one is whole: 6 7 / 10 11
-    assert windows.tokens[4, :, 0].tolist() == [6, 7, 10, 11]
-    assert windows.tokens[0, :, 0].tolist() == [0, 0, 0, 1]
-    assert windows.tokens[8, :, 0].tolist() == [16, 0, 0, 0]
-    assert windows.is_real.sum() == 16
-
-
-@pytest.mark.parametrize(("height", "width", "top", "left"), [(4, 4, 0, 0), (3, 9, 0, 2), (5, 4, 2, 0)])
-def test_cut_shifts_only_where_there_is_more_than_one_window(height, width, top, left):
-    cut = Cut.of(height, width, 4, is_shifted=True)
-    assert (cut.top, cut.left) == (top, left)
-
-
 @given(height=SIDES, width=SIDES, window=st.integers(1, 9), is_shifted=st.booleans())
 def test_cut_comes_together_as_it_was(height, width, window, is_shifted):
     grid = torch.randn(2, height, width, 3)
@@ -103,47 +75,7 @@ def test_window_attention_is_that_of_loops_over_real_tokens(height, width, is_sh
         assert np.allclose(found[image], expected, atol=1e-5)
 
 
-def test_window_attention_gives_padding_no_weight():
-    layer = WindowAttention(HEAD_DIM, window=4, is_shifted=False)
-    with torch.no_grad():
-        layer.qkv.bias[HEAD_DIM : 2 * HEAD_DIM] = 50.0  # keys of padding, which is zero before the projection
-        layer.qkv.bias[2 * HEAD_DIM :] = 7.0
-        layer.qkv.weight[2 * HEAD_DIM :] = 0.0
-        layer.project.weight.copy_(torch.eye(HEAD_DIM))
-        layer.project.bias.zero_()
-    assert torch.allclose(layer(torch.randn(1, 3, 3, HEAD_DIM)), torch.tensor(7.0))
-
-    def poisoned(_, inputs, output):
-        output = output.clone()
-        output[inputs[0].abs().sum(-1) == 0] = 1e4  # whatever padding has to say
-        return output
-
-    layer.qkv.register_forward_hook(poisoned)
-    assert torch.allclose(layer(torch.randn(1, 3, 3, HEAD_DIM)), torch.tensor(7.0))
-
-
 # Blocks
-
-
-def reached(model: nn.Module, size: int, at: tuple[int, int]) -> np.ndarray:
-    """Which tokens of a (size, size) grid depend on the one at a place."""
-    grid = torch.randn(1, size, size, HEAD_DIM)
-    changed = grid.clone()
-    changed[0, at[0], at[1]] += 1.0
-    with torch.no_grad():
-        return ((model(grid) - model(changed)).abs().amax(-1)[0] > 1e-7).numpy()
-
-
-def test_attention_of_a_block_crosses_no_border_and_the_next_ones_does():
-    torch.manual_seed(0)
-    plain = WindowAttention(HEAD_DIM, window=4, is_shifted=False)
-    shifted = WindowAttention(HEAD_DIM, window=4, is_shifted=True)
-    one = reached(plain, 8, (1, 1))
-    assert one[:4, :4].all()
-    assert one.sum() == 16
-    both = reached(nn.Sequential(plain, shifted), 8, (1, 1))
-    assert both[:6, :6].all()  # rows 2 to 5 share the shifted windows
-    assert both.sum() == 36
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4])

@@ -8,20 +8,12 @@ import pytest
 import rasterio
 from PIL import Image, ImageOps
 
+from tests.trainables.made_up_sources import write_tiff
 from trainables.data.formats.raster import read_header, read_image, read_pixels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
 PHOTO = np.asarray(Image.fromarray(PIXELS).resize((60, 40)))
 PALETTE = [255, 255, 255, 200, 10, 30, 0, 0, 0, 7, 8, 9]
-
-
-def write_tiff(path: Path, pixels: Any, **profile: Any) -> Path:
-    count, height, width = pixels.shape
-    with rasterio.open(
-        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=pixels.dtype, **profile
-    ) as target:
-        target.write(pixels)
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +40,7 @@ def test_every_orientation_is_turned_as_viewers_turn_it(tmp_path, suffix, orient
     found = read_image(path)
     assert np.array_equal(found, np.asarray(ImageOps.exif_transpose(image)))
     assert read_header(path)[:3] == found.shape
+    assert np.array_equal(read_pixels(path).stored[0], found[..., 0])  # as of a mask
 
 
 @pytest.mark.parametrize("value", [0, 9, 77])

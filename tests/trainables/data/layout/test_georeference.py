@@ -4,29 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 from rasterio import Affine
 from rasterio.crs import CRS
 
+from tests.trainables.made_up_sources import write_tiff
 from trainables.data.dataset import read_dataset
 
 UTM = CRS.from_epsg(32632)
 NORTH_UP = Affine(2, 0, 500_000, 0, -2, 5_000_000)
 
 
-def save(path: Path, pixels: np.ndarray, transform: Affine, crs: CRS | None) -> Path:
-    count, height, width = pixels.shape
-    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
-    with rasterio.open(path, "w", transform=transform, crs=crs, **profile) as target:
-        target.write(pixels)
-    return path
-
-
 def place(root: Path, split: str, transform: Affine, *, crs: CRS | None = UTM, kind: str = "images") -> Path:
     """Replaces the image or mask of a split's first tile by a georeferenced one."""
     (root / split / kind / f"{split}_0.png").unlink()
     pixels = np.zeros((3 if kind == "images" else 1, 64, 64), np.uint8)
-    return save(root / split / kind / f"{split}_0.tif", pixels, transform, crs)
+    return write_tiff(root / split / kind / f"{split}_0.tif", pixels, transform=transform, crs=crs)
 
 
 @pytest.mark.parametrize(

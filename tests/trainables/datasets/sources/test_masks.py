@@ -5,23 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 from PIL import Image
 
-from tests.trainables.made_up_sources import photo, save
+from tests.trainables.made_up_sources import photo, save, write_tiff
 from trainables.datasets.sources.masks import BinaryMasks, read_colors, read_grey, read_indices
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 SHOWN = np.zeros((16, 24), np.uint8)
 SHOWN[2:5] = 255
-
-
-def write_tiff(path: Path, stored: np.ndarray, **options: object) -> None:
-    height, width = stored.shape
-    profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "uint8", **options}
-    with rasterio.open(path, "w", **profile) as file:
-        file.write(stored, 1)
 
 
 def write_palette(path: Path, *, is_white_first: bool, **options: object) -> None:
@@ -36,12 +28,15 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "opacity": (".png", lambda path: Image.fromarray(SHOWN).convert("LA").save(path)),
     "1 bit": (".png", lambda path: Image.fromarray(SHOWN).convert("1").save(path)),
     "1 bit TIFF": (".tif", lambda path: Image.fromarray(SHOWN).convert("1").save(path, compression="group4")),
-    "4 bits": (".tif", lambda path: write_tiff(path, SHOWN // 255 * 15, nbits=4)),
-    "white is 0": (".tif", lambda path: write_tiff(path, 255 - SHOWN, photometric="MINISWHITE")),
-    "white is 0, LZW": (".tif", lambda path: write_tiff(path, 255 - SHOWN, photometric="MINISWHITE", compress="lzw")),
+    "4 bits": (".tif", lambda path: write_tiff(path, SHOWN[None] // 255 * 15, nbits=4)),
+    "white is 0": (".tif", lambda path: write_tiff(path, 255 - SHOWN[None], photometric="MINISWHITE")),
+    "white is 0, LZW": (
+        ".tif",
+        lambda path: write_tiff(path, 255 - SHOWN[None], photometric="MINISWHITE", compress="lzw"),
+    ),
     "white is 0, 1 bit": (
         ".tif",
-        lambda path: write_tiff(path, (SHOWN == 0).astype(np.uint8), photometric="MINISWHITE", nbits=1),
+        lambda path: write_tiff(path, (SHOWN[None] == 0).astype(np.uint8), photometric="MINISWHITE", nbits=1),
     ),
     "palette": (".png", lambda path: write_palette(path, is_white_first=False)),
     "palette, white first": (".png", lambda path: write_palette(path, is_white_first=True)),
