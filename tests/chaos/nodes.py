@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from unittest import mock
 
 from driving import Driver, processes, send, server
 from forked import MARK
@@ -23,17 +22,15 @@ class Nodes:
 
     def __enter__(self) -> "Nodes":
         ray_folder = str(Path(self._subject.environment["RAY_TMPDIR"]) / "ray")
-        with self._marked():
-            self._ray = server().ray(num_cpus=1, _system_config=SOON, temp_dir=ray_folder)
-            self._cluster = self._ray.__enter__()
+        os.environ[MARK] = self._subject.mark  # drivers have others
+        self._ray = server().ray(num_cpus=1, _system_config=SOON, temp_dir=ray_folder)
+        self._cluster = self._ray.__enter__()
         self._add()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ray.__exit__(kind, error, at)
-
-    def _marked(self) -> Any:
-        return mock.patch.dict(os.environ, {MARK: self._subject.mark})
+        del os.environ[MARK]
 
     @property
     def address(self) -> str:
@@ -76,8 +73,7 @@ class Nodes:
             self._add()
 
     def _add(self) -> None:
-        with self._marked():
-            self._node = self._cluster.add_node(num_cpus=1)
+        self._node = self._cluster.add_node(num_cpus=1)
         (raylet,) = self._node.all_processes["raylet"]
         self._raylet = raylet.process.pid
 
