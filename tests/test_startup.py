@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from studies.command_line import make_spec
 from studies.files import folder
@@ -18,35 +17,38 @@ from trainables.datasets.demo import write_demo_tiles
 ROOT = Path(__file__).parents[1]
 
 HEAVY = (
-    *(
-        "torch",
-        "torchvision",
-        "timm",
-        "segmentation_models_pytorch",
-        "segment_anything",
-        "albumentations",
-        "safetensors",
-    ),
-    *("ray", "optuna", "sqlalchemy", "wandb", "wandb_workspaces", "tensorboardX"),
+    *("torch", "torchvision", "timm", "segmentation_models_pytorch", "segment_anything", "albumentations"),
+    *("safetensors", "ray", "optuna", "sqlalchemy", "wandb", "wandb_workspaces", "tensorboardX"),
     *("pandas", "matplotlib", "scipy"),
 )
 
 RUN = """
-import json, runpy, sys
-heavy, command = json.loads(sys.argv[1]), sys.argv[2:]
-sys.argv = command
-try:
-    (runpy.run_path if command[0].endswith(".py") else runpy.run_module)(command[0], run_name="__main__")
-except SystemExit as end:
-    print(json.dumps([end.code or 0, [name for name in heavy if name in sys.modules]]), file=sys.stderr)
+import contextlib, io, json, runpy, sys
+heavy, commands, found = json.loads(sys.argv[1]), json.loads(sys.argv[2]), []
+for sys.argv in commands:
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        try:
+            (runpy.run_path if sys.argv[0].endswith(".py") else runpy.run_module)(sys.argv[0], run_name="__main__")
+        except SystemExit as end:
+            found.append([end.code or 0, [name for name in heavy if name in sys.modules], told.getvalue()])
+print(json.dumps(found))
 """
+COMMANDS = (
+    *(str(path) for path in sorted((ROOT / "studies").glob("phase*_*.py"))),
+    *("studies.status", "trainables.fit", "trainables.prepare", "trainables.attention"),
+    *("analysis.report", "analysis.dashboard", "analysis.attention"),
+)
 
 
-def run(cwd: Path, *command: str) -> tuple[int, list[str], str]:
-    """Runs a module or script as a person would: its exit code, what it imported of `HEAVY`, and what it printed."""
+def run(cwd: Path, *commands: list[str]) -> list[list[Any]]:
+    """Runs modules or scripts as a person would, in one process.
+
+    Returns:
+        Of each its exit code, what it and those before it imported of `HEAVY`, and what it printed.
+    """
     variables = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(HEAVY), *command],
+        [sys.executable, "-c", RUN, json.dumps(HEAVY), json.dumps(commands)],
         cwd=cwd,
         env=variables | {"PYTHONPATH": str(ROOT), "HOME": str(cwd)},
         capture_output=True,
@@ -54,45 +56,29 @@ def run(cwd: Path, *command: str) -> tuple[int, list[str], str]:
         timeout=120,
         check=True,
     )
-    code, imported = json.loads(done.stderr)
-    return code, imported, done.stdout
+    found: list[list[Any]] = json.loads(done.stdout)
+    assert len(found) == len(commands), done.stderr
+    return found
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *(str(path) for path in sorted((ROOT / "studies").glob("phase*_*.py"))),
-        "studies.status",
-        "trainables.fit",
-        "trainables.prepare",
-        "trainables.attention",
-        "analysis.report",
-        "analysis.dashboard",
-        "analysis.attention",
-    ],
-    ids=lambda command: Path(command).stem if command.endswith(".py") else command,
-)
-def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
-    code, imported, output = run(tmp_path, command, "--help")
-    assert (code, imported) == (0, [])
-    assert output.startswith("usage: ")
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    for command, (code, imported, told) in zip(
+        COMMANDS, run(tmp_path, *([command, "--help"] for command in COMMANDS)), strict=True
+    ):
+        assert (code, imported) == (0, []), command
+        assert told.startswith("usage: "), command
 
 
-def test_status_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_status_and_dry_runs_import_nothing_heavy(tmp_path: Path) -> None:
     spec = make_spec({"profile": "smoke", "architectures": ["unet"], "tiles": [4]})
     ledger = Ledger(tmp_path / folder.LEDGER, {"unet-4": "unet"}, study_id="f00")
     assert Coordinator(spec, ledger, first_plan(spec, {}, 4)).next() is not None
     provenance = {"study_id": "f00", "segments": [], "weights_digests": {}, "num_train_tiles": 4}
     folder.write_study(tmp_path, spec, provenance)
-    code, imported, output = run(tmp_path, "studies.status", str(tmp_path))
-    assert (code, imported) == (0, [])
-    assert "unet-4" in output
-
-
-@pytest.mark.parametrize("phase", ["phase1_comparison", "phase2_tuning"])
-def test_dry_run_imports_nothing_heavy(phase: str, tmp_path: Path) -> None:
     write_demo_tiles(tmp_path / "tiles", size_px=128, num_train=2, num_val=1, num_test=1)
-    command = (str(ROOT / "studies" / f"{phase}.py"), "--dry-run", "--data", "tiles", "--profile", "smoke", "--test")
-    code, imported, output = run(tmp_path, *command)
-    assert (code, imported) == (0, [])
-    assert "unet-2" in output
+    flags = ["--dry-run", "--data", "tiles", "--profile", "smoke", "--test"]
+    scripts = [str(ROOT / "studies" / f"{phase}.py") for phase in ("phase1_comparison", "phase2_tuning")]
+    found = run(tmp_path, ["studies.status", str(tmp_path)], *([script, *flags] for script in scripts))
+    for (code, imported, told), arm in zip(found, ("unet-4", "unet-2", "unet-2"), strict=True):
+        assert (code, imported) == (0, [])
+        assert arm in told

@@ -41,9 +41,9 @@ OPENING_COLUMNS = _columns("arm attempt event at why tiles_digest num_attempts:I
 IMAGE_COLUMNS = _columns("arm split caption path")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Logs:
-    """What one study logged.
+    """What one study logged; equal to itself alone, so that what is computed from it can be kept.
 
     Attributes:
         study: The configuration of the study's newest run.

@@ -1,6 +1,7 @@
 """Fills the templates in `web/`: pages that load nothing from a network and run no script but their own."""
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,21 @@ def render_page(template: str, script: str, *, picture_sources: str = "data:", *
         picture_sources: Where pictures may come from, in the words of a Content-Security-Policy.
         values: What the template shows.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_WEB),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style, code = ((_WEB / name).read_text("utf-8") for name in ("style.css", script))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src {picture_sources}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return environment.get_template(template).render(policy=policy, style=Markup(style), script=Markup(code), **values)
+    return _templates().get_template(template).render(policy=policy, style=Markup(style), script=Markup(code), **values)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_WEB),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -14,7 +14,6 @@ from rich.text import Text
 from analysis import browse
 from analysis.figures.drawing import render
 from analysis.logs.frames import Logs
-from analysis.logs.wandb_api import read_project_runs
 from analysis.logs.wandb_files import LogsError, compact, logs_of, read_logs, study_identity
 from analysis.report import command_line, page
 from analysis.report.compose import Composed, compose
@@ -104,6 +103,8 @@ def _report(given: argparse.Namespace) -> int:
 
 def _read_project(project: str, cache: Path) -> list[Logs]:
     """All studies of a W&B project, oldest first; to equal names the start of the study's id is added."""
+    from analysis.logs.wandb_api import read_project_runs  # W&B's client, which reading files does without
+
     runs = read_project_runs(project, cache, shrink=compact)
     known = list(
         dict.fromkeys(study_identity(run) for run in runs if run.job_type == "study" and "study" in run.config)
@@ -139,8 +140,7 @@ def _write(studies: Sequence[Logs], to: Path, folders: Sequence[Path]) -> Report
                 tex = latex.latex(block.frame, block.caption, f"tab:{block.name}")
                 contents[path.with_suffix(".tex")] = tex.encode()
     for name, figure in composed.figures.items():
-        for kind in ("svg", "png"):
-            contents[to / "figures" / f"{name}.{kind}"] = render(figure, kind)
+        contents[to / "figures" / f"{name}.png"] = render(figure, "png")
     contents |= {to / path: content for path, content in page.pictures(document).items()}
     contents[to / "report.md"] = page.markdown(document).encode()
     if tiles is not None:

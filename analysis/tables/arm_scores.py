@@ -1,5 +1,6 @@
 """Computes the IoU that each arm's final models reached, and which arms can be compared."""
 
+import functools
 import math
 
 import numpy as np
@@ -19,6 +20,11 @@ def iou_by_arm(logs: Logs) -> pd.DataFrame:
         A frame with `arm`, `label`, `tiles`, `mean`, `low`, `high` (bootstrap interval), `num_models`, `num_subsets`,
         `num_seeds`, and `median`, `iqm` (interquartile mean) and `sd` over models; in [0, 1].
     """
+    return _iou_by_arm(logs).copy()
+
+
+@functools.lru_cache(maxsize=16)  # its intervals take long, and a report asks for them again and again
+def _iou_by_arm(logs: Logs) -> pd.DataFrame:
     split = final_split(logs)
     scores = read_tile_scores(logs, split)
     rows = []

@@ -1,5 +1,6 @@
 """Puts the final models' scores into one array, so that arms can be compared model by model and tile by tile."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,6 +116,7 @@ def final_split(logs: Logs) -> Split:
     return "test" if logs.models["test_iou"].notna().any() else "val"
 
 
+@functools.lru_cache(maxsize=32)  # a report asks for the same ones again and again
 def read_tile_scores(logs: Logs, split: Split) -> TileScores | None:
     """Returns the scores of the final models on a split, or None where there are none.
 

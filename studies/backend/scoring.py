@@ -10,6 +10,7 @@ import ray
 from rich.console import Console
 
 from studies.backend.lost_workers import reason_of
+from studies.backend.scoring_worker import ScoringWorker
 from studies.backend.slots import Slots
 from studies.backend.watch import GRACE_SECONDS, NO_ROOM_SECONDS, STOP_SECONDS, Permit
 from studies.models.evaluation import score_model
@@ -56,16 +57,6 @@ class _Running:
     stamp: float = 0.0
     seen: float | None = None
     killed: str = ""
-
-
-class _Worker:
-    """A process of Ray's that scores one model after another."""
-
-    def score(
-        self, evaluate: Evaluate, job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo
-    ) -> ScoringResult:
-        """See `score_model`."""
-        return evaluate(job, mode, tiles, info)
 
 
 class Scorers:
@@ -200,7 +191,9 @@ class Scorers:
             ray.kill(worker)
         self._idle.clear()
         cpus, gpus = shape
-        return ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0).remote()
+        return (
+            ray.remote(ScoringWorker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0).remote()
+        )
 
     def _keep_worker(self, ended: _Running) -> None:
         """Keeps a worker for another model."""

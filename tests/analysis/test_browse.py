@@ -3,21 +3,19 @@
 import io
 import json
 import re
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from analysis.browse import NAME, tiles_page
 from analysis.logs.wandb_files import read_logs
 from analysis.report.write import write_report
-from tests.analysis.made_up import MadeUp
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+from tests.analysis.made_up import MadeUp, undrawn
+from tests.analysis.pictures import PANELS
 
 
 def content(page: str) -> dict:
@@ -28,18 +26,17 @@ def content(page: str) -> dict:
 
 @pytest.fixture(scope="module")
 def report(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report elsewhere than the study that it is of."""
-    return write_report([demo], tmp_path_factory.mktemp("elsewhere") / "report").folder
+    """A report elsewhere than the study that it is of; it has no figures."""
+    with undrawn():
+        return write_report([demo], tmp_path_factory.mktemp("elsewhere") / "report").folder
 
 
 def test_every_trial_with_pictures_is_there_with_every_tile(report: Path):
     trials = content((report / NAME).read_text("utf-8"))["trials"]
-    of_unet = [trial for trial in trials if trial["arm"] == "U-Net, 24 tiles" or trial["arm"].startswith("unet")]
-    assert of_unet
+    assert [trial["arm"] for trial in trials] == ["unet (base width 16), 24 tiles"] * 3 + ["sam_conv, 24 tiles"]
     assert all([tile["tile"] for tile in trial["tiles"]] == ["t1", "t.2"] for trial in trials)
-    first = of_unet[0]  # the best of its arm comes first, at the epoch that the pictures are of
-    assert first["trial"] == "trial 2: finished, best val IoU 0.610"
-    assert first["tiles"][0]["words"] == "epoch 3, val IoU 0.590"
+    assert trials[0]["trial"] == "trial 2: finished, best val IoU 0.610"  # the best of its arm
+    assert trials[0]["tiles"][0]["words"] == "epoch 3, val IoU 0.590"  # of which the pictures are
     for trial in trials:
         for tile in trial["tiles"]:
             assert (report / unquote(tile["path"])).is_file()
@@ -54,23 +51,26 @@ def test_no_pictures_make_no_page(tmp_path: Path):
     assert tiles_page([(tmp_path, MadeUp("unet").logs())], tmp_path) is None
 
 
-def test_pictures_that_are_gone_or_torn_are_left_out(fake_study, tmp_path: Path):
-    study = fake_study()
-    study.trial("unet-24", 0, [0.3])
-    study.trial("unet-24", 1, [0.4])
-    study.end({"unet-24": (1, 0.4, 0.5)})
-    gone, torn, *_ = sorted(study.out.glob("wandb/*/files/media/images/overlays*"))
+def pictured(out: Path, *, name: str = "demo", trials: int = 1) -> Path:
+    """A study whose trials logged pictures of two tiles each."""
+    study = MadeUp("unet", name=name)
+    for number in range(trials):
+        study.trial("unet-24", number, [0.3], is_pictured=True)
+    study.write(out)
+    return out
+
+
+def test_pictures_that_are_gone_or_torn_are_left_out(tmp_path: Path):
+    out = pictured(tmp_path, trials=2)
+    gone, torn, *_ = sorted(out.glob("wandb/*/files/media/images/overlays*"))
     gone.unlink()
     torn.write_bytes(torn.read_bytes()[:10])
-    page = tiles_page([(study.out, read_logs(study.out))], tmp_path)
+    page = tiles_page([(out, read_logs(out))], tmp_path)
     assert sum(len(trial["tiles"]) for trial in content(page)["trials"]) == 2
 
 
-def test_pictures_in_folders_of_odd_names_have_addresses(fake_study, tmp_path: Path):
-    study = fake_study()
-    study.trial("unet-24", 0, [0.3])
-    study.end({"unet-24": (0, 0.3, 0.4)})
-    odd = study.out.rename(tmp_path / "lr#2 50%?")
+def test_pictures_in_folders_of_odd_names_have_addresses(tmp_path: Path):
+    odd = pictured(tmp_path / "lr#2 50%?")
     tile = content(tiles_page([(odd, read_logs(odd))], tmp_path))["trials"][0]["tiles"][0]
     assert tile["path"].startswith("./lr%232%2050%25%3F/")
     assert (tmp_path / unquote(tile["path"])).is_file()
@@ -78,40 +78,30 @@ def test_pictures_in_folders_of_odd_names_have_addresses(fake_study, tmp_path: P
 
 def test_test_pictures_have_the_score_of_the_model_that_they_are_of(tmp_path: Path):
     study = MadeUp("unet")
-    tiles = ["north-1", "north-2"]
     for seed, iou in enumerate(([0.7, 0.1, 0.4, 0.4], [0.1, 0.9, 0.6, 0.4], [0.8, 0.4, 0.6, 0.6])):
         study.model("unet-24", seed, test=iou)  # means .4, .5 and .6: the second is the median model
-    (tmp_path / "files").mkdir()
-    for tile in tiles:
-        Image.new("RGB", (136, 40)).save(tmp_path / "files" / f"unet-24-{tile}.png")
-    study.picture("unet-24", tmp_path, tiles)
+    study.picture("unet-24", tmp_path, ["north-1", "north-2"])
     page = tiles_page([(tmp_path, study.logs())], tmp_path)
     assert [tile["words"] for tile in content(page)["trials"][0]["tiles"]] == ["test IoU 0.100", "test IoU 0.900"]
 
 
-def test_nothing_in_a_name_ends_the_script(fake_study, tmp_path: Path):
-    study = fake_study(name="</script><b>")
-    study.trial("unet-24", 0, [0.3])
-    study.end({"unet-24": (0, 0.3, 0.4)})
-    page = tiles_page([(study.out, read_logs(study.out))], tmp_path)
+def test_nothing_in_a_name_ends_the_script(tmp_path: Path):
+    out = pictured(tmp_path, name="</script><b>")
+    page = tiles_page([(out, read_logs(out))], tmp_path)
     assert page.count("</script>") == 2
     assert content(page)["trials"][0]["study"] == "</script><b>"
 
 
 @pytest.fixture(scope="module")
-def opened(report: Path):
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
+def opened(report: Path, browser: Browser) -> Iterator[Page]:
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((report / NAME).as_uri())
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(10_000)
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((report / NAME).as_uri())
+    yield page
+    page.close()
     assert complaints == []
 
 
@@ -125,17 +115,13 @@ def colours(page: Page) -> list[tuple[int, ...]]:
     return found
 
 
-@needs_browser
 def test_panes_show_image_truth_and_prediction_of_the_chosen_trial(opened: Page):
     for text, number in (("trial 2", 2), ("trial 0", 0)):
         options = opened.locator("#Trial option").all_inner_texts()
         opened.locator("#Trial").select_option(index=next(i for i, o in enumerate(options) if o.startswith(text)))
-        red, green, blue = colours(opened)
-        light, dark = 200 - 20 * number, 40 - 20 * number
-        assert [red, green, blue] == [(light, dark, dark), (dark, light, dark), (dark, dark, light)]
+        assert colours(opened) == [tuple(share - 20 * number for share in panel) for panel in PANELS]
 
 
-@needs_browser
 def test_arrows_and_buttons_step_through_the_tiles_and_a_tile_stays_while_trials_change(opened: Page):
     words, tile = opened.locator("#Words"), opened.locator("#Tile")
     opened.locator("#Tile").select_option(label="t1")
@@ -151,7 +137,6 @@ def test_arrows_and_buttons_step_through_the_tiles_and_a_tile_stays_while_trials
     assert tile.evaluate("element => element.selectedOptions[0].text") == "t.2"
 
 
-@needs_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_is_no_wider_than_the_window(opened: Page, width: int):
     opened.set_viewport_size({"width": width, "height": 900})

@@ -13,15 +13,13 @@ from benchmarks.report import main
 from benchmarks.run_file import RunFile
 from trainables.common.errors import UserError
 
-CONFIG = {
-    "study": "demo",
-    "stage": "search",
-    "arm": "unet-5",
-    "run_arm": "unet-5",
-    "trial": 0,
-    "hyperparameters": {"lr": 0.1},
-}
-ROWS = [{"epoch": 1, "val/iou": 0.25, "val/iou/a.b": 1e-7}, {"epoch": 2, "val/iou": 0.5, "note": "x" * 40_000}]
+CONFIG = {"study": "demo", "stage": "search", "arm": "unet-5", "run_arm": "unet-5", "trial": 0}
+CONFIG |= {"hyperparameters": {"lr": 0.1}}
+ROWS: list[dict[str, Any]] = [
+    {"epoch": 1, "val/iou": 0.25, "val/iou/a.b": 1e-7},
+    {"epoch": 2, "val/iou": 0.5, "note": "x" * 40_000},
+    {"overlays": {"filenames": ["media/a.png"], "captions": ["t.1"]}},
+]
 
 
 def test_run_file_reads_like_that_of_wandb(tmp_path: Path, monkeypatch: Any) -> None:
@@ -40,14 +38,10 @@ def test_run_file_reads_like_that_of_wandb(tmp_path: Path, monkeypatch: Any) -> 
     assert ours is not None
     assert theirs is not None
     assert notes == []
-    assert (
-        (ours.job_type, ours.config, ours.ended)
-        == (theirs.job_type, theirs.config, theirs.ended)
-        == ("trial", {"_wandb": {}} | CONFIG, True)
-    )
-    assert [row | {"_timestamp": 0, "_runtime": 0} for row in ours.rows] == [
-        row | {"_timestamp": 0, "_runtime": 0} for row in theirs.rows
-    ]
+    for found in (ours, theirs):
+        assert (found.job_type, found.config, found.ended) == ("trial", {"_wandb": {}} | CONFIG, True)
+    times = {"_timestamp": 0, "_runtime": 0}
+    assert [row | times for row in ours.rows] == [row | times for row in theirs.rows]
     assert len(ours.rows) == len(ROWS)
 
 

@@ -1,6 +1,5 @@
 """A study whose trials are put on record without Ray, and what `python -m studies.status` prints of one."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,6 +121,3 @@ def printed(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     output, errors = capsys.readouterr()
     assert errors == ""
     return "\n".join(line.rstrip() for line in output.splitlines())
-
-
-Say = Callable[[Path], str]

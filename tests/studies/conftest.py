@@ -30,8 +30,8 @@ from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
 from tests.chaos.forked import DriverServer, ForkedDriver
-from tests.studies.begun_study import Say, printed
-from trainables.common.command import EXIT_USER_ERROR, run
+from tests.studies.begun_study import printed
+from tests.studies.command_lines import refusal_of
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
@@ -74,11 +74,12 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
         settings: dict[str, Any] = {
             "inputs": inputs,
             "slots": Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)),
-            "ledger": Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one"),
             "log": tracking.WandbRun(out, "disabled", name="study", job_type="study", config={}),
             "permit": Permit(out),
             "options": Options(),
         }
+        if "ledger" not in changes:  # a file takes a while
+            settings["ledger"] = Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
         session = Session(out=out, study_id="one", progress=progress, console=console, **settings | changes)
         sizes = Sizes.of(spec, its_tiles, [])
         progress.start(Forecast(spec, sizes, session.slots.count))
@@ -89,19 +90,13 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What a phase's script says to flags that it refuses: one line, without the word error."""
+    """What a phase's script says to flags that it refuses."""
 
-    def refusal_of(phase: PhaseName, *flags: str) -> str:
+    def refused(phase: PhaseName, *flags: str) -> str:
         monkeypatch.setattr(sys, "argv", [f"{phase}.py", *flags])
-        with pytest.raises(SystemExit) as end:
-            run(lambda: run_phase(phase, ""))
-        assert end.value.code == EXIT_USER_ERROR
-        error = capsys.readouterr().err
-        assert error.startswith("error: ")
-        assert error.count("\n") == 1
-        return error.removeprefix("error: ").rstrip()
+        return refusal_of(lambda: run_phase(phase, ""), capsys)
 
-    return refusal_of
+    return refused
 
 
 @pytest.fixture
@@ -175,5 +170,5 @@ def ray_address(drivers: DriverServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
     return lambda out: printed(out, capsys, monkeypatch)

@@ -1,51 +1,46 @@
 """What phase 3 takes from a finished phase 2: configurations, recipe, tiles and seed; and what it does not take."""
 
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from studies import command_line as cli
-from studies.earlier_study import CARRIED, load_tuned
+from studies.earlier_study import CARRIED
 from studies.files.folder import write_study
-from studies.profiles import PROFILES
+from studies.profiles import PROFILES, PhaseName
 from studies.spec import StudySpec
-from trainables.common.errors import UserError
+from tests.studies import command_lines
 
-WriteTuned = Callable[..., dict[str, Any]]
-PHASE = "phase3_data_budget"
+PHASE: PhaseName = "phase3_data_budget"
 
 
 def read(*flags: str) -> StudySpec:
-    return cli.read_command_line(flags, phase=PHASE, description="").spec
+    return command_lines.read(*flags, phase=PHASE)
 
 
 @pytest.fixture
-def tuned(tmp_path: Path, write_tuned: WriteTuned) -> Path:
+def tuned(tmp_path, write_tuned):
     """A smoke study with settings of its own."""
     out = tmp_path / "phase2"
     write_tuned(out, {"unet-24": 2e-3, "sam_conv-24": 3e-4}, seed=7, epochs=9, window_px=96, trials=5, seeds=1)
     return out
 
 
-def test_chosen_configurations_are_taken_with_where_they_come_from(tuned: Path) -> None:
+def test_chosen_configurations_are_taken_with_where_they_come_from(tuned):
     spec = read("--from", str(tuned))
     selection = json.loads((tuned / "selection.json").read_text())
     assert spec.phase == PHASE
     assert spec.architectures == ("unet", "sam_conv")
     for name, lr in (("unet", 2e-3), ("sam_conv", 3e-4)):
         chosen = spec.chosen[name]
-        assert chosen.point == {"lr": lr, "augmentation": "HEAVY", "decoder_dropout": 0.3} | {
-            "loss": "bce_dice",
-            "bce_weight": 0.5,
-        }
+        settings = {"augmentation": "HEAVY", "decoder_dropout": 0.3, "loss": "bce_dice", "bce_weight": 0.5}
+        assert chosen.point == {"lr": lr} | settings
         assert (chosen.tiles, chosen.study) == (24, "phase2")
         assert chosen.signature == selection[f"{name}-24"]["signature"]
 
 
-def test_recipe_tiles_weights_and_seed_go_with_them_and_allowances_do_not(tuned: Path) -> None:
+def test_recipe_tiles_weights_and_seed_go_with_them_and_allowances_do_not(tuned):
     spec = read("--from", str(tuned))
     assert (spec.profile, spec.data, spec.seed) == ("smoke", "tiles", 7)
     assert (spec.recipe.epochs, spec.recipe.window_px, spec.recipe.subset_seed) == (9, 96, 7)
@@ -55,14 +50,14 @@ def test_recipe_tiles_weights_and_seed_go_with_them_and_allowances_do_not(tuned:
     assert not set(CARRIED) & {"trials", "seeds", "subsets", "tiles", "test", "wandb"}
 
 
-def test_flags_win_over_what_was_taken(tuned: Path) -> None:
+def test_flags_win_over_what_was_taken(tuned):
     spec = read("--from", str(tuned), "--epochs", "3", "--data", "others", "--architectures", "sam_conv")
     assert (spec.recipe.epochs, spec.recipe.window_px, spec.data) == (3, 96, "others")
     assert spec.architectures == ("sam_conv",)
     assert list(spec.chosen) == ["sam_conv"]
 
 
-def test_another_profile_replaces_the_recipe_and_keeps_tiles_and_seed(tuned: Path) -> None:
+def test_another_profile_replaces_the_recipe_and_keeps_tiles_and_seed(tuned):
     spec = read("--from", str(tuned), "--profile", "quick")
     for name, value in PROFILES["quick"].recipe.items():
         assert getattr(spec.recipe, name) == value
@@ -73,7 +68,7 @@ def test_another_profile_replaces_the_recipe_and_keeps_tiles_and_seed(tuned: Pat
     assert read("--from", str(tuned), "--profile", "smoke").recipe.epochs == 9  # its own
 
 
-def test_of_several_budgets_the_largest_one_s_choice_is_taken(tmp_path: Path, write_tuned: WriteTuned) -> None:
+def test_of_several_budgets_the_largest_one_s_choice_is_taken(tmp_path, write_tuned):
     arms = {"unet-5": 1e-4, "unet-24": 2e-3, "unet-12": 3e-3, "unet_resnet34-12": 4e-3, "unet_resnet34-5": 5e-3}
     write_tuned(tmp_path / "phase2", arms, tiles=[5, 24, 12])
     chosen = read("--from", str(tmp_path / "phase2")).chosen
@@ -83,24 +78,18 @@ def test_of_several_budgets_the_largest_one_s_choice_is_taken(tmp_path: Path, wr
     }
 
 
-def test_score_is_that_of_the_final_models_where_there_are_some(tuned: Path) -> None:
-    models = {"unet-24": {"models": [{"val_iou": 0.6}, {"val_iou": 0.7}, {"val_iou": None}]}}
+def test_score_is_that_of_the_final_models_where_there_are_some_and_best_keeps_the_best_in_their_order(tuned):
+    assert read("--from", str(tuned)).chosen["sam_conv"].val_iou == 0.5  # of the trial that was selected
+    models = {"sam_conv-24": {"models": [{"val_iou": 0.6}, {"val_iou": 0.7}, {"val_iou": None}]}}
     (tuned / "models.json").write_text(json.dumps(models), encoding="utf-8")
-    chosen = read("--from", str(tuned)).chosen
-    assert chosen["unet"].val_iou == pytest.approx(0.65)
-    assert chosen["sam_conv"].val_iou == 0.5
-
-
-def test_best_keeps_the_best_by_val_in_the_order_of_the_study(tuned: Path) -> None:
-    models = {"sam_conv-24": {"models": [{"val_iou": 0.9}]}}
-    (tuned / "models.json").write_text(json.dumps(models), encoding="utf-8")
-    assert read("--from", str(tuned), "--best", "2").architectures == ("unet", "sam_conv")
+    both = read("--from", str(tuned), "--best", "2")
+    assert both.architectures == ("unet", "sam_conv")
+    assert [one.val_iou for one in both.chosen.values()] == pytest.approx([0.5, 0.65])
     best = read("--from", str(tuned), "--best", "1")
-    assert best.architectures == ("sam_conv",)
-    assert list(best.chosen) == ["sam_conv"]
+    assert (best.architectures, list(best.chosen)) == (("sam_conv",), ["sam_conv"])
 
 
-def test_frozen_spec_of_phase_3_repeats_it_without_the_study_that_it_came_from(tuned: Path, tmp_path: Path) -> None:
+def test_frozen_spec_of_phase_3_repeats_it_without_the_study_that_it_came_from(tuned, tmp_path):
     spec = read("--from", str(tuned), "--tiles", "2", "4", "--seeds", "4")
     (tmp_path / "phase3").mkdir()
     write_study(tmp_path / "phase3", spec, {"study_id": "f01", "segments": []})
@@ -114,42 +103,36 @@ def test_frozen_spec_of_phase_3_repeats_it_without_the_study_that_it_came_from(t
 # What cannot be taken
 
 
-def test_folder_without_a_study_is_refused(tmp_path: Path, refusal: Callable[..., str]) -> None:
-    words = f"--from {tmp_path} holds no study: give the folder of a finished phase 2"
-    assert refusal(PHASE, "--from", str(tmp_path)) == words
+@pytest.mark.parametrize("selection", [None, "{", ""])
+def test_study_that_selected_nothing_yet_is_refused(selection, tuned, refusal):
+    path = tuned / "selection.json"
+    path.unlink() if selection is None else path.write_text(selection, encoding="utf-8")
+    assert refusal(PHASE, "--from", str(tuned)).startswith(f"--from {tuned} has selected nothing (phase2_tuning with")
 
 
-@pytest.mark.parametrize("content", [None, "{", ""])
-def test_study_that_selected_nothing_yet_is_refused(
-    content: str | None, tuned: Path, refusal: Callable[..., str]
-) -> None:
-    (tuned / "selection.json").unlink()
-    if content is not None:
-        (tuned / "selection.json").write_text(content, encoding="utf-8")
-    assert refusal(PHASE, "--from", str(tuned)) == (
-        f"--from {tuned} has selected nothing (phase2_tuning with no selection.json): give a finished phase 2"
-    )
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--from", "empty"], "--from empty holds no study: give the folder of a finished phase 2"),
+        (["--from", "nothing"], "--architectures is []"),  # was selected there
+        (
+            ["--from", "phase2", "--architectures", "unet", "sam_unet"],
+            "--architectures names sam_unet, but the study chose only for unet, sam_conv: tune it first",
+        ),
+        (["--from", "phase2", "--seeds", "0"], "--seeds is 0, but without a search every model is a final one"),
+        (["--from", "phase2", "--config", "fix.yaml"], "--fix is loss=dice, but phase 3 trains what phase 2 chose"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused(flags, words, tuned, refusal, monkeypatch):
+    monkeypatch.chdir(tuned.parent)
+    Path("empty").mkdir()
+    Path("fix.yaml").write_text("fix: [loss=dice]", encoding="utf-8")
+    shutil.copytree("phase2", "nothing")
+    Path("nothing", "selection.json").write_text("{}", encoding="utf-8")
+    assert refusal(PHASE, *flags).startswith(words)
 
 
-def test_architecture_that_was_not_tuned_is_refused(tuned: Path, refusal: Callable[..., str]) -> None:
-    assert refusal(PHASE, "--from", str(tuned), "--architectures", "unet", "sam_unet") == (
-        "--architectures names sam_unet, but the study chose only for unet, sam_conv: tune it first, or leave it out"
-    )
-
-
-def test_study_that_selected_for_no_arm_is_refused(tuned: Path, refusal: Callable[..., str]) -> None:
-    (tuned / "selection.json").write_text("{}", encoding="utf-8")
-    assert refusal(PHASE, "--from", str(tuned)).startswith("--architectures is []")
-
-
-def test_nothing_is_asked_for_in_vain(tuned: Path) -> None:
-    """What is looked at of the wishes are the profile and the architectures."""
-    assert load_tuned(tuned, {"epochs": 99})["epochs"] == 9
-    with pytest.raises(UserError, match="holds no study"):
-        load_tuned(tuned / "nowhere", {})
-
-
-def test_a_study_of_before_a_setting_was_there_hands_on_its_default(tuned: Path) -> None:
+def test_a_study_of_before_a_setting_was_there_hands_on_its_default(tuned):
     path = tuned / "study.yaml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith(("bands:", "optimizer:", "fix:"))))

@@ -5,29 +5,26 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
-from studies import command_line as cli
 from studies import dry_run
 from studies.backend import cluster
 from studies.backend.slots import Node, fit_slots
 from studies.phases import run_phase
-from studies.profiles import PhaseName
+from studies.profiles import PHASES, REFERENCE, PhaseName
+from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
-from trainables.datasets.demo import write_demo_tiles
 
-PHASE_1: PhaseName = "phase1_comparison"
-PHASE_2: PhaseName = "phase2_tuning"
-PHASE_3: PhaseName = "phase3_data_budget"
+PHASE_1, PHASE_2, PHASE_3 = PHASES
+SMALL = ["--profile", "smoke", "--architectures", "unet", "sam_conv", "--trials", "4", "--epochs", "3"]
+ROW = re.compile(r"^ (?P<arm>\w+-\d+)( \(.*\))? +(?P<search>\d+) +(?P<final>\d+) +(?P<epochs>\d+) *$", re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
-def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+def asked(monkeypatch):
     """The addresses that Ray was asked for."""
     asked: list[str | None] = []
 
@@ -42,99 +39,69 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     return asked
 
 
-ROW = re.compile(
-    r"^ (?P<arm>\w+-\d+)( \(.*\))? +(?P<search>\d+) +(?P<final>\d+) +(?P<epochs>\d+) *$",
-    re.MULTILINE,
-)
+@pytest.fixture
+def planned(tmp_path):
+    """Searched trials, final models and epochs by arm, and the whole text; nothing is written for it."""
+
+    def plan(phase: PhaseName, *flags: str) -> tuple[dict[str, tuple[int, int, int]], str]:
+        request = request_of("--out", str(tmp_path / "study"), "--dry-run", *flags, phase=phase)
+        assert request.out is not None
+        console = Console(width=200, record=True, file=io.StringIO())
+        before = sorted(tmp_path.rglob("*"))
+        dry_run.show_plan(request.spec, request.out, console)
+        assert sorted(tmp_path.rglob("*")) == before
+        text = console.export_text()
+        rows = {row["arm"]: (int(row["search"]), int(row["final"]), int(row["epochs"])) for row in ROW.finditer(text)}
+        return rows, text
+
+    return plan
 
 
-def planned(phase: PhaseName, out: Path, *flags: str) -> tuple[dict[str, tuple[int, int, int]], str]:
-    """Searched trials, final models and epochs by arm; and the whole text."""
-    request = cli.read_command_line(["--out", str(out), "--dry-run", *flags], phase=phase, description="")
-    assert request.out is not None
-    console = Console(width=200, record=True, file=io.StringIO())
-    dry_run.show_plan(request.spec, request.out, console)
-    text = console.export_text()
-    rows = {row["arm"]: (int(row["search"]), int(row["final"]), int(row["epochs"])) for row in ROW.finditer(text)}
-    return rows, text
+@pytest.fixture
+def whole(tmp_path, write_rgb):
+    """Tiles of which the test tile is whole, too."""
+    return write_rgb(tmp_path / "tiles", counts={"train": 13, "val": 1, "test": 1}, size_px=(128, 128))
 
 
-SMALL = ["--profile", "smoke", "--architectures", "unet", "sam_conv", "--trials", "4", "--epochs", "3"]
-
-
-def test_tuning_counts_search_and_confirmation(dataset_root: Path, tmp_path: Path) -> None:
-    flags = ["--data", str(dataset_root), *SMALL, "--seeds", "2"]
-    rows, text = planned(PHASE_2, tmp_path / "study", *flags)
+def test_everything_that_would_run_is_told(planned, dataset_root, tmp_path):
+    rows, text = planned(PHASE_2, "--data", str(dataset_root), *SMALL, "--seeds", "2")
     assert rows == {"unet-4": (4, 2, 18), "sam_conv-4": (4, 2, 18)}
     assert "36 epochs at most, each of 8 draws; 2 trials at a time, each on 1 core" in text
     assert f"tiles: {dataset_root} (4 train, 2 val, 1 test, which stay sealed)" in text
     assert "judged by val/iou_center128; seed 42" in text
     assert f"on this machine; would write {tmp_path / 'study'}; W&B offline" in text
     assert "(base width 16)" in text  # a smaller variant never passes for the real thing
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_search_alone_and_a_grid_are_told_apart(dataset_root: Path, tmp_path: Path) -> None:
-    flags = ["--data", str(dataset_root), *SMALL]
-    rows, _ = planned(PHASE_2, tmp_path / "study", *flags, "--seeds", "0")
-    assert rows["unet-4"] == (4, 0, 12)
-    grid = ["--data", str(dataset_root), "--profile", "smoke", "--epochs", "3", "--seeds", "2"]
-    rows, _ = planned(PHASE_2, tmp_path / "study", *grid, "--vary", "decoder_dropout")
-    assert rows["unet-4"] == (8, 2, 30)
+@pytest.mark.parametrize(
+    ("phase", "flags", "rows"),
+    [
+        (PHASE_2, [*SMALL, "--seeds", "0"], {"unet-4": (4, 0, 12), "sam_conv-4": (4, 0, 12)}),
+        (PHASE_2, ["--architectures", "unet", "--vary", "decoder_dropout", "--seeds", "2"], {"unet-4": (8, 2, 20)}),
+        (PHASE_1, ["--seeds", "3"], {f"{name}-4": (0, 3, 6) for name in REFERENCE}),
+    ],
+)
+def test_search_grid_and_comparison_are_told_apart(phase, flags, rows, planned, dataset_root):
+    assert planned(phase, "--data", str(dataset_root), "--profile", "smoke", *flags)[0] == rows
 
 
-@pytest.fixture
-def whole_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiles of which the test tile is whole, too."""
-    root = tmp_path_factory.mktemp("whole") / "tiles"
-    write_demo_tiles(root, size_px=128, num_train=4, num_val=1, num_test=1)
-    return root
+def test_budgets_are_those_that_there_are_tiles_for(planned, dataset_root, whole, tmp_path, write_tuned):
+    write_tuned(tmp_path / "phase2", {"unet-4": 1e-3}, data=str(dataset_root))
+    flags = ["--from", str(tmp_path / "phase2"), "--subsets", "3", "--seeds", "2"]
+    assert planned(PHASE_3, *flags)[0] == {"unet-4": (0, 2, 4)}  # 5, 12 and 24 are more than there are
+    assert planned(PHASE_3, *flags, "--tiles", "2", "4")[0] == {"unet-2": (0, 6, 12), "unet-4": (0, 2, 4)}
+    assert list(planned(PHASE_3, *flags, "--data", str(whole))[0]) == ["unet-5", "unet-12", "unet-13"]
 
 
-def test_damaged_test_tiles_are_told_before_hours_are_spent(dataset_root: Path, tmp_path: Path) -> None:
-    flags = ["--data", str(dataset_root), *SMALL, "--seeds", "1"]
-    planned(PHASE_2, tmp_path / "study", *flags)
-    with pytest.raises(UserError, match=r"/test/images/\w+\.jpg is damaged or truncated: replace it$"):
-        planned(PHASE_2, tmp_path / "study", *flags, "--test")
-    assert not (dataset_root / "seal.jsonl").exists()
+@pytest.mark.parametrize("address", ["head:6379", None])
+def test_a_cluster_is_asked_and_named_and_this_machine_needs_no_ray(address, planned, asked, dataset_root):
+    where = ["--address", address] if address else []
+    text = planned(PHASE_2, "--data", str(dataset_root), *SMALL, *where)[1]
+    assert f"on {address or 'this machine'}; would write" in text
+    assert asked == ([address] if address else [])
 
 
-def test_comparison_has_final_models_only(whole_root: Path, tmp_path: Path) -> None:
-    flags = ["--data", str(whole_root), "--profile", "smoke", "--seeds", "3", "--test"]
-    rows, text = planned(PHASE_1, tmp_path / "study", *flags)
-    assert set(rows) == {f"{name}-4" for name in cli.make_spec({"profile": "smoke"}).architectures}
-    assert set(rows.values()) == {(0, 3, 6)}
-    assert "1 test, opened once for each arm)" in text
-    assert not (whole_root / "seal.jsonl").exists()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_budgets_are_those_that_there_are_tiles_for(
-    dataset_root: Path, tmp_path: Path, write_tuned: Callable[..., dict[str, Any]]
-) -> None:
-    tuned = tmp_path / "phase2"
-    write_tuned(tuned, {"unet-4": 1e-3}, data=str(dataset_root))
-    rows, _ = planned(PHASE_3, tmp_path / "study", "--from", str(tuned), "--subsets", "3", "--seeds", "2")
-    assert rows == {"unet-4": (0, 2, 4)}  # 5, 12 and 24 are more than there are
-    rows, _ = planned(
-        PHASE_3, tmp_path / "study", "--from", str(tuned), "--subsets", "3", "--seeds", "2", "--tiles", "2", "4"
-    )
-    assert rows == {"unet-2": (0, 6, 12), "unet-4": (0, 2, 4)}
-    many = tmp_path / "many"
-    write_demo_tiles(many, size_px=128, num_train=13, num_val=1, num_test=1)
-    rows, _ = planned(PHASE_3, tmp_path / "study", "--from", str(tuned), "--data", str(many), "--seeds", "1")
-    assert list(rows) == ["unet-5", "unet-12", "unet-13"]
-
-
-def test_cluster_is_asked_and_named(dataset_root: Path, tmp_path: Path, two_cores: list[str | None]) -> None:
-    flags = ["--data", str(dataset_root), *SMALL, "--address", "head:6379"]
-    assert "on head:6379; would write" in planned(PHASE_2, tmp_path / "study", *flags)[1]
-    assert two_cores == ["head:6379"]
-
-
-def test_ray_is_not_asked_of_this_machine(dataset_root: Path, tmp_path: Path, two_cores: list[str | None]) -> None:
-    planned(PHASE_2, tmp_path / "study", "--data", str(dataset_root), *SMALL)
-    assert two_cores == []
+# What a start would refuse
 
 
 @pytest.mark.parametrize(
@@ -142,45 +109,42 @@ def test_ray_is_not_asked_of_this_machine(dataset_root: Path, tmp_path: Path, tw
     [
         (["--tiles", "99"], "--tiles 99 asks for 99 train tiles"),
         (["--cpus-per-trial", "3"], "--cpus-per-trial is 3, but there are 2 cores"),
-        (["--weights", "nowhere.pth"], "is no file"),
+        (["--seeds", "1", "--test"], r"/test/images/\w+\.jpg is damaged or truncated: replace it$"),
     ],
 )
-def test_what_a_start_would_refuse_is_refused(flags: list[str], words: str, dataset_root: Path, tmp_path: Path) -> None:
+def test_what_a_start_would_refuse_is_refused(flags, words, planned, dataset_root):
     with pytest.raises(UserError, match=words):
-        planned(PHASE_2, tmp_path / "study", "--data", str(dataset_root), "--profile", "smoke", *flags)
+        planned(PHASE_2, "--data", str(dataset_root), "--profile", "smoke", *flags)
+    assert not (dataset_root / "seal.jsonl").exists()
 
 
-def test_folder_that_holds_something_is_refused(dataset_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("precious", encoding="utf-8")
+def test_folder_that_holds_something_is_refused(planned, dataset_root, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "notes.txt").touch()
     with pytest.raises(UserError, match="exists and is not empty"):
-        planned(PHASE_2, tmp_path, "--data", str(dataset_root), *SMALL)
+        planned(PHASE_2, "--data", str(dataset_root), *SMALL)
 
 
-def test_register_that_was_edited_is_told_before_hours_are_spent(tmp_path: Path) -> None:
-    root = tmp_path / "tiles"
-    write_demo_tiles(root, size_px=128, num_train=1, num_val=1, num_test=1)
-    (root / "seal.jsonl").write_text(json.dumps({"event": "opened"}) + "\n", encoding="utf-8")
-    flags = ["--data", str(root), "--profile", "smoke", "--architectures", "unet"]
-    assert planned(PHASE_1, tmp_path / "study", *flags)[0] == {"unet-1": (0, 1, 2)}
+def test_register_is_looked_at_where_the_test_tiles_would_be_opened(planned, whole):
+    flags = ["--data", str(whole), "--profile", "smoke", "--architectures", "unet"]
+    assert "1 test, opened once for each arm)" in planned(PHASE_1, *flags, "--test")[1]
+    assert not (whole / "seal.jsonl").exists()
+    (whole / "seal.jsonl").write_text(json.dumps({"event": "opened"}) + "\n", encoding="utf-8")
+    assert planned(PHASE_1, *flags)[0] == {"unet-13": (0, 1, 2)}
     with pytest.raises(UserError, match=r"seal\.jsonl"):
-        planned(PHASE_1, tmp_path / "study", *flags, "--test")
+        planned(PHASE_1, *flags, "--test")
 
 
-def test_script_shows_it_and_ends_well(
-    dataset_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_is_asked_where_something_of_it_is_set(planned, dataset_root, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")
+    with pytest.raises(UserError, match="WANDB_PROJECT is 'a/b', but W&B refuses it"):
+        planned(PHASE_2, "--data", str(dataset_root), *SMALL)
+    planned(PHASE_2, "--data", str(dataset_root), *SMALL, "--wandb", "disabled")
+
+
+def test_script_shows_it_and_ends_well(dataset_root, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", "--dry-run", "--data", str(dataset_root), *SMALL])
     assert run_phase("phase2_tuning", "") == 0
     assert "would write runs/phase2;" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
-
-
-def test_wandb_is_asked_where_something_of_it_is_set(
-    dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flags = ["--data", str(dataset_root), *SMALL]
-    monkeypatch.setenv("WANDB_PROJECT", "a/b")
-    with pytest.raises(UserError, match="WANDB_PROJECT is 'a/b', but W&B refuses it"):
-        planned(PHASE_2, tmp_path / "study", *flags)
-    planned(PHASE_2, tmp_path / "study", *flags, "--wandb", "disabled")

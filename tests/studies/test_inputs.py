@@ -1,8 +1,6 @@
 """What the study's run says of its tiles."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ GROUPS = {"train_0": "north", "train_2": "south", "val_1": "north", "test_0": "s
 
 
 @pytest.fixture
-def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict[str, Any]]:
+def logged(tmp_path, write_rgb):
     def log(info: dict[str, Any], void: tuple[str, ...] = ()) -> dict[str, Any]:
         root = write_rgb(tmp_path / "tiles", info=info)
         for tile in void:
@@ -39,7 +37,7 @@ def logged(tmp_path: Path, write_rgb: Callable[..., Path]) -> Callable[..., dict
     return log
 
 
-def test_places_of_tiles_of_all_splits_are_logged(logged: Callable[..., dict[str, Any]]) -> None:
+def test_places_of_tiles_of_all_splits_are_logged(logged):
     config = logged({"groups": GROUPS})
     assert config["groups"] == GROUPS
     assert config["train_tiles"] == ["train_0", "train_1", "train_2"]
@@ -47,7 +45,7 @@ def test_places_of_tiles_of_all_splits_are_logged(logged: Callable[..., dict[str
     assert config["data_notes"] == ["Something is odd."]
 
 
-def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged: Callable[..., dict[str, Any]]) -> None:
+def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged):
     config = logged({"ignore_index": 9}, void=("val_0",))
     background, foreground = config["class_pixels"]["val"]  # of val_1 alone
     assert config["ignored_pixels"]["val"] == background + foreground == 64 * 64
@@ -61,7 +59,7 @@ def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged: Callable[
     assert "published" not in config
 
 
-def test_published_figures_are_those_of_the_architectures_that_the_reference_study_has() -> None:
+def test_published_figures_are_those_of_the_architectures_that_the_reference_study_has():
     spec = StudySpec(phase="phase1_comparison", profile="full", architectures=("unet", "lavit", "sam_unet"))
     figures = published_figures(spec)
     assert list(figures) == ["unet", "sam_unet"]

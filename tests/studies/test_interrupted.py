@@ -153,9 +153,9 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
 def test_crash_between_the_register_s_line_and_the_result(start: Any, ray_address: str, tmp_path: Path) -> None:
     """The tiles count as opened: the next run refuses, and with a reason it goes on and every table says so."""
     out, root = tmp_path / "one", tmp_path / "tiles"
-    write_demo_tiles(root, size_px=128, num_train=4, num_val=2, num_test=2)
-    flags = [*ONE_WORKER, "--data", str(root), "--trials", "1", "--seeds", "2", "--test"]
-    process = start(RECORDED, *FLAGS, *flags, "--out", "one", address=ray_address, TILE_SECONDS="0.2")
+    write_demo_tiles(root, size_px=128, num_train=4, num_val=1, num_test=2)
+    flags = [*ONE_WORKER, "--data", str(root), "--trials", "1", "--seeds", "1", "--test"]
+    process = start(RECORDED, *FLAGS, *flags, "--out", "one", address=ray_address, TILE_SECONDS="1")
     process.until(lambda: (out / "seal.jsonl").exists() and "opened" in (out / "seal.jsonl").read_text())
     process.kill()
     assert not (out / "models.json").exists()
@@ -174,11 +174,3 @@ def test_crash_between_the_register_s_line_and_the_result(start: Any, ray_addres
     ]
     assert "The test tiles were REOPENED for unet-4: power cut." in report_of(out)
     assert "test_iou" in table_of(out)
-
-    # Another study that comes to the same attempt uses the result on record and opens nothing
-    start(RECORDED, *FLAGS, *flags, "--out", "two", address=ray_address).ends()
-    assert len((root / "seal.jsonl").read_text().splitlines()) == 3
-    assert "Test scores recorded at an earlier opening were used again for unet-4." in report_of(tmp_path / "two")
-    one, two = (json.loads((tmp_path / name / "models.json").read_text())["unet-4"] for name in ("one", "two"))
-    assert [model["test_iou"] for model in two["models"]] == [model["test_iou"] for model in one["models"]]
-    assert one["test_iou"] is not None

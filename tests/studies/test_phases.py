@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.logs.wandb_files import read_logs
-from studies import dry_run, study
+from studies import study
 from studies.files.folder import STUDY
 from studies.options import Options
 from studies.phases import run_phase
@@ -28,7 +28,7 @@ ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
+def ran(monkeypatch, tmp_path):
     """Runs phase 2's script with a study that comes to something; the exit code, and what it was asked to run."""
 
     def run(*flags: str, **came_to: Any) -> tuple[int, dict[str, Any]]:
@@ -57,9 +57,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[
         ({"unvalidated": {"unet-4": "torn"}}, 1, "unet-4: its selected model could not be validated: torn"),
     ],
 )
-def test_exit_code_and_last_words_follow_from_what_a_study_came_to(
-    came_to: dict[str, Any], code: int, words: str, ran: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_code_and_last_words_follow_from_what_a_study_came_to(came_to, code, words, ran, tmp_path, capsys):
     out = tmp_path / "study"
     assert ran("--out", str(out), **came_to)[0] == code
     assert words.replace("OUT", str(out)) in capsys.readouterr().out.replace("\n", "")
@@ -68,9 +66,7 @@ def test_exit_code_and_last_words_follow_from_what_a_study_came_to(
 @pytest.mark.parametrize(
     ("is_begun", "words"), [(True, "resume with --out OUT --resume"), (False, "no study was begun")]
 )
-def test_signal_outside_of_trials_and_scores_is_told_too(
-    is_begun: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_signal_outside_of_trials_and_scores_is_told_too(is_begun, words, monkeypatch, tmp_path, capsys):
     def interrupted(*_: Any, out: Path, **__: Any) -> None:
         if is_begun:
             out.mkdir()
@@ -84,24 +80,13 @@ def test_signal_outside_of_trials_and_scores_is_told_too(
     assert capsys.readouterr().out.replace("\n", "") == f"interrupted: {words.replace('OUT', str(out))}"
 
 
-def test_study_goes_to_the_next_free_folder_of_its_phase(ran: Any, tmp_path: Path) -> None:
+def test_study_goes_to_the_next_free_folder_of_its_phase(ran, tmp_path):
     assert ran()[1]["out"] == Path("runs/phase2")
     (tmp_path / "runs" / "phase2").mkdir(parents=True)
     assert ran()[1]["out"] == Path("runs/phase2-2")
-    assert ran("--out", "elsewhere")[1]["out"] == Path("elsewhere")
-
-
-def test_options_arrive_with_the_spec(ran: Any) -> None:
-    _, asked = ran("--max-hours", "2", "--trials", "7", "--seeds", "0")
-    assert asked["options"] == Options(max_hours=2.0)
+    _, asked = ran("--out", "elsewhere", "--max-hours", "2", "--trials", "7", "--seeds", "0")
+    assert (asked["out"], asked["options"]) == (Path("elsewhere"), Options(max_hours=2.0))
     assert (asked["spec"].trials, asked["spec"].seeds) == (7, 0)
-
-
-def test_dry_run_runs_nothing(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[Path] = []
-    monkeypatch.setattr(dry_run, "show_plan", lambda spec, out, console: shown.append(out))
-    assert ran("--dry-run") == (0, {})
-    assert shown == [Path("runs/phase2")]
 
 
 # Whole studies

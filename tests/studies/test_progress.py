@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,23 +14,16 @@ from studies.models.scores import ModelScores, ScoringFailure
 from studies.progress import StudyProgress, arm_table
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, Sizes
-from studies.search.ledger import Ledger
-from studies.search.plans import Search
 from studies.search.trials import Trial
-from studies.spec import StudySpec
+from tests.studies.begun_study import Study
 from tests.studies.reports import epoch_report
-from trainables.config import Recipe
 
 SCORES = ModelScores(iou=0.5, f1=0.5, tile_iou={})
 
 
-def make(folder: Path, *architectures: str, epochs: int = 4, **changes: Any) -> Coordinator:
-    recipe = Recipe(epochs=epochs, small=True, window_px=100, draws_per_epoch=10)
-    settings: dict[str, Any] = {"architectures": architectures, "tiles": (24,), "trials": 2, "grace_epochs": 2}
-    spec = StudySpec(recipe=recipe, **settings | changes)
-    return Coordinator(
-        spec, Ledger(folder / "optuna.db", {arm.name: "" for arm in spec.arms()}, study_id="one"), Search(spec)
-    )
+def make(folder: Path, *architectures: str, **changes: Any) -> Coordinator:
+    settings = {"architectures": list(architectures), "trials": 2, "epochs": 4, "grace_epochs": 2}
+    return Study(folder, **settings | changes).coordinator
 
 
 def begin(coordinator: Coordinator, console: Console) -> StudyProgress:
@@ -55,26 +49,20 @@ def seconds_in(line: str) -> float:
 
 
 @pytest.fixture
-def console() -> Console:
+def console():
     return Console(width=200, record=True, file=io.StringIO())
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+def clock(monkeypatch):
     """Stands in for `time`."""
-
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self) -> float:
-            return self.now
-
-    clock = Clock()
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr(progress_module, "time", clock)
     return clock
 
 
-def test_every_line_of_a_log_counts_all_stages_to_come(tmp_path: Path, console: Console, clock: Any) -> None:
+def test_every_line_of_a_log_counts_all_stages_to_come(tmp_path, console, clock):
     coordinator = make(tmp_path, "unet", seeds=3)
     progress = begin(coordinator, console)
     for trial in (end_one(coordinator), end_one(coordinator)):
@@ -96,7 +84,7 @@ def test_every_line_of_a_log_counts_all_stages_to_come(tmp_path: Path, console: 
     assert lines[-1] == "report · about 25 s left"
 
 
-def test_models_that_are_scored_tell_how_long_the_others_take(tmp_path: Path, console: Console, clock: Any) -> None:
+def test_models_that_are_scored_tell_how_long_the_others_take(tmp_path, console, clock):
     coordinator = make(tmp_path, "unet", seeds=0, wandb="disabled")
     progress = begin(coordinator, console)
     end_one(coordinator)
@@ -108,18 +96,16 @@ def test_models_that_are_scored_tell_how_long_the_others_take(tmp_path: Path, co
     assert progress.seconds_left() == pytest.approx(1 * 30.0)
 
 
-def test_stage_that_takes_longer_than_expected_is_not_done(tmp_path: Path, console: Console, clock: Any) -> None:
+def test_stage_that_takes_longer_than_expected_is_not_done(tmp_path, console, clock):
     coordinator = make(tmp_path, "unet", seeds=0)
     progress = begin(coordinator, console)
     end_one(coordinator)
     progress.begin("report")
     clock.now += 1000.0
-    left = progress.seconds_left()
-    assert left is not None
-    assert left > 0
+    assert progress.seconds_left() > 0
 
 
-def test_trials_of_an_earlier_driver_are_counted_and_not_told_again(tmp_path: Path, console: Console) -> None:
+def test_trials_of_an_earlier_driver_are_counted_and_not_told_again(tmp_path, console):
     coordinator = make(tmp_path, "sam_conv", epochs=1)
     end_one(coordinator)
     progress = begin(coordinator, console)
@@ -130,7 +116,7 @@ def test_trials_of_an_earlier_driver_are_counted_and_not_told_again(tmp_path: Pa
     assert "[2/2] sam_conv-24 (small random encoder) #1 finished (epochs): " in text
 
 
-def test_terminal_has_a_bar_for_each_stage_and_problems_in_words(tmp_path: Path) -> None:
+def test_terminal_has_a_bar_for_each_stage_and_problems_in_words(tmp_path):
     coordinator = make(tmp_path, "unet", seeds=0)
     console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True)
     with begin(coordinator, console) as progress:
@@ -157,13 +143,13 @@ def render(progress: StudyProgress) -> list[str]:
     return console.export_text().splitlines()
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_table_shows_every_arm_in_full(tmp_path: Path, width: int) -> None:
+def test_table_shows_every_arm_in_full(tmp_path):
     coordinator = make(tmp_path, "unet", "deeplabv3plus_resnet34", "sam_conv")
     end_one(coordinator)
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(arm_table(coordinator))
-    text = console.export_text()
-    row = next(line for line in text.splitlines() if line.strip().startswith("unet-24 "))
-    assert row.split()[-7:] == ["1", "0", "0", "–", "1", "0.512", "#0"]
-    assert {"deeplabv3plus_resnet34-24", "sam_conv-24", "(small", "random", "encoder)"} <= set(text.split())
+    for width in (80, 200):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(arm_table(coordinator))
+        text = console.export_text()
+        row = next(line for line in text.splitlines() if line.strip().startswith("unet-24 "))
+        assert row.split()[-7:] == ["1", "0", "0", "–", "1", "0.512", "#0"]
+        assert {"deeplabv3plus_resnet34-24", "sam_conv-24", "(small", "random", "encoder)"} <= set(text.split())

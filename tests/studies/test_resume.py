@@ -1,5 +1,6 @@
-"""What is refused where a study is to go on, before Ray starts."""
+"""Studies that are resumed: where their settings come from, and what is refused before Ray starts."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -9,75 +10,153 @@ import optuna
 import pytest
 from rich.console import Console
 
-from studies import command_line as cli
+from studies import stages, study
+from studies.backend.slots import Slots
+from studies.backend.watch import Permit
 from studies.files import lock
-from studies.files.folder import LEDGER, STUDY
-from studies.study import run_study
+from studies.files.folder import LEDGER, STUDY, has_study
+from studies.options import Options
+from tests.studies.command_lines import read, request_of
 from trainables.common.errors import UserError
 
-FLAGS = ["--profile", "smoke", "--architectures", "unet", "--seeds", "0"]
+FLAGS = ["--profile", "smoke", "--architectures", "unet", "--seed", "7", "--draw-seed", "3", "--window-px", "96"]
+FLAGS += ["--trials", "5", "--seeds", "2", "--test", "--wandb", "disabled"]
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch):
+    keep_ray_away(monkeypatch)
+
+
+def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
+    """Trials only wait until their time is over."""
+
+    def wait(*_: Any, permit: Permit, **__: Any) -> bool:
+        while permit.ending is None:
+            permit.check_time()
+        return False
+
+    patch.setattr(study, "ray_session", lambda address: contextlib.nullcontext())
+    patch.setattr(study, "ray_slots", lambda *_: Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))
+    patch.setattr(stages, "run_trials", wait)
 
 
 @pytest.fixture(scope="module")
-def interrupted(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory, write_rgb):
+    """The tiles that the study begins with."""
+    return write_rgb(
+        tmp_path_factory.mktemp("begun") / "tiles", counts={"train": 4, "val": 1, "test": 1}, size_px=(128, 128)
+    )
+
+
+@pytest.fixture(scope="module")
+def begun(root):
     """A study that its time ended at once."""
-    out = tmp_path_factory.mktemp("interrupted") / "study"
-    flags = [*FLAGS, "--data", str(dataset_root), "--out", str(out), "--wandb", "disabled", "--max-hours", "0.00001"]
-    request = cli.read_command_line(flags, phase="phase2_tuning", description="")
-    result = run_study(request.spec, out=out, console=Console(quiet=True), options=request.options)
+    request = request_of(*FLAGS, "--data", str(root), "--out", str(root.parent / "study"), "--max-hours", "1e-9")
+    with pytest.MonkeyPatch.context() as patch:
+        keep_ray_away(patch)
+        result = study.run_study(request.spec, out=request.out, console=Console(quiet=True), options=request.options)
     assert result.ending == "out of time"
-    assert not (out / lock.NAME).exists()
-    return out
+    assert {path.name for path in request.out.iterdir()} == {STUDY, LEDGER}
+    return request.out
 
 
 @pytest.fixture
-def copy(interrupted: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(interrupted, tmp_path / "study", symlinks=True))
+def out(begun, tmp_path):
+    return Path(shutil.copytree(begun, tmp_path / "study"))
 
 
-def resume(out: Path, *flags: str, data: Path | None = None) -> None:
-    """Up to where Ray would start, in this process."""
-    where = [] if data is None else ["--data", str(data)]
-    argv = ["--out", str(out), "--resume", *where, *flags]
-    request = cli.read_command_line(argv, phase="phase2_tuning", description="")
-    run_study(request.spec, out=out, console=Console(quiet=True), options=request.options)
+@pytest.fixture
+def spec(root):
+    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(update={"weights": ("none",)})
+
+
+@pytest.fixture
+def refused(refusal, out, monkeypatch):
+    """What is said to who resumes the study with some flags, before Ray starts."""
+    monkeypatch.setattr(study, "ray_session", lambda address: pytest.fail("Ray starts"))
+    return lambda *flags: refusal("phase2_tuning", "--out", str(out), "--resume", *flags)
+
+
+# Settings
+
+
+def test_frozen_spec_is_taken_without_any_other_flag(spec, out):
+    request = request_of("--out", str(out), "--resume")
+    assert (request.spec, request.out, request.options) == (spec, out, Options(resume=True))
+
+
+def test_flags_win_over_a_file_and_the_file_over_the_frozen_spec(spec, out, tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text(f"out: {out}\ntrials: 9\nseeds: 2", encoding="utf-8")
+    grown = read("--resume", "--config", str(path), "--seeds", "3", "--address", "auto", "--tensorboard")
+    assert grown == spec.model_copy(update={"trials": 9, "seeds": 3, "address": "auto", "tensorboard": True})
+    assert grown.changes(spec) == []
+
+
+def test_study_is_started_where_none_has_begun(tmp_path):
+    request = request_of("--out", str(tmp_path / "study"), "--resume", *FLAGS)
+    assert (request.spec, request.options.resume) == (read(*FLAGS), True)
+
+
+def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path):
+    moved = Path(shutil.move(out, tmp_path / "moved"))
+    flags = ["--trials", "50", "--seeds", "3", "--tensorboard", "--max-hours", "1e-9"]
+    request = request_of("--out", str(moved), "--resume", *flags)
+    result = study.run_study(request.spec, out=moved, console=Console(quiet=True), options=request.options)
+    assert result.ending == "out of time"
+    assert read("--out", str(moved), "--resume") == spec.model_copy(
+        update={"trials": 50, "seeds": 3, "tensorboard": True}
+    )
+
+
+# What is refused
 
 
 @pytest.mark.parametrize(
-    ("flags", "difference"),
+    ("flags", "changes"),
     [
+        (["--seed", "8"], "seed: 7 → 8"),
+        (["--trials", "3", "--seeds", "1"], "trials: 5 → 3; seeds: 2 → 1"),
+        (["--no-test", "--sampler", "random"], "sampler: tpe → random; test: True → False"),
+        (["--vary", "lr"], "vary: None → lr"),
+        (["--tiles", "2", "4", "--trials", "9"], "tiles: [4] → [2, 4]"),
         (["--epochs", "9"], "epochs: 2 → 9"),
-        (["--trials", "1"], "trials: 2 → 1"),
-        (["--seed", "7", "--trials", "5"], "seed: 42 → 7"),
         (["--profile", "quick"], "profile: smoke → quick"),
         (["--architectures", "unet_resnet34"], "architectures: ['unet'] → ['unet_resnet34']; weights: "),
     ],
 )
-def test_changed_spec_is_refused_with_the_difference(copy: Path, flags: list[str], difference: str) -> None:
-    before = (copy / STUDY).read_bytes()
-    with pytest.raises(UserError) as refused:
-        resume(copy, *flags)
-    assert f"--resume cannot change what the study {copy} is ({difference}" in str(refused.value)
-    assert "only --trials and --seeds may grow, and --test may be added" in str(refused.value)
-    assert (copy / STUDY).read_bytes() == before
+def test_change_of_what_the_study_is_is_refused(flags, changes, out, refused):
+    frozen = (out / STUDY).read_bytes()
+    words = refused(*flags)
+    assert words.startswith(f"--resume cannot change what the study {out} is ({changes}")
+    assert words.endswith("; only --trials and --seeds may grow, and --test may be added")
+    assert (out / STUDY).read_bytes() == frozen
 
 
-def test_study_is_not_begun_anew_in_its_folder(copy: Path) -> None:
-    argv = ["--config", str(copy / STUDY)]
-    spec = cli.read_command_line(argv, phase="phase2_tuning", description="").spec
-    with pytest.raises(UserError, match=r"holds a study: resume it with --resume, or choose another folder"):
-        run_study(spec, out=copy, console=Console(quiet=True))
+def test_other_tiles_are_refused(out, dataset_root, refused):
+    assert refused("--data", str(dataset_root)) == (
+        f"the train or val tiles of {dataset_root} are not those that the study {out} began with: put these "
+        "back, or start in another folder"
+    )
 
 
-def test_other_tiles_are_refused(copy: Path, write_rgb: Any, tmp_path: Path) -> None:
-    root = write_rgb(tmp_path / "other", counts={"train": 4, "val": 2, "test": 1}, size_px=(128, 128))
-    with pytest.raises(UserError, match=r"are not those that the study .* began with: put these back"):
-        resume(copy, data=root)
+def test_study_is_not_begun_anew_in_its_folder(out, refusal):
+    words = f"--out {out} holds a study: resume it with --resume, or choose another folder"
+    for settings in (FLAGS, ["--config", str(out / STUDY)]):
+        assert refusal("phase2_tuning", "--out", str(out), *settings) == words
 
 
-@pytest.mark.parametrize("damage", ["torn", "gone", "foreign"])
-def test_damaged_ledger_is_refused_and_left_alone(copy: Path, damage: str, tmp_path: Path) -> None:
-    path = copy / LEDGER
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("torn", "is damaged or no ledger"),
+        ("gone", "is gone, but holds what was done: put it back"),
+        ("foreign", "is not the ledger of study.yaml"),
+    ],
+)
+def test_damaged_ledger_is_refused_and_left_alone(damage, words, out, refused, tmp_path):
+    path = out / LEDGER
     if damage == "torn":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif damage == "gone":
@@ -88,22 +167,30 @@ def test_damaged_ledger_is_refused_and_left_alone(copy: Path, damage: str, tmp_p
         storage.engine.dispose()
         shutil.copy(tmp_path / "foreign.db", path)
     before = path.read_bytes() if path.exists() else None
-    words = {"torn": "is damaged or no ledger", "gone": "is gone", "foreign": "is not the ledger of study.yaml"}
-    with pytest.raises(UserError, match=words[damage]):
-        resume(copy)
+    assert refused().startswith(f"{path} {words}")
     assert (path.read_bytes() if path.exists() else None) == before
 
 
-def test_second_driver_is_refused(copy: Path) -> None:
-    with lock.only_driver(copy), pytest.raises(UserError, match=rf"is in use by process {os.getpid()} on .* since 2"):
-        resume(copy)
+def test_second_driver_is_refused(out, refused):
+    with lock.only_driver(out):
+        assert f"is in use by process {os.getpid()} on " in refused()
 
 
-def test_edited_register_is_refused_before_anything_runs(copy: Path, dataset_root: Path) -> None:
-    register = dataset_root / "seal.jsonl"
+def test_edited_register_is_refused_before_anything_runs(root, refused):
+    register = root / "seal.jsonl"
     register.write_text('{"event": "opened"}\n', encoding="utf-8")
     try:
-        with pytest.raises(UserError, match=r"seal\.jsonl"):
-            resume(copy, "--seeds", "1", "--test")
+        assert str(register) in refused()
     finally:
         register.unlink()
+
+
+def test_folder_that_cannot_be_read_is_refused(tmp_path, refusal):
+    assert refusal("phase2_tuning", "--resume") == "--resume needs the folder of the study: add --out DIR"
+    out = tmp_path / ("x" * 300)
+    assert "must be a shorter path" in refusal("phase2_tuning", "--resume", "--out", str(out))
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\): choose another folder"):
+        has_study(out)
+    (tmp_path / STUDY).write_text("trials: [", encoding="utf-8")
+    error = refusal("phase2_tuning", "--resume", "--out", str(tmp_path))
+    assert error == f"the frozen spec {tmp_path / STUDY} is no YAML: mend it"

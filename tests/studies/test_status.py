@@ -6,16 +6,15 @@ import platform
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 
 from studies.files import folder, lock
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Grid, Search
-from tests.studies.begun_study import CONV, UNET, Say, Study, fill_search, study_spec
+from tests.studies.begun_study import CONV, UNET, Study, fill_search, study_spec
 from tests.studies.reports import epoch_report
 
 
-def test_every_kind_of_trial_is_told_at_80_columns(tmp_path: Path, say: Say) -> None:
+def test_every_kind_of_trial_is_told_at_80_columns(tmp_path, say):
     study = Study(tmp_path / "runs")
     fill_search(study)
     unet, conv = study.confirm(UNET, CONV)
@@ -43,7 +42,7 @@ resume with --out {study.out} --resume"""
     assert say(study.out) == expected
 
 
-def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path: Path, say: Say) -> None:
+def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path, say):
     study = Study(tmp_path, architectures=["deeplabv3plus_resnet34"], tiles=[1024], trials=4321, epochs=1000)
     (arm,) = study.spec.arms()
     for number in range(12):
@@ -62,7 +61,7 @@ def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path: Path, say: Say) ->
     assert cells == ["4", "0", "0", running, "4309", "0.900#0", "16 +88", "1200h00m"]
 
 
-def test_most_frequent_reasons_come_first_and_no_more_than_four(tmp_path: Path, say: Say) -> None:
+def test_most_frequent_reasons_come_first_and_no_more_than_four(tmp_path, say):
     study = Study(tmp_path, architectures=["unet"], trials=12)
     for reason, count in (("a", 1), ("b", 3), ("c", 2), ("d", 4), ("e", 2)):
         for _ in range(count):
@@ -80,35 +79,32 @@ def first_words(text: str) -> str:
     return text.splitlines()[0].partition(": ")[2].partition("; began")[0]
 
 
-def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path: Path, say: Say) -> None:
+def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path, say):
     study = Study(tmp_path)
+    began = folder.load_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
     study.begin()
+    study.start_again()
+    study.start_again()
     with lock.only_driver(tmp_path):
         text = say(tmp_path)
     driver = f"running: process {os.getpid()} on {platform.node()} since {datetime.now(UTC).date()}T"
     assert first_words(text).startswith(driver)
+    assert f"; began {began}, started 3 times; judged by" in text
     assert "--resume" not in text
     assert first_words(say(tmp_path)) == "not running"
 
 
-def test_starts_are_counted(tmp_path: Path, say: Say) -> None:
-    study = Study(tmp_path)
-    first = folder.load_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
-    study.start_again()
-    study.start_again()
-    assert f"; began {first}, started 3 times; judged by" in say(tmp_path)
-
-
-def test_search_is_complete_when_its_selection_is_written(tmp_path: Path, say: Say) -> None:
-    study = Study(tmp_path, seeds=0)
-    fill_search(study)
+def test_search_is_complete_when_its_selection_is_written(tmp_path, say):
+    study = Study(tmp_path, seeds=0, trials=2)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
     study.select()
-    assert first_words(say(tmp_path)) == "not running"  # trials are open
+    assert first_words(say(tmp_path)) == "not running"  # trials are to come
     study.finish()
+    study.select()
     text = say(tmp_path)
     assert first_words(text) == "complete"
     assert "--resume" not in text
-    study.spec = study_spec(trials=7, seeds=0)  # the allowance grew
+    study.spec = study_spec(trials=3, seeds=0)  # the allowance grew
     study.start_again()
     assert first_words(say(tmp_path)) == "not running"
     study.coordinator = Coordinator(study.spec, study.ledger, Search(study.spec))
@@ -120,9 +116,8 @@ def test_search_is_complete_when_its_selection_is_written(tmp_path: Path, say: S
     assert first_words(say(tmp_path)) == "complete"
 
 
-def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path: Path, say: Say) -> None:
-    study = Study(tmp_path)
-    fill_search(study)
+def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, say):
+    study = Study(tmp_path, trials=2)
     study.finish()
     study.select()
     assert first_words(say(tmp_path)) == "not running"
@@ -136,7 +131,7 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path: Path, say: 
     assert first_words(say(tmp_path)) == "not running"  # killed between two arms
     folder.write_json(tmp_path / "models.json", rows)
     assert first_words(say(tmp_path)) == "complete"
-    study.spec = study_spec(seeds=3)
+    study.spec = study_spec(trials=2, seeds=3)
     study.start_again()
     assert first_words(say(tmp_path)) == "not running"
     study.confirm(UNET, CONV)
@@ -145,19 +140,18 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path: Path, say: 
     rows = {arm: {"test_iou": None, "models": [{}] * 3} for arm in rows}
     folder.write_json(tmp_path / "models.json", rows)
     assert first_words(say(tmp_path)) == "not running"  # scored on val alone
-    study.spec = study_spec(seeds=3, test=False)  # as the study began: then that is all
+    study.spec = study_spec(trials=2, seeds=3, test=False)  # as the study began: then that is all
     study.start_again()
     assert first_words(say(tmp_path)) == "complete"
 
 
-def test_other_phases_count_their_own_allowances(tmp_path: Path, say: Say) -> None:
+def test_other_phases_count_their_own_allowances(tmp_path, say):
     """Every subset of the smaller budget with every seed; the largest has one subset."""
     point = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weight": 0.5}
     chosen = {"unet": {"point": point, "tiles": 24, "study": "phase2", "signature": "f0", "val_iou": 0.5}}
     chosen["unet"] |= {"study_id": "f00", "profile": "quick", "tiles_digest": "d16e57"}
-    study = Study(
-        tmp_path, phase="phase3_data_budget", chosen=chosen, architectures=["unet"], tiles=[5, 24], test=False
-    )
+    settings = {"phase": "phase3_data_budget", "chosen": chosen, "architectures": ["unet"], "tiles": [5, 24]}
+    study = Study(tmp_path, **settings, test=False)
     study.epochs(study.begin(), [0.3, 0.4, 0.5])
     rows = [line.split() for line in say(tmp_path).splitlines() if line.startswith("unet-")]
     assert [(row[0], row[1], row[5]) for row in rows] == [("unet-5", "1", "3"), ("unet-24", "0", "2")]
@@ -170,7 +164,7 @@ def test_other_phases_count_their_own_allowances(tmp_path: Path, say: Say) -> No
     assert first_words(say(tmp_path)) == "complete"
 
 
-def test_grid_is_complete_with_its_own_choice(tmp_path: Path, say: Say) -> None:
+def test_grid_is_complete_with_its_own_choice(tmp_path, say):
     """What a grid selects need not be its best trial: 4 values with 2 seeds each."""
     study = Study(tmp_path, architectures=["unet"], vary="decoder_dropout", test=False)
     assert isinstance(study.search.plan, Grid)
@@ -188,38 +182,27 @@ def test_grid_is_complete_with_its_own_choice(tmp_path: Path, say: Say) -> None:
     assert first_words(say(tmp_path)) == "complete"
 
 
-def test_study_in_which_nothing_could_be_tested_is_complete(tmp_path: Path, say: Say) -> None:
-    study = Study(tmp_path, architectures=["unet"], trials=2)
+def test_study_in_which_nothing_could_be_tested_or_selected_is_complete(tmp_path, say):
+    study = Study(tmp_path / "tested", architectures=["unet"], trials=2)
     study.finish()
     study.select()
     study.confirm(UNET)
-    for _ in range(2):
-        study.coordinator.fail(study.begin(), "failed", "KeyError: 'roof'")
-    assert first_words(say(tmp_path)) == "complete"
+    nothing = Study(tmp_path / "selected", architectures=["unet"], trials=2)
+    for one in (study, nothing):
+        for _ in range(2):
+            one.coordinator.fail(one.begin(), "failed", "KeyError: 'roof'")
+    nothing.select()
+    assert first_words(say(study.out)) == first_words(say(nothing.out)) == "complete"
 
 
-def test_study_in_which_nothing_was_selected_is_complete(tmp_path: Path, say: Say) -> None:
-    study = Study(tmp_path, architectures=["unet"], trials=2)
-    for _ in range(2):
-        study.coordinator.fail(study.begin(), "failed", "KeyError: 'roof'")
-    study.select()
-    assert first_words(say(tmp_path)) == "complete"
-
-
-def test_openings_of_the_test_tiles_are_told(tmp_path: Path, say: Say) -> None:
+def test_openings_of_the_test_tiles_are_told(tmp_path, say):
     Study(tmp_path)
     lines = [
-        {"event": "opened", "arm": "unet-24", "attempt": "f0", "at": "2026-11-20T10:00:00.123456+00:00"},
-        {
-            "event": "reopened",
-            "arm": "unet-24",
-            "attempt": "f0",
-            "at": "2026-11-20T11:00:00+00:00",
-            "why": "a [/crash]",
-        },
-        {"event": "result", "arm": "unet-24", "attempt": "f0", "at": "2026-11-20T12:00:00+00:00"},
+        {"event": "opened", "at": "2026-11-20T10:00:00.123456+00:00"},
+        {"event": "reopened", "at": "2026-11-20T11:00:00+00:00", "why": "a [/crash]"},
+        {"event": "result", "at": "2026-11-20T12:00:00+00:00"},
     ]
-    register = "".join(json.dumps(line) + "\n" for line in lines)
+    register = "".join(json.dumps(line | {"arm": "unet-24", "attempt": "f0"}) + "\n" for line in lines)
     (tmp_path / "seal.jsonl").write_text(register + '{"event": "opened", "ar', encoding="utf-8")
     assert [line for line in say(tmp_path).splitlines() if line.startswith("test tiles")] == [
         "test tiles: opened for unet-24 (attempt f0) at 2026-11-20T10:00:00.123456+00:00",

@@ -9,75 +9,48 @@ import yaml
 
 from studies import status
 from studies.files import folder, lock
-from tests.studies.begun_study import Say, Study, fill_search, study_spec
-from trainables.common.command import EXIT_USER_ERROR, run
-
-# What cannot be told
+from tests.studies.begun_study import Study, study_spec
+from tests.studies.command_lines import refusal_of
 
 
-def refusal(out: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as end:
-        run(lambda: status.main([str(out)]))
-    assert end.value.code == EXIT_USER_ERROR
-    output, error = capsys.readouterr()
-    assert output == ""
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error.removeprefix("error: ").rstrip()
-
-
-def test_folder_without_a_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_a_study_is_refused(tmp_path, capsys):
     for out in (tmp_path, tmp_path / "nowhere"):
         words = f"{out} holds no study (no study.yaml in it): give the folder of one that has begun"
-        assert refusal(out, capsys) == words
+        assert refusal_of(lambda out=out: status.main([str(out)]), capsys) == words  # type: ignore[misc]
     long = tmp_path / ("x" * 300)
-    assert "must be a shorter path" in refusal(long, capsys)
+    assert "must be a shorter path" in refusal_of(lambda: status.main([str(long)]), capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_study_whose_ledger_is_gone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def torn(content: bytes) -> bytes:
+    """A ledger with other pages in its middle."""
+    num_pages = len(content) // 4096
+    return content[: 4096 * 5] + bytes(range(256)) * 16 * (num_pages - 8) + content[4096 * (num_pages - 3) :]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("no ledger", "{out}/optuna.db is gone, but holds what was done: put it back"),
+        ("torn ledger", "{out}/optuna.db is damaged or no ledger ("),
+        ("another's ledger", "{out}/optuna.db is not the ledger of study.yaml beside it: put that one back"),
+        ("no provenance", "{out}/study.yaml does not tell where the study came from: put the study's own file back"),
+    ],
+)
+def test_damaged_study_is_refused_and_left_as_it_is(fault, words, tmp_path, capsys):
     Study(tmp_path).ledger.close()
-    (tmp_path / "optuna.db").unlink()
-    words = f"{tmp_path / 'optuna.db'} is gone, but holds what was done: put it back"
-    assert refusal(tmp_path, capsys).startswith(words)
-    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
-
-
-@pytest.mark.parametrize("tear", ["middle", "half", "other"])
-def test_torn_ledger_is_refused_and_left_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], tear: str
-) -> None:
-    Study(tmp_path).ledger.close()
-    path = tmp_path / "optuna.db"
-    content = path.read_bytes()
-    pages = len(content) // 4096
-    torn = {
-        "middle": content[: 4096 * 5] + bytes(range(256)) * 16 * (pages - 8) + content[4096 * (pages - 3) :],
-        "half": content[: len(content) // 2],
-        "other": b"no database at all" * 1000,
-    }[tear]
-    path.write_bytes(torn)
-    words = refusal(tmp_path, capsys)
-    assert words.startswith(f"{path} is damaged or no ledger (")
-    assert words.endswith("): put a whole copy of it back, or start in another folder")
-    assert path.read_bytes() == torn
-
-
-def test_ledger_of_another_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Study(tmp_path).ledger.close()
-    folder.write_study(tmp_path, study_spec(), {"study_id": "beef", "segments": []})
-    assert refusal(tmp_path, capsys) == (
-        f"{tmp_path / 'optuna.db'} is not the ledger of study.yaml beside it: put that one back, or start in another "
-        "folder"
-    )
-
-
-def test_spec_without_its_provenance_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Study(tmp_path).ledger.close()
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study_spec().flat()), encoding="utf-8")
-    assert refusal(tmp_path, capsys) == (
-        f"{tmp_path / 'study.yaml'} does not tell where the study came from: put the study's own file back"
-    )
+    ledger = tmp_path / "optuna.db"
+    if fault == "no ledger":
+        ledger.unlink()
+    elif fault == "torn ledger":
+        ledger.write_bytes(torn(ledger.read_bytes()))
+    elif fault == "another's ledger":
+        folder.write_study(tmp_path, study_spec(), {"study_id": "beef", "segments": []})
+    else:
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study_spec().flat()), encoding="utf-8")
+    before = content(tmp_path)
+    assert refusal_of(lambda: status.main([str(tmp_path)]), capsys).startswith(words.format(out=tmp_path))
+    assert content(tmp_path) == before
 
 
 # That it only looks
@@ -93,9 +66,10 @@ def content(out: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-def test_nothing_in_the_folder_changes(tmp_path: Path, say: Say, is_running: bool) -> None:
+def test_nothing_in_the_folder_changes(tmp_path, say, is_running):
     study = Study(tmp_path)
-    fill_search(study)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
+    study.epochs(study.begin(), [0.4])
     study.select()
     (tmp_path / "seal.jsonl").write_text('{"event": "op', encoding="utf-8")
     with lock.only_driver(tmp_path) if is_running else contextlib.nullcontext():
@@ -107,10 +81,11 @@ def test_nothing_in_the_folder_changes(tmp_path: Path, say: Say, is_running: boo
         assert content(tmp_path) == before
 
 
-def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path: Path, say: Say) -> None:
+def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path, say):
     """What was on record then lies beside the database: a copy of all files is what a killed driver leaves."""
     study = Study(tmp_path / "study")
-    fill_search(study)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
+    study.epochs(study.begin(), [0.4])
     assert (study.out / "optuna.db-wal").stat().st_size > 0
     killed = tmp_path / "killed" / "study"
     shutil.copytree(study.out, killed)

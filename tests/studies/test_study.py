@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from analysis.logs.wandb_files import read_logs
 from analysis.logs.wandb_run import read_run
-from analysis.report.write import write_report
+from analysis.report import write
 from studies.files.folder import PROVENANCE
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig
@@ -26,21 +26,21 @@ from trainables.predict import evaluate
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "phase2_tuning.py"
-ARMS = ["unet-2", "unet-4", "deeplabv3plus_resnet34-2", "deeplabv3plus_resnet34-4"]
+ARMS = ["unet-2", "unet-4"]
 TRIALS = 2
-FLAGS = ["--profile", "smoke", "--architectures", "unet", "deeplabv3plus_resnet34", "--seed", "3"]
-FLAGS += ["--trials", str(TRIALS), "--seeds", "0"]
 ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
 DEADLINE_SECONDS = 600
-"""Ends a test that hangs; a study of four arms takes a minute or two on two quiet cores."""
+"""Ends a test that hangs; a study of two arms takes half a minute on two quiet cores."""
 
 
 @pytest.fixture(scope="module")
-def study(dataset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder and the output of a study of two architectures and two budgets, as a person starts it elsewhere."""
+def study(dataset_root, tmp_path_factory):
+    """The folder and the output of a study of one architecture and two budgets, as a person starts it elsewhere."""
     cwd = tmp_path_factory.mktemp("elsewhere")
+    flags = ["--profile", "smoke", "--architectures", "unet", "--tiles", "2", "4", "--seed", "3"]
+    flags += ["--trials", str(TRIALS), "--seeds", "0", "--data", str(dataset_root), "--out", "runs/one"]
     ended = subprocess.run(
-        [sys.executable, str(SCRIPT), "--data", str(dataset_root), "--tiles", "2", "4", *FLAGS, "--out", "runs/one"],
+        [sys.executable, str(SCRIPT), *flags],
         cwd=cwd,
         env=os.environ | {"COLUMNS": "200"},
         text=True,
@@ -57,47 +57,46 @@ def trials_of(out: Path, arm: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
 
 
+def selection_of(out: Path) -> dict[str, Any]:
+    selection: dict[str, Any] = json.loads((out / "selection.json").read_text(encoding="utf-8"))
+    return selection
+
+
 def table_of(out: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(out / "report" / "tables" / f"{name}.csv")
 
 
-def test_study_leaves_what_the_design_says_and_nothing_else(study: tuple[Path, str]) -> None:
+def test_study_leaves_what_the_design_says_and_nothing_else(study):
+    out, output = study
+    left = {"study.yaml", "optuna.db", "wandb", "checkpoints", "predictions", "selection.json", "report"}
+    assert {path.name for path in out.iterdir()} == left
+    assert [path.name for path in out.parent.iterdir()] == ["one"]
+    assert [path.name for path in out.parent.parent.iterdir()] == ["runs"]
+    assert f"[{len(ARMS) * TRIALS}/{len(ARMS) * TRIALS}]" in output
+    assert re.search(r"about \d+ (s|min)", output)
+    words = output.replace("\n", "")
+    assert f"report    {out / 'report' / 'report.html'}" in words
+    assert f"study     {out}" in words
+
+
+def test_every_arm_has_its_allowance_in_the_ledger(study):
+    trials = [trial for arm in ARMS for trial in trials_of(study[0], arm)]
+    assert len(trials) == len(ARMS) * TRIALS
+    for trial in trials:
+        attributes = trial.user_attrs
+        if attributes["outcome"] == "finished":
+            assert trial.state == TrialState.COMPLETE
+            assert trial.value == max(trial.intermediate_values.values())
+        else:
+            assert attributes["outcome"] == "stopped"
+            assert trial.state == TrialState.PRUNED
+            assert attributes["stop"][0] == attributes["epochs"] == max(trial.intermediate_values)
+        assert attributes["epochs"] == len(trial.intermediate_values)
+
+
+def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(study, tiles):
     out, _ = study
-    assert {p.name for p in out.iterdir()} == {
-        "study.yaml",
-        "optuna.db",
-        "wandb",
-        "checkpoints",
-        "predictions",
-        "selection.json",
-        "report",
-    }
-    assert [p.name for p in out.parent.iterdir()] == ["one"]
-    assert [p.name for p in out.parent.parent.iterdir()] == ["runs"]
-
-
-def test_every_arm_has_its_allowance_in_the_ledger(study: tuple[Path, str]) -> None:
-    out, _ = study
-    for arm in ARMS:
-        trials = trials_of(out, arm)
-        assert len(trials) == TRIALS
-        for trial in trials:
-            attributes = trial.user_attrs
-            if attributes["outcome"] == "finished":
-                assert trial.state == TrialState.COMPLETE
-                assert trial.value == max(trial.intermediate_values.values())
-            else:
-                assert attributes["outcome"] == "stopped"
-                assert trial.state == TrialState.PRUNED
-                assert attributes["stop"][0] == attributes["epochs"] == max(trial.intermediate_values)
-            assert attributes["epochs"] == len(trial.intermediate_values)
-
-
-def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
-    study: tuple[Path, str], tiles: TrainVal
-) -> None:
-    out, _ = study
-    selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
+    selection = selection_of(out)
     assert list(selection) == ARMS
     for arm, row in selection.items():
         finished = [t for t in trials_of(out, arm) if t.state == TrialState.COMPLETE]
@@ -120,9 +119,9 @@ def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
     assert kept == sorted(row["checkpoint"] for row in selection.values())
 
 
-def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path, str]) -> None:
+def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study):
+    """Workers stay warm over arms: no more processes than there are cores ran all trials of all arms."""
     out, _ = study
-    assert len(list(out.glob("wandb/offline-run-*"))) == len(ARMS) * TRIALS + 1
     logs = read_logs(out)
     assert logs.notes == ()
     assert logs.study["study"] == "one"
@@ -131,59 +130,40 @@ def test_wandb_has_a_whole_run_per_trial_and_one_of_the_study(study: tuple[Path,
         by_number = logs.history[logs.history["arm"] == arm].groupby("number")["epoch"].max().to_dict()
         assert by_number == {t.number: t.user_attrs["epochs"] for t in trials_of(out, arm)}
     assert set(logs.images["arm"]) == set(ARMS)
+    runs = [read_run(path, []) for path in out.glob("wandb/offline-run-*/run-*.wandb")]
+    assert sorted(run.job_type for run in runs if run) == ["study", *["trial"] * len(ARMS) * TRIALS]
+    workers = {run.config["worker"] for run in runs if run and run.job_type == "trial"}
+    assert len(workers) <= (os.cpu_count() or 1)
 
 
-def test_workers_stay_warm_over_arms(study: tuple[Path, str]) -> None:
-    """Two cores are two slots: no more processes than that ran all trials of all arms."""
+def test_tables_need_nothing_but_the_wandb_files(study, tmp_path, monkeypatch):
     out, _ = study
-    paths = out.glob("wandb/offline-run-*/run-*.wandb")
-    runs = [run for path in paths if (run := read_run(path, [])) is not None and run.job_type == "trial"]
-    assert len(runs) == len(ARMS) * TRIALS
-    assert len({run.config["worker"] for run in runs}) <= (os.cpu_count() or 1)
-
-
-def test_tables_need_nothing_but_the_wandb_files(study: tuple[Path, str], tmp_path: Path) -> None:
-    out, _ = study
-    alone = tmp_path / "copy"
-    shutil.copytree(out / "wandb", alone / "wandb", symlinks=True)
-    write_report([alone], alone / "report")
+    shutil.copytree(out / "wandb", tmp_path / "wandb", symlinks=True)
+    monkeypatch.setattr(write, "render", lambda figure, kind: b"")  # figures take seconds
+    write.write_report([tmp_path], tmp_path / "report")
     tables = sorted((out / "report" / "tables").iterdir())
     assert {"iou_by_architecture.csv", "cost.md"} <= {path.name for path in tables}
     for path in tables:
-        assert (alone / "report" / "tables" / path.name).read_bytes() == path.read_bytes()
+        assert (tmp_path / "report" / "tables" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_table_says_what_the_ledger_and_the_selection_say(study: tuple[Path, str]) -> None:
+def test_table_says_what_the_ledger_and_the_selection_say(study):
     out, _ = study
     keys = ["architecture", "tiles"]
     table = table_of(out, "iou_by_architecture").merge(table_of(out, "cost"), on=keys, validate="one_to_one")
     table = table.merge(table_of(out, "settings"), on=keys, validate="one_to_one")
-    selection = json.loads((out / "selection.json").read_text(encoding="utf-8"))
-    assert len(table) == len(ARMS)
-    for row in table.to_dict("records"):
-        arm = f"{row['architecture'].split(' ')[0]}-{row['tiles']}"
-        trials = trials_of(out, arm)
+    assert set(table["architecture"]) == {"unet (base width 16)"}
+    rows = {f"unet-{row['tiles']}": row for row in table.to_dict("records")}
+    assert rows.keys() == set(ARMS)
+    for arm, selected in selection_of(out).items():
+        row, trials = rows[arm], trials_of(out, arm)
         outcomes = [trial.user_attrs["outcome"] for trial in trials]
-        assert (row["started"], row["finished"], row["stopped"], row["failed"]) == (
-            TRIALS,
-            outcomes.count("finished"),
-            outcomes.count("stopped"),
-            0,
-        )
+        assert (row["started"], row["failed"]) == (TRIALS, 0)
+        assert (row["finished"], row["stopped"]) == (outcomes.count("finished"), outcomes.count("stopped"))
         assert row["epochs"] == sum(trial.user_attrs["epochs"] for trial in trials)
-        assert row["val_iou"] == pytest.approx(selection[arm]["val_iou"])
-        assert row["lr"] == pytest.approx(selection[arm]["config"]["lr"])
-        assert row["augmentation"] == selection[arm]["config"]["augmentation"]
-    assert any("base width 16" in name for name in table["architecture"])
-
-
-def test_output_shows_progress_tables_and_paths(study: tuple[Path, str]) -> None:
-    out, output = study
-    assert f"[{len(ARMS) * TRIALS}/{len(ARMS) * TRIALS}]" in output
-    assert re.search(r"about \d+ (s|min)", output)
-    words = output.replace("\n", "")
-    assert f"report    {out / 'report' / 'report.html'}" in words
-    assert f"study     {out}" in words
+        assert row["val_iou"] == pytest.approx(selected["val_iou"])
+        assert row["lr"] == pytest.approx(selected["config"]["lr"])
+        assert row["augmentation"] == selected["config"]["augmentation"]
 
 
 @pytest.mark.faults

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -19,51 +18,27 @@ from PIL import Image
 from analysis.figures import drawing
 from analysis.figures import iou_figures as figures
 from analysis.logs.frames import Logs
+from tests.analysis.figures.seen import assert_all_is_seen
+from tests.analysis.made_up import MadeUp
 
 SHORT, LONG = "unet (base width 16)", "deeplabv3plus_resnet34 (weights from a file with a long name)"
 METRIC = "val/iou_center512"
 
 
-def arm(label: str, tiles: int) -> dict:
-    return {"arm": f"{label.split()[0]}-{tiles}", "architecture_label": label, "tiles": tiles}
-
-
-def trial(name: str, number: int, judged: float, state: str = "finished", stage: str = "search") -> dict:
-    return {"arm": name, "run_arm": name, "number": number, "stage": stage, "state": state, "judged": judged}
-
-
-def make_logs(
-    arms: list[dict], trials: list[dict], selection: list[tuple] = (), metric: str = METRIC, images=()
-) -> Logs:
-    study = {"study": "demo", "profile": "smoke", "seed": 42, "judged_metric": metric, "arms": arms}
-    nothing = pd.DataFrame()
-    return Logs(
-        study=study | {"trivial": {"class": "roof", "iou": 0.25}},
-        runs=pd.DataFrame(trials, columns=["arm", "run_arm", "number", "stage", "state", "judged"]),
-        history=nothing,
-        selection=pd.DataFrame(selection, columns=["arm", "number", "judged", "val_iou"]),
-        models=nothing,
-        scores=nothing,
-        openings=nothing,
-        images=pd.DataFrame(images, columns=["arm", "split", "caption", "path"]),
-    )
-
-
 @pytest.fixture(scope="module")
 def logs() -> Logs:
-    return make_logs(
-        [arm(SHORT, 24), arm(LONG, 24), arm(SHORT, 5)],
-        [
-            trial("unet-24", 0, 0.52),
-            trial("unet-24", 1, 0.61),
-            trial("unet-24", 2, 0.20, "stopped"),
-            trial("unet-24", 3, 0.77, "diverged"),
-            trial("unet-24", 0, 0.70, stage="final"),
-            trial("deeplabv3plus_resnet34-24", 0, 0.66),
-            trial("unet-5", 0, 0.41),
-        ],
-        [("unet-24", 1, 0.61, 0.60), ("deeplabv3plus_resnet34-24", 0, 0.66, 0.64), ("unet-5", 0, 0.41, np.nan)],
-    )
+    trivial = {"class": "roof", "iou": 0.25}
+    study = MadeUp(SHORT, LONG, tiles=(24, 5), phase="phase2_tuning", judged_metric=METRIC, trivial=trivial)
+    for number, (iou, state) in enumerate([(0.52, "finished"), (0.61, "finished"), (0.20, "stopped")]):
+        study.trial("unet-24", number, [iou], state)
+    study.trial("unet-24", 3, [0.77], "diverged")
+    study.trial("unet-24", 0, [0.70], stage="final", run_arm="unet-24-final")
+    study.trial("deeplabv3plus_resnet34-24", 0, [0.66])
+    study.trial("unet-5", 0, [0.41])
+    study.select("unet-24", 1, 0.60)
+    study.select("deeplabv3plus_resnet34-24", 0, 0.64)
+    study.select("unet-5", 0, None)
+    return study.logs()
 
 
 CELLS = pd.DataFrame(
@@ -108,30 +83,6 @@ def dashed(axes: Axes, along: str) -> list[list[float]]:
     return [list(line.get_data()["xy".index(along)]) for line in axes.lines if line.get_linestyle() == "--"]
 
 
-def drawn_texts(figure: Figure) -> dict[str, list]:
-    """The boxes of all texts that are seen, in pixels."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    boxes: dict[str, list] = {}
-    for text in figure.findobj(Text):
-        if text.get_visible() and text.get_text().strip():
-            boxes.setdefault(text.get_text(), []).append(text.get_window_extent(canvas.get_renderer()))
-    return boxes
-
-
-def assert_all_is_seen(figure: Figure) -> None:
-    """Nothing is cut off, and no text lies on another."""
-    boxes = [(words, box) for words, several in drawn_texts(figure).items() for box in several]
-    width, height = figure.get_size_inches() * figure.dpi
-    for words, box in boxes:
-        assert min(box.x0, box.y0) >= 0, words
-        assert box.x1 <= width, words
-        assert box.y1 <= height, words
-    for place, (words, box) in enumerate(boxes):
-        for other_words, other in boxes[:place]:
-            assert not box.padded(-0.5).overlaps(other.padded(-0.5)), (words, other_words)
-
-
 def test_trials_draws_each_trial_of_the_search_once_in_the_panel_of_its_budget(logs):
     many, few = figures.trials(logs).axes
     assert [axes.get_title(loc="left") for axes in (many, few)] == ["24 tiles", "5 tiles"]
@@ -153,20 +104,26 @@ def test_trials_draws_the_trivial_predictor_on_what_trials_are_judged_on(logs, k
 
 
 def test_trials_has_no_bar_where_trials_are_judged_at_full_resolution():
-    logs = make_logs([arm(SHORT, 5)], [trial("unet-5", 0, 0.3)], [("unet-5", 0, 0.3, 0.46)], metric="val/iou")
-    (axes,) = figures.trials(logs).axes
+    study = MadeUp("unet")
+    study.trial("unet-24", 0, [0.3])
+    study.select("unet-24", 0, 0.46)
+    (axes,) = figures.trials(study.logs()).axes
     assert marks(axes, "D") == [0.3]
     assert marks(axes, "|") == []
 
 
 def test_trials_has_nothing_to_draw_where_there_are_only_final_models():
-    assert figures.trials(make_logs([arm(SHORT, 5)], [trial("unet-5", 0, 0.3, stage="final")])) is None
+    study = MadeUp("unet")
+    study.model("unet-24", test=[0.5] * 4)
+    assert figures.trials(study.logs()) is None
 
 
 def test_trials_stays_small_with_thousands_of_trials():
-    many = [trial("unet-5", number, number / 5000, "stopped") for number in range(5000)]
-    figure = figures.trials(make_logs([arm(SHORT, 5)], many))
-    assert len(marks(figure.axes[0], "o", filled=False)) == 5000
+    study = MadeUp("unet")
+    for number in range(2000):
+        study.trial("unet-24", number, [number / 2000], "stopped")
+    figure = figures.trials(study.logs())
+    assert len(marks(figure.axes[0], "o", filled=False)) == 2000
     assert len(drawing.render(figure, "svg")) < 500_000
 
 
@@ -199,7 +156,7 @@ def test_intervals_draws_each_model_below_the_bar_of_its_architecture():
 def test_intervals_has_no_dashed_line_without_a_trivial_value():
     figure = intervals(trivial=None)
     assert [dashed(axes, "x") for axes in figure.axes] == [[], [], []]
-    assert not any("trivial" in words for words in drawn_texts(figure))
+    assert not any("trivial" in text.get_text() for text in figure.findobj(Text))
 
 
 def test_by_tiles_draws_a_line_per_architecture_through_its_known_means():
@@ -228,30 +185,34 @@ def test_figures_cut_nothing_off_and_overlap_nowhere(logs, name):
     assert_all_is_seen({"trials": lambda: figures.trials(logs), "intervals": intervals, "by_tiles": by_tiles}[name]())
 
 
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, bytes]:
+    return {kind: drawing.render(intervals(), kind) for kind in ("png", "svg")}
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
-def test_render_gives_the_same_bytes_each_time_and_no_date(kind):
-    first, second = (drawing.render(intervals(), kind) for _ in range(2))
-    assert first == second
-    assert b"<dc:date>" not in first
+def test_render_gives_the_same_bytes_each_time_and_no_date(rendered, kind):
+    assert drawing.render(intervals(), kind) == rendered[kind]
+    assert b"<dc:date>" not in rendered[kind]
 
 
-def test_render_writes_only_greys_that_a_page_can_replace():
-    svg = drawing.render(intervals(), "svg").decode()
+def test_render_writes_only_greys_that_a_page_can_replace(rendered):
+    svg = rendered["svg"].decode()
     colours = {colour.lower() for colour in re.findall(r"#[0-9a-fA-F]{6}\b", svg)}
     greys = {colour for colour in colours if len({colour[1:3], colour[3:5], colour[5:7]}) == 1}
-    assert greys == {drawing.GREY, drawing.GRID}
+    assert greys == {drawing.GREY, drawing.GRID}  # its paper is the page's
     assert drawing.INK in colours
-    assert "#000000" not in svg
 
 
-def test_render_leaves_the_paper_of_drawings_to_the_page_and_paints_pictures_white():
-    svg = drawing.render(intervals(), "svg").decode()
-    assert "#ffffff" not in svg
-    pixels = np.asarray(Image.open(io.BytesIO(drawing.render(intervals(), "png"))).convert("RGBA"))
+def test_render_paints_pictures_white(rendered):
+    pixels = np.asarray(Image.open(io.BytesIO(rendered["png"])).convert("RGBA"))
     assert pixels[0, 0].tolist() == [255, 255, 255, 255]
 
 
-@given(st.lists(st.text(min_size=1), max_size=49, unique=True), st.lists(st.text()))
+labels = st.integers(0, 999).map(str)
+
+
+@given(st.lists(labels, max_size=49, unique=True), st.lists(labels))
 def test_looks_tell_architectures_apart_and_do_not_depend_on_those_that_follow(labels, others):
     styles = drawing.looks(labels)
     assert len(set(styles.values())) == len(labels)

@@ -14,6 +14,7 @@ from analysis.figures.drawing import INK, looks, render
 from analysis.figures.search_figures import fixed_values, importance, parallel_coordinates
 from analysis.logs.frames import Logs
 from tests.analysis.figures.seen import assert_all_is_seen
+from tests.analysis.made_up import MadeUp
 
 UNET, SAM = "unet (base width 16)", "sam_conv (small random encoder with a name that is long)"
 RANGES = {
@@ -21,7 +22,6 @@ RANGES = {
     "augmentation": {"choices": ["HEAVY", "LIGHT", "MEDIUM"]},
     "decoder_dropout": {"low": 0.0, "high": 0.5, "log": False},
 }
-NOTHING = pd.DataFrame()
 
 SHARES = pd.DataFrame(
     [
@@ -44,32 +44,27 @@ PRESETS = pd.DataFrame(
 )
 
 
-def make_logs(trials: list[tuple], selection: list[tuple] = ()) -> Logs:
-    """A study of two architectures: trials are arm, number, stage, state, judged, lr, augmentation, dropout."""
-    columns = ["arm", "number", "stage", "state", "judged"]
-    columns += [f"hyperparameters/{name}" for name in ("lr", "augmentation", "decoder_dropout")]
-    arms = [
-        {"arm": label.split()[0], "architecture_label": label, "tiles": 24, "ranges": RANGES} for label in (UNET, SAM)
-    ]
-    return Logs(
-        study={"study": "demo", "judged_metric": "val/iou", "arms": arms},
-        runs=pd.DataFrame(trials, columns=columns),
-        history=NOTHING,
-        selection=pd.DataFrame(selection, columns=["arm", "number"]),
-        models=NOTHING,
-        scores=NOTHING,
-        openings=NOTHING,
-        images=NOTHING,
-    )
+def trials(*logged: tuple, selected: int | None = None) -> Logs:
+    """Of two architectures: each is arm, number, state, judged, lr, augmentation, dropout."""
+    study = MadeUp(UNET, SAM, phase="phase2_tuning")
+    for arm in study.arms.values():
+        arm["ranges"] = RANGES
+    for arm, number, state, judged, lr, augmentation, dropout in logged:
+        point = {"lr": lr, "augmentation": augmentation, "decoder_dropout": dropout}
+        study.trial(f"{arm}-24", number, [judged], state, **point)
+    if selected is not None:
+        study.select("unet-24", selected, 0.6)
+    study.trial("unet-24", 0, [0.8], stage="final", run_arm="unet-24-confirmation")
+    logs = study.logs()
+    return dataclasses.replace(logs, runs=logs.runs.drop(columns="hyperparameters/bce_weight"))
 
 
 TRIALS = [
-    ("unet", 0, "search", "finished", 0.5, 1e-3, "MEDIUM", 0.25),
-    ("unet", 1, "search", "finished", 0.6, 1e-2, "HEAVY", 0.5),
-    ("unet", 2, "search", "stopped", 0.4, 1e-4, "LIGHT", 0.0),
-    ("unet", 3, "search", "failed", 0.9, 1e-4, "LIGHT", 0.0),
-    ("unet", 0, "final", "finished", 0.8, 1e-2, "HEAVY", 0.5),
-    ("sam_conv", 0, "search", "finished", 0.8, 1e-3, "MEDIUM", 0.25),
+    ("unet", 0, "finished", 0.5, 1e-3, "MEDIUM", 0.25),
+    ("unet", 1, "finished", 0.6, 1e-2, "HEAVY", 0.5),
+    ("unet", 2, "stopped", 0.4, 1e-4, "LIGHT", 0.0),
+    ("unet", 3, "failed", 0.9, 1e-4, "LIGHT", 0.0),
+    ("sam_conv", 0, "finished", 0.8, 1e-3, "MEDIUM", 0.25),
 ]
 
 
@@ -104,14 +99,10 @@ def test_importance_does_not_name_the_only_budget():
 
 
 def test_parallel_coordinates_lead_each_trial_through_its_settings_to_its_value():
-    figure = parallel_coordinates(make_logs(TRIALS, [("unet", 1)]))
+    figure = parallel_coordinates(trials(*TRIALS, selected=1))
     unet, sam = figure.axes
-    assert [label.get_text() for label in unet.get_xticklabels()] == [
-        "lr",
-        "augmentation",
-        "decoder dropout",
-        "judged score",
-    ]
+    names = ["lr", "augmentation", "decoder dropout", "judged score"]
+    assert [label.get_text() for label in unet.get_xticklabels()] == names
     stopped, finished = (collection.get_segments() for collection in unet.collections)
     (selected,) = (line.get_ydata() for line in unet.lines if len(line.get_ydata()) == 4)
     for (line,), heights in ((stopped, [0, 0, 0, 0]), (finished, [0.5, 0.5, 0.5, 0.25])):
@@ -122,23 +113,15 @@ def test_parallel_coordinates_lead_each_trial_through_its_settings_to_its_value(
 
 
 def test_parallel_coordinates_order_presets_by_strength_and_name_the_ends_of_ranges():
-    (axes, _) = parallel_coordinates(make_logs(TRIALS)).axes
+    (axes, _) = parallel_coordinates(trials(*TRIALS)).axes
     words = {text.get_text(): round(text.get_position()[1], 6) for text in axes.texts}
     assert {"LIGHT": 0, "MEDIUM": 0.5, "HEAVY": 1}.items() <= words.items()
-    assert {
-        "0.0001": 0,
-        "0.001": 0.5,
-        "0.01": 1,
-        "0": 0,
-        "0.25": 0.5,
-        "0.5": 1,
-        "0.4": 0,
-        "0.8": 1,
-    }.items() <= words.items()
+    ends = {"0.0001": 0, "0.001": 0.5, "0.01": 1, "0": 0, "0.25": 0.5, "0.5": 1, "0.4": 0, "0.8": 1}
+    assert ends.items() <= words.items()
 
 
 def test_parallel_coordinates_name_the_numbers_that_can_be_chosen():
-    logs = make_logs(TRIALS)
+    logs = trials(*TRIALS)
     runs = logs.runs.assign(**{"hyperparameters/attention_window": [8.0, 16.0, 8.0, 8.0, 8.0, 8.0]})
     for arm in logs.study["arms"]:
         arm["ranges"] = {**RANGES, "attention_window": {"choices": [4, 8, 16]}}
@@ -152,7 +135,7 @@ def test_parallel_coordinates_name_the_numbers_that_can_be_chosen():
 
 
 def test_parallel_coordinates_colour_by_value_over_all_arms():
-    unet, sam = parallel_coordinates(make_logs(TRIALS)).axes
+    unet, sam = parallel_coordinates(trials(*TRIALS)).axes
     low, middle = (to_hex(colour) for colour in unet.collections[1].get_edgecolor())
     (high,) = (to_hex(colour) for colour in sam.collections[1].get_edgecolor())
     assert len({low, middle, high}) == 3
@@ -161,10 +144,10 @@ def test_parallel_coordinates_colour_by_value_over_all_arms():
 
 def test_parallel_coordinates_stretch_an_axis_to_a_recipe_outside_its_range():
     outside = [
-        ("unet", 0, "search", "finished", 0.5, 1e-1, "NONE", 0.3),
-        ("unet", 1, "search", "finished", 0.5, 1e-4, "LIGHT", 0.3),
+        ("unet", 0, "finished", 0.5, 1e-1, "NONE", 0.3),
+        ("unet", 1, "finished", 0.5, 1e-4, "LIGHT", 0.3),
     ]
-    (axes,) = parallel_coordinates(make_logs(outside)).axes
+    (axes,) = parallel_coordinates(trials(*outside)).axes
     lines = np.stack(axes.collections[1].get_segments())
     assert lines[:, 0, 1].tolist() == [1, 0]
     assert lines[:, 1, 1].tolist() == pytest.approx([0, 1 / 3], abs=0.04)
@@ -172,8 +155,8 @@ def test_parallel_coordinates_stretch_an_axis_to_a_recipe_outside_its_range():
 
 
 def test_parallel_coordinates_draw_some_of_many_trials_and_always_the_selected_one():
-    many = [("unet", number, "search", "finished", number / 1000, 1e-3, "LIGHT", 0.3) for number in range(1000)]
-    figure = parallel_coordinates(make_logs(many, [("unet", 999)]))
+    many = [("unet", number, "finished", number / 1000, 1e-3, "LIGHT", 0.3) for number in range(1000)]
+    figure = parallel_coordinates(trials(*many, selected=999))
     (axes,) = figure.axes
     assert len(axes.collections[1].get_segments()) == 200
     assert [line.get_ydata()[-1] for line in axes.lines if len(line.get_ydata()) == 4] == [1]
@@ -182,7 +165,7 @@ def test_parallel_coordinates_draw_some_of_many_trials_and_always_the_selected_o
 
 
 def test_parallel_coordinates_are_none_where_no_trial_of_a_search_has_a_value():
-    logs = make_logs(TRIALS)
+    logs = trials(*TRIALS)
     for runs in (logs.runs[logs.runs["stage"] == "final"], logs.runs[logs.runs["state"] == "failed"]):
         assert parallel_coordinates(dataclasses.replace(logs, runs=runs)) is None
 
@@ -231,7 +214,7 @@ def test_levels_have_a_panel_per_number_of_tiles():
 
 FIGURES = {
     "importance": lambda: importance(SHARES, title="demo"),
-    "parallel_coordinates": lambda: parallel_coordinates(make_logs(TRIALS, [("unet", 1)])),
+    "parallel_coordinates": lambda: parallel_coordinates(trials(*TRIALS, selected=1)),
     "levels": lambda: fixed_values(PRESETS, name="augmentation", metric="val IoU", title="demo", trivial=0.2),
     "levels of lr": lambda: fixed_values(PRESETS.assign(value=[0.1, 0.001, 0.1, 0.9]), name="lr", metric="val IoU"),
 }

@@ -9,7 +9,7 @@ import pytest
 from analysis.logs.run_configs import ArmFacts, StudyRunConfig, required
 from analysis.logs.wandb_files import LogsError, logs_of, read_logs
 from analysis.logs.wandb_run import LoggedRun
-from tests.analysis.made_up import arm_facts, study_config
+from tests.analysis.made_up import MadeUp, arm_facts, study_config
 
 ARM = arm_facts("unet", 5)
 STUDY = study_config("mine", [ARM])
@@ -135,16 +135,10 @@ def test_logs_of_advises_to_upload_only_where_files_lie_here():
     assert note.endswith("`wandb sync out/wandb/offline-run-*` uploads them.")
 
 
-def test_read_logs_reads_the_study_that_is_named(fake_study):
+def test_read_logs_reads_the_study_that_is_named(tmp_path: Path):
     for name, value in (("older", 0.9), ("newer", 0.1)):
-        study = fake_study(name=name)
+        study = MadeUp("unet", name=name)
         study.trial("unet-24", 0, [value])
-        study.end({})
-    assert list(read_logs(study.out).runs["judged"]) == [0.1]
-    assert list(read_logs(study.out, "older").runs["judged"]) == [0.9]
-
-
-@pytest.mark.parametrize(("folder", "words"), [("nowhere", "no such folder exists"), (".", "holds no W&B run")])
-def test_read_logs_names_a_folder_without_logs(folder: str, words: str, tmp_path: Path):
-    with pytest.raises(LogsError, match=words):
-        read_logs(tmp_path / folder)
+        study.write(tmp_path)
+    assert list(read_logs(tmp_path).runs["judged"]) == [0.1]
+    assert list(read_logs(tmp_path, "older").runs["judged"]) == [0.9]

@@ -10,12 +10,16 @@ LOW, MIDDLE, HIGH = [0.3] * 4, [0.5] * 4, [0.6] * 4
 UNSURE_BY_TILE = [0.65, 0.55, 0.65, 0.45]  # mean 0.575; one place below MIDDLE
 
 
+def said(*studies: MadeUp) -> tuple[str, ...]:
+    """Which architecture to trust, how few tiles are enough, and what it cost."""
+    return conclusions([study.logs() for study in studies])
+
+
 def study_of(scores: dict[str, list[float]], *, models: int = 2, split: str = "test", **config) -> MadeUp:
     """A study whose arms have as many models, all with the same scores."""
     study = MadeUp(*dict.fromkeys(arm.rpartition("-")[0] for arm in scores), **config)
     for arm, iou in scores.items():
-        for seed in range(models):
-            study.model(arm, seed, **{split: iou})
+        study.models(arm, models, **{split: iou})
     return study
 
 
@@ -26,18 +30,16 @@ def clear(**config) -> MadeUp:
 def test_clear_winner_is_to_be_trusted():
     groups = {tile: tile for tile in (f"e{number}" for number in range(8))}
     study = MadeUp("unet", "sam_conv", test_tiles=list(groups), groups=groups)
-    for seed in range(3):
-        for arm, iou in (("unet-24", 0.3), ("sam_conv-24", 0.6)):
-            row = {"test_iou": iou, "test_f1": iou, "test_tiles": list(groups), "test_tile_iou": [iou] * 8}
-            study.model(arm, seed, **row)
-    assert conclusions([study.logs()])[0] == (
+    study.models("unet-24", 3, test=[0.3] * 8)
+    study.models("sam_conv-24", 3, test=[0.6] * 8)
+    assert said(study)[0] == (
         "Among 2 architectures, trust sam_conv with 24 tiles: test IoU 0.600 (95 % interval 0.600 … 0.600), and the "
         "best in 100 % of bootstrap replicates (8 test tiles, 3 models each)."
     )
 
 
 def test_clear_winner_on_few_places_is_hedged():
-    first = conclusions([clear().logs()])[0]
+    first = said(clear())[0]
     assert "(4 test tiles in 3 places, 2 models each)" in first
     assert first.endswith("less certain than it looks.")
 
@@ -49,7 +51,7 @@ def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
         for seed in range(models):
             study.model("unet-24", seed, test=[0.3] * 4)
             study.model("unet_resnet34-24", seed, test=[0.35 + 0.01 * (-1) ** seed] * 4)
-        first = conclusions([study.logs()])[0]
+        first = said(study)[0]
         assert words in first, models
         if models == 2:
             assert "the best in 100 % of bootstrap replicates, but 2 seeds and 3 places are too few" in first
@@ -59,17 +61,17 @@ def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
 def test_small_variant_or_a_winner_on_val_is_not_to_be_trusted_but_ahead():
     study = clear()
     study.arms["unet_resnet34-24"]["is_stand_in"] = True
-    first = conclusions([study.logs()])[0]
+    first = said(study)[0]
     assert "(1 small or random-encoder variant among them)" in first
     assert "unet_resnet34 is clearly ahead with 24 tiles: test IoU 0.600 " in first
     study.arms["unet-24"]["is_stand_in"] = True
-    assert "(2 small or random-encoder variants among them)" in conclusions([study.logs()])[0]
+    assert "(2 small or random-encoder variants among them)" in said(study)[0]
     on_val = study_of({"unet-24": [0.3, 0.3], "unet_resnet34-24": [0.6, 0.6]}, split="val")
-    assert "unet_resnet34 is clearly ahead with 24 tiles: val IoU 0.600" in conclusions([on_val.logs()])[0]
+    assert "unet_resnet34 is clearly ahead with 24 tiles: val IoU 0.600" in said(on_val)[0]
 
 
 def test_smoke_run_says_first_that_it_means_nothing():
-    first = conclusions([clear(profile="smoke").logs()])[0]
+    first = said(clear(profile="smoke"))[0]
     assert first.startswith("This is a smoke run")
     assert "trust" not in first
 
@@ -93,12 +95,11 @@ def test_no_clear_winner_is_said_plainly_with_those_that_come_close():
 
 def test_cheapest_that_comes_close_is_named_with_its_price():
     study = MadeUp(*THREE)
-    for seed in range(8):
-        study.model("unet-24", seed, test=MIDDLE, epochs=1)
-        study.model("unet_resnet34-24", seed, test=UNSURE_BY_TILE, epochs=3)
-        study.model("deeplabv3plus_resnet34-24", seed, test=[0.1] * 4, epochs=1, seconds=0.6)
+    study.models("unet-24", 8, test=MIDDLE, epochs=1)
+    study.models("unet_resnet34-24", 8, test=UNSURE_BY_TILE, epochs=3)
+    study.models("deeplabv3plus_resnet34-24", 8, test=[0.1] * 4, epochs=1, seconds=0.6)
     study.arms["unet-24"]["num_trainable"] = 500_000
-    third = conclusions([study.logs()])[2]
+    third = said(study)[2]
     assert "One model of unet_resnet34 takes 3.0 min to train (2.0 M trainable parameters); unet, the cheapest" in third
     assert third.endswith("takes 1.0 min to train (0.5 M trainable parameters).")
 
@@ -106,41 +107,32 @@ def test_cheapest_that_comes_close_is_named_with_its_price():
 def test_equals_do_not_differ_however_many_seeds_and_places_there_are():
     tiles = [f"e{number}" for number in range(8)]
     study = MadeUp("unet", "sam_conv", test_tiles=tiles, groups={tile: tile for tile in tiles})
-    for seed in range(8):
-        for arm in ("unet-24", "sam_conv-24"):
-            row = {"test_iou": 0.5, "test_f1": 0.6, "test_tiles": tiles, "test_tile_iou": [0.5] * 8}
-            study.model(arm, seed, **row)
-    assert (
-        "the best in 50 % of bootstrap replicates, but its lead over sam_conv (0.500)" in conclusions([study.logs()])[0]
-    )
+    for arm in study.arms:
+        study.models(arm, 8, test=[0.5] * 8)
+    assert "the best in 50 % of bootstrap replicates, but its lead over sam_conv (0.500)" in said(study)[0]
 
 
 @pytest.mark.parametrize("reason", ["a small variant", "no better than the trivial predictor"])
 def test_cheapest_is_never_one_that_is_worth_nothing(reason):
     study = MadeUp("unet", "unet_resnet34")
-    for seed in range(2):
-        study.model("unet-24", seed, val=[0.4, 0.5], epochs=1)
-        study.model("unet_resnet34-24", seed, val=[0.5, 0.5], epochs=3)
-    assert "unet, the cheapest that does not clearly differ from it, takes" in conclusions([study.logs()])[2]
+    study.models("unet-24", 2, val=[0.4, 0.5], epochs=1)
+    study.models("unet_resnet34-24", 2, val=[0.5, 0.5], epochs=3)
+    assert "unet, the cheapest that does not clearly differ from it, takes" in said(study)[2]
     if reason == "a small variant":
         study.arms["unet-24"]["is_stand_in"] = True
     else:
         study.config["trivial"]["iou"] = 0.45
-    assert conclusions([study.logs()])[2].endswith(
-        "One model of unet_resnet34 takes 3.0 min to train (2.0 M trainable parameters)."
-    )
+    assert said(study)[2].endswith("One model of unet_resnet34 takes 3.0 min to train (2.0 M trainable parameters).")
 
 
 def test_cost_of_a_model_that_was_not_logged_is_unknown():
     study = MadeUp("unet")
     study.model("unet-24", test=LOW, seconds=None)
-    assert conclusions([study.logs()])[2].endswith(
-        "One model of unet takes an unknown time to train (2.0 M trainable parameters)."
-    )
+    assert said(study)[2].endswith("One model of unet takes an unknown time to train (2.0 M trainable parameters).")
 
 
 def test_single_architecture_has_nothing_to_be_compared_with():
-    first = conclusions([study_of({"unet-24": LOW}).logs()])[0]
+    first = said(study_of({"unet-24": LOW}))[0]
     assert first == (
         "Only unet has final models with 24 tiles, with test IoU 0.300 (95 % interval 0.300 … 0.300), so there is "
         "nothing to compare it with."
@@ -155,7 +147,7 @@ def test_single_architecture_has_nothing_to_be_compared_with():
     ],
 )
 def test_certainty_is_unknown_where_nothing_was_varied(config, models, why):
-    first = conclusions([clear(models=models, **config).logs()])[0]
+    first = said(clear(models=models, **config))[0]
     assert first.startswith(
         f"Among 2 architectures, unet_resnet34 has the highest test IoU with 24 tiles, 0.600 (n = {models}"
     )
@@ -165,14 +157,12 @@ def test_certainty_is_unknown_where_nothing_was_varied(config, models, why):
 def test_certainty_is_unknown_where_only_the_leader_can_be_judged_or_not_even_that():
     study = MadeUp("unet", "unet_resnet34")
     study.model("unet-24", 0, test=LOW)
-    for seed in range(2):
-        study.model("unet_resnet34-24", seed, test=HIGH)
-    assert conclusions([study.logs()])[0].endswith(": no other architecture has two scored models.")
+    study.models("unet_resnet34-24", 2, test=HIGH)
+    assert said(study)[0].endswith(": no other architecture has two scored models.")
     study = MadeUp("unet", "unet_resnet34")
-    for seed in range(2):
-        study.model("unet-24", seed, test=LOW)
-        study.model("unet_resnet34-24", seed, test_iou=0.9)
-    assert conclusions([study.logs()])[0].endswith(": its scores by tile are not in the logs.")
+    study.models("unet-24", 2, test=LOW)
+    study.models("unet_resnet34-24", 2, test_iou=0.9)
+    assert said(study)[0].endswith(": its scores by tile are not in the logs.")
     assert close_to_leader(study.logs()) == ["unet_resnet34-24"]
 
 
@@ -181,7 +171,7 @@ def test_architecture_with_a_single_model_is_left_out_of_the_comparison_by_name(
     study.arms |= MadeUp("sam_conv").arms
     study.config["arms"] = list(study.arms.values())
     study.model("sam_conv-24", 0, test=MIDDLE)
-    first = conclusions([study.logs()])[0]
+    first = said(study)[0]
     assert "trust unet_resnet34 with 24 tiles" in first
     assert "(4 test tiles in 3 places, 1 to 2 models each); sam_conv could not be compared; " in first
 
@@ -191,26 +181,26 @@ def test_tuning_alone_does_not_say_which_architecture_to_trust():
     for arm, iou in (("unet-24", 0.5), ("sam_conv-24", 0.6)):
         study.trial(arm, 0, [iou])
         study.select(arm, 0, iou - 0.01)
-    first = conclusions([study.logs()])[0]
+    first = said(study)[0]
     assert "the highest val IoU is 0.590 (sam_conv)" in first
     assert first.endswith("does not say which architecture to trust.")
 
 
 def test_nothing_is_said_before_anything_was_scored():
-    which, how_few, cost = conclusions([MadeUp("unet").logs()])
+    which, how_few, cost = said(MadeUp("unet"))
     assert which == "There is no result yet: no model has been scored."
     assert how_few.endswith("not known: all models were trained with 24.")
     assert cost == "In total, 0 trials and 0 epochs took 0 core-hours."
     study = MadeUp("unet", phase="phase2_tuning")
     study.trial("unet-24", 0, [0.4])
     study.select("unet-24", 0, None)
-    assert conclusions([study.logs()])[0] == which
+    assert said(study)[0] == which
 
 
 def test_budgets_are_told_with_the_best_of_the_architectures_that_have_all_of_them():
     scores = {"unet-5": LOW, "sam_conv-5": [0.1] * 4, "sam_unet-5": [0.9] * 4, "unet-12": MIDDLE, "sam_conv-12": HIGH}
     study = study_of(scores, phase="phase3_data_budget", tiles=(5, 12))
-    assert conclusions([study.logs()])[1] == (
+    assert said(study)[1] == (
         "The highest mean test IoU is 0.600 (0.600 … 0.600) with 12 tiles (sam_conv) and 0.300 (0.300 … 0.300) with 5 "
         "(unet)."
     )
@@ -218,7 +208,7 @@ def test_budgets_are_told_with_the_best_of_the_architectures_that_have_all_of_th
 
 def test_budgets_without_a_common_architecture_say_so():
     study = study_of({"unet-5": LOW, "sam_conv-12": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 12))
-    assert conclusions([study.logs()])[1] == (
+    assert said(study)[1] == (
         "The highest mean test IoU is 0.600 (n = 1) with 12 tiles (sam_conv) and 0.300 (n = 1) with 5 (unet), but no "
         "architecture was scored with all of these numbers of tiles."
     )
@@ -229,7 +219,7 @@ def test_budgets_tell_how_much_comes_from_the_draw_of_tiles_and_from_seeds():
     study.model("unet-24", 0, test=HIGH)
     for subset, seed, iou in ((0, 0, 0.4), (0, 1, 0.5), (1, 0, 0.6), (1, 1, 0.7)):
         study.model("unet-5", seed, subset=subset, test=[iou] * 4)
-    assert "about 0.141 between tile subsets and 0.071 between seeds" in conclusions([study.logs()])[1]
+    assert "about 0.141 between tile subsets and 0.071 between seeds" in said(study)[1]
 
 
 def test_budgets_that_no_study_has_scored_together_are_not_compared():
@@ -239,14 +229,14 @@ def test_budgets_that_no_study_has_scored_together_are_not_compared():
 
 def test_cost_is_the_sum_of_all_studies_by_unit():
     on_gpu = clear(name="a", slots={"count": 1, "cpus": 4, "gpus": 1.0})
-    third = conclusions([clear(name="b").logs(), clear(name="c").logs(), on_gpu.logs()])[2]
+    third = said(clear(name="b"), clear(name="c"), on_gpu)[2]
     assert third.startswith("In total, 12 trials and 24 epochs took 0.53 core-hours and 0.13 GPU-hours. ")
 
 
 def test_long_costs_are_written_out():
     study = MadeUp("unet", slots={"count": 1, "cpus": 600, "gpus": 0})
     study.model("unet-24", test=LOW, epochs=123)
-    assert conclusions([study.logs()])[2].startswith("In total, 1 trial and 123 epochs took 1,230 core-hours. ")
+    assert said(study)[2].startswith("In total, 1 trial and 123 epochs took 1,230 core-hours. ")
 
 
 def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
@@ -269,14 +259,13 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
 
 def test_joined_answer_names_the_study_that_decides():
     tuned = clear(phase="phase2_tuning", name="tuned", groups=GROUPS)
-    assert "(tuned: 4 test tiles in 3 places, 2 models each)" in conclusions([clear().logs(), tuned.logs()])[0]
+    assert "(tuned: 4 test tiles in 3 places, 2 models each)" in said(clear(), tuned)[0]
 
 
 def test_budgets_whose_intervals_overlap_may_be_equal():
     study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
-    for seed in range(2):
-        study.model("unet-24", seed, test=[0.3, 0.3, 0.6, 0.6])
-        study.model("unet-5", seed, test=[0.3, 0.3, 0.5, 0.6])
-    assert "with 5 (unet); these intervals overlap, " in conclusions([study.logs()])[1]
+    study.models("unet-24", 2, test=[0.3, 0.3, 0.6, 0.6])
+    study.models("unet-5", 2, test=[0.3, 0.3, 0.5, 0.6])
+    assert "with 5 (unet); these intervals overlap, " in said(study)[1]
     one = study_of({"unet-5": HIGH, "unet-24": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 24))
-    assert "overlap" not in conclusions([one.logs()])[1]  # without intervals
+    assert "overlap" not in said(one)[1]  # without intervals

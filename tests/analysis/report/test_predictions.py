@@ -10,18 +10,7 @@ from PIL import Image
 from analysis.logs.frames import Logs
 from analysis.report.predictions import predictions
 from tests.analysis.made_up import TEST_TILES, VAL_TILES, MadeUp
-
-IMAGE, TRUTH, PREDICTION = (70, 90, 110), (200, 60, 60), (30, 160, 60)
-
-
-def picture(path: Path, side_px: int = 40, gap_px: int = 8) -> None:
-    """Image, truth and prediction of one colour each, as they are logged: side by side, with gaps."""
-    sheet = np.zeros((side_px, 3 * side_px + 2 * gap_px, 3), np.uint8)
-    for place, colour in enumerate((IMAGE, TRUTH, PREDICTION)):
-        left = place * (side_px + gap_px)
-        sheet[:, left : left + side_px] = colour
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(sheet).save(path)
+from tests.analysis.pictures import PANELS, save, sheet
 
 
 def colours(jpeg: bytes) -> np.ndarray:
@@ -31,7 +20,7 @@ def colours(jpeg: bytes) -> np.ndarray:
 def panels_of(logs: Logs) -> list[tuple[bytes, tuple[int, int, int]]]:
     """The pictures of the first block, each with the colour that it has."""
     block = predictions(logs)[0]
-    return [(block.image, IMAGE), (block.truth, TRUTH), (block.predictions[0].picture, PREDICTION)]
+    return list(zip((block.image, block.truth, block.predictions[0].picture), PANELS, strict=True))
 
 
 @pytest.fixture
@@ -44,8 +33,6 @@ def study(tmp_path: Path) -> MadeUp:
             scores = [0.4, 0.2, 0.5, 0.3] if arm != "unet-5" else [0.9, 0.9, 0.1, 0.1]
             study.model(arm, seed, test=[iou + above + off for iou in scores])
         study.picture(arm, tmp_path, TEST_TILES)
-        for tile in TEST_TILES:
-            picture(tmp_path / "files" / f"{arm}-{tile}.png")
     return study
 
 
@@ -62,7 +49,7 @@ def test_predictions_are_of_the_worst_median_and_best_tile_over_all_architecture
 @pytest.mark.parametrize("gap_px", [0, 5, 31])
 def test_panels_are_cut_where_the_study_says(gap_px: int, study: MadeUp, tmp_path: Path) -> None:
     for path in (tmp_path / "files").glob("*.png"):
-        picture(path, gap_px=gap_px)
+        save(path, sheet(gap_px=gap_px))
     logs = study.logs()
     logs.study["panel_gap_px"] = gap_px
     for jpeg, colour in panels_of(logs):
@@ -76,7 +63,6 @@ def test_predictions_name_the_iou_of_the_model_that_they_picture(tmp_path: Path)
     for seed, scores in enumerate(([0.2, 0.2, 0.2, 0.9], [0.4, 0.4, 0.4, 0.2], [0.1] * 4)):
         study.model("unet-24", seed, test=scores)
     study.picture("unet-24", tmp_path, TEST_TILES[:1])
-    picture(tmp_path / "files" / f"unet-24-{TEST_TILES[0]}.png")
     (block,) = predictions(study.logs())
     assert block.predictions[0].label == "unet, IoU 0.40"
 
@@ -89,7 +75,7 @@ def test_predictions_stand_beside_image_and_truth(study: MadeUp):
 
 
 def test_predictions_shrink_large_pictures(study: MadeUp, tmp_path: Path):
-    picture(tmp_path / "files" / "unet-24-north-2.png", side_px=1024)
+    save(tmp_path / "files" / "unet-24-north-2.png", sheet(side_px=1024))
     block = predictions(study.logs())[0]
     assert colours(block.truth).shape == colours(block.predictions[0].picture).shape == (640, 640, 3)
 
@@ -121,7 +107,6 @@ def test_predictions_need_pictures_and_scores_of_test_tiles(tmp_path: Path):
     study = MadeUp("unet")
     study.model("unet-24", val=[0.5] * 2)
     study.picture("unet-24", tmp_path, ["north-1"])
-    picture(tmp_path / "files" / "unet-24-north-1.png")
     assert predictions(study.logs()) == ()
 
 
@@ -132,8 +117,6 @@ def test_predictions_of_val_tiles_are_of_the_selected_trial(tmp_path: Path):
         study.trial(arm, 3, [0.4], by_tile=by_tile)
         study.select(arm, 3, 0.4)
         study.picture(arm, tmp_path, VAL_TILES, key="selected")
-        for tile in VAL_TILES:
-            picture(tmp_path / "files" / f"{arm}-{tile}.png")
     blocks = predictions(study.logs())
     assert [block.name for block in blocks] == ["predictions_val_worst", "predictions_val_best"]
     assert [its.label for its in blocks[0].predictions] == ["unet, IoU 0.50", "sam_conv, IoU 0.30"]

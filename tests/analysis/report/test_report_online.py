@@ -1,8 +1,6 @@
 """The report of a W&B project, whose server is a stand-in on loopback, beside that of the same runs' files."""
 
-import importlib.util
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,8 @@ import pytest
 from analysis.logs import wandb_api
 from analysis.logs.wandb_run import read_run
 from analysis.report import write as report
-
-_spec = importlib.util.spec_from_file_location("wandb_server", Path(__file__).parents[2] / "wandb_server.py")
-assert _spec is not None
-assert _spec.loader is not None
-wandb_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(wandb_server)
+from tests import wandb_server
+from tests.analysis.made_up import MadeUp
 
 
 @pytest.fixture
@@ -47,9 +41,9 @@ def tables(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (folder / "tables").glob("*.csv") if path.stem != "trials"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_of_a_project_is_that_of_its_files(server: Any, demo: Path, tmp_path: Path):
-    shutil.copytree(demo / "wandb", tmp_path / "out" / "wandb", symlinks=True)
-    assert report.main([str(tmp_path / "out"), "--to", str(tmp_path / "files")]) == 0
+    assert report.main([str(demo), "--to", str(tmp_path / "files")]) == 0
     assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path / "project")]) == 0
     assert tables(tmp_path / "project").keys() == tables(tmp_path / "files").keys()
     for name, text in tables(tmp_path / "files").items():
@@ -59,10 +53,14 @@ def test_report_of_a_project_is_that_of_its_files(server: Any, demo: Path, tmp_p
     assert pages[0].split("## Methods and files")[0] == pages[1].split("## Methods and files")[0]
 
 
-def test_studies_of_one_name_in_a_project_keep_apart(server: Any, demo: Path, tmp_path: Path):
+@pytest.mark.usefixtures("undrawn")
+def test_studies_of_one_name_in_a_project_keep_apart(server: Any, tmp_path: Path):
     server.clear()
-    upload(server, demo, "a", study_id="aaaaaaaaaa")
-    upload(server, demo, "b", study_id="bbbbbbbbbb")
+    study = MadeUp("unet")
+    study.model("unet-24", test=[0.5] * 4)
+    study.write(tmp_path)
+    for prefix in "ab":
+        upload(server, tmp_path, prefix, study_id=prefix * 10)
     assert report.main(["--wandb", "someone/fewtile", "--to", str(tmp_path)]) == 0
     text = (tmp_path / "report.md").read_text()
     assert "demo-aaaaaa" in text

@@ -11,7 +11,7 @@ from analysis.tables.contrasts import architecture_contrasts
 from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
 from analysis.tables.settings import settings
 from analysis.tables.spread import spread
-from tests.analysis.made_up import TEST_TILES, MadeUp
+from tests.analysis.made_up import MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
 FLAT = [0.5, 0.5, 0.5, 0.5]
@@ -80,21 +80,6 @@ def test_architectures_are_compared_on_the_models_that_both_have():
     assert contrast["difference"] == pytest.approx(-0.02)  # the first minus the second, as in the table above
 
 
-def test_interval_of_equal_scores_is_a_point():
-    study = MadeUp("unet")
-    for seed in range(3):
-        study.model("unet-24", seed, test=FLAT)
-    assert row(iou_by_architecture(study.logs()))["test_iou_low"] == pytest.approx(0.5)
-    assert row(iou_by_architecture(study.logs()))["test_iou_high"] == pytest.approx(0.5)
-
-
-def test_there_is_no_interval_where_all_tiles_are_of_one_place():
-    study = MadeUp("unet", groups=dict.fromkeys(TEST_TILES, "north"))
-    study.model("unet-24", 0, test=[0.2, 0.4, 0.6, 0.8])
-    study.model("unet-24", 1, test=FLAT)
-    assert math.isnan(row(iou_by_arm(study.logs()))["low"])
-
-
 def test_selected_trial_is_shown_where_nothing_was_confirmed():
     study = MadeUp("unet", "sam_conv", phase="phase2_tuning")
     study.trial("unet-24", 0, [0.4])
@@ -136,10 +121,9 @@ def test_iou_by_arm_sums_up_each_arm_that_has_a_scored_model():
 def contrasted(*, test: bool = True) -> MadeUp:
     """02 is above 01 by 0.1, 0.1, 0.2, 0.2 on the four tiles, and 03 below 02 by as much."""
     study = MadeUp(*THREE)
-    for seed in range(2):
-        low, high = [0.3, 0.4, 0.5, 0.6], [0.4, 0.5, 0.7, 0.8]
-        for arm, iou in zip(study.arms, (low, high, low), strict=True):
-            study.model(arm, seed, **({"test": iou} if test else {"val": iou[1:3]}))
+    low, high = [0.3, 0.4, 0.5, 0.6], [0.4, 0.5, 0.7, 0.8]
+    for arm, iou in zip(study.arms, (low, high, low), strict=True):
+        study.models(arm, 2, **({"test": iou} if test else {"val": iou[1:3]}))
     return study
 
 
@@ -253,8 +237,7 @@ def test_spread_has_no_optimism_without_val_scores():
 def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
     study = MadeUp("unet", "sam_conv", tiles=(5, 24))
     for place, arm in enumerate(study.arms):
-        for seed in range(2):
-            study.model(arm, seed, test=[0.2 + 0.1 * place] * 4)
+        study.models(arm, 2, test=[0.2 + 0.1 * place] * 4)
     frame = iou_by_architecture(study.logs())
     assert list(zip(frame["architecture"], frame["tiles"], strict=True)) == [
         *(("sam_conv", 24), ("unet", 24), ("sam_conv", 5), ("unet", 5)),
@@ -277,10 +260,9 @@ def test_iou_by_architecture_says_nothing_of_how_sure_a_single_model_is(tested: 
 
 def test_comparable_scores_leave_out_what_has_a_single_model_or_no_scores_by_tile():
     study = MadeUp(*THREE, "sam_conv")
-    for seed in range(2):
-        study.model("unet-24", seed, test=FLAT)
-        study.model("unet_resnet34-24", seed, test=FLAT)
-        study.model("sam_conv-24", seed, test_iou=0.9)
+    study.models("unet-24", 2, test=FLAT)
+    study.models("unet_resnet34-24", 2, test=FLAT)
+    study.models("sam_conv-24", 2, test_iou=0.9)
     study.model("deeplabv3plus_resnet34-24", 0, test=FLAT)
     logs = study.logs()
     comparable = comparable_scores(logs, list(study.arms))

@@ -71,12 +71,8 @@ def test_importances_are_missing_with_few_trials_but_bounds_are_told():
     assert set(frame["architecture"]) == {"unet"}
     assert list(frame["trials"]) == [2] * 4
     assert frame["importance"].isna().all()
-    assert dict(zip(frame["hyperparameter"], frame["at_bound"], strict=True)) == {
-        "lr": True,
-        "augmentation": False,
-        "decoder_dropout": False,
-        "bce_weight": False,
-    }
+    assert frame["hyperparameter"].tolist() == ["lr", "augmentation", "decoder_dropout", "bce_weight"]
+    assert frame["at_bound"].tolist() == [True, False, False, False]
     assert list(frame["best_value"]) == [1e-2, "MEDIUM", 0.3, 0.5]
     assert [row[5] for row in tables.cells(frame)] == ["0.01", "MEDIUM", "0.3", "0.5"]
 

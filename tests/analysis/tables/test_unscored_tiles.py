@@ -60,6 +60,7 @@ def test_pooled_scores_take_the_matrices_of_the_tiles_that_have_pixels() -> None
     assert found.confusions[0, 0].reshape(2, -1).tolist() == [scored, other]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_says_which_tiles_have_no_scored_pixel() -> None:
     logs = made_up([None])
     (said,) = [text for text in study_notes(logs) if "labelled pixel" in text]

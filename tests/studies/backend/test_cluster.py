@@ -1,7 +1,6 @@
 """Studies on a cluster: a folder that not all nodes share is refused, and a node that dies takes nothing with it."""
 
 import contextlib
-import importlib.util
 import itertools
 import json
 import os
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import optuna
 import pytest
@@ -21,11 +19,12 @@ from ray.cluster_utils import Cluster
 
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
-from tests.chaos.forked import DriverServer
+from tests.chaos.forked import RECORDED, DriverServer
+from tests.chaos.recorded import curve
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
+from trainables.data.tiles import TrainVal
 
-RECORDED = Path(__file__).parents[2] / "chaos" / "recorded.py"
 EPOCHS, TRIALS, ARMS = 4, 2, ("unet-2", "unet-4")
 DEADLINE_SECONDS = 120.0
 
@@ -61,16 +60,6 @@ def cluster(drivers: DriverServer) -> Iterator[Cluster]:
 # A node that dies
 
 
-@pytest.fixture(scope="module")
-def recorded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recorded", RECORDED)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def trials_of(out: Path, arm: str) -> list[FrozenTrial]:
     return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
 
@@ -87,7 +76,7 @@ def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | Non
 
 @pytest.mark.faults
 def test_study_goes_on_when_a_node_dies_under_its_trials(
-    cluster: Cluster, drivers: DriverServer, recorded: ModuleType, dataset_root: Path, tmp_path: Path
+    cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp_path: Path
 ) -> None:
     """Ray attaches a driver to the head where that is on its machine: it outlives the other node."""
     out = tmp_path / "study"
@@ -119,12 +108,11 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
     lost = []
     for arm in ARMS:
         trials = trials_of(out, arm)
-        assert [(trial.state, trial.user_attrs["outcome"]) for trial in trials] == [
-            (TrialState.COMPLETE, "finished")
-        ] * TRIALS
+        ends = [(trial.state, trial.user_attrs["outcome"]) for trial in trials]
+        assert ends == [(TrialState.COMPLETE, "finished")] * TRIALS
         for trial in trials:
             config = TrialConfig.model_validate_json(trial.user_attrs["config"])
-            judged = [recorded.curve(config, epoch) for epoch in range(1, EPOCHS + 1)]
+            judged = [curve(config, epoch) for epoch in range(1, EPOCHS + 1)]
             best = dict(enumerate(itertools.accumulate(judged, max), start=1))
             assert trial.intermediate_values == pytest.approx(best)
             assert trial.user_attrs["cost"]["seconds"] == EPOCHS
@@ -151,7 +139,26 @@ def test_temporary_files_of_workers_go_with_the_study(cluster: Cluster) -> None:
         left = Path(ray.get(leave.remote()))
         assert left.is_dir()
         assert left.parent.name.startswith("fewtile-")
+    assert not ray.is_initialized()
     assert not left.parent.exists()
+
+
+@pytest.fixture(scope="module")
+def connected(cluster: Cluster) -> Iterator[None]:
+    with ray_session(cluster.address):
+        yield
+
+
+def test_tiles_are_read_without_a_copy_in_workers(connected: None, tiles: TrainVal) -> None:
+    @ray.remote(num_cpus=1)
+    def look(received: TrainVal) -> tuple[bool, bool, str]:
+        image = received.train.images[0]
+        return image.flags.writeable, image.flags.owndata, received.digest()
+
+    writeable, owns, digest = ray.get(look.remote(ray.put(tiles)))
+    assert not writeable  # a view of the object store, which is shared and read-only
+    assert not owns
+    assert digest == tiles.digest()
 
 
 # A folder that is not shared
@@ -168,8 +175,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
-    """A node that has something else in the place of some folders; the driver is connected."""
+def stranger(cluster: Cluster, connected: None, folders: dict[str, Path]) -> Iterator[None]:
+    """A node that has something else in the place of some folders."""
     refused = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
     if refused.returncode:
         pytest.skip(f"namespaces with mounts of their own are not allowed here: {refused.stderr.strip()}")
@@ -177,17 +184,14 @@ def stranger(cluster: Cluster, folders: dict[str, Path]) -> Iterator[None]:
     start = f"exec {Path(sys.executable).with_name('ray')} start --address={cluster.address} --num-cpus=1 --block"
     command = [*UNSHARE, " && ".join([*mounts, start])]
     log = folders["spare"].with_suffix(".log")
-    with ray_session(cluster.address), log.open("w") as stream:
-        num_alive = sum(node["Alive"] for node in ray.nodes())
-        with subprocess.Popen(command, stdout=stream, stderr=stream) as node:
-            try:
-                wait_for(
-                    lambda: node.poll() is not None or sum(n["Alive"] for n in ray.nodes()) > num_alive, "the node"
-                )
-                assert node.poll() is None, log.read_text()
-                yield
-            finally:
-                node.kill()
+    num_alive = sum(node["Alive"] for node in ray.nodes())
+    with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as node:
+        try:
+            wait_for(lambda: node.poll() is not None or sum(n["Alive"] for n in ray.nodes()) > num_alive, "the node")
+            assert node.poll() is None, log.read_text()
+            yield
+        finally:
+            node.kill()
 
 
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:

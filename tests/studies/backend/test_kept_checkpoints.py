@@ -7,19 +7,18 @@ from typing import Any
 from studies.backend.kept_checkpoints import Checkpoints
 from studies.files.folder import trial_folder
 from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
+from tests.studies.search.in_memory import coordinate
 from trainables.checkpoints import BEST, NEWEST
 from trainables.config import Recipe
 
 
-def start(out: Path, **changes: Any) -> Coordinator:
+def start(**changes: Any) -> Coordinator:
     settings = {"architectures": ("unet",), "tiles": (24,), "trials": 4, "seeds": 3, "grace_epochs": 1}
     spec = StudySpec.model_validate(settings | {"recipe": Recipe(epochs=2)} | changes)
-    ledger = Ledger(out / "optuna.db", {"unet-24": "unet"}, study_id="one")
-    return Coordinator(spec, ledger, first_plan(spec, {}, 24))
+    return coordinate(spec, first_plan(spec, {}, 24))
 
 
 def end_all(coordinator: Coordinator, out: Path, values: Sequence[float]) -> Checkpoints:
@@ -44,12 +43,12 @@ def kept(out: Path) -> list[str]:
 
 
 def test_search_keeps_the_best_checkpoint_of_its_leader(tmp_path: Path) -> None:
-    end_all(start(tmp_path), tmp_path, [0.3, 0.5, -1.0, 0.4])
+    end_all(start(), tmp_path, [0.3, 0.5, -1.0, 0.4])
     assert kept(tmp_path) == ["0001/best.pt"]
 
 
 def test_final_models_all_keep_their_best(tmp_path: Path) -> None:
-    coordinator = start(tmp_path, phase="phase1_comparison")
+    coordinator = start(phase="phase1_comparison")
     assert isinstance(coordinator.plan, Finals)
     end_all(coordinator, tmp_path, [0.3, -1.0, 0.5])
     assert kept(tmp_path) == ["0000/best.pt", "0002/best.pt"]
@@ -57,7 +56,7 @@ def test_final_models_all_keep_their_best(tmp_path: Path) -> None:
 
 def test_grid_has_the_checkpoint_of_what_it_selects(tmp_path: Path) -> None:
     """Four values, three times: trial 0 stands for the value with the best mean, but did not lead when it ended."""
-    coordinator = start(tmp_path, vary="decoder_dropout")
+    coordinator = start(vary="decoder_dropout")
     end_all(coordinator, tmp_path, [0.6, 0.9, 0.1, 0.1, 0.7, 0.1, 0.1, 0.1, 0.5, 0.1, 0.1, 0.1])
     selected = coordinator.selection(coordinator.arms[0])
     assert selected is not None
@@ -66,7 +65,7 @@ def test_grid_has_the_checkpoint_of_what_it_selects(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_driver_left_is_tidied_by_the_next(tmp_path: Path) -> None:
-    coordinator = start(tmp_path)
+    coordinator = start()
     end_all(coordinator, tmp_path, [0.3, 0.5, 0.2, 0.4])
     arm = coordinator.arms[0]
     for number in (0, 1):

@@ -15,15 +15,15 @@ from studies.backend.cluster import ray_session
 from trainables.common.errors import UserError
 
 SCRIPT = """
-import os, sys, tempfile
+import importlib.util, os, sys, tempfile
 import ray
 from studies.backend.cluster import ray_session
 @ray.remote
 def look():
-    import torch, wandb
+    found = [importlib.util.find_spec(name).origin for name in ("torch", "wandb")]
     open(tempfile.mkdtemp("wandb-media") + "/x", "w").close()
     os.write(2, b"a word of native code\\n")
-    return torch.__file__, wandb.__file__, os.getcwd() in sys.path, tempfile.gettempdir()
+    return *found, os.getcwd() in sys.path, tempfile.gettempdir()
 with ray_session(None):
     os.write(2, b"a word of Ray's core\\n")
     print("a word of ours", file=sys.stderr)
@@ -75,6 +75,13 @@ def test_another_studys_own_ray_is_no_cluster(another_study: AnotherStudy, monke
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match=r"^--address auto is another study's own Ray"), ray_session("auto"):
         pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
+def test_address_without_a_cluster_is_a_user_error_at_once(address: str) -> None:
+    with pytest.raises(UserError, match="answers no Ray driver"), ray_session(address):
+        pass
+    assert not ray.is_initialized()
 
 
 def test_auto_is_what_ray_start_left_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

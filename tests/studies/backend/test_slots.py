@@ -12,56 +12,44 @@ from trainables.config import Recipe
 from trainables.models.architectures import ARCHITECTURES
 
 LAPTOP = [Node(cpus=2)]
+MANY_CORES = [Node(cpus=64)]
 H200 = [Node(cpus=16, gpus=1, gpu_gib=139)]
 T4 = [Node(cpus=8, gpus=1, gpu_gib=15)]
+TWO_GPUS = [Node(cpus=8, gpus=2, gpu_gib=80)]
 
 
 def spec(**changes: Any) -> StudySpec:
     return StudySpec.model_validate({"tiles": (24,)} | changes)
 
 
-def test_cpu_machine_gets_a_trial_per_core() -> None:
-    assert fit_slots(spec(), LAPTOP, 1024) == Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))
-    assert fit_slots(spec(cpus_per_trial=4), [Node(cpus=10)], 1024) == Slots(count=2, cpus=4, gpus=0.0, alone=(10, 0.0))
-
-
-def test_gpu_is_shared_by_what_the_largest_architecture_needs() -> None:
-    """U-Net needs 14 GiB: 0.9 · 139 / 14 = 8.9, so eight trials share the device."""
-    assert fit_slots(spec(), H200, 1024) == Slots(count=8, cpus=2, gpus=1 / 8, alone=(2, 1.0))
-
-
-def test_small_gpu_takes_one_trial() -> None:
-    assert fit_slots(spec(), T4, 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
-
-
-def test_few_cores_limit_the_trials_of_a_large_gpu() -> None:
-    assert fit_slots(spec(), [Node(cpus=4, gpus=1, gpu_gib=139)], 1024) == Slots(
-        count=4, cpus=1, gpus=1 / 4, alone=(1, 1.0)
-    )
-
-
-def test_given_share_is_kept() -> None:
-    nodes = [Node(cpus=8, gpus=2, gpu_gib=80)]
-    assert fit_slots(spec(gpus_per_trial=0.5), nodes, 1024) == Slots(count=4, cpus=2, gpus=0.5, alone=(2, 1.0))
-    assert fit_slots(spec(gpus_per_trial=2), nodes, 1024) == Slots(count=1, cpus=8, gpus=2.0, alone=(8, 2.0))
-
-
-def test_no_share_trains_on_the_cpu() -> None:
-    slots = fit_slots(spec(gpus_per_trial=0), H200, 1024)
-    assert (slots.device, slots.count) == ("cpu", 16)
-
-
-def test_cluster_sums_what_fits_on_each_machine() -> None:
-    """A trial never spans machines: 7 + 6 cores are two trials of four, not floor(13 / 4) = 3."""
-    assert fit_slots(spec(cpus_per_trial=4), [Node(cpus=7), Node(cpus=6)], 1024).count == 2
-    head_without_gpu = Node(cpus=16)
-    assert fit_slots(spec(), [head_without_gpu, *T4], 1024) == Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))
-    smallest_counts = [*H200, *T4]
-    assert fit_slots(spec(), smallest_counts, 1024) == Slots(count=2, cpus=8, gpus=1.0, alone=(8, 1.0))
-
-
-def test_never_more_slots_than_trials() -> None:
-    assert fit_slots(spec(architectures=("unet",), trials=3), [Node(cpus=64)], 1024).count == 3
+@pytest.mark.parametrize(
+    ("changes", "nodes", "slots"),
+    [
+        # A CPU machine has a trial per core, or per so many
+        ({}, LAPTOP, Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))),
+        ({"cpus_per_trial": 4}, [Node(cpus=10)], Slots(count=2, cpus=4, gpus=0.0, alone=(10, 0.0))),
+        # A GPU is shared by what the largest architecture needs: U-Net 14 GiB, and 0.9 · 139 / 14 = 8.9
+        ({}, H200, Slots(count=8, cpus=2, gpus=1 / 8, alone=(2, 1.0))),
+        ({}, T4, Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))),
+        # Few cores limit the trials of a large GPU
+        ({}, [Node(cpus=4, gpus=1, gpu_gib=139)], Slots(count=4, cpus=1, gpus=1 / 4, alone=(1, 1.0))),
+        # A given share is kept; without one, trials are on the CPU
+        ({"gpus_per_trial": 0.5}, TWO_GPUS, Slots(count=4, cpus=2, gpus=0.5, alone=(2, 1.0))),
+        ({"gpus_per_trial": 2}, TWO_GPUS, Slots(count=1, cpus=8, gpus=2.0, alone=(8, 2.0))),
+        ({"gpus_per_trial": 0}, H200, Slots(count=16, cpus=1, gpus=0.0, alone=(16, 0.0))),
+        # A trial never spans machines: 7 + 6 cores are two trials of four, not floor(13 / 4) = 3
+        ({"cpus_per_trial": 4}, [Node(cpus=7), Node(cpus=6)], Slots(count=2, cpus=4, gpus=0.0, alone=(7, 0.0))),
+        # A head without a GPU takes none; the smallest GPU counts
+        ({}, [Node(cpus=16), *T4], Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))),
+        ({}, [*H200, *T4], Slots(count=2, cpus=8, gpus=1.0, alone=(8, 1.0))),
+        # There are never more slots than trials
+        ({"architectures": ("unet",), "trials": 3}, MANY_CORES, Slots(count=3, cpus=1, gpus=0.0, alone=(64, 0.0))),
+    ],
+)
+def test_trials_fit_on_machines(changes: dict[str, Any], nodes: list[Node], slots: Slots) -> None:
+    found = fit_slots(spec(**changes), nodes, 1024)
+    assert found == slots
+    assert found.device == ("cuda" if slots.gpus else "cpu")
 
 
 def test_memory_follows_windows_and_tiles() -> None:

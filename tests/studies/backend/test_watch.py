@@ -27,19 +27,10 @@ from studies.backend.watch import (
 HANG_SECONDS = 90.0
 
 
-class Clock:
-    """Stands in for `time` in the module under test."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands in for `time` in the module under test."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(watch, "time", clock)
     return clock
 
@@ -61,7 +52,7 @@ def test_permit_of_a_killed_driver_is_removed_so_that_its_workers_end(tmp_path: 
     permit.close()  # once more does no harm: the folder may be gone too
 
 
-def test_first_ending_stands(tmp_path: Path, clock: Clock) -> None:
+def test_first_ending_stands(tmp_path: Path, clock: SimpleNamespace) -> None:
     permit = Permit(tmp_path, seconds=10.0)
     clock.now = 1003.0
     permit.withdraw("user error", "a tile is damaged")
@@ -72,32 +63,26 @@ def test_first_ending_stands(tmp_path: Path, clock: Clock) -> None:
     assert (permit.ending, permit.reason, permit.withdrawn_at) == ("user error", "a tile is damaged", 1003.0)
 
 
-def test_time_that_is_over_withdraws_the_permit(tmp_path: Path, clock: Clock) -> None:
-    permit = Permit(tmp_path, seconds=10.0)
-    clock.now = 1009.9
-    permit.check_time()
-    assert permit.ending is None
-    assert permit.path.exists()
-    clock.now = 1010.0
-    permit.check_time()
-    assert (permit.ending, permit.reason, permit.withdrawn_at) == ("out of time", "", 1010.0)
-    assert not permit.path.exists()
-
-
-@pytest.mark.parametrize("seconds", [0.0, -5.0])
-def test_time_that_was_over_before_the_first_trial_withdraws_at_once(
-    tmp_path: Path, clock: Clock, seconds: float
+@pytest.mark.parametrize(
+    ("seconds", "passed", "ending"),
+    [
+        (10.0, 9.9, None),
+        (10.0, 10.0, "out of time"),
+        (0.0, 0.0, "out of time"),
+        (-5.0, 0.0, "out of time"),  # it was over before the first trial
+        (None, 1e12, None),
+    ],
+)
+def test_permit_is_withdrawn_when_its_time_is_over(
+    tmp_path: Path, clock: SimpleNamespace, seconds: float | None, passed: float, ending: str | None
 ) -> None:
     permit = Permit(tmp_path, seconds=seconds)
-    permit.check_time()
-    assert permit.ending == "out of time"
-
-
-def test_permit_without_a_time_never_ends(tmp_path: Path, clock: Clock) -> None:
-    permit = Permit(tmp_path)
-    clock.now = 1e12
-    permit.check_time()
-    assert permit.ending is None
+    looking = Watch(permit, HANG_SECONDS, lambda _: tmp_path)
+    looking.on_step_end(iteration=0, trials=[])
+    clock.now += passed  # maybe earlier than the watch's next look at the signs of life
+    looking.on_step_end(iteration=0, trials=[])
+    assert (permit.ending, permit.reason) == (ending, "")
+    assert permit.path.exists() == (ending is None)
 
 
 # Signals
@@ -106,14 +91,11 @@ def test_permit_without_a_time_never_ends(tmp_path: Path, clock: Clock) -> None:
 @contextlib.contextmanager
 def own_handlers() -> Iterator[dict[int, Any]]:
     """Handlers that stand before; whatever a test leaves behind, those of pytest are put back."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    mine = {number: lambda *_: None for number in numbers}
-    for number, handler in mine.items():
-        signal.signal(number, handler)
+    mine = {number: lambda *_: None for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number, handler in mine.items()}
     try:
         yield mine
-        assert {number: signal.getsignal(number) for number in numbers} == mine
+        assert {number: signal.getsignal(number) for number in mine} == mine
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -148,18 +130,15 @@ def test_handlers_are_put_back_in_any_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_outside_of_trials_ends_the_driver_through_its_finally_clauses(number: int) -> None:
-    with own_handlers(), sigterm_as_ctrl_c(), pytest.raises(KeyboardInterrupt):
-        receive(number)
-
-
-def test_signal_after_the_trials_ends_the_driver(tmp_path: Path) -> None:
+def test_signal_outside_of_trials_ends_the_driver_through_its_finally_clauses(tmp_path: Path, number: int) -> None:
     permit = Permit(tmp_path)
     with own_handlers(), sigterm_as_ctrl_c():
-        with permit.until_signal():
-            receive(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
-            receive(signal.SIGTERM)
+            receive(number)
+        with permit.until_signal():
+            receive(number)
+        with pytest.raises(KeyboardInterrupt):
+            receive(number)
     assert permit.ending == "interrupted"
 
 
@@ -169,7 +148,7 @@ def test_signal_after_the_trials_ends_the_driver(tmp_path: Path) -> None:
 class Workers:
     """Trials with workers that are actors in name only, and the driver's watch over them."""
 
-    def __init__(self, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    def __init__(self, folder: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
         self.folder, self.clock = folder, clock
         self.killed: list[str] = []
         self.trials: list[Any] = []
@@ -199,24 +178,25 @@ class Workers:
 
 
 @pytest.fixture
-def workers(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
+def workers(tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Workers:
     return Workers(tmp_path, clock, monkeypatch)
 
 
-def test_trial_that_never_shows_a_sign_of_life_is_killed_after_the_time_and_not_before(workers: Workers) -> None:
+HUNG = "hung: began no batch for 1.5 min"
+
+
+@pytest.mark.parametrize("has_old_beat", [False, True])
+def test_trial_without_a_new_sign_of_life_is_killed_once_after_the_time(workers: Workers, has_old_beat: bool) -> None:
+    if has_old_beat:  # which an earlier try left
+        workers.beat("a", 1.7e9)
     workers.add("a")
     assert workers.wait(HANG_SECONDS) == []
-    assert workers.wait(2 * CHECK_SECONDS) == ["actor of a"]
-    assert workers.watch.killed == {"a": "hung: began no batch for 1.5 min"}
-    assert workers.watch.started == {"a"}
-
-
-def test_trial_is_killed_once(workers: Workers) -> None:
-    workers.add("a")
+    assert workers.wait(3 * CHECK_SECONDS) == ["actor of a"]
     workers.wait(3 * HANG_SECONDS)
     workers.permit.withdraw("interrupted")
     assert workers.wait(3 * STOP_SECONDS) == ["actor of a"]
-    assert workers.watch.killed == {"a": "hung: began no batch for 1.5 min"}
+    assert workers.watch.killed == {"a": HUNG}
+    assert workers.watch.started == {"a"}
 
 
 def test_changing_sign_of_life_keeps_a_trial_alive_until_it_stops_changing(workers: Workers) -> None:
@@ -240,13 +220,6 @@ def test_clock_of_a_worker_does_not_matter(workers: Workers, offset: float, step
     assert workers.killed == ["actor of b"]
 
 
-def test_beat_that_an_earlier_try_left_gives_no_more_than_the_usual_time(workers: Workers) -> None:
-    workers.beat("a", 1.7e9)
-    workers.add("a")
-    assert workers.wait(HANG_SECONDS) == []
-    assert workers.wait(3 * CHECK_SECONDS) == ["actor of a"]
-
-
 def test_each_trial_has_its_own_time_from_when_a_worker_has_it(workers: Workers) -> None:
     workers.add("a")
     workers.wait(HANG_SECONDS / 2)
@@ -268,23 +241,23 @@ def test_trial_that_waits_for_a_worker_is_left_alone(workers: Workers) -> None:
     assert workers.wait(STOP_SECONDS + 2 * CHECK_SECONDS) == ["actor of b", "late actor"]
 
 
-def test_run_ends_where_trials_wait_and_no_machine_has_room(workers: Workers) -> None:
+@pytest.mark.parametrize(
+    ("told", "seconds", "ending"),
+    [(None, NO_ROOM_SECONDS, "user error"), ("out of time", GRACE_SECONDS, "out of time")],
+)
+def test_run_ends_where_trials_wait_and_no_machine_has_room_sooner_where_it_was_told_to_end(
+    workers: Workers, told: Any, seconds: float, ending: str
+) -> None:
     workers.add("b").status = "TERMINATED"
     workers.add("a", status="PENDING")
-    workers.wait(NO_ROOM_SECONDS - 2 * CHECK_SECONDS)
-    assert workers.permit.ending is None
+    if told:
+        workers.permit.withdraw(told)
+    workers.wait(seconds - 2 * CHECK_SECONDS)
+    assert workers.permit.ending == told
     with pytest.raises(NothingRunsError):
         workers.wait(4 * CHECK_SECONDS)
-    assert workers.permit.ending == "user error"
-    assert workers.permit.reason == "no machine had room for a trial for 15 min: free or add one"
-
-
-def test_run_that_was_told_to_end_does_not_wait_for_workers(workers: Workers) -> None:
-    workers.add("a", status="PENDING")
-    workers.permit.withdraw("out of time")
-    workers.wait(GRACE_SECONDS)
-    with pytest.raises(NothingRunsError):
-        workers.wait(2 * CHECK_SECONDS)
+    assert workers.permit.ending == ending
+    assert workers.permit.reason == ("" if told else "no machine had room for a trial for 15 min: free or add one")
 
 
 def test_signs_of_life_are_not_looked_at_with_every_step(workers: Workers) -> None:
@@ -317,17 +290,7 @@ def test_hung_worker_is_killed_while_others_end(workers: Workers) -> None:
     workers.permit.withdraw("out of time")
     assert workers.wait(STOP_SECONDS / 2) == []
     assert workers.wait(2 * CHECK_SECONDS) == ["actor of a"]
-    assert workers.watch.killed == {"a": "hung: began no batch for 1.5 min"}
-
-
-def test_watch_ends_the_study_when_its_time_is_over(tmp_path: Path, clock: Clock) -> None:
-    permit = Permit(tmp_path, seconds=1.0)
-    looking = Watch(permit, HANG_SECONDS, lambda _: tmp_path)
-    looking.on_step_end(iteration=0, trials=[])
-    assert permit.ending is None
-    clock.now += 1.0  # earlier than its next look at the signs of life
-    looking.on_step_end(iteration=0, trials=[])
-    assert permit.ending == "out of time"
+    assert workers.watch.killed == {"a": HUNG}
 
 
 def test_watch_leaves_nothing_of_itself_to_tune(workers: Workers) -> None:

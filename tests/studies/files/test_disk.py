@@ -39,7 +39,7 @@ def sqlite_error(name: str, words: str) -> sqlalchemy.exc.OperationalError:
         (os_error(errno.EACCES, OUT / "b"), "/runs/study/b may not be used ([Errno 13] Permission denied"),
     ],
 )
-def test_disk_and_its_permissions_are_said_in_one_line(error: Exception, words: str) -> None:
+def test_disk_and_its_permissions_are_said_in_one_line(error, words):
     with pytest.raises(UserError) as told, disk_errors_in_one_line(OUT):
         raise error
     assert str(told.value).startswith(words)
@@ -59,7 +59,7 @@ def test_disk_and_its_permissions_are_said_in_one_line(error: Exception, words: 
         KeyError("arm"),
     ],
 )
-def test_all_else_is_no_matter_of_the_disk(error: Exception) -> None:
+def test_all_else_is_no_matter_of_the_disk(error):
     with pytest.raises(type(error)) as raised, disk_errors_in_one_line(OUT):
         raise error
     assert raised.value is error

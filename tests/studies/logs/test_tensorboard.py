@@ -71,12 +71,3 @@ def test_resumed_trial_hides_what_it_repeats(tmp_path: Path, goes_on_from: int) 
     kept = dict.fromkeys(range(1, goes_on_from + 1), 0.25)
     assert shown(folder)["val/iou"] == kept | {goes_on_from + 1: 0.5}
     assert len(list(folder.iterdir())) == 2
-
-
-def test_trials_have_folders_of_their_own(tmp_path: Path) -> None:
-    for arm, number in (("unet-24", 0), ("unet-24", 11), ("unet-24-confirmation-01234567", 0)):
-        curves = Curves(tmp_path, arm, number, 0)
-        curves.log(record(1, 0.5))
-        curves.close()
-    folders = {str(path.parent.relative_to(tmp_path / "tensorboard")) for path in tmp_path.rglob("events.*")}
-    assert folders == {"unet-24/0000", "unet-24/0011", "unet-24-confirmation-01234567/0000"}

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.logs.wandb_run import LoggedRun, read_run
+from analysis.logs.wandb_run import LoggedRun
 from studies.logs import tracking, wandb_process
 from tests.chaos.forked import DriverServer
+from tests.studies.logs.logged import runs_below
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress
 
@@ -27,10 +28,12 @@ def start(out: Path, name: str = "trial", mode: Any = "offline") -> tracking.Wan
     return tracking.WandbRun(out, mode, name=name, job_type="trial", config={"name": name})
 
 
-def logged(out: Path) -> list[LoggedRun]:
-    """The runs below a folder that say which they are, oldest first."""
-    runs = [read_run(path, []) for path in out.glob("wandb/*run-*/run-*.wandb")]
-    return sorted((run for run in runs if run is not None), key=lambda run: run.start)
+def log_one(out: Path, name: str) -> tracking.WandbRun:
+    """A run of one epoch that was finished."""
+    run = start(out, name)
+    run.log({"epoch": 1})
+    run.finish()
+    return run
 
 
 def rows(run: LoggedRun) -> list[dict[str, Any]]:
@@ -59,7 +62,7 @@ def kill_service() -> None:
 def until(is_so: Callable[[LoggedRun], bool], out: Path) -> None:
     """Waits until it is so on the disk for any run."""
     deadline = time.monotonic() + 30
-    while not any(is_so(run) for run in logged(out)):
+    while not any(is_so(run) for run in runs_below(out)):
         assert time.monotonic() < deadline, "it never came to the disk"
         time.sleep(0.05)
 
@@ -75,18 +78,12 @@ def scenario_killed(out: Path) -> dict[str, Any]:
     run.log_pictures("overlays", [PICTURE], ["t1"])
     run.finish()
     seconds = time.monotonic() - began
-    after = start(out, "after")
-    after.log({"epoch": 1})
-    after.finish()
+    after = log_one(out, "after")
     until(lambda run: run.ended, out)
     kill_service()
-    last = start(out, "last")
-    last.log({"epoch": 1})
-    last.finish()
+    last = log_one(out, "last")
     tracking.complete_files()
-    end = start(out, "end")
-    end.log({"epoch": 1})
-    end.finish()
+    end = log_one(out, "end")
     kill_service()  # before its file is whole, unless it was faster
     tracking.complete_files()
     return {"seconds": seconds, "troubles": [run.trouble, after.trouble, last.trouble], "end": end.trouble}
@@ -106,9 +103,7 @@ def scenario_hung(out: Path) -> dict[str, Any]:
         run.finish()
         seconds = time.monotonic() - began
         wandb_process.CALL_TIMEOUT_SECONDS = 30.0
-        after = start(out, "after")
-        after.log({"epoch": 1})
-        after.finish()
+        after = log_one(out, "after")
         tracking.complete_files()
     finally:
         os.kill(hung, signal.SIGKILL)
@@ -152,7 +147,7 @@ def run_scenario(
 def test_killed_service_costs_nothing(drivers: DriverServer, tmp_path: Path) -> None:
     """A new run takes the place of the one whose process was killed, with all of its rows."""
     told, _ = run_scenario(drivers, "scenario_killed", tmp_path)
-    killed, again, after, last, *end = logged(tmp_path)
+    killed, again, after, last, *end = runs_below(tmp_path)
     assert told["seconds"] < 30
     assert told["troubles"] == ["", "", ""]
     assert (rows(killed), killed.ended) == ([{"epoch": 1}], False)
@@ -169,7 +164,7 @@ def test_killed_service_costs_nothing(drivers: DriverServer, tmp_path: Path) -> 
 @pytest.mark.faults
 def test_hung_service_is_waited_for_once_and_replaced(drivers: DriverServer, tmp_path: Path) -> None:
     told, _ = run_scenario(drivers, "scenario_hung", tmp_path)
-    hung, again, after = logged(tmp_path)
+    hung, again, after = runs_below(tmp_path)
     assert told["seconds"] < 60
     assert told["troubles"] == ["", ""]
     assert (rows(hung)[0], hung.ended) == ({"epoch": 1}, False)

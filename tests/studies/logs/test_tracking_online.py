@@ -18,6 +18,7 @@ from studies.logs import tracking, wandb_process
 from tests import wandb_server
 from tests.chaos.forked import DriverServer
 from tests.studies.logs import test_tracking as helpers
+from tests.studies.logs.logged import runs_below
 from tests.wandb_server import KEY
 
 pytestmark = pytest.mark.faults
@@ -87,7 +88,7 @@ def test_run_is_offline_where_the_server_does_not_answer_and_waits_once_per_proc
     assert second < first / 2
     assert told["are_fallbacks"] == [True, True]
     assert told["troubles"] == ["", ""]
-    runs = helpers.logged(tmp_path)
+    runs = runs_below(tmp_path)
     assert [run.config["name"] for run in runs] == ["first", "second"]
     for run in runs:
         assert run.path.parent.name.startswith("offline-run-")
@@ -105,7 +106,7 @@ def test_run_is_whole_on_the_disk_where_the_server_goes_away_before_its_end(
     assert told["are_fallbacks"] == [False, False, True]
     served, left, after = told["troubles"]
     assert (served, after) == ("", "")
-    runs = {run.config["name"]: run for run in helpers.logged(tmp_path)}
+    runs = {run.config["name"]: run for run in runs_below(tmp_path)}
     assert left == f"W&B could not upload all of left in time: run `wandb sync {runs['left'].path.parent}` later."
     for run in runs.values():
         assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
@@ -118,7 +119,7 @@ def test_run_without_a_login_is_offline(drivers: DriverServer, tmp_path: Path) -
         drivers, "scenario_unreachable", tmp_path, __file__, WANDB_BASE_URL="http://127.0.0.1:9"
     )
     assert told["are_fallbacks"] == [True, True]
-    assert [run.ended for run in helpers.logged(tmp_path)] == [True, True]
+    assert [run.ended for run in runs_below(tmp_path)] == [True, True]
 
 
 if __name__ == "__main__":

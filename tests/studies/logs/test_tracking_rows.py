@@ -7,33 +7,22 @@ import numpy as np
 import pytest
 
 from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, TrialRow
-from analysis.logs.wandb_run import read_run
 from studies.logs import tracking
 from studies.search.trials import Trial
 from studies.spec import Arm
+from tests.studies.logs.logged import KeptLog, runs_below
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord
 
 CONFIG = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
 
 
-class Log(tracking.WandbRun):
-    """Keeps the rows that are logged."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, "disabled", name="study", job_type="study", config={})
-        self.rows: list[dict[str, Any]] = []
-
-    def log(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-
-
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path)
+def log(tmp_path: Path) -> KeptLog:
+    return KeptLog(tmp_path)
 
 
-def test_epoch_has_its_metrics_and_its_cost(log: Log) -> None:
+def test_epoch_has_its_metrics_and_its_cost(log: KeptLog) -> None:
     metrics = {"train/loss": 0.5, "val/iou": 0.25}
     cost: dict[str, Any] = {"step_seconds": 0.5, "peak_memory_gib": 1.5, "micro_batch_size": 2}
     record = EpochRecord(epoch=3, metrics=metrics, lr=0.125, judged=0.25, best=0.5, best_epoch=2, seconds=2.0, **cost)
@@ -42,7 +31,7 @@ def test_epoch_has_its_metrics_and_its_cost(log: Log) -> None:
     assert log.rows[0].keys() - metrics.keys() == set(EpochRow.__annotations__) - {"epochs_spent"}
 
 
-def test_trial_has_its_state_its_cost_and_what_was_lost(log: Log) -> None:
+def test_trial_has_its_state_its_cost_and_what_was_lost(log: KeptLog) -> None:
     lost: dict[str, Any] = {"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 2.5}
     ended: dict[str, Any] = {"reason": "rung 4", "best_epoch": 3, "seconds": 8.0} | lost
     tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG), "search")
@@ -55,7 +44,7 @@ def test_trial_has_its_state_its_cost_and_what_was_lost(log: Log) -> None:
     assert second.keys() == set(TrialRow.__annotations__)
 
 
-def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: Log) -> None:
+def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: KeptLog) -> None:
     arm = Arm("unet", 24, confirms="0123456789abcdef")
     tracking.log_trial(log, Trial(arm, 0, CONFIG), "final")
     (row,) = log.rows
@@ -63,7 +52,7 @@ def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: Log) -> Non
     assert row["trial/stage"] == "final"
 
 
-def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log: Log) -> None:
+def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log: KeptLog) -> None:
     model = FinalModel(arm="unet-24", number=0, run_arm="unet-24", val_iou=0.25, test_iou=None, test_tile_iou=None)
     model["val_tile_iou"] = {"austin.1": 0.5, "austin.2": 0.0, "void": None}
     tracking.log_model(log, model)
@@ -72,7 +61,7 @@ def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log: Log) -> None
     assert log.rows == [about | tiles]
 
 
-def test_opening_has_its_reason(log: Log) -> None:
+def test_opening_has_its_reason(log: KeptLog) -> None:
     row = OpeningRow(arm="unet-24", attempt="a", event="reopened", at="2026", why="a bug", num_attempts=2)
     tracking.log_opening(log, row)
     assert log.rows == [{f"opening/{key}": value for key, value in row.items()}]
@@ -86,9 +75,7 @@ def test_pictures_of_several_sizes_are_logged_without_a_word(
     run.finish()
     tracking.complete_files()
     assert run.trouble == ""
-    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    logged = read_run(path, [])
-    assert logged is not None
+    (logged,) = runs_below(tmp_path)
     assert logged.ended
     assert [row["overlays"]["captions"] for row in logged.rows] == [["a", "b"]]
     assert "WARNING" not in caplog.text

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from analysis.logs.wandb_api import read_project_runs
-from analysis.logs.wandb_run import LoggedRun, read_run
+from analysis.logs.wandb_run import LoggedRun
 from studies.logs import tracking
 from tests import wandb_server
+from tests.studies.logs.logged import runs_below
 
 ROWS = [
     {"epoch": 1, "train/loss": 0.5, "val/iou": 0.25, "lr": 1e-3},
@@ -33,11 +34,6 @@ class Logged(NamedTuple):
 
     server: Any
     out: Path
-
-    def on_disk(self, pattern: str) -> list[LoggedRun]:
-        """The runs as the offline reader gives them, oldest first."""
-        runs = [read_run(path, []) for path in self.out.glob(f"wandb/{pattern}/run-*.wandb")]
-        return sorted((run for run in runs if run is not None), key=lambda run: run.start)
 
 
 def log(out: Path, mode: Any, job_type: str) -> str:
@@ -105,7 +101,7 @@ def test_online_runs_arrive_whole(logged: Logged) -> None:
 
 
 def test_online_runs_are_read_back_as_from_the_disk(logged: Logged, tmp_path: Path) -> None:
-    on_disk = logged.on_disk("run-*")
+    on_disk = runs_below(logged.out, "run-*")
     names = {run.path.name for run in on_disk}
     runs = [run for run in read_project_runs("someone/fewtile", tmp_path) if run.path.name in names]
     assert [run.path.name for run in runs] == [run.path.name for run in on_disk]
@@ -115,7 +111,7 @@ def test_online_runs_are_read_back_as_from_the_disk(logged: Logged, tmp_path: Pa
 
 
 def test_offline_run_arrives_by_wandb_sync_and_is_read_back_the_same(logged: Logged, tmp_path: Path) -> None:
-    (on_disk,) = logged.on_disk("offline-run-*")
+    (on_disk,) = runs_below(logged.out, "offline-run-*")
     folder = on_disk.path.parent
     assert folder.name.removeprefix("offline-run-").split("-")[-1] not in logged.server.runs
     done = subprocess.run(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.logs.wandb_run import read_run
 from studies.logs import tracking, wandb_checks, wandb_process, wandb_variables
+from tests.studies.logs.logged import runs_below
 from trainables.common.errors import UserError
 
 
@@ -54,10 +54,8 @@ def test_run_under_such_variables_is_the_studys_own(tmp_path: Path, monkeypatch:
     run.finish()
     tracking.complete_files()
     assert run.trouble == ""
-    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    logged = read_run(path, [])
-    assert logged is not None
-    assert (len(path.stem.removeprefix("run-")), logged.config["trial"]) == (12, 0)
+    (logged,) = runs_below(tmp_path, "offline-run-*")
+    assert (len(logged.path.stem.removeprefix("run-")), logged.config["trial"]) == (12, 0)
     assert [row["epoch"] for row in logged.rows] == [1]
 
 

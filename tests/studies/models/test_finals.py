@@ -1,150 +1,35 @@
 """The scores of final models, without Ray: what is put on record, what counts as opened, and what stays sealed."""
 
-import functools
-import json
-import statistics
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from studies.backend.scoring import Scorers
-from studies.logs import tracking
-from studies.models import final_rows, finals
-from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult
-from studies.options import Options
+from studies.models import final_rows
+from studies.models.scores import ScoringJob, ScoringResult
 from studies.seal.seal import Attempt, Seal
-from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
-from studies.search.plans import Finals, Search
 from studies.search.trials import TrialKey
 from studies.session import Session
-from studies.spec import StudySpec
+from tests.studies.models.made_up_finals import NUM_TEST, Study, save_picture
 from tests.studies.reports import epoch_report
 from trainables.common.errors import UserError
-from trainables.config import Recipe
-from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.tiles import Tiles
-from trainables.datasets.demo import write_demo_tiles
-
-NUM_TEST = 2
-
-
-def finish(coordinator: Coordinator, value: float) -> None:
-    while (job := coordinator.next()) is not None:
-        coordinator.report(job.key, epoch_report(1, value + job.number / 100, ended="epochs"))
-
-
-class Log(tracking.WandbRun):
-    """Keeps what is logged."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out, "disabled", name="study", job_type="study", config={})
-        self.rows: list[dict[str, Any]] = []
-        self.pictures: dict[str, tuple[list[Any], list[str]]] = {}
-
-    def log(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-
-    def log_pictures(self, key: str, pictures: Sequence[Any], captions: Sequence[str]) -> None:
-        self.pictures[key] = (list(pictures), list(captions))
-
-    def under(self, prefix: str) -> list[dict[str, Any]]:
-        rows = [row for row in self.rows if f"{prefix}arm" in row]
-        return [{key.removeprefix(prefix): value for key, value in row.items()} for row in rows]
-
-
-class Study:
-    """A search and its final models that are done, over real tiles and a real register; only the scoring is made up."""
-
-    def __init__(self, folder: Path, make_session: Callable[..., Session]):
-        self.root, self.out = folder / "tiles", folder / "study"
-        write_demo_tiles(self.root, size_px=128, num_train=2, num_val=1, num_test=NUM_TEST)
-        self.out.mkdir()
-        self.dataset = read_dataset(self.root)
-        spec = StudySpec(architectures=("unet",), tiles=(1, 2), trials=1, seeds=2, recipe=Recipe(epochs=1, small=True))
-        ledger = Ledger(self.out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
-        search = Coordinator(spec, ledger, Search(spec))
-        finish(search, 0.5)
-        selected = {a: best.config for a in search.arms if (best := search.selection(a)) is not None}
-        self.plan = Finals.confirming(spec, selected, 2)
-        ledger.add_arms({arm.name: arm.name for arm in self.plan.arms})
-        self.coordinator = Coordinator(spec, ledger, self.plan)
-        self.make_session = functools.partial(make_session, self.out, spec, self.dataset, ledger=ledger)
-        self.permit = self.make_session().permit
-        self.log = Log(self.out)
-        self.fails_for: set[str] = set()
-        self.fails_models: set[str] = set()
-        self.scored: dict[str, str] = {}
-        self.ends_at: str | None = None
-        self.seen: list[tuple[str, tuple[str, ...]]] = []
-
-    def score_all(
-        self, jobs: Mapping[TrialKey, ScoringJob], tiles: Tiles, *, first_labels: Mapping[TrialKey, str] | None = None
-    ) -> dict[TrialKey, ScoringResult]:
-        """Made up: model n scores 0.4 + n / 10 - i / 100 on tile i, and predicts n everywhere."""
-        results: dict[TrialKey, ScoringResult] = {}
-        self.first_labels = first_labels
-        for (arm, number), job in jobs.items():
-            if self.permit.ending is not None and job.permit is not None:
-                break
-            if (arm.name, tiles.ids) not in self.seen[-1:]:
-                self.seen.append((arm.name, tiles.ids))
-            if tiles.ids[0] in self.fails_for or f"{arm.name}/{number}/{tiles.ids[0]}" in self.fails_models:
-                results[arm, number] = ScoringFailure(reason="CUDA error: no luck")
-                continue
-            by_tile = {tile: 0.4 + number / 10 - place / 100 for place, tile in enumerate(tiles.ids)}
-            results[arm, number] = ModelScores(
-                iou=statistics.fmean(by_tile.values()),
-                f1=0.5,
-                tile_iou=by_tile,
-                tile_confusion={tile: [3, 1, number, 2] for tile in tiles.ids},
-                scored=self.scored.get(f"{number}/{tiles.ids[0]}", ""),
-            )
-            if job.pictures is not None:
-                job.pictures.mkdir(parents=True, exist_ok=True)
-                for tile in tiles.ids:
-                    Image.fromarray(np.full((128, 400, 3), 40 * number, np.uint8)).save(
-                        job.pictures / f"{tile}_beside.jpg"
-                    )
-            if self.ends_at == f"{arm.name}/{number}":
-                self.permit.withdraw("interrupted")
-        return results
-
-    def score(self, reopen: str = "", *, is_sealed: bool = False) -> dict[str, str]:
-        self.log = Log(self.out)
-        scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
-        session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
-        seal = None if is_sealed else Seal(self.dataset, out=self.out, study="study", study_id="one")
-        return finals.score(session, self.coordinator, scorers, seal)
-
-    @property
-    def events(self) -> list[str]:
-        path = self.root / "seal.jsonl"
-        return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
-
-    @property
-    def content(self) -> Any:
-        return json.loads((self.out / "models.json").read_text())
-
-    def ids(self, split: str) -> list[str]:
-        return [tile.id for tile in getattr(self.dataset, split).tiles]
 
 
 @pytest.fixture
-def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_session: Callable[..., Session]) -> Study:
+def unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_rgb: Any, make_session: Callable[..., Session]
+) -> Study:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    return Study(tmp_path, make_session)
+    return Study(tmp_path, write_rgb, make_session)
 
 
 @pytest.fixture
 def study(unfinished: Study) -> Study:
-    finish(unfinished.coordinator, 0.6)
+    unfinished.train()
     return unfinished
 
 
@@ -204,7 +89,7 @@ def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
     folder = study.out / "predictions" / "test" / arm.name / "model-0"
     folder.mkdir(parents=True)
     for tile in tiles:
-        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{tile}_beside.jpg")
+        save_picture(np.zeros((8, 8, 3), np.uint8), folder, tile)
     ious = dict(zip(tiles, (0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.0), strict=True))
     row = {"number": 0, "test_iou": 0.5, "test_tile_iou": ious}
     final_rows.log_pictures(study.make_session(log=study.log), arm, [row])
@@ -212,7 +97,7 @@ def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
     assert shown == ["t0", "t4", "t9"]
 
 
-def test_without_a_seal_nothing_of_the_test_tiles_is_read_or_written(study: Study) -> None:
+def test_without_a_seal_nothing_of_the_test_tiles_is_read_or_written_until_there_is_one(study: Study) -> None:
     assert study.score(is_sealed=True) == {}
     assert study.events == []
     assert {ids for _, ids in study.seen} == {tuple(study.ids("val"))}
@@ -224,21 +109,19 @@ def test_without_a_seal_nothing_of_the_test_tiles_is_read_or_written(study: Stud
         assert row["test_iou"] is None
         assert [model["val_iou"] for model in row["models"]] == pytest.approx([0.4, 0.5])
         assert {model["test_iou"] for model in row["models"]} == {None}
-        assert all("test_iou" not in logged for logged in study.log.under("model/") if logged["arm"] == arm)
-        assert all("attempt" not in logged for logged in study.log.under("model/"))
-
-
-def test_sealed_models_can_be_tested_later(study: Study) -> None:
-    study.score(is_sealed=True)
-    assert study.score() == {}
+        logged = [one for one in study.log.under("model/") if one["arm"] == arm]
+        assert not any(one.keys() & {"test_iou", "attempt"} for one in logged)
+    assert study.score() == {}  # later, they can be tested
     assert study.events == ["opened", "result"] * 2
     assert study.content["unet-2"]["test_iou"] == pytest.approx(0.445)
 
 
-def test_second_time_the_result_on_record_is_used(study: Study) -> None:
+@pytest.mark.parametrize(("other", "event"), [("one", "opened"), ("two", "recorded")])
+def test_second_time_the_result_on_record_is_used_also_by_another_study(study: Study, other: str, event: str) -> None:
     study.score()
     first, looks = study.content, len(study.seen)
-    assert study.score(reopen="because") == {}
+    assert study.score(reopen="because", study=other) == {}
+    assert [row["event"] for row in study.log.under("opening/")] == [event] * 2
     for arm, row in study.content.items():
         assert (row["models"], row["test_iou"]) == (first[arm]["models"], first[arm]["test_iou"])
     assert study.events == ["opened", "result"] * 2
@@ -264,7 +147,7 @@ def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study)
     first = study.plan.arms[0]
     signatures = tuple(study.coordinator.trials[first, n].config.signature() for n in (0, 1))
     tiles = decode_train_val(study.dataset)
-    Seal(study.dataset, out=study.out, study="study", study_id="one").open(
+    Seal(study.dataset, out=study.out, study="one", study_id="one").open(
         Attempt(arm="unet-1", signatures=signatures, tiles=f"{tiles.digest()} {tiles.scale}")
     )  # by a driver that was killed then
     with pytest.raises(UserError, match=r"unet-1 opened the test tiles .* and left no result"):
@@ -275,16 +158,12 @@ def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study)
     assert [row["arm"] for row in study.log.under("opening/")] == ["unet-2"]
 
 
-def test_model_that_cannot_be_scored_on_val_is_told(study: Study) -> None:
-    study.fails_for = {study.ids("val")[0]}
-    words = "a model could not be scored on val: CUDA error: no luck"
-    assert study.score(is_sealed=True) == {"unet-1": words, "unet-2": words}
-
-
 def test_nothing_is_opened_for_an_arm_with_a_model_that_could_not_be_scored_on_val(study: Study) -> None:
     first = study.plan.arms[0]
     study.fails_models = {f"{first.name}/1/{study.ids('val')[0]}"}
-    assert study.score() == {"unet-1": "a model could not be scored on val: CUDA error: no luck"}
+    for is_sealed in (True, False):
+        words = "a model could not be scored on val: CUDA error: no luck"
+        assert study.score(is_sealed=is_sealed) == {"unet-1": words}
     assert study.events == ["opened", "result"]
     assert study.content["unet-1"]["test_iou"] is None
     assert "opening" not in study.content["unet-1"]
@@ -310,7 +189,10 @@ def test_models_are_tested_in_the_way_that_they_were_scored_in_on_val_and_tables
     assert [model["scored"] for model in study.content["unet-1"]["models"]] == [words, None]
 
 
-def test_end_while_models_are_scored_on_val_opens_nothing(study: Study) -> None:
+@pytest.mark.parametrize("is_early", [True, False])
+def test_end_before_or_while_models_are_scored_on_val_opens_nothing(study: Study, is_early: bool) -> None:
+    if is_early:
+        study.permit.withdraw("interrupted")
     study.ends_at = f"{study.plan.arms[0].name}/1"
     assert study.score() == {}
     assert study.events == []
@@ -346,9 +228,3 @@ def test_models_that_failed_are_told_and_the_others_tested(unfinished: Study) ->
     assert (bad["state"], bad["test_iou"], bad["val_iou"]) == ("failed", None, None)
     assert study.content[other.parent]["test_iou"] == pytest.approx(0.395)
     assert study.events == ["opened", "result"]
-
-
-def test_withdrawn_permit_opens_nothing_more(study: Study) -> None:
-    study.permit.withdraw("interrupted")
-    assert study.score() == {}
-    assert study.events == []

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from studies.seal.register import Register
+from tests.studies.seal.registers import make
+
 
 @pytest.fixture(autouse=True)
 def user_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -12,6 +15,10 @@ def user_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "tiles").mkdir()
-    return tmp_path / "tiles"
+def root(tmp_path, write_rgb) -> Path:
+    return write_rgb(tmp_path / "tiles", counts={"train": 1, "val": 1, "test": 2})
+
+
+@pytest.fixture
+def register(root: Path) -> Register:
+    return make(root)

@@ -11,6 +11,7 @@ import pytest
 
 from studies.seal import chained_file
 from studies.seal.register import Register
+from tests.studies.seal.registers import add
 from trainables.common.errors import UserError
 
 HOLDS = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
@@ -30,18 +31,10 @@ def held(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.fixture
-def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chained_file, "SAY_SECONDS", 0.1)
     monkeypatch.setattr(chained_file, "LOCK_SECONDS", 0.5)
-    (tmp_path / "tiles").mkdir()
-    return Register(tmp_path / "tiles", "d" * 64, own=tmp_path / "study" / "seal.jsonl")
-
-
-def add(register: Register) -> None:
-    opening = {"event": "opened", "attempt": "a", "study": "one", "study_id": "1", "arm": "unet", "signatures": ["s"]}
-    register.append(lambda _: opening | {"tiles_digest": "d" * 64, "tiles": {"t": "1"}})
 
 
 @pytest.mark.parametrize("which", ["path", "memory", "own"])
@@ -50,7 +43,7 @@ def test_file_that_stays_locked_is_one_line_and_nothing_is_written(
 ) -> None:
     path = getattr(register, which)
     with held(path), pytest.raises(UserError) as refused:
-        add(register)
+        add(register, "a")
     assert str(refused.value).startswith(f"{path} has been locked by another process for ")
     assert "\n" not in str(refused.value)
     assert capsys.readouterr().err == f"waiting for {path}, which another process has locked\n"
@@ -65,6 +58,6 @@ def test_lock_that_is_given_back_is_taken(
     with held(register.path) as process:
         assert process.stdin is not None
         threading.Timer(0.5, lambda: (process.stdin.write("\n"), process.stdin.flush())).start()  # type: ignore[union-attr]
-        add(register)
+        add(register, "a")
     assert len(register.read().lines) == 1
     assert "waiting for" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from studies.seal.register import Known, Register, when
-from tests.studies.seal.registers import DIGEST, add, attempts, content, lines_of, make, reseal
+from tests.studies.seal.registers import add, attempts, content, lines_of, make, reseal
 from trainables.common.errors import UserError
 
 
@@ -22,64 +22,49 @@ def test_read_of_nothing_knows_nothing(root):
     assert make(root).read() == Known((), (), (), ())
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_read_refuses_an_edited_line(root, number):
-    register = make(root)
+EDITED = "its hash does not fit what it says"
+FOREIGN = [b'{"event": "opened"}', b"[1]", b"17", b"null", b'{"hash": ""}']
+
+
+def edit(line: bytes) -> bytes:
+    return line.replace(b'"unet"', b'"umet"')
+
+
+def forge(line: bytes) -> bytes:
+    """A line that follows `line`, with a hash of its own."""
+    before = json.loads(line)
+    return reseal(before, attempt="z", prev=before["hash"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a, b, c: edit(a) + b + c, f"line 1: {EDITED}"),
+        (lambda a, b, c: a + edit(b) + c, f"line 2: {EDITED}"),
+        (lambda a, b, c: a + b + edit(c), f"line 3: {EDITED}"),
+        *((lambda a, b, c, its=line: a + its + b"\n", f"line 2: {EDITED}") for line in FOREIGN),
+        (lambda a, b, c: b + c, "line 1 does not follow the line before it"),
+        (lambda a, b, c: a + c, "line 2 does not follow the line before it"),
+        (lambda a, b, c: a + forge(a) + b, "line 3 does not follow the line before it"),
+        (lambda a, b, c: a + b"x\xff" + b + c, "line 2 is no JSON, and line 3 does not follow"),
+    ],
+)
+def test_read_refuses_a_file_whose_lines_were_edited_removed_or_put_in(register, change, words):
     add(register, "a", "b", "c")
-    lines = lines_of(register.path)
-    lines[number - 1] = lines[number - 1].replace(b'"unet"', b'"umet"')
-    register.path.write_bytes(b"".join(lines))
-    assert f"{register.path}, line {number}: its hash does not fit" in refusal(register)
+    register.path.write_bytes(change(*lines_of(register.path)))
+    assert refusal(register).startswith(f"{register.path}, {words}")
 
 
 @pytest.mark.parametrize("file", ["memory", "own"])
-def test_read_refuses_an_edited_line_in_the_other_files(root, file):
-    register = make(root)
+def test_read_refuses_an_edited_line_in_the_other_files(register, file):
     add(register, "a")
     path = getattr(register, file)
-    path.write_bytes(path.read_bytes().replace(b'"a"', b'"z"'))
-    assert refusal(register).startswith(f"{path}, line 1: its hash does not fit what it says")
-
-
-@pytest.mark.parametrize("foreign", ['{"event": "opened"}', "[1]", "17", "null", '{"hash": ""}'])
-def test_read_refuses_json_that_is_no_line(root, foreign):
-    register = make(root)
-    add(register, "a")
-    with register.path.open("a") as file:
-        file.write(foreign + "\n")
-    assert refusal(register).startswith(f"{register.path}, line 2: its hash does not fit what it says")
-
-
-@pytest.mark.parametrize("missing", [1, 2])
-def test_read_refuses_a_file_without_its_first_or_an_inner_line(root, missing):
-    register = make(root)
-    add(register, "a", "b", "c")
-    lines = lines_of(register.path)
-    del lines[missing - 1]
-    register.path.write_bytes(b"".join(lines))
-    assert refusal(register).startswith(f"{register.path}, line {missing} does not follow the line before it")
-
-
-def test_read_refuses_a_line_put_in_with_a_hash_of_its_own(root):
-    register = make(root)
-    add(register, "a", "b")
-    first, second = lines_of(register.path)
-    forged = reseal(json.loads(first), attempt="z", prev=json.loads(first)["hash"])
-    register.path.write_bytes(first + forged + second)
-    assert refusal(register).startswith(f"{register.path}, line 3 does not follow the line before it")
-
-
-def test_read_refuses_an_inner_line_that_was_made_unreadable(root):
-    register = make(root)
-    add(register, "a", "b", "c")
-    lines = lines_of(register.path)
-    register.path.write_bytes(lines[0] + b"x\xff" + lines[1] + lines[2])
-    assert refusal(register).startswith(f"{register.path}, line 2 is no JSON, and line 3 does not follow")
+    path.write_bytes(edit(path.read_bytes()))
+    assert refusal(register).startswith(f"{path}, line 1: {EDITED}")
 
 
 @pytest.mark.parametrize("num_left", [2, 1, 0])
-def test_lines_removed_from_the_end_are_remembered(root, num_left):
-    register = make(root)
+def test_lines_removed_from_the_end_are_remembered(register, num_left):
     add(register, "a", "b", "c")
     register.path.write_bytes(b"".join(lines_of(register.path)[:num_left]))
     known = register.read()
@@ -88,8 +73,7 @@ def test_lines_removed_from_the_end_are_remembered(root, num_left):
     assert known.notes == (f"{count[num_left]} recorded in {register.memory} but not in {register.path}",)
 
 
-def test_a_removed_file_is_remembered_and_a_new_one_starts_a_chain(root):
-    register = make(root)
+def test_a_removed_file_is_remembered_and_a_new_one_starts_a_chain(register):
     add(register, "a", "b")
     register.path.unlink()
     add(register, "c")
@@ -97,8 +81,7 @@ def test_a_removed_file_is_remembered_and_a_new_one_starts_a_chain(root):
     assert [json.loads(line)["prev"] for line in lines_of(register.path)] == [""]
 
 
-def test_removed_results_are_told_as_results(root):
-    register = make(root)
+def test_removed_results_are_told_as_results(register):
     add(register, "a")
     register.append(lambda lines: content("a", "result"))
     register.path.write_bytes(lines_of(register.path)[0])
@@ -107,8 +90,7 @@ def test_removed_results_are_told_as_results(root):
     )
 
 
-def test_a_line_that_only_the_study_holds_is_refused_until_it_is_put_back(root):
-    register = make(root)
+def test_a_line_that_only_the_study_holds_is_refused_until_it_is_put_back(register):
     add(register, "a", "b")
     time = when(register.read().lines[1])
     for path in (register.path, register.memory):
@@ -121,23 +103,12 @@ def test_a_line_that_only_the_study_holds_is_refused_until_it_is_put_back(root):
     assert attempts(register.read()) == ["a", "b"]
 
 
-def test_a_file_that_cannot_be_read_is_refused(root):
-    register = make(root)
+def test_a_file_that_cannot_be_read_is_refused(register):
     register.path.mkdir()
     assert refusal(register).startswith(f"{register.path} cannot be read (Is a directory)")
 
 
 # What the user's file is for
-
-
-def test_a_copy_of_the_tiles_remembers_and_goes_on(root, tmp_path):
-    add(make(root), "a")
-    (tmp_path / "copy").mkdir()
-    copy = Register(tmp_path / "copy", DIGEST, own=tmp_path / "runs/two/seal.jsonl")
-    assert attempts(copy.read()) == ["a"]
-    add(copy, "b")
-    assert attempts(make(root).read()) == ["a", "b"]
-    assert attempts(copy.read()) == ["a", "b"]
 
 
 def test_other_tiles_know_nothing_of_these(root, tmp_path):
@@ -147,8 +118,7 @@ def test_other_tiles_know_nothing_of_these(root, tmp_path):
     assert other.read() == Known((), (), (), ())
 
 
-def test_lines_from_another_machine_are_remembered_once_seen(root):
-    register = make(root)
+def test_lines_from_another_machine_are_remembered_once_seen(register):
     add(register, "a", "b")
     register.memory.unlink()
     register.remember(register.read())

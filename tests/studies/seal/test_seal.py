@@ -1,63 +1,15 @@
-"""The seal: one look per attempt, on record before it happens, whatever is killed, moved, changed or run beside it."""
+"""The seal: one look per attempt, on record before it happens, whatever is killed, moved or run beside it."""
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import trainables.data.decode as decode_module
-import trainables.data.sealed as sealed_module
-from studies.seal.register import when
 from studies.seal.seal import Attempt, Openings, Seal
-from trainables.common.errors import UserError
+from tests.studies.seal.seals import RESULT, SAM, UNET, lines_of, make, refusal, time_of
 from trainables.data.dataset import read_dataset
-
-UNET = Attempt(arm="unet 5", signatures=("aa", "bb"))
-SAM = Attempt(arm="sam_conv 5", signatures=("cc", "dd"))
-RESULT = {"test/iou": 0.75, "tiles": {"test_0": 0.7}}
-
-
-@pytest.fixture
-def root(tmp_path, write_rgb) -> Path:
-    return write_rgb(tmp_path / "tiles", counts={"train": 1, "val": 1, "test": 2})
-
-
-def make(root: Path, study: str = "one") -> Seal:
-    return Seal(read_dataset(root), out=root.parent / "runs" / study, study=study, study_id=f"id of {study}")
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def refusal(call, *args, **kwargs) -> str:
-    with pytest.raises(UserError) as error:
-        call(*args, **kwargs)
-    return str(error.value)
-
-
-def flip_last_byte(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-
-
-def relabel(path: Path) -> None:
-    """Changes a mask that stays a good one."""
-    mask = np.array(Image.open(path))
-    mask[0, 0] = 255 - mask[0, 0]
-    Image.fromarray(mask).save(path)
-
-
-def time_of(root: Path, number: int = 0) -> str:
-    return when(lines_of(root / "seal.jsonl")[number])
-
 
 # Attempts
 
@@ -171,36 +123,16 @@ def test_a_dataset_without_test_tiles_is_refused(root):
 
 # Crashes
 
-OPENS = """
-import os, signal, sys
-from pathlib import Path
-import trainables.data.decode
-from studies.seal.seal import Attempt, Seal
-from trainables.data.dataset import read_dataset
-from trainables.common.errors import UserError
 
-root, study, is_killed = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "killed"
-seal = Seal(read_dataset(root), out=root.parent / "runs" / study, study=study, study_id=f"id of {study}")
-if is_killed:
-    trainables.data.decode.read_pixels = lambda path: os.kill(os.getpid(), signal.SIGKILL)
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    seal.open(Attempt(arm="unet 5", signatures=("aa", "bb")))
-except UserError:
-    sys.exit(2)
-"""
+def test_a_look_that_was_killed_is_on_record_and_needs_a_reason(root, monkeypatch):
+    def kill(path):
+        raise KeyboardInterrupt
 
-
-def start(root: Path, study: str, how: str = "whole") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", OPENS, str(root), study, how]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_look_that_was_killed_is_on_record_and_needs_a_reason(root):
-    process = start(root, "one", "killed")
-    process.communicate("go\n", timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    seal = make(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(decode_module, "read_pixels", kill)
+        with pytest.raises(KeyboardInterrupt):
+            seal.open(UNET)
     seal = make(root)
     assert seal.check() == ()
     assert seal.recorded(UNET) is None
@@ -210,19 +142,6 @@ def test_a_look_that_was_killed_is_on_record_and_needs_a_reason(root):
     seal.record(UNET, RESULT)
     assert seal.recorded(UNET) == RESULT
     assert seal.history() == Openings(1, 1, ((UNET.id, "the node died"),))
-
-
-def test_of_processes_that_open_the_same_attempt_one_may(root):
-    processes = [start(root, study) for study in ("x", "y", "z")]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=60)
-    assert sorted(process.returncode for process in processes) == [0, 2, 2]
-    assert len(lines_of(root / "seal.jsonl")) == 1
 
 
 # Other studies, other places
@@ -236,12 +155,9 @@ def test_a_second_study_on_the_same_tiles_is_counted(root):
     two.open(Attempt(arm="unet 5", signatures=("ee",)))
     assert one.history() == two.history() == Openings(3, 2, ())
     assert [line["study"] for line in lines_of(root.parent / "runs/two/seal.jsonl")] == ["two"]
-
-
-def test_two_studies_of_one_name_are_two(root):
-    make(root).open(UNET)
-    Seal(read_dataset(root), out=root.parent / "elsewhere", study="one", study_id="another").open(SAM)
-    assert make(root).history().num_studies == 2
+    namesake = Seal(read_dataset(root), out=root.parent / "elsewhere", study="one", study_id="another")
+    namesake.open(Attempt(arm="unet 5", signatures=("ff",)))
+    assert one.history() == Openings(4, 3, ())
 
 
 def test_a_copy_of_the_tiles_remembers(root, tmp_path):
@@ -255,7 +171,8 @@ def test_a_copy_of_the_tiles_remembers(root, tmp_path):
     assert note.endswith(f" but not in {tmp_path / 'elsewhere/tiles/seal.jsonl'}")
     assert copy.recorded(UNET) == RESULT
     assert refusal(copy.open, UNET).startswith("unet 5 has a test result since ")
-    assert copy.history() == Openings(1, 1, ())
+    copy.open(SAM)
+    assert copy.history() == make(root).history() == Openings(2, 2, ())
 
 
 def test_lines_that_only_the_study_still_holds_are_noticed(root, user_data):
@@ -272,104 +189,3 @@ def test_check_remembers_lines_that_came_with_the_tiles(root, user_data):
     make(root, "two").check()
     (root / "seal.jsonl").unlink()
     assert make(root, "two").history() == Openings(1, 1, ())
-
-
-# Changed tiles
-
-
-def test_check_of_unopened_tiles_tells_nothing_and_leaves_no_record(root, user_data):
-    assert make(root).check() == ()
-    relabel(root / "test/masks/test_0.png")
-    assert make(root).check() == ()
-    assert [path for path in root.parent.rglob("*.jsonl") if path.stat().st_size] == []
-
-
-def cut(root: Path) -> str:
-    path = root / "test/images/test_1.png"
-    path.write_bytes(path.read_bytes()[:500])
-    return f"{path} is damaged or truncated: replace it"
-
-
-def mark(root: Path) -> str:
-    path = root / "test/masks/test_1.png"
-    Image.fromarray(np.full((64, 64), 3, np.uint8)).save(path)
-    return f"{path} holds the value 3, but a mask of 2 classes may hold 0 and 1 (or 255): "
-
-
-def void(root: Path) -> str:
-    path = root / "test/masks/test_0.png"
-    Image.fromarray(np.eye(64, dtype=np.uint8)).save(path)
-    return (
-        f"{path} holds 1 and {root / 'train/masks/train_0.png'} holds 255, but the foreground must be the same value "
-    )
-
-
-@pytest.mark.parametrize("spoil", [cut, mark, void])
-def test_check_refuses_test_tiles_that_would_end_the_study_and_leaves_no_record(root, spoil):
-    words = spoil(root)
-    assert refusal(make(root).check).startswith(words)
-    assert [path for path in root.parent.rglob("*.jsonl") if path.stat().st_size] == []
-
-
-def test_check_holds_one_test_tile_at_a_time(root, monkeypatch):
-    decoded = []
-    original = sealed_module.decode_files
-    monkeypatch.setattr(sealed_module, "decode_files", lambda tiles, *a: decoded.append(tiles) or original(tiles, *a))
-    make(root).check()
-    assert [[tile.id for tile in tiles] for tiles in decoded] == [["test_0"], ["test_1"]]
-
-
-def test_a_changed_byte_is_refused_until_it_is_put_back(root):
-    make(root).open(UNET)
-    flip_last_byte(root / "test/masks/test_1.png")
-    text = (
-        f"the test tiles of {root} changed since study one opened them {time_of(root)} (test_1 was changed): "
-        'put them back, or continue with --reopen "why"'
-    )
-    assert refusal(make(root, "two").check) == text
-    assert refusal(make(root, "two").open, SAM) == text
-    flip_last_byte(root / "test/masks/test_1.png")
-    assert make(root, "two").check() == ()
-    make(root, "two").open(SAM)
-
-
-def test_tiles_that_change_while_a_study_runs_are_noticed(root):
-    seal = make(root)
-    seal.open(UNET)
-    flip_last_byte(root / "test/images/test_0.png")
-    assert "(test_0 was changed)" in refusal(seal.open, SAM)
-
-
-def test_a_renamed_tile_was_removed_and_added(root):
-    make(root).open(UNET)
-    for folder in ("images", "masks"):
-        (root / "test" / folder / "test_0.png").rename(root / "test" / folder / "house.png")
-    assert "(house was added, test_0 was removed): put them back" in refusal(make(root).check)
-
-
-def test_many_changed_tiles_are_counted(tmp_path, write_rgb):
-    root = write_rgb(tmp_path / "tiles", counts={"train": 1, "val": 1, "test": 5})
-    make(root).open(UNET)
-    for path in (root / "test/masks").iterdir():
-        flip_last_byte(path)
-    assert "(test_0 was changed, test_1 was changed, test_2 was changed and 2 more)" in refusal(make(root).check)
-
-
-def test_changed_tiles_with_a_reason_are_told_once_and_for_all(root):
-    make(root).open(UNET)
-    make(root).record(UNET, RESULT)
-    relabel(root / "test/masks/test_1.png")
-    seal = make(root, "two")
-    (note,) = seal.check(reopen=" a label was wrong ")
-    assert f"study one opened them {time_of(root)} (test_1 was changed)" in note
-    assert note.endswith("because: a label was wrong")
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(root / "test/masks/test_1.png")
-    seal.open(SAM, reopen="a label was wrong")
-    assert lines_of(root / "seal.jsonl")[2]["event"] == "reopened"
-    assert seal.history() == Openings(2, 2, ((SAM.id, "a label was wrong"),))
-    assert make(root, "three").check() == ()
-    assert seal.recorded(UNET) is None  # its result was of other tiles
-    opened = f"unet 5 opened the test tiles {time_of(root)} (study one) and they changed since"
-    assert refusal(seal.open, UNET).startswith(opened)
-    seal.open(Attempt(arm="new", signatures=("ee",)))
-    assert lines_of(root / "seal.jsonl")[3]["event"] == "opened"

@@ -1,6 +1,5 @@
 """The time left of a whole study: what comes after the trials is counted, too."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import REPORT_SECONDS, START_SECONDS, Forecast, Sizes
-from studies.search.ledger import Ledger
-from studies.search.plans import Finals, Search
+from studies.search.plans import Finals
 from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
+from tests.studies.search.in_memory import coordinate, take
 from trainables.config import Recipe
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
@@ -25,12 +24,6 @@ def spec(**changes: Any) -> StudySpec:
     return StudySpec(recipe=RECIPE, **settings)
 
 
-def coordinator(folder: Path, spec: StudySpec, *, is_final: bool = False) -> Coordinator:
-    plan = Finals.of_phase(spec, {}, 24) if is_final else Search(spec)
-    ledger = Ledger(folder / "optuna.db", {arm.name: arm.name for arm in plan.arms}, study_id="one")
-    return Coordinator(spec, ledger, plan)
-
-
 def forecast(study: Coordinator, num_slots: int = 1) -> Forecast:
     known = Forecast(study.spec, SIZES, num_slots)
     known.follow(study)
@@ -38,9 +31,7 @@ def forecast(study: Coordinator, num_slots: int = 1) -> Forecast:
 
 
 def train(study: Coordinator, seconds: float = 8.0) -> None:
-    job = study.next()
-    assert job is not None
-    study.report(job.key, epoch_report(1, 0.5, seconds=seconds))
+    study.report(take(study).key, epoch_report(1, 0.5, seconds=seconds))
 
 
 def test_stages_follow_from_the_spec() -> None:
@@ -52,8 +43,8 @@ def test_stages_follow_from_the_spec() -> None:
     assert Forecast(own, SIZES, 1).stages == ("final models", "scoring on val")
 
 
-def test_after_a_search_come_validation_final_models_their_scoring_and_the_report(tmp_path: Path) -> None:
-    study = coordinator(tmp_path, spec())
+def test_after_a_search_come_validation_final_models_their_scoring_and_the_report() -> None:
+    study = coordinate(spec())
     one, two = forecast(study), forecast(study, num_slots=2)
     assert {one.seconds(stage) for stage in one.stages[:-1]} == {None}  # until an epoch is done
     train(study)
@@ -67,12 +58,11 @@ def test_after_a_search_come_validation_final_models_their_scoring_and_the_repor
     assert two.seconds("final models") == pytest.approx(96 / 2 + START_SECONDS)
 
 
-def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own(tmp_path: Path) -> None:
-    search = coordinator(tmp_path, spec())
+def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own() -> None:
+    search = coordinate(spec())
     train(search)
     plan = Finals.confirming(search.spec, {search.arms[0]: search.trials[search.arms[0], 0].config}, 24)
-    search.ledger.add_arms({arm.name: arm.name for arm in plan.arms})
-    final = Coordinator(search.spec, search.ledger, plan)
+    final = coordinate(search.spec, plan)
     known = forecast(search)
     known.follow(final)
     assert known.seconds("final models") == pytest.approx(3 * 4 * 8 + START_SECONDS)
@@ -81,17 +71,16 @@ def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own(tmp
     assert known.seconds("scoring on test") == pytest.approx(3 * 80_000 * 2 / 320_000)
 
 
-def test_final_models_of_a_phase_without_a_search_are_its_allowance(tmp_path: Path) -> None:
-    study = coordinator(tmp_path, spec(phase="phase1_comparison"), is_final=True)
+def test_final_models_of_a_phase_without_a_search_are_its_allowance() -> None:
+    own = spec(phase="phase1_comparison")
+    study = coordinate(own, Finals.of_phase(own, {}, 24))
     train(study)
     assert forecast(study).seconds("scoring on val") == pytest.approx(3 + START_SECONDS)
 
 
-def test_open_epochs_count_at_each_arm_s_pace(tmp_path: Path) -> None:
-    study = coordinator(tmp_path, spec(architectures=("unet", "deeplabv3plus_resnet34")))
-    fast, slow = study.next(), study.next()
-    assert fast is not None
-    assert slow is not None
+def test_open_epochs_count_at_each_arm_s_pace() -> None:
+    study = coordinate(spec(architectures=("unet", "deeplabv3plus_resnet34")))
+    fast, slow = take(study), take(study)
     study.report(fast.key, epoch_report(1, 0.5, seconds=10.0))
     study.report(slow.key, epoch_report(1, 0.5, seconds=30.0))
     # Nothing has ended: full courses of 4. Each arm has 3 epochs running and 4 to come: 7 · 10 + 7 · 30 over 2 slots

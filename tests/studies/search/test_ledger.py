@@ -35,37 +35,27 @@ def test_add_numbers_trials_per_arm(ledger: Ledger) -> None:
     assert trial.datetime_start is not None
 
 
-@pytest.mark.parametrize(
-    ("outcome", "state", "value"),
-    [
-        ("finished", TrialState.COMPLETE, 0.6),
-        ("stopped", TrialState.PRUNED, 0.6),
-        ("diverged", TrialState.COMPLETE, WORST),
-        ("failed", TrialState.FAIL, None),
-        ("out of memory", TrialState.FAIL, None),
-    ],
-)
-def test_end_tells_optuna_what_each_outcome_means(
-    ledger: Ledger, outcome: str, state: TrialState, value: float | None
+ENDS = {
+    "finished": (TrialState.COMPLETE, 0.6),
+    "stopped": (TrialState.PRUNED, 0.6),
+    "diverged": (TrialState.COMPLETE, WORST),
+    "failed": (TrialState.FAIL, None),
+    "out of memory": (TrialState.FAIL, None),
+}
+
+
+def test_end_tells_optuna_what_each_outcome_means_and_the_file_says_the_same_without_it(
+    ledger: Ledger, tmp_path: Path
 ) -> None:
-    add(ledger)
-    ledger.report("unet-5", 0, 1, 0.5)
-    ledger.report("unet-5", 0, 2, 0.6)
-    ledger.end("unet-5", 0, outcome, 0.6, {"reason": "because", "epochs": 2})  # type: ignore[arg-type]
-    trial = ledger.trials("unet-5")[0]
-    assert trial.state == state
-    assert trial.value == value
-    assert trial.intermediate_values == {1: 0.5, 2: 0.6}
-    assert trial.user_attrs["outcome"] == outcome
-    assert trial.user_attrs["reason"] == "because"
-
-
-def test_the_file_says_without_optuna_what_optuna_says(ledger: Ledger, tmp_path: Path) -> None:
-    for outcome in ("finished", "stopped", "diverged", "failed", "out of memory"):
+    for outcome in ENDS:
         number = add(ledger)
         ledger.report("unet-5", number, 1, 0.1 * number)
         ledger.report("unet-5", number, 3, 0.6)
-        ledger.end("unet-5", number, outcome, 0.6, {"reason": outcome, "cost": {"seconds": 1.5, "lost": [0, 0.0]}})  # type: ignore[arg-type]
+        ledger.end("unet-5", number, outcome, 0.6, {"reason": "why", "cost": {"seconds": 1.5, "lost": [0, 0.0]}})  # type: ignore[arg-type]
+    for trial, (outcome, end) in zip(ledger.trials("unet-5"), ENDS.items(), strict=True):
+        assert (trial.state, trial.value) == end
+        assert trial.intermediate_values == {1: 0.1 * trial.number, 3: 0.6}
+        assert (trial.user_attrs["outcome"], trial.user_attrs["reason"]) == (outcome, "why")
     ledger.report("unet-5", add(ledger), 1, 0.3)  # and goes on
     add(ledger, "unet-24")
     found = read_trials(tmp_path / "optuna.db", "one")
@@ -99,27 +89,18 @@ def test_closed_ledger_is_one_file_that_optuna_reads(ledger: Ledger, tmp_path: P
     assert study.user_attrs == {"architecture": "unet (base width 16)", "study_id": "one"}
 
 
-@pytest.mark.parametrize("length", [0.1, 0.5, 0.9])
-def test_torn_ledger_is_refused_and_left_alone(ledger: Ledger, tmp_path: Path, length: float) -> None:
-    for _ in range(20):
-        add(ledger)
+@pytest.mark.parametrize("spoil", [0.1, 0.5, 0.9, b"", b"not a database, but as long as a header of one would be" * 4])
+def test_file_that_is_torn_or_no_ledger_is_refused_and_left_alone(
+    ledger: Ledger, tmp_path: Path, spoil: float | bytes
+) -> None:
     ledger.close()
     path = tmp_path / "optuna.db"
     whole = path.read_bytes()
-    torn = whole[: int(len(whole) * length)]
-    path.write_bytes(torn)
+    spoilt = spoil if isinstance(spoil, bytes) else whole[: int(len(whole) * spoil)]
+    path.write_bytes(spoilt)
     with pytest.raises(UserError, match=r"optuna\.db is damaged or no ledger \(.*\): put a whole copy of it back"):
         Ledger(path, ARMS, study_id="one")
-    assert path.read_bytes() == torn
-
-
-@pytest.mark.parametrize("content", [b"", b"not a database, but as long as a header of one would be" * 4])
-def test_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "optuna.db"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="is damaged or no ledger"):
-        Ledger(path, ARMS, study_id="one")
-    assert path.read_bytes() == content
+    assert path.read_bytes() == spoilt
 
 
 def test_ledger_of_another_study_is_refused_and_left_alone(ledger: Ledger, tmp_path: Path) -> None:

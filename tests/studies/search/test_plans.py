@@ -1,21 +1,21 @@
 """What a study's trials are, without Ray: final models by seed and tile subset, grids, random points."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.storages import InMemoryStorage
 
 from searchspace.spaces import levels, recipe_point
-from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
+from studies.profiles import PHASES
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
 from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec, TunedConfig
 from tests.studies.reports import epoch_report
+from tests.studies.search.in_memory import coordinate
 from trainables.config import Recipe, TrialConfig
 from trainables.data.augment import PRESETS
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -57,10 +57,6 @@ def pool() -> TrainVal:
     image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
     tiles = Tiles(ids, (image,) * NUM_TILES, (mask,) * NUM_TILES)
     return TrainVal(DatasetInfo(scale=1.0), tiles, tiles.take([0]))
-
-
-def learned_from(pool: TrainVal, config: TrialConfig) -> set[str]:
-    return set(pool.budget(config.tiles, config.recipe.subset_seed).train.ids)
 
 
 # Which plan
@@ -114,8 +110,7 @@ def test_every_subset_has_every_seed() -> None:
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     for arm in plan.arms:
         places = [plan.subset_and_seed(arm, number) for number in range(plan.allowance(arm))]
-        assert Counter(places) == {(subset, seed): 1 for subset in range(plan.num_subsets(arm)) for seed in range(2)}
-    assert {arm.tiles: plan.num_subsets(arm) for arm in plan.arms} == {5: 3, 12: 3, 24: 1}
+        assert sorted(places) == [(subset, seed) for subset in range({24: 1}.get(arm.tiles, 3)) for seed in range(2)]
 
 
 def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
@@ -123,28 +118,35 @@ def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
     found: dict[int, set[tuple[int, int]]] = {}
     for arm in plan.arms:
         for number, config in enumerate(configs(plan, arm)):
-            found.setdefault(plan.subset_and_seed(arm, number)[1], set()).add(
-                (config.init_seed, config.recipe.draw_seed)
-            )
+            pairs = found.setdefault(plan.subset_and_seed(arm, number)[1], set())
+            pairs.add((config.init_seed, config.recipe.draw_seed))
     assert {seed: len(pairs) for seed, pairs in found.items()} == {0: 1, 1: 1}
     values = {value for pairs in found.values() for pair in pairs for value in pair}
     assert len(values) == 4  # no seed is used for two things
     assert 42 not in values
 
 
-def test_final_seeds_are_new_to_the_search_they_confirm() -> None:
+def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_search_and_the_same_for_all_arms() -> (
+    None
+):
     spec = make_spec(trials=20)
     search = Search(spec)
-    arm = spec.arms()[0]
-    searched = [search.config(arm, number, POINT) for number in range(20)]
-    plan = Finals.confirming(spec, {arm: searched[3]}, NUM_TILES)
-    (final_arm,) = plan.arms
-    assert final_arm.name == f"unet-24-confirmation-{searched[3].signature()[:8]}"
-    final = configs(plan, final_arm)
-    assert not {config.init_seed for config in final} & {config.init_seed for config in searched}
-    assert not {config.recipe.draw_seed for config in final} & {config.recipe.draw_seed for config in searched}
+    chosen = {arm: search.config(arm, 3, POINT) for arm in spec.arms()}
+    plan = Finals.confirming(spec, chosen, NUM_TILES)
+    for arm, config in zip(plan.arms, chosen.values(), strict=True):
+        assert arm.name == f"{arm.architecture}-24-confirmation-{config.signature()[:8]}"
+        final = configs(plan, arm)
+        for one in final:
+            recipe = one.recipe.model_copy(update={"draw_seed": config.recipe.draw_seed})
+            assert one.model_copy(update={"init_seed": config.init_seed, "recipe": recipe}) == config
+        for name in ("init_seed", "draw_seed"):
+            searched = [search.config(config_arm, number, POINT) for config_arm in chosen for number in range(20)]
+            assert len(seeds_of(final, name)) == 3
+            assert not seeds_of(final, name) & seeds_of(searched, name)
+            assert seeds_of(final, name) == seeds_of(configs(plan, plan.arms[0]), name)
 
 
+@settings(max_examples=25)
 @given(
     seeds=st.integers(1, 6),
     more=st.integers(0, 6),
@@ -161,28 +163,21 @@ def test_models_keep_their_numbers_when_seeds_are_added(seeds: int, more: int, s
         assert [config.signature() for config in configs(few, arm)] == signatures[: few.allowance(arm)]
 
 
-def test_first_subset_is_the_study_s_own_and_all_tiles_have_no_other(pool: TrainVal) -> None:
+def test_subsets_are_nested_over_budgets_and_the_first_is_the_study_s_own(pool: TrainVal) -> None:
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+    drawn: dict[tuple[int, int], set[frozenset[str]]] = {}
     for arm in plan.arms:
-        own = set(pool.budget(arm.tiles, RECIPE.subset_seed).train.ids)
-        by_subset = [(plan.subset_and_seed(arm, n)[0], learned_from(pool, c)) for n, c in enumerate(configs(plan, arm))]
-        assert all(tiles == own for subset, tiles in by_subset if subset == 0)
-        assert all(tiles != own for subset, tiles in by_subset if subset != 0)
-        assert len({frozenset(tiles) for _, tiles in by_subset}) == plan.num_subsets(arm)
-
-
-def test_subsets_are_nested_over_budgets_and_the_same_for_every_architecture(pool: TrainVal) -> None:
-    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
+        for number, config in enumerate(configs(plan, arm)):
+            tiles = pool.budget(config.tiles, config.recipe.subset_seed).train.ids
+            drawn.setdefault((arm.tiles, plan.subset_and_seed(arm, number)[0]), set()).add(frozenset(tiles))
+    assert sorted(drawn) == [*((tiles, subset) for tiles in (5, 12) for subset in range(3)), (24, 0)]
+    assert all(len(found) == 1 for found in drawn.values())  # over seeds and architectures
+    learned_from = {key: next(iter(found)) for key, found in drawn.items()}
+    for tiles in (5, 12, 24):
+        assert learned_from[tiles, 0] == set(pool.budget(tiles, RECIPE.subset_seed).train.ids)
     for subset in range(3):
-        by_budget: dict[int, set[frozenset[str]]] = {}
-        for arm in plan.arms:
-            for number, config in enumerate(configs(plan, arm)):
-                if plan.subset_and_seed(arm, number)[0] == subset:
-                    by_budget.setdefault(arm.tiles, set()).add(frozenset(learned_from(pool, config)))
-        assert all(len(found) == 1 for found in by_budget.values())  # over seeds and architectures
-        (five,), (twelve,) = by_budget[5], by_budget[12]
-        assert (len(five), len(twelve)) == (5, 12)
-        assert five < twelve
+        assert learned_from[5, subset] < learned_from[12, subset]
+    assert len(set(learned_from.values())) == len(drawn)
 
 
 @pytest.mark.parametrize("phase", ["phase1_comparison", "phase2_tuning"])
@@ -193,24 +188,12 @@ def test_only_phase_3_draws_subsets(phase: Any) -> None:
         assert {config.recipe.subset_seed for config in configs(plan, arm)} == {RECIPE.subset_seed}
 
 
-def test_seeds_of_phase_3_are_not_those_that_chose_what_it_retrains() -> None:
+@pytest.mark.parametrize("name", ["init_seed", "draw_seed"])
+def test_seeds_of_a_phase_are_new_to_those_before_it(name: str) -> None:
     """Phase 3 takes the best of what phase 2 confirmed: its own models are new to that choice."""
-    digests = {"resnet34": "34" * 32}
-    spec = make_spec(weights=("resnet34=encoder.pth",), seeds=2)
-    search = Search(spec, digests)
-    tuned = {arm: search.config(arm, 1, POINT | {"lr": 1e-3 * (1 + arm.tiles)}) for arm in spec.arms()}
-    confirmed = Finals.confirming(spec, tuned, NUM_TILES)
-    chosen = {
-        arm.architecture: TunedConfig(
-            point=POINT | {"lr": config.lr}, tiles=24, signature=config.signature(), val_iou=0.5, **FROM
-        )
-        for arm, config in tuned.items()
-    }
-    again = Finals.of_phase(phase3(chosen=chosen, weights=spec.weights), digests, NUM_TILES)
-    for arm in confirmed.arms:
-        same = Arm(arm.architecture, 24)
-        for seeds in ("init_seed", "draw_seed"):
-            assert not seeds_of(configs(confirmed, arm), seeds) & seeds_of(configs(again, same), seeds)
+    plans = [Finals.of_phase(phase3(phase=phase), {}, NUM_TILES) for phase in PHASES]
+    seeds = [seeds_of([config for arm in plan.arms for config in configs(plan, arm)], name) for plan in plans]
+    assert len(set().union(*seeds)) == sum(map(len, seeds)) == 3 * 2
 
 
 def test_final_models_run_their_course() -> None:
@@ -238,11 +221,8 @@ def test_grid_has_every_value_with_every_seed_and_all_else_at_the_recipe(vary: A
         assert Counter(getattr(config, vary) for config in found) == dict.fromkeys(values, 3)
         others = {name: value for name, value in recipe_point(arm.architecture).items() if name != vary}
         assert all(getattr(config, name) == value for config in found for name, value in others.items())
-        space = plan.space(arm)
-        assert list(space[vary].choices) == list(values)  # type: ignore[attr-defined]
-        assert {name: kind.choices for name, kind in space.items() if name != vary} == {  # type: ignore[attr-defined]
-            name: (value,) for name, value in others.items()
-        }
+        choices = {name: kind.choices for name, kind in plan.space(arm).items()}  # type: ignore[attr-defined]
+        assert choices == {name: (value,) for name, value in others.items()} | {vary: tuple(values)}
         assert plan.ladder(arm).rungs == {}
 
 
@@ -254,9 +234,8 @@ def test_grid_pairs_values_and_arms_by_seed() -> None:
     assert len(set(first)) == len(set(second)) == 1
     assert first[0] != second[0]
     finals = Finals.of_phase(phase3(), {}, NUM_TILES)
-    assert not {first[0], second[0]} & {
-        (config.init_seed, config.recipe.draw_seed) for config in configs(finals, finals.arms[0])
-    }
+    assert not {seed for seed, _ in pairs[0]} & seeds_of(configs(finals, finals.arms[0]), "init_seed")
+    assert not {seed for _, seed in pairs[0]} & seeds_of(configs(finals, finals.arms[0]), "draw_seed")
 
 
 def test_grid_grows_by_seeds() -> None:
@@ -265,57 +244,43 @@ def test_grid_grows_by_seeds() -> None:
         assert configs(many, arm)[: few.allowance(arm)] == configs(few, arm)
 
 
-def ended(plan: Grid, best: list[float]) -> list[Trial]:
-    """The first arm's trials, by number."""
+@pytest.mark.parametrize(
+    ("seeds", "best", "number"),
+    [
+        # Four values: the second has the best single trial, the third the best mean; its median trial stands for it
+        (3, [0.2, 0.9, 0.5, 0.1, 0.2, 0.1, 0.7, 0.1, 0.2, 0.1, 0.6, 0.1], 10),
+        # The best value lacks a trial that failed; of two, the poorer
+        (2, [0.2, 0.9, 0.5, 0.1, 0.2, None, 0.4, 0.1], 6),
+        # All values lack one: any is better than none
+        (2, [0.2, 0.9, 0.5], 1),
+        (2, [], None),
+    ],
+)
+def test_grid_selects_the_median_of_the_value_with_the_best_mean_over_all_seeds(
+    seeds: int, best: list[float | None], number: int | None
+) -> None:
+    plan = grid(seeds=seeds)
     arm = plan.arms[0]
-    return [
-        Trial(arm, number, config, epoch=4, best=value, best_epoch=4, outcome="finished")
-        for (number, config), value in zip(enumerate(configs(plan, arm)), best, strict=False)
+    trials = [
+        Trial(arm, place, config, epoch=4, best=value, best_epoch=4, outcome="finished")
+        for (place, config), value in zip(enumerate(configs(plan, arm)), best, strict=False)
+        if value is not None
     ]
+    for found in (plan.best(trials), plan.best(trials[::-1])):  # in whatever order they ended
+        assert (found and found.number) == number
 
 
-def test_grid_selects_the_median_of_the_value_with_the_best_mean() -> None:
-    """Four values: the second has the best single trial, the third the best mean."""
-    plan = grid(seeds=3)
-    trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.1, 0.7, 0.1, 0.2, 0.1, 0.6, 0.1])
-    best = plan.best(trials)
-    assert best is not None
-    assert (best.number, best.best) == (10, 0.6)
-    assert best.config.decoder_dropout == 0.3
-    assert plan.best(trials[::-1]) is best  # in whatever order they ended
-
-
-def test_grid_selects_among_values_that_have_all_seeds() -> None:
-    """The best value lacks a trial that failed; where all values do, any is better than none."""
-    plan = grid(seeds=2)
-    trials = ended(plan, [0.2, 0.9, 0.5, 0.1, 0.2, 0.9, 0.4, 0.1])
-    without = [progress for progress in trials if progress.number != 5]
-    best = plan.best(without)
-    assert best is not None
-    assert best.number == 6  # of two, the poorer
-    early = plan.best(trials[:3])
-    assert early is not None
-    assert early.number == 1
-    assert plan.best([]) is None
-
-
-def test_grid_runs_over_a_ledger_and_goes_on_with_more_seeds(tmp_path: Path) -> None:
+def test_grid_goes_on_with_more_seeds(storage: InMemoryStorage) -> None:
     for seeds, before in ((1, 0), (2, len(PRESETS))):
         spec = make_spec(architectures=("unet",), vary="augmentation", seeds=seeds)
-        ledger = Ledger(tmp_path / "optuna.db", {"unet-24": "unet"}, study_id="one")
-        coordinator = Coordinator(spec, ledger, Grid(spec))
+        coordinator = coordinate(spec, Grid(spec), storage)
         (arm,) = coordinator.arms
         assert len(coordinator.of_arm(arm)) == before
         while (job := coordinator.next()) is not None:
-            for epoch in range(1, 5):
-                coordinator.report(
-                    (arm, job.number),
-                    epoch_report(epoch, 0.1 * epoch, ended="epochs" if epoch == 4 else ""),
-                )
+            coordinator.report(job.key, epoch_report(4, 0.5, ended="epochs"))
         assert coordinator.is_complete
-        tried = [trial.params["augmentation"] for trial in ledger.trials(arm.name)]
+        tried = [trial.config.augmentation for trial in coordinator.of_arm(arm)]
         assert tried == list(PRESETS) * seeds
-        ledger.close()
 
 
 # Random points

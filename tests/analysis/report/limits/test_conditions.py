@@ -56,6 +56,7 @@ def test_many_shared_places_are_counted() -> None:
     assert said.endswith("p0 (train, test), p1 (train, test), p2 (train, test), p3 (train, test) and 2 more.")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_notes_on_the_data_come_before_the_results() -> None:
     notes = ["Pixels of -9999 are nodata and count nowhere.", "Opacity is left out."]
     logs = study({}, data_notes=notes).logs()
@@ -95,6 +96,7 @@ def test_studies_that_ran_differently_are_named() -> None:
     assert said.endswith(": a: fp32; c: bf16.")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_models_scored_in_another_way_are_named_and_in_the_table() -> None:
     made = study({"dtype": "fp32", "device_model": "CPU"})
     made.model("unet-24", 2, test=TEST, scored="in windows of 1024 px")

@@ -16,14 +16,8 @@ def whole(*architectures: str, **config: Any) -> MadeUp:
     groups = {tile: tile for tile in (f"e{number}" for number in range(8))}
     study = MadeUp(*(architectures or ("unet",)), **{"test_tiles": list(groups), "groups": groups} | config)
     for arm in study.arms:
-        for seed in range(2):
-            add(study, arm, seed)
+        study.models(arm, 2, val=[0.5, 0.5], test=[0.5] * 8)
     return study
-
-
-def add(study: MadeUp, arm: str, seed: int, **about: Any) -> None:
-    iou = {"test_iou": 0.5, "test_f1": 0.6, "test_tiles": [f"e{number}" for number in range(8)]}
-    study.model(arm, seed, val=[0.5, 0.5], **iou | {"test_tile_iou": [0.5] * 8} | about)
 
 
 def test_sound_study_has_no_warning():
@@ -121,8 +115,7 @@ def test_sealed_test_tiles_say_what_val_is_worth():
     study.select("unet-24", 0, 0.4)
     (tuned,) = study_warnings(study.logs())
     assert "the best of several trials on the val tiles" in tuned
-    for seed in range(2):
-        study.model("unet-24", seed, val=[0.3, 0.4])
+    study.models("unet-24", 2, val=[0.3, 0.4])
     assert "which also chose the epoch of each model" in study_warnings(study.logs())[0]
 
 
@@ -147,15 +140,13 @@ def test_single_models_are_named():
 )
 def test_few_places_are_counted(groups: dict[str, str] | None, told: str):
     study = MadeUp("unet", **{} if groups is None else {"groups": groups})
-    for seed in range(2):
-        study.model("unet-24", seed, test=FLAT)
+    study.models("unet-24", 2, test=FLAT)
     assert study_warnings(study.logs()) == [told]
 
 
 def test_scores_that_are_not_logged_by_tile_are_named():
     study = MadeUp("unet")
-    for seed in range(2):
-        study.model("unet-24", seed, test_iou=0.5)
+    study.models("unet-24", 2, test_iou=0.5)
     assert study_warnings(study.logs()) == [
         "No scores by test tile are logged, so neither an interval nor a comparison: unet-24.",
     ]
@@ -183,7 +174,7 @@ def test_remarks_tell_micro_batches_and_lost_work():
 
 def test_remarks_say_where_an_iou_is_not_the_mean_over_tiles():
     study = whole()
-    add(study, "unet-24", 2, test_iou=0.52)
+    study.model("unet-24", 2, test=[0.5] * 8, test_iou=0.52)
     assert study_notes(study.logs())[0].startswith(
         "The IoU of a model is computed from the pixels of all tiles together; intervals, "
     )

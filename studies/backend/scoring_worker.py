@@ -1,0 +1,14 @@
+"""The process of Ray's that scores models. It starts without what decides about scorings, above all without Optuna."""
+
+from studies.models.scores import Evaluate, ScoringJob, ScoringMode, ScoringResult
+from trainables.data.tiles import DatasetInfo, Tiles
+
+
+class ScoringWorker:
+    """Scores one model after another."""
+
+    def score(
+        self, evaluate: Evaluate, job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo
+    ) -> ScoringResult:
+        """See `score_model`."""
+        return evaluate(job, mode, tiles, info)
