@@ -1,9 +1,9 @@
 """Injects faults at random moments into running studies and counts what is lost: `make chaos`, `make chaos-long`.
 
-Three quarters of the time faults are injected, and longer where a busy machine lets too few hit; then the studies are
-brought to their end. In less than ten minutes two of the scenarios are run, and the seed chooses these and where in a
-study the faults come; else all three, again and again. Exit code 0 only where nothing was lost, every rule held, and
-enough faults hit a study.
+Half of the time faults are injected, three quarters of a long one, and longer where a busy machine lets too few hit;
+then the studies are brought to their end. In less than ten minutes two of the scenarios are run, and the seed chooses
+these and where in a study the faults come; else all three, again and again. Exit code 0 only where nothing was lost,
+every rule held, and enough faults hit a study.
 """
 
 import argparse
