@@ -1,7 +1,9 @@
 # The commands of the project; CI and people run the same ones.
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := trainables searchspace studies analysis
+
+# Each of the many processes of a check would compile the project's modules again
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup study test test-faults test-slow chaos chaos-long check format lock clean
 

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forked import POLL_SECONDS, RECORDED, DriverServer
+from forked import MARK, RECORDED, DriverServer
 
 PATIENCE_SECONDS = 120.0
 """Without a word or a write of the study, on cores that no more than two processes each want."""
 
 RUN = uuid.uuid4().hex[:12]
-MARK = "FEWTILE_CHAOS"
 _BEGAN = time.monotonic()
 _said = threading.Lock()
 
@@ -47,8 +46,8 @@ class Schedule:
 
     @property
     def may_inject(self) -> bool:
-        """For three quarters of the time, as the studies must come to their ends; longer where too few hit so far."""
-        is_early = time.monotonic() - _BEGAN < 0.75 * 60 * self.minutes
+        """For half of a short time, else three quarters, as the studies must end; longer where too few hit so far."""
+        is_early = time.monotonic() - _BEGAN < (0.5 if self.is_short else 0.75) * 60 * self.minutes
         return is_early or (self.num_hits < self.least_faults and not self.is_over)
 
     @property
@@ -86,17 +85,19 @@ def processes(mark: str = RUN) -> list[Process]:
 
     They are known by a mark in the environment that they inherit, as some of them leave their parent and its session.
     """
-    found = []
+    found, workers = [], server().workers()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         with contextlib.suppress(OSError, IndexError):
-            if f"{MARK}={mark}".encode() not in (folder / "environ").read_bytes():
+            worker = workers.get(int(folder.name), {})
+            its = f"{MARK}={worker['mark']}".encode() if worker else (folder / "environ").read_bytes()
+            if f"{MARK}={mark}".encode() not in its:
                 continue
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             if fields[0] != "Z":
-                found.append(Process(int(folder.name), int(fields[1]), command))
+                found.append(Process(int(folder.name), worker.get("parent") or int(fields[1]), command))
     return found
 
 
@@ -159,7 +160,7 @@ class Driver:
         """Sends a signal; whether the driver was there."""
         return self._process.send(number)
 
-    def until(self, condition: Callable[[], object], what: str, *, poll_seconds: float = POLL_SECONDS) -> bool:
+    def until(self, condition: Callable[[], object], what: str, *, poll_seconds: float = 0.1) -> bool:
         """Waits until something is so; False when the driver ended before.
 
         Raises:

@@ -110,9 +110,9 @@ def start_second_driver(subject: Subject, driver: Driver) -> None:
     is_hit = driver.is_running
     subject.book("second driver", is_hit, "refused")
     if is_hit and _untouchable(subject.out) != before:
-        subject.broken.append(f"{subject.name}: a second driver changed the folder")
+        subject.outcome.broken.append(f"{subject.name}: a second driver changed the folder")
     if is_hit and not ("in use by" in text or "holds a study" in text):
-        subject.broken.append(f"{subject.name}: a second driver was refused with these words: {text}")
+        subject.outcome.broken.append(f"{subject.name}: a second driver was refused with these words: {text}")
 
 
 def _untouchable(out: Path) -> Mapping[str, bytes]:

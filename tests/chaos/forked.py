@@ -1,28 +1,24 @@
-"""Drivers as processes of their own that need not import anything: an import of all that a study uses takes seconds.
+"""Drivers and Ray's workers as processes that need not import anything: all that a study uses takes many seconds.
 
-Run as a script, this file imports it once and forks a process for each line that it is sent, which then runs a script
-as Python would. What a driver imports is therefore not tested with these; that is left to those tests that start a
-Python of their own.
+fork_server.py imports it once, and forks whatever is asked for. What a driver or a worker imports is therefore not
+tested with these; that is left to those tests that start a Python of their own.
 """
 
 import contextlib
-import importlib
+import functools
 import json
 import os
-import random
-import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-IMPORTED = ("studies.phases", "studies.study", "studies.backend.worker", "analysis.report.write")
+from unittest import mock
 
 RECORDED = Path(__file__).with_name("recorded.py")
 """Phase 2 with recorded learning curves in place of training."""
@@ -33,6 +29,21 @@ PATIENT_RAY = {"RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "120"
 By itself it gives its workers a niceness of 15, so that others keep them from starting for minutes, and it gives up a
 node that is not there in 30 s.
 """
+
+MARK = "FEWTILE_CHAOS"
+"""Variable by which the processes of one driver are told from others."""
+
+SOCKET = "FEWTILE_FORKS"
+"""Variable that tells workers where to ask."""
+
+SERVER = Path(__file__).with_name("fork_server.py")
+
+RAY_PARTS = {
+    "setup_worker_path": str(Path(__file__).with_name("ray_worker.py")),
+    "include_log_monitor": False,
+    "no_monitor": True,
+}
+"""What a Ray has that forks its workers; nobody here reads what its log monitor would print, and it does not scale."""
 
 POLL_SECONDS = 0.02
 
@@ -109,12 +120,14 @@ class ForkedDriver:
 
 
 class DriverServer:
-    """The process that forks drivers; those that still run at the end are killed."""
+    """The process that forks drivers and workers; those that still run at the end are killed."""
 
     def __init__(self) -> None:
         self._asking = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="forks-")
+        self._socket = str(Path(self._folder.name) / "workers")
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(SERVER), self._socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> "DriverServer":
@@ -124,6 +137,30 @@ class DriverServer:
         with self._process:  # waits for it
             assert self._process.stdin is not None
             self._process.stdin.close()
+        self._folder.cleanup()
+
+    def workers(self) -> dict[int, dict[str, Any]]:
+        """The living workers by their process id: their raylet as `parent`, as of others, and their `mark`."""
+        assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            return {}
+        return {int(pid): about for pid, about in self.ask(workers=True).items()}
+
+    @contextlib.contextmanager
+    def ray(self, **head: Any) -> Iterator[Any]:
+        """A Ray cluster with a head of those arguments; its address is for drivers or for this process itself."""
+        from ray._private.parameter import RayParams
+        from ray.cluster_utils import Cluster
+
+        self.workers()  # it may still import, and a Ray whose first workers do not start waits for ever
+        variables = {"RAY_AUTH_MODE": "disabled", **PATIENT_RAY, SOCKET: self._socket}
+        parts = functools.partialmethod(RayParams.__init__, **RAY_PARTS)
+        with mock.patch.dict(os.environ, variables), mock.patch.object(RayParams, "__init__", parts):
+            cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **head})
+            try:
+                yield cluster
+            finally:
+                cluster.shutdown()
 
     def ask(self, **request: Any) -> Any:
         """The answer to a request."""
@@ -144,75 +181,9 @@ class DriverServer:
         environment: Mapping[str, str] | None = None,
     ) -> ForkedDriver:
         """Starts a script in a folder, with variables besides those of this process."""
-        variables = {**PATIENT_RAY, **os.environ, **(environment or {})}
+        variables = {**PATIENT_RAY, **os.environ, SOCKET: self._socket, **(environment or {})}
         errors = errors or output
         for path in (output, errors):  # the process may take a while to be there, and is read meanwhile
             path.touch()
         about = {"cwd": str(cwd), "output": str(output), "errors": str(errors), "environment": variables}
         return ForkedDriver(self, self.ask(start=[str(script), *flags], **about), output, errors)
-
-
-# The script
-
-
-def serve() -> dict[str, Any] | None:
-    """Forks; what to run in a process that was forked, None in the server at its end."""
-    running: set[int] = set()
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "poll" in request:
-            answer = None
-            pid, status = os.waitpid(request["poll"], os.WNOHANG)
-            if pid:
-                running.discard(pid)
-                answer = os.waitstatus_to_exitcode(status)
-        else:
-            answer = os.fork()
-            if answer == 0:
-                return request
-            running.add(answer)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-    for pid in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return None
-
-
-def become(request: Mapping[str, Any]) -> None:
-    """Makes this process the one that was asked for, up to what it runs."""
-    os.setsid()
-    for number, name in ((1, "output"), (2, "errors")):
-        file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(file, number)
-        os.close(file)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - the old one may hold other requests
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started all this behind itself
-    os.environ.update(request["environment"])
-    os.chdir(request["cwd"])
-    random.seed()
-    own_temporary_folders()
-    sys.argv = list(request["start"])
-    sys.path[0] = str(Path(sys.argv[0]).parent)
-
-
-def own_temporary_folders() -> None:
-    """Gives this process folders of its own for W&B, which made them on import: whoever ends first removes them."""
-    from wandb.sdk.artifacts.artifact import Artifact
-    from wandb.sdk.data_types._private import MEDIA_TMP
-
-    tempfile.tempdir = None  # TMPDIR may be another now
-    for folder, suffix in ((MEDIA_TMP, "wandb-media"), (Artifact._TMP_DIR, "wandb-artifacts")):
-        folder._finalizer.detach()
-        folder.__init__(suffix)  # type: ignore[misc] - other modules hold the same object
-
-
-if __name__ == "__main__":
-    for module in IMPORTED:
-        importlib.import_module(module)
-    if (asked := serve()) is not None:
-        become(asked)
-        runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,15 +1,13 @@
 """A Ray cluster on this machine: a head with one core, and a node with another, which dies and is replaced."""
 
-import contextlib
 import os
 import signal
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from driving import MARK, Driver, processes, send
-from forked import PATIENT_RAY
-from ray.cluster_utils import Cluster
+from driving import Driver, processes, send, server
+from forked import MARK
 from subject import Subject, worker_of
 
 SOON = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
@@ -23,18 +21,16 @@ class Nodes:
         self._subject = subject
 
     def __enter__(self) -> "Nodes":
-        os.environ |= {"RAY_AUTH_MODE": "disabled", MARK: self._subject.mark, **PATIENT_RAY}
-        try:
-            ray_folder = str(Path(self._subject.environment["RAY_TMPDIR"]) / "ray")
-            head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON, "temp_dir": ray_folder}
-            self._cluster = Cluster(initialize_head=True, head_node_args=head)
-            self._add()
-        finally:
-            del os.environ[MARK]
+        ray_folder = str(Path(self._subject.environment["RAY_TMPDIR"]) / "ray")
+        os.environ[MARK] = self._subject.mark  # drivers have others
+        self._ray = server().ray(num_cpus=1, _system_config=SOON, temp_dir=ray_folder)
+        self._cluster = self._ray.__enter__()
+        self._add()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._cluster.shutdown()
+        self._ray.__exit__(kind, error, at)
+        del os.environ[MARK]
 
     @property
     def address(self) -> str:
@@ -77,11 +73,7 @@ class Nodes:
             self._add()
 
     def _add(self) -> None:
-        with contextlib.ExitStack() as stack:
-            if MARK not in os.environ:
-                os.environ[MARK] = self._subject.mark
-                stack.callback(os.environ.pop, MARK)
-            self._node = self._cluster.add_node(num_cpus=1)
+        self._node = self._cluster.add_node(num_cpus=1)
         (raylet,) = self._node.all_processes["raylet"]
         self._raylet = raylet.process.pid
 

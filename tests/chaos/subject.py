@@ -1,15 +1,29 @@
-"""A study that faults are injected into: its drivers one after another, and what has been seen on record."""
+"""A study that faults are injected into: how it begins and ends, its drivers, and what has been seen on record."""
 
+import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import invariants
 import records
-from driving import SCHEDULE, Driver, mark_of, processes, say
+from driving import SCHEDULE, ChaosError, Driver, busyness, mark_of, processes, say
+from invariants import Expected
 from records import Key, Snapshot, TrialRecord
+
+from trainables.datasets.demo import write_demo_tiles
+
+ARMS = ("unet-2", "unet-4")
+EPOCHS = 9
+NUM_CORES = os.cpu_count() or 1
+
+HANG_MINUTES = 0.25
+"""More than a worker that is forked needs from its start to its first batch while four studies share two cores."""
+
+REASON = "the first look was cut short"
 
 
 @dataclass(slots=True)
@@ -19,6 +33,15 @@ class Fault:
     kind: str
     is_hit: bool
     lost: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a scenario came to: its studies, their faults, and what does not hold, a sentence each."""
+
+    faults: list[Fault] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    subjects: list["Subject"] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -33,8 +56,7 @@ class Subject:
         flags: Of every start.
         rng: Decides when and where.
         environment: Of every start.
-        faults: What was injected.
-        broken: What does not hold, a sentence each.
+        outcome: Of the scenario.
         seen: What was on record when no driver ran last.
         driver: The newest one.
         is_ending: Whether no more faults are injected.
@@ -47,8 +69,7 @@ class Subject:
     flags: list[str]
     rng: random.Random
     environment: dict[str, str]
-    faults: list[Fault]
-    broken: list[str]
+    outcome: Outcome
     seen: Snapshot = field(default_factory=lambda: Snapshot({}, {}))
     num_starts: int = 0
     driver: Driver | None = None
@@ -71,7 +92,7 @@ class Subject:
 
     def book(self, kind: str, is_hit: bool, detail: str = "") -> None:
         """Counts an injection."""
-        self.faults.append(Fault(kind, is_hit))
+        self.outcome.faults.append(Fault(kind, is_hit))
         SCHEDULE.num_hits += is_hit
         say(self.name, f"{kind}{f' ({detail})' if detail else ''}{'' if is_hit else ': found nothing to hit'}")
 
@@ -81,9 +102,9 @@ class Subject:
         now = records.take(self.out, registers)
         lost, words = records.losses(self.seen, now)
         if lost:
-            self.faults[-1].lost += lost
-            self.broken += [f"{self.name}: after {self.faults[-1].kind}, {text}" for text in words]
-            say(self.name, f"LOST after {self.faults[-1].kind}: {'; '.join(words)}")
+            self.outcome.faults[-1].lost += lost
+            self.outcome.broken += [f"{self.name}: after {self.outcome.faults[-1].kind}, {text}" for text in words]
+            say(self.name, f"LOST after {self.outcome.faults[-1].kind}: {'; '.join(words)}")
         ended = sum(trial.outcome is not None for trial in now.trials.values())
         epochs = sum(len(trial.values) for trial in now.trials.values())
         if now != self.seen:
@@ -168,3 +189,61 @@ def age(driver: Driver) -> float:
 def is_confirming(subject: Subject) -> bool:
     """Whether the confirmation has an epoch on record."""
     return any("-confirmation" in arm and trial.values for (arm, _), trial in subject.trials().items())
+
+
+def make_subject(root: Path, name: str, rng: random.Random, outcome: Outcome, **settings: int) -> Subject:
+    """A study with tiles of its own and a data folder of its own, so that no other knows of its openings."""
+    folder = root / name
+    tiles, data_home, scratch = folder / "tiles", folder / "data", folder / "tmp"
+    scratch.mkdir(parents=True)
+    write_demo_tiles(tiles, size_px=128, num_train=4, num_val=2, num_test=2)
+    flags = f"--data {tiles} --out {folder / 'study'} --profile smoke --architectures unet --tiles 2 4 --window-px 64"
+    flags += f" --epochs {EPOCHS} --seeds 2 --test"
+    for setting, value in settings.items():
+        flags += f" --{setting.replace('_', '-')} {value}"
+    subject = Subject(
+        name=name,
+        out=folder / "study",
+        tiles=tiles,
+        data_home=data_home,
+        flags=flags.split(),
+        rng=rng,
+        environment={
+            "XDG_DATA_HOME": str(data_home),
+            "TMPDIR": str(scratch),
+            "RAY_TMPDIR": str(root),  # its sockets allow no long names
+        },
+        outcome=outcome,
+    )
+    outcome.subjects.append(subject)
+    return subject
+
+
+def hang_flags() -> list[str]:
+    """When a trial hangs; later where the machine is busy."""
+    return ["--hang-minutes", f"{HANG_MINUTES * busyness():.2f}"]
+
+
+def complete(subject: Subject, *flags: str, meddle: Callable[[Driver], None] | None = None, **environment: str) -> None:
+    """Brings a study to its end; where an opening left no result, that must be refused first, naming the way on."""
+    lines = subject.seen.lines.values()
+    opened, told = ({line["attempt"] for line in lines if line["event"] == event} for event in ("opened", "result"))
+    if opened - told:
+        driver = subject.start(*flags, **environment)
+        driver.wait(2)
+        if "--reopen" not in driver.tail():
+            raise ChaosError(f"another look at the test tiles is refused without naming --reopen:\n{driver.tail()}")
+        say(subject.name, "refused to open the test tiles again without a reason")
+        subject.settle()
+        flags = (*flags, "--reopen", REASON)
+    driver = subject.start(*flags, **environment)
+    if meddle is not None:
+        meddle(driver)
+    driver.wait(0)
+    subject.settle()
+
+
+def check(subject: Subject, expected: Expected) -> None:
+    """Holds a complete study against the rules."""
+    found = invariants.broken(subject.out, subject.tiles, subject.seen, expected)
+    subject.outcome.broken += [f"{subject.name}: {text}" for text in found]

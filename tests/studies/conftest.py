@@ -29,7 +29,7 @@ from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
-from tests.chaos.forked import PATIENT_RAY, DriverServer, ForkedDriver
+from tests.chaos.forked import DriverServer, ForkedDriver
 from tests.studies.begun_study import printed
 from tests.studies.command_lines import refusal_of
 from trainables.config import Recipe, TrialConfig
@@ -163,17 +163,10 @@ def start(drivers: DriverServer, tmp_path: Path) -> Iterator[Callable[..., Forke
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
+def ray_address(drivers: DriverServer) -> Iterator[str]:
     """A Ray for the studies that need none of their own: one starts in seconds."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", **PATIENT_RAY}.items():
-            patch.setenv(name, value)
-        head = {"num_cpus": os.cpu_count(), "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+    with drivers.ray(num_cpus=os.cpu_count()) as cluster:
         yield str(cluster.address)
-        cluster.shutdown()
 
 
 @pytest.fixture

@@ -54,14 +54,14 @@ def test_study_killed_in_training_goes_on_and_comes_to_the_same(
     start: Any, data: list[str], ray_address: str, tmp_path: Path
 ) -> None:
     """Real training, on a Ray of its own; the driver dies as soon as its second trial has a checkpoint."""
-    flags = [*ONE_WORKER, "--trials", "3", "--epochs", "4"]
+    flags = [*ONE_WORKER, "--trials", "2", "--epochs", "4"]
     whole = start(PHASE, *FLAGS, *data, *flags, "--out", "whole", address=ray_address)
     out = tmp_path / "torn"
     process = start(PHASE, *FLAGS, *data, *flags, "--out", "torn")
     process.until((out / "checkpoints" / "unet-4" / "0001" / "newest.pt").exists)
     process.kill()
     before = ledger_of(out)["unet-4"]
-    assert 1 <= len(before) < 3 or before[-1][3] == optuna.trial.TrialState.RUNNING
+    assert before[-1][3] == optuna.trial.TrialState.RUNNING
     output = start(PHASE, *FLAGS, *data, *flags, "--out", "torn", "--resume").ends()
     assert "resuming: 1 trials ended, 1 were interrupted" in output
     whole.ends()
@@ -74,12 +74,13 @@ def test_study_killed_in_training_goes_on_and_comes_to_the_same(
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "is_private"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_signal_ends_a_study_cleanly_also_in_a_long_epoch(
-    number: signal.Signals, start: Any, data: list[str], tmp_path: Path
+    number: signal.Signals, is_private: bool, start: Any, data: list[str], ray_address: str, tmp_path: Path
 ) -> None:
     """Trials would take hours; the study ends in seconds, with whole W&B files and nothing selected."""
-    process = start(PHASE, *data, *FLAGS, "--draws-per-epoch", "1000000", "--out", "study")
+    address = "" if is_private else ray_address
+    process = start(PHASE, *data, *FLAGS, "--draws-per-epoch", "1000000", "--out", "study", address=address)
     out = tmp_path / "study"
     process.until(lambda: len(list(out.glob("wandb/offline-run-*"))) >= 2)  # the study's run and a trial's
     process.send(number)
@@ -131,7 +132,7 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
     start: Any, data: list[str], ray_address: str, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "study"
-    flags = [*ONE_WORKER, "--trials", "4", "--epochs", "6", "--out", str(out)]
+    flags = [*ONE_WORKER, "--trials", "2", "--epochs", "6", "--out", str(out)]
     process = start(RECORDED, *FLAGS, *data, *flags, address=ray_address, EPOCH_SECONDS="0.4")
     process.until(lambda: list(out.glob("checkpoints/*/*/newest.pt")))
     fill(small_disk / "ballast")
@@ -143,7 +144,7 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
     (small_disk / "ballast").unlink()
     start(RECORDED, *FLAGS, *data, *flags, "--resume", address=ray_address).ends()
     after = ledger_of(out)["unet-4"]
-    assert len(after) == 4
+    assert len(after) == 2
     assert [row[:2] for row in after[: len(before)]] == [row[:2] for row in before]
     for (_, _, values, *_), (_, _, more, *_) in zip(before, after, strict=False):
         assert values.items() <= more.items()

@@ -34,23 +34,16 @@ DEADLINE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def study(dataset_root, tmp_path_factory):
+def study(drivers, dataset_root, tmp_path_factory):
     """The folder and the output of a study of one architecture and two budgets, as a person starts it elsewhere."""
     cwd = tmp_path_factory.mktemp("elsewhere")
     flags = ["--profile", "smoke", "--architectures", "unet", "--tiles", "2", "4", "--seed", "3"]
     flags += ["--trials", str(TRIALS), "--seeds", "0", "--data", str(dataset_root), "--out", "runs/one"]
-    ended = subprocess.run(
-        [sys.executable, str(SCRIPT), *flags],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "200"},
-        text=True,
-        capture_output=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
-    return cwd / "runs" / "one", ended.stdout
+    logs = tmp_path_factory.mktemp("said")
+    output, errors = logs / "output", logs / "errors"
+    drivers.start(SCRIPT, *flags, cwd=cwd, output=output, errors=errors, environment={"COLUMNS": "200"}).ends()
+    assert errors.read_text(encoding="utf-8") == ""
+    return cwd / "runs" / "one", output.read_text(encoding="utf-8")
 
 
 def trials_of(out: Path, arm: str) -> list[optuna.trial.FrozenTrial]:
@@ -185,11 +178,19 @@ def test_frozen_spec_repeats_the_study(start: Any, data: list[str], ray_address:
 
 @pytest.mark.faults
 def test_smoke_takes_a_frozen_encoder_through_every_step(
-    start: Any, data: list[str], ray_address: str, dataset_root: Path, tiles: TrainVal, tmp_path: Path
+    data: list[str], dataset_root: Path, tiles: TrainVal, tmp_path: Path
 ) -> None:
-    """As it comes, but with one trial: it also trains a final model, and opens no test tile."""
+    """In processes of its own, with one trial: it also trains a final model, and opens no test tile."""
     flags = ["--profile", "smoke", *data, "--architectures", "sam_unet", "--trials", "1", *ONE_WORKER, "--out", "smoke"]
-    start(SCRIPT, *flags, address=ray_address).ends()
+    ended = subprocess.run(
+        [sys.executable, str(SCRIPT), *flags],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
     out = tmp_path / "smoke"
     (selected,) = json.loads((out / "selection.json").read_text(encoding="utf-8")).values()
     (trial,) = trials_of(out, "sam_unet-4")

@@ -29,7 +29,7 @@ def trials_of(out: Path) -> list[FrozenTrial]:
 def test_faults_of_every_kind_in_one_study(start: Any, data: list[str], ray_address: str, tmp_path: Path) -> None:
     """Trials that diverge, hang, or run out of memory, beside others that do not; two workers."""
     faults = {"DIVERGES": "[1]", "OUT_OF_MEMORY": "[2]", "CROWDED": "[3]", "HANGS": "[4]"}
-    flags = ["--trials", "6", "--epochs", "5", "--grace-epochs", "5", "--hang-minutes", "0.5", "--cpus-per-trial", "1"]
+    flags = ["--trials", "6", "--epochs", "5", "--grace-epochs", "5", "--hang-minutes", "0.25", "--cpus-per-trial", "1"]
     process = start(
         RECORDED, *FLAGS, *data, *flags, "--out", "study", address=ray_address, EPOCH_SECONDS="0.1", **faults
     )
@@ -45,7 +45,7 @@ def test_faults_of_every_kind_in_one_study(start: Any, data: list[str], ray_addr
     assert set(retries) == {2, 3, 4}
     assert (retries[2]["is_alone"], retries[2]["micro_batch_size"]) == (True, 2)
     assert (retries[3]["is_alone"], retries[3]["micro_batch_size"]) == ((os.cpu_count() or 1) > 1, 0)
-    assert retries[4]["reason"] == "hung: began no batch for 0.5 min"
+    assert retries[4]["reason"] == "hung: began no batch for 0.25 min"
     assert all(sorted(t.intermediate_values) == [1, 2, 3, 4, 5] for t in trials if t.number != 1)
     assert "unet-4 #2 (2 draws at once)" in (out / "report" / "report.md").read_text(encoding="utf-8")
 

@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
-from tests.chaos.forked import PATIENT_RAY, RECORDED, DriverServer
+from tests.chaos.forked import RECORDED, DriverServer
 from tests.chaos.recorded import curve
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
@@ -50,18 +50,11 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A head with one core; an epoch takes its workers 0.4 s."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", "EPOCH_SECONDS": "0.4", **PATIENT_RAY}.items():
-            patch.setenv(name, value)
-        soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
-        arguments = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
-        cluster = Cluster(initialize_head=True, head_node_args=arguments)
-        try:
-            yield cluster
-        finally:
-            cluster.shutdown()
+def cluster(drivers: DriverServer) -> Iterator[Cluster]:
+    """A head with one core."""
+    soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
+    with drivers.ray(num_cpus=1, _system_config=soon) as cluster:
+        yield cluster
 
 
 # A node that dies
@@ -71,14 +64,13 @@ def trials_of(out: Path, arm: str) -> list[FrozenTrial]:
     return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
 
 
-def worker_below(out: Path, raylet_pid: int) -> int | None:
+def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | None:
     """A process of that node which has a trial with a checkpoint."""
+    own = {pid for pid, about in drivers.workers().items() if about["parent"] == raylet_pid}
     for path in out.glob("checkpoints/*/*/worker"):
-        with contextlib.suppress(ValueError, OSError):
-            pid = int(path.read_text())
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            if parent == raylet_pid and path.with_name("newest.pt").exists():
-                return pid
+        with contextlib.suppress(ValueError):
+            if int(path.read_text()) in own and path.with_name("newest.pt").exists():
+                return int(path.read_text())
     return None
 
 
@@ -94,13 +86,15 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
     )
     node = cluster.add_node(num_cpus=1)
     (raylet,) = node.all_processes["raylet"]
-    driver = drivers.start(RECORDED, *flags.split(), cwd=tmp_path, output=tmp_path / "log")
+    driver = drivers.start(
+        RECORDED, *flags.split(), cwd=tmp_path, output=tmp_path / "log", environment={"EPOCH_SECONDS": "0.4"}
+    )
     try:
         wait_for(
-            lambda: driver.poll() is not None or worker_below(out, raylet.process.pid),
+            lambda: driver.poll() is not None or worker_below(out, raylet.process.pid, drivers),
             "a checkpoint from the node",
         )
-        worker = worker_below(out, raylet.process.pid)
+        worker = worker_below(out, raylet.process.pid, drivers)
         assert worker is not None, driver.said()
         os.kill(worker, signal.SIGSTOP)  # it ends no trial any more, however slow this machine is
         cluster.remove_node(node, allow_graceful=False)

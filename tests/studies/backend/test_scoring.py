@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import ray
@@ -24,7 +24,7 @@ from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import Arm
-from tests.chaos.forked import PATIENT_RAY
+from tests.chaos.forked import DriverServer
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -42,27 +42,12 @@ FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "disabled", **PATIENT_RAY}.items():
-            patch.setenv(name, value)
-        quiet: Any = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-        ray.init(address="local", num_cpus=2, num_gpus=1, **quiet)
+def _ray(drivers: DriverServer) -> Iterator[None]:
+    quiet: Any = {"log_to_driver": False, "configure_logging": False}
+    with drivers.ray(num_cpus=2, num_gpus=1) as cluster:
+        ray.init(cluster.address, **quiet)
         yield
         ray.shutdown()
-
-
-class Kept(Scorers):
-    """Takes over the workers that the test before left idle: each takes seconds to start."""
-
-    idle: ClassVar[list[Any]] = []
-
-    def __enter__(self) -> "Kept":
-        self._idle, Kept.idle = Kept.idle, []
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        Kept.idle = self._idle
 
 
 class Scene:
@@ -90,7 +75,7 @@ class Scene:
         **named: Any,
     ) -> dict[int, ScoringResult]:
         jobs = {(ARM, number): self.job(number, may_end=may_end) for number in range(count)}
-        with Kept(
+        with Scorers(
             self.tiles.info,
             slots,
             self.permit,

@@ -18,9 +18,9 @@ import pytest
 
 from analysis.logs.wandb_run import LoggedRun
 from studies.logs import tracking, wandb_process
+from tests.chaos.forked import DriverServer
 from tests.studies.logs.logged import runs_below
 
-ROOT = Path(__file__).parents[3]
 PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress
 
 
@@ -126,28 +126,27 @@ def scenario_full(out: Path) -> dict[str, Any]:
     return {"troubles": [run.trouble, told]}
 
 
-def run_scenario(name: str, out: Path, script: str = __file__, **environment: str) -> tuple[dict[str, Any], str]:
+def run_scenario(
+    drivers: DriverServer, name: str, out: Path, script: str = __file__, **environment: str
+) -> tuple[dict[str, Any], str]:
     """Runs a scenario in a process of its own; what it returned, and its stderr."""
     home = out.parent / "home"
     home.mkdir(exist_ok=True)
     folders = dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "HOME"), str(home))
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
-    done = subprocess.run(
-        [sys.executable, script, name, str(out)],
-        env=kept | folders | {"WANDB_ERROR_REPORTING": "false", "PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+    logs = {"output": home / "output", "errors": home / "errors"}
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [variable for variable in os.environ if variable.startswith("WANDB_")]:
+            patch.delenv(variable)
+        variables = folders | {"WANDB_ERROR_REPORTING": "false"} | environment
+        process = drivers.start(Path(script), name, str(out), cwd=home, **logs, environment=variables)
+    process.ends(timeout=240)
+    return json.loads(process.output.read_text().splitlines()[-1]), process.errors.read_text()
 
 
 @pytest.mark.faults
-def test_killed_service_costs_nothing(tmp_path: Path) -> None:
+def test_killed_service_costs_nothing(drivers: DriverServer, tmp_path: Path) -> None:
     """A new run takes the place of the one whose process was killed, with all of its rows."""
-    told, _ = run_scenario("scenario_killed", tmp_path)
+    told, _ = run_scenario(drivers, "scenario_killed", tmp_path)
     killed, again, after, last, *end = runs_below(tmp_path)
     assert told["seconds"] < 30
     assert told["troubles"] == ["", "", ""]
@@ -163,8 +162,8 @@ def test_killed_service_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_hung_service_is_waited_for_once_and_replaced(tmp_path: Path) -> None:
-    told, _ = run_scenario("scenario_hung", tmp_path)
+def test_hung_service_is_waited_for_once_and_replaced(drivers: DriverServer, tmp_path: Path) -> None:
+    told, _ = run_scenario(drivers, "scenario_hung", tmp_path)
     hung, again, after = runs_below(tmp_path)
     assert told["seconds"] < 60
     assert told["troubles"] == ["", ""]
@@ -189,8 +188,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.faults
-def test_full_disk_raises_nothing_prints_nothing_and_is_told(small_disk: Path) -> None:
-    told, stderr = run_scenario("scenario_full", small_disk)
+def test_full_disk_raises_nothing_prints_nothing_and_is_told(drivers: DriverServer, small_disk: Path) -> None:
+    told, stderr = run_scenario(drivers, "scenario_full", small_disk)
     assert stderr == ""
     run, picture = told["troubles"]
     assert run.startswith("The log of full has no end: ")

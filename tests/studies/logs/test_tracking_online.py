@@ -16,6 +16,7 @@ import pytest
 
 from studies.logs import tracking, wandb_process
 from tests import wandb_server
+from tests.chaos.forked import DriverServer
 from tests.studies.logs import test_tracking as helpers
 from tests.studies.logs.logged import runs_below
 from tests.wandb_server import KEY
@@ -72,7 +73,7 @@ def scenario_served(out: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("listens", [False, True], ids=["refuses", "never answers"])
 def test_run_is_offline_where_the_server_does_not_answer_and_waits_once_per_process(
-    tmp_path: Path, listens: bool
+    drivers: DriverServer, tmp_path: Path, listens: bool
 ) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -80,7 +81,7 @@ def test_run_is_offline_where_the_server_does_not_answer_and_waits_once_per_proc
             server.listen()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         told, _ = helpers.run_scenario(
-            "scenario_unreachable", tmp_path, __file__, WANDB_BASE_URL=url, WANDB_API_KEY=KEY
+            drivers, "scenario_unreachable", tmp_path, __file__, WANDB_BASE_URL=url, WANDB_API_KEY=KEY
         )
     first, second = told["seconds"]
     assert first < 60
@@ -97,8 +98,10 @@ def test_run_is_offline_where_the_server_does_not_answer_and_waits_once_per_proc
         assert run.ended
 
 
-def test_run_is_whole_on_the_disk_where_the_server_goes_away_before_its_end(tmp_path: Path) -> None:
-    told, _ = helpers.run_scenario("scenario_served", tmp_path, __file__, WANDB_API_KEY=KEY)
+def test_run_is_whole_on_the_disk_where_the_server_goes_away_before_its_end(
+    drivers: DriverServer, tmp_path: Path
+) -> None:
+    told, _ = helpers.run_scenario(drivers, "scenario_served", tmp_path, __file__, WANDB_API_KEY=KEY)
     assert told["seconds"] < 30
     assert told["are_fallbacks"] == [False, False, True]
     served, left, after = told["troubles"]
@@ -111,8 +114,10 @@ def test_run_is_whole_on_the_disk_where_the_server_goes_away_before_its_end(tmp_
     assert "wandb_mode" not in runs["left"].config
 
 
-def test_run_without_a_login_is_offline(tmp_path: Path) -> None:
-    told, _ = helpers.run_scenario("scenario_unreachable", tmp_path, __file__, WANDB_BASE_URL="http://127.0.0.1:9")
+def test_run_without_a_login_is_offline(drivers: DriverServer, tmp_path: Path) -> None:
+    told, _ = helpers.run_scenario(
+        drivers, "scenario_unreachable", tmp_path, __file__, WANDB_BASE_URL="http://127.0.0.1:9"
+    )
     assert told["are_fallbacks"] == [True, True]
     assert [run.ended for run in runs_below(tmp_path)] == [True, True]
 
