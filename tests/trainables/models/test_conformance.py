@@ -118,7 +118,7 @@ def test_label_never_passes_for_the_real_thing(name):
 
 
 def test_get_architecture_refuses_an_unknown_name():
-    rule = rf"^architecture 'resnet' is unknown, but must be one of {', '.join(ARCHITECTURES)}$"
+    rule = rf"^architecture is 'resnet', but must be one of {', '.join(ARCHITECTURES)} or DECODER:ENCODER"
     with pytest.raises(UserError, match=rule):
         get_architecture("resnet")
 

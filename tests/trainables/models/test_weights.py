@@ -111,7 +111,8 @@ def test_fetch_weights_without_a_network_is_refused_at_once(no_hub, encoder, rep
     assert refusal(lambda: fetch_weights("imagenet", encoder)) == (
         f"--weights imagenet needs {repository} of the Hugging Face hub, which is not in the cache and cannot be "
         f"fetched: run `hf download {repository} model.safetensors{revision}` where there is a network and pass the "
-        f"file as --weights {encoder}=PATH, or use --weights none"
+        f"file as --weights {encoder}=PATH, or use --weights none or @scratch "
+        "behind the architecture's name"
     )
     assert time.monotonic() - started < 6  # its client alone would try for 24 s
 
