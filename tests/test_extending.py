@@ -39,7 +39,7 @@ class Plain(nn.Module):
 
 ROW = """
         Architecture(
-            name="plain", track="cnn", build=_by_name("trainables.models.plain:Plain"), stride=1, encoder=None,
+            name="plain", track="cnn", build=from_module("trainables.models.plain:Plain"), stride=1, encoder=None,
             optimizer="adam", recipe={"loss": "dice", "augmentation": "NONE"},
             settings={"width": Setting(default=8, choices=(4, 8), what="channels")}, gpu_gib=0.1, source="arXiv:0",
         ),

@@ -47,7 +47,7 @@ def build_network(decoder: Decoder, encoder: Encoder, spec: ModelSpec, *, is_fro
     except (RuntimeError, KeyError, ValueError) as error:  # timm looks for tensors that another file does not hold
         if path is None:
             raise
-        raise UserError(f"{path} does not fit {encoder.name}: pass a state dict of {encoder.name}") from error
+        raise UserError(f"{path} does not fit a {encoder.name} encoder: pass a state dict of {encoder.name}") from error
     _switch_off_randomness(model)
     for part, name in decoder.stages(model.decoder):
         setattr(part, name, _Dropped(getattr(part, name), nn.Dropout2d(spec.decoder_dropout)))
