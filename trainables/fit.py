@@ -20,7 +20,8 @@ from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, run, 
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.models.composed.names import get_architecture
-from trainables.models.weights import KEYWORDS, PUBLISHED, encoder_of, fetch_weights, known_digest, weights_for
+from trainables.models.weight_files import PUBLISHED
+from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.names import left_out
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from trainables.data.pictures import overlay, to_rgb
 from trainables.data.tiles import TrainVal
 from trainables.metrics import Scores
 from trainables.models.composed.names import get_architecture
-from trainables.models.weights import KEYWORDS, PUBLISHED
+from trainables.models.weight_files import PUBLISHED
+from trainables.models.weights import KEYWORDS
 from trainables.predict import evaluate
 from trainables.records import EpochRecord, records_from_json
 from trainables.training import autocast, takes_encoder_statistics

@@ -170,7 +170,7 @@ def test_strides_and_kinds_come_from_the_networks():
     }
     assert find_architecture("dpt:vit_tiny_patch16_224").stride == 32
     assert find_architecture("dpt:vit_small_patch14_dinov2").stride == 28
-    assert find_architecture("unet:swin_tiny_patch4_window7_224").only_px == 224
+    assert find_encoder("swin_tiny_patch4_window7_224").only_px == 224
     assert [find_architecture(f"unet:{name}").track for name in ("resnet18", "convnext_atto")] == ["cnn", "transformer"]
 
 
