@@ -15,7 +15,7 @@ from tests.studies.command_lines import read
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest
 from trainables.models import weights as weights_module
-from trainables.models.weights import PUBLISHED
+from trainables.models.weight_files import PUBLISHED
 
 
 def read_file(path: Path, text: str, *flags: str) -> StudySpec:

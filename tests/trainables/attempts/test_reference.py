@@ -5,7 +5,7 @@ import pytest
 from searchspace.spaces import LR_CENTER, recipe_point
 from trainables.attempts.reference import ATTEMPTS, get_attempt, reference_config
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.weights import PUBLISHED
+from trainables.models.weight_files import PUBLISHED
 
 # The headline table of the reference study: val IoU and F1, test IoU and F1, best epoch, minutes on a T4.
 HEADLINE = {

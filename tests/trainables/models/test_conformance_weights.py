@@ -20,7 +20,7 @@ from trainables.common.whole_files import digest
 from trainables.models.architecture import Normalisation
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.spec import ModelSpec
-from trainables.models.weights import PUBLISHED, TORCHVISION
+from trainables.models.weight_files import PUBLISHED, TORCHVISION
 
 State = dict[str, torch.Tensor]
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

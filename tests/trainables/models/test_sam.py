@@ -16,7 +16,7 @@ from trainables.models import sam
 from trainables.models.architecture import SAM
 from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
-from trainables.models.weights import PUBLISHED
+from trainables.models.weight_files import PUBLISHED
 
 SMALL = ModelSpec(num_bands=3, num_outputs=1, decoder_dropout=0.3, small=True)
 BUILDS = {"sam_conv": sam.sam_conv, "sam_unet": sam.sam_unet}

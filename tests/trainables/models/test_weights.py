@@ -8,14 +8,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from trainables.common.whole_files import digest
 from trainables.models import weights as weights_module
-from trainables.models.weights import (
-    HUB,
-    PUBLISHED,
-    PublishedFile,
-    fetch_weights,
-    known_digest,
-    weights_for,
-)
+from trainables.models.weight_files import HUB, PUBLISHED, PublishedFile
+from trainables.models.weights import fetch_weights, known_digest, weights_for
 from trainables.trial import fit
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
