@@ -80,7 +80,9 @@ class StudySpec(BaseModel):
         description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
     )
     architectures: tuple[ArchitectureName, ...] = Field(
-        default=REFERENCE, min_length=1, description="which architectures to compare"
+        default=REFERENCE,
+        min_length=1,
+        description="which to compare: names of the table, or DECODER:ENCODER, such as unet:efficientnet_lite0@frozen",
     )
     tiles: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"

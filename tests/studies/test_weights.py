@@ -203,3 +203,23 @@ def test_weights_that_cannot_be_are_refused_before_anything_is_written(flags, wo
         run_study(spec, out=files / "out", console=Console(quiet=True))
     assert str(refused.value).startswith(words.format(files=files))
     assert sorted(files.rglob("*")) == before
+
+
+# Architectures by name
+
+
+def test_name_says_whether_its_encoder_has_weights():
+    names = [f"unet:efficientnet_lite0{adaptation}" for adaptation in ("", "@frozen", "@full", "@scratch")]
+    spec, digests = _find_weights(read("--profile", "quick", "--architectures", *names))
+    assert [Arm(name, 24).weights(spec) for name in names] == ["imagenet"] * 3 + ["none"]
+    assert list(digests) == ["efficientnet_lite0"]
+    configs = [Arm(name, 24).config(spec, {}, digests, init_seed=0) for name in names]
+    assert [config.frozen_epochs for config in configs] == [spec.recipe.epochs // 3, 0, 0, 0]
+    assert [config.weights_digest for config in configs] == [digests["efficientnet_lite0"]] * 3 + [None]
+    assert _find_weights(spec)[0].weights == spec.weights  # as when the study is resumed
+
+
+def test_one_encoder_with_two_kinds_of_weights_in_a_study_is_refused():
+    spec = read("--profile", "quick", "--architectures", "unet_resnet34", "unet:resnet34")
+    with pytest.raises(UserError, match=r"resnet34.*--weights resnet34=…$"):
+        _find_weights(spec)

@@ -38,14 +38,6 @@ SAM = IMAGENET
 """Source: `pixel_mean` and `pixel_std` of segment-anything, which are ImageNet's times 255."""
 
 
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """A repository of the Hugging Face hub with a file of weights, and its revision; None for the newest."""
-
-    repository: str
-    revision: str | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """A whole number that an architecture has for itself, such as its depth; searches choose among `choices`."""

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from trainables.models.architecture import HubFile
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A repository of the Hugging Face hub with a file of weights, and its revision; None for the newest."""
+
+    repository: str
+    revision: str | None
+
 
 HUB: dict[str, HubFile] = {
     "resnet34": HubFile("smp-hub/resnet34.imagenet", "7a57b34f723329ff020b3f8bc41771163c519d0c"),

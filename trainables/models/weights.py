@@ -14,8 +14,7 @@ from huggingface_hub import constants as hub_constants
 from trainables.common.errors import UserError
 from trainables.common.network import check_url
 from trainables.common.whole_files import digest
-from trainables.models.architecture import HubFile
-from trainables.models.weight_files import HUB, PACKAGED, PUBLISHED, TORCHVISION, PackagedFile, TorchvisionFile
+from trainables.models.weight_files import HUB, PACKAGED, PUBLISHED, TORCHVISION, HubFile, PackagedFile, TorchvisionFile
 
 KEYWORDS = ("none", "imagenet", "coco")
 """Choices of `--weights` that are no paths; `coco` is for the encoders that `TORCHVISION` has it for."""

@@ -190,3 +190,16 @@ def test_folder_in_use_is_refused_and_left_alone(tmp_path):
         for resume in (False, True):
             assert "is in use by process" in refusal(out, resume=resume)
         assert names(out) == [".lock", "optuna.db"]
+
+
+def test_folders_of_arms_have_no_colon_and_are_different(tmp_path):
+    """Some file systems take no colon, and `scp` reads a host before it."""
+    arms = ["unet_resnet34-24", "unet:resnet34-24", "unet:resnet34@frozen-24", "unet:resnet34.a1_in1k-24"]
+    for of in (
+        folder.trial_folder,
+        folder.beat_file,
+        lambda out, *trial: folder.predictions_folder(out, "val", *trial),
+    ):
+        found = [str(of(tmp_path, arm, 0).relative_to(tmp_path)) for arm in arms]
+        assert len(set(found)) == len(arms)
+        assert not any(":" in path for path in found)

@@ -9,7 +9,8 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainables.models.architecture import HALVES, IMAGENET, HubFile, Normalisation
+from trainables.models.architecture import HALVES, IMAGENET, Normalisation
+from trainables.models.weight_files import HubFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,14 +55,14 @@ def find_architecture(name: str) -> Architecture:
 def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adaptation | None) -> Architecture:
     """The row of a decoder over an encoder; `adaptation` is None where the name leaves it out."""
     decoder, encoder = DECODERS[decoder_name], find_encoder(encoder_name)
-    stride, is_transformer = decoder.stride, False
+    stride, only_px, is_transformer = decoder.stride, encoder.only_px, False
     if encoder.name not in WELL_KNOWN or decoder.takes_patches:
         about = pkgutil.resolve_name(f"{NETWORK}:look")(decoder, encoder)
         if about.misfit:
             raise ValueError(
                 f"{decoder.smp} does not go over {encoder.name} ({about.misfit}): choose another of the two"
             )
-        stride, is_transformer = about.stride, about.is_transformer
+        stride, only_px, is_transformer = about.stride, about.only_px, about.is_transformer
     adaptation = adaptation or ("scratch" if encoder.hub is None else "staged")
 
     def build(spec: ModelSpec) -> "nn.Module":
@@ -82,7 +82,7 @@ def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adapta
         adaptation=adaptation,
         needs_weights=adaptation != "scratch",
         normalisation=encoder.normalisation,
-        only_px=encoder.only_px if not decoder.takes_patches else None,
+        only_px=only_px,
         gpu_gib=8.0,
         source=f"{decoder.source}, of segmentation-models-pytorch over {library}{licence}",
     )

@@ -9,7 +9,6 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
-import torch.nn.functional as F
 from segmentation_models_pytorch.base import initialization
 from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
 from torch import nn
@@ -84,7 +83,7 @@ def _over_timm(decoder: Decoder, encoder: Encoder, spec: ModelSpec, path: Path |
     )
     if state is not None and not _holds(model.encoder, state):
         raise RuntimeError("the file has other tensors")  # timm passes over those that it does not know
-    return _any_patch(model) if decoder.takes_patches else model
+    return _of_any_patch(model) if decoder.takes_patches else model
 
 
 def _timm_state(state: dict[str, torch.Tensor], encoder: Encoder) -> dict[str, torch.Tensor]:
@@ -107,12 +106,12 @@ def _holds(encoder: nn.Module, state: dict[str, torch.Tensor]) -> bool:
     for value in state.values():
         by_shape[value.shape].append(value)
     parameters = [parameter.detach() for parameter in encoder.parameters()]
-    found = sum(p.numel() for p in parameters if any(torch.equal(p, value) for value in by_shape[p.shape]))
+    found = sum(p.numel() for p in parameters if any(torch.equal(p, value.to(p.dtype)) for value in by_shape[p.shape]))
     return 2 * found > sum(p.numel() for p in parameters)
 
 
-def _any_patch(model: Any) -> nn.Module:
-    """DPT for any size of patches: its decoder works as if they were of 16 px, and logits are resized to the image."""
+def _of_any_patch(model: Any) -> Any:
+    """DPT for any size of patches: its decoder works as if they were of 16 px, and its head makes up for the rest."""
     encoder = model.encoder
     model.decoder = DPTDecoder(
         encoder_out_channels=encoder.out_channels,
@@ -121,20 +120,8 @@ def _any_patch(model: Any) -> nn.Module:
         readout="cat" if encoder.has_prefix_tokens else "ignore",
     )
     initialization.initialize_decoder(model.decoder)
-    return model if encoder.output_stride == PATCH_PX else _Resized(model)
-
-
-class _Resized(nn.Module):
-    """A network whose logits are not of the image's size, which they are brought to."""
-
-    def __init__(self, network: Any):
-        super().__init__()
-        self.network = network
-        self.encoder, self.decoder = network.encoder, network.decoder
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) to logits (N, K, H, W)."""
-        return F.interpolate(self.network(x), size=x.shape[2:], mode="bilinear", align_corners=False)
+    model.segmentation_head.upsampling_factor *= encoder.output_stride / PATCH_PX
+    return model
 
 
 class _Dropped(nn.Sequential):
@@ -171,11 +158,13 @@ class Look:
     Attributes:
         misfit: Why the decoder cannot be put over the encoder, in a few words; empty where it can.
         stride: Window sides must divide by it (px).
+        only_px: The one side (px) that it takes; None where any will do.
         is_transformer: Whether the encoder normalises by layers, as transformers do, and what is trained like them.
     """
 
     misfit: str = ""
     stride: int = 0
+    only_px: int | None = None
     is_transformer: bool = False
 
 
@@ -188,13 +177,14 @@ def look(decoder: Decoder, encoder: Encoder) -> Look:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             model: Any = build_network(decoder, encoder, spec, is_frozen=False).eval()
             stride = decoder.stride * (model.encoder.output_stride if decoder.takes_patches else 1)
-            side_px = stride * (-(-TRIED_PX // stride) | 1)  # an odd multiple, which no larger stride divides
-            if encoder.only_px and not decoder.takes_patches:
-                side_px = encoder.only_px
+            only_px = None if decoder.takes_patches else encoder.only_px
+            side_px = only_px or stride * (
+                -(-TRIED_PX // stride) | 1
+            )  # an odd multiple, which no larger stride divides
             shape = tuple(model(torch.zeros(2, 3, side_px, side_px)).shape)
     except Exception as error:  # whatever the libraries raise where they do not go together
         return Look(misfit=str(error).strip().partition("\n")[0][:200] or type(error).__name__)
     if shape[2:] != (side_px, side_px):
         return Look(misfit=f"its logits have {shape[2]} px a side where the image has {side_px}")
     norms = [module for module in model.encoder.modules() if isinstance(module, nn.LayerNorm)]
-    return Look(stride=stride, is_transformer=bool(norms))
+    return Look(stride=stride, only_px=only_px, is_transformer=bool(norms))

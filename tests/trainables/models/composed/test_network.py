@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from trainables.checkpoints import load_model
 from trainables.common.errors import UserError
+from trainables.data.tiles import DatasetInfo
 from trainables.models.composed.decoders import DECODERS
 from trainables.models.composed.encoders import WELL_KNOWN, find_encoder
 from trainables.models.composed.names import find_architecture
@@ -122,6 +124,31 @@ def test_model_comes_back_from_its_saved_state_and_from_a_copy(name, model, pixe
         if not find_architecture(name).is_frozen:
             assert torch.equal(other(pixels), expected)
         assert torch.equal(copy.deepcopy(model)(pixels), expected)
+
+
+def test_patches_of_another_size_and_a_frozen_encoder():
+    """DPT's decoder is made for patches of 16 px, DINOv2 has 14; a checkpoint leaves the frozen encoder out."""
+    model = build("dpt:vit_small_patch14_dinov2@frozen", weights="none").train()
+    logits = model(torch.zeros(2, 3, 56, 84))
+    assert logits.shape == (2, 1, 56, 84)
+    logits.sum().backward()
+    assert not any(parameter.grad is not None for parameter in model.encoder.parameters())
+    assert set(model.state_dict()) == {key for key, _ in model.named_parameters() if not key.startswith("encoder.")} | {
+        key for key, _ in model.named_buffers() if not key.startswith("encoder.")
+    }
+
+
+@pytest.mark.parametrize("adaptation", ["frozen", "staged"])
+def test_pretrained_model_comes_back_from_its_checkpoint(adaptation, make_config, save_best, tmp_path):
+    """A frozen encoder from its own weights, which checkpoints do not hold; a trained one without them."""
+    config = make_config(architecture=f"unet:{LITE}@{adaptation}", weights="imagenet")
+    info = DatasetInfo(classes=("background", "roof"), bands=("red", "green", "blue"), scale=1.0)
+    model = save_best(tmp_path / "best.pt", config, info).eval()
+    holds_encoder = (tmp_path / "best.pt").stat().st_size > sum(4 * p.numel() for p in model.network.parameters())
+    assert holds_encoder == (adaptation == "staged")
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path / "best.pt").model(pixels), model(pixels))
 
 
 # Names
