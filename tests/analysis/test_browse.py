@@ -107,7 +107,8 @@ def opened(report: Path, browser: Browser) -> Iterator[Page]:
 
 def colours(page: Page) -> list[tuple[int, ...]]:
     """What the middle of each pane shows."""
-    page.wait_for_function("[...document.querySelectorAll('.pane img')].every(i => i.complete && i.naturalWidth > 0)")
+    # Not wait_for_function: when it has to ask twice, the page's Content Security Policy refuses its eval
+    page.evaluate("Promise.all([...document.querySelectorAll('.pane img')].map(image => image.decode()))")
     found = []
     for pane in page.locator(".pane").all():
         shot = Image.open(io.BytesIO(pane.screenshot())).convert("RGB")
