@@ -92,6 +92,11 @@ def levels(architecture: str, name: str) -> tuple[Any, ...]:
     return LEVELS[name]
 
 
+def num_levels(name: str) -> int:
+    """How many values `--vary` tries of a hyperparameter: of every architecture as many."""
+    return len(LR_LEVELS if name == "lr" else LEVELS[name])
+
+
 def trial_config(architecture: str, point: Mapping[str, Any], **others: Any) -> TrialConfig:
     """The configuration at a point, which names hyperparameters and the architecture's own settings alike.
 

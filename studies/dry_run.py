@@ -1,18 +1,30 @@
 """What a study would run, how much of it and where; nothing of it is run."""
 
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from studies.backend.machine import this_machine
-from studies.backend.slots import Slots, fit_slots
+from studies.backend.memory import needed_gib, trial_memory
+from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.seal import Seal
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
+
+if TYPE_CHECKING:
+    from trainables.memory import Memory
+
+Memories = Mapping[str, "Memory | None"]
+
+COMMON_GPUS_GIB = (16, 24, 48, 80)
+"""Memory of GPUs that are rented: T4, A10 or L4, L40S, A100 or H100."""
 
 
 def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
@@ -26,7 +38,9 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
     spec = inputs.spec
     if spec.seeds and spec.test:
         Seal(inputs.dataset, out=out.resolve(), study=out.name, study_id="").check()
-    slots = _slots(inputs)
+    memories = functools.cache(lambda: trial_memory(inputs, console))
+    node = this_machine()
+    slots = _slots(inputs, node, lambda: needed_gib(memories()))
     plan = first_plan(spec, inputs.digests, len(inputs.tiles.train))
     finals = plan if isinstance(plan, Finals) else None
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -41,6 +55,9 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
     console.print(table)
+    if slots.gpus or spec.profile == "full":  # which wants a GPU: it may be run on another machine than planned on
+        is_here = spec.address is None and node.gpus > 0
+        console.print(_memory_table(memories(), (node.gpu_gib,) if is_here else COMMON_GPUS_GIB))
     num_val, num_test = len(inputs.tiles.val), len(inputs.dataset.test.tiles)
     is_tested = bool(spec.seeds and spec.test)
     for line in (
@@ -53,12 +70,27 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _slots(inputs: StudyInputs) -> Slots:
+def _slots(inputs: StudyInputs, node: Node, needed: Callable[[], float]) -> Slots:
     """The slots of this machine, or of the cluster that the spec names, which Ray has to ask."""
     spec = inputs.spec
     if spec.address is None:
-        return fit_slots(spec, [this_machine()], inputs.train_px, inputs.scored_px)
+        return fit_slots(spec, [node], needed)
     from studies.backend import cluster  # here: Ray takes seconds to import and to connect
 
     with cluster.ray_session(spec.address):
-        return cluster.ray_slots(spec, inputs.train_px, inputs.scored_px)
+        return cluster.ray_slots(spec, needed)
+
+
+def _memory_table(memories: Memories, gpus_gib: Sequence[float]) -> Table:
+    """The memory of a trial of each architecture (GiB), and how many trials have room on GPUs of such sizes."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("GiB of a trial", min_width=max(map(len, memories)))
+    for column in ("train", "predict", "in all", *(f"on {gib:.0f} GiB" for gib in gpus_gib)):
+        table.add_column(column, justify="right")
+    for name, memory in memories.items():
+        if memory is None:
+            table.add_row(name, *("–" for _ in table.columns[1:]))
+        else:
+            cells = [f"{gib:.1f}" for gib in (memory.train_gib, memory.evaluate_gib, memory.gib)]
+            table.add_row(name, *cells, *(str(by_memory(gib, memory.gib)) for gib in gpus_gib))
+    return table

@@ -21,7 +21,6 @@ from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.pictures import GAP_PX, class_color
 from trainables.data.tiles import TrainVal
-from trainables.data.windows import WHOLE_PX
 from trainables.datasets.demo import write_demo_tiles
 from trainables.metrics import class_pixels, constant_scores
 from trainables.models.architectures import ARCHITECTURES
@@ -63,11 +62,11 @@ class StudyInputs:
         return max(int(side) for mask in self.tiles.train.masks for side in mask.shape)
 
     @property
-    def scored_px(self) -> int:
-        """Longest side of a tile that whole models are scored on, as far as one is predicted at once."""
+    def scored_sizes(self) -> set[tuple[int, int]]:
+        """Heights and widths of the tiles that whole models are scored on; of test tiles as their headers say."""
         test = self.dataset.test.tiles if self.spec.test else ()
-        sides = [int(side) for mask in self.tiles.val.masks for side in mask.shape]
-        return min(max(sides + [side for tile in test for side in (tile.height_px, tile.width_px)]), WHOLE_PX)
+        val = {(mask.shape[0], mask.shape[1]) for mask in self.tiles.val.masks}
+        return val | {(tile.height_px, tile.width_px) for tile in test}
 
 
 def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> StudyInputs:

@@ -8,11 +8,11 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from searchspace.ranges import Space
-from searchspace.spaces import Point, levels, recipe_point, space_for, trial_config
+from searchspace.spaces import Point, num_levels, recipe_point, space_for, trial_config
 from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.common.command import path_of, validate
-from trainables.config import ArchitectureName, Recipe, TrialConfig
-from trainables.models.composed.names import get_architecture
+from trainables.config import Recipe, TrialConfig
+from trainables.models.composed.names import check_form, get_architecture
 from trainables.models.weights import encoder_of, weights_for
 from trainables.names import LOSS_WEIGHTS
 
@@ -79,7 +79,7 @@ class StudySpec(BaseModel):
         min_length=1,
         description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
     )
-    architectures: tuple[ArchitectureName, ...] = Field(
+    architectures: tuple[Annotated[str, AfterValidator(check_form)], ...] = Field(
         default=REFERENCE,
         min_length=1,
         description="which to compare: names of the table, or DECODER:ENCODER, such as unet:efficientnet_lite0@frozen",
@@ -160,7 +160,7 @@ class StudySpec(BaseModel):
     def most_trials(self) -> int:
         """The most trials that an arm has in a stage."""
         if self.vary is not None:
-            return self.seeds * max(len(levels(name, self.vary)) for name in self.architectures)
+            return self.seeds * num_levels(self.vary)
         searched = self.trials if self.has_search else 0
         return max(searched, self.seeds * (self.subsets if self.has_subsets else 1))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from analysis.logs.errors import LogsError
 from analysis.logs.run_configs import STUDY_JOB
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
+from studies.backend.memory import needed_gib, trial_memory
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.files import folder
@@ -86,7 +87,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
-            slots = ray_slots(inputs.spec, inputs.train_px, inputs.scored_px)
+            slots = ray_slots(inputs.spec, lambda: needed_gib(trial_memory(inputs, console)))
             if spec.address is not None:
                 probe_storage(out)
             with _open_ledger(inputs, out, provenance["study_id"]) as ledger:

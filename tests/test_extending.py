@@ -41,7 +41,7 @@ ROW = """
         Architecture(
             name="plain", track="cnn", build=from_module("trainables.models.plain:Plain"), stride=1, encoder=None,
             optimizer="adam", recipe={"loss": "dice", "augmentation": "NONE"},
-            settings={"width": Setting(default=8, choices=(4, 8), what="channels")}, gpu_gib=0.1, source="arXiv:0",
+            settings={"width": Setting(default=8, choices=(4, 8), what="channels")}, source="arXiv:0",
         ),
 """
 

@@ -14,6 +14,9 @@ PRIVATE = {
     "ray._private.utils:read_ray_address": "ray",
     "ray.air.execution._internal.actor_manager:RayActorManager._actor_task_failed": "ray",
     "ray.air.execution._internal.actor_manager:RayActorManager._actor_start_failed": "ray",
+    "torch._subclasses.fake_tensor:FakeTensorMode": "torch",
+    "torch.utils._python_dispatch:TorchDispatchMode": "torch",
+    "torch.utils._pytree:tree_map_only": "torch",
     "torchvision.models._utils:IntermediateLayerGetter": "torchvision",
     "wandb.proto.wandb_internal_pb2:Record": "wandb",
 }

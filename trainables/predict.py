@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
-from trainables.data.windows import WHOLE_PX, Span, windows
+from trainables.data.windows import WHOLE_PX, Span, cut, windows
 from trainables.losses import Loss
 from trainables.metrics import Scores, confusion, scores
 
@@ -98,19 +98,12 @@ def predict_parts(
     height, width = image.shape[:2]
     only_px: int | None = getattr(model, "only_px", None)
     whole_px: int = getattr(model, "whole_px", WHOLE_PX)
-    if only_px is not None:
-        window_px = only_px
-    elif window_px is not None:
-        window_px = max(1, window_px // stride) * stride
-    elif height * width > whole_px**2:
-        window_px = max(1, whole_px // stride) * stride
-    bottom, right = (
-        -side % stride if only_px is None else max(-side % stride, only_px - side) for side in image.shape[:2]
-    )
+    tile = cut(height, width, stride=stride, only_px=only_px, whole_px=whole_px, window_px=window_px)
+    bottom, right = tile.height - height, tile.width - width
     if bottom or right:
         image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
         missing = None if missing is None else np.pad(missing, ((0, bottom), (0, right)), mode="reflect")
-    for window in windows(*image.shape[:2], window_px=window_px, stride=stride):
+    for window in windows(tile.height, tile.width, window_px=tile.window_px, stride=stride):
         rows, columns = window.rows, window.columns
         seen = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
         pixels = to_tensor(image[seen], scale, device, None if missing is None else missing[seen])

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +156,8 @@ def _clear_nodes(scratch: str) -> None:
         ray.wait(tasks, num_returns=len(tasks), timeout=CLEAR_SECONDS)
 
 
-def ray_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
-    """The slots of the Ray that is connected; sides as `fit_slots` takes them."""
+def ray_slots(spec: StudySpec, needed_gib: Callable[[], float]) -> Slots:
+    """The slots of the Ray that is connected; arguments as `fit_slots` has them."""
     nodes = []
     for node in ray.nodes():
         if node["Alive"]:
@@ -165,7 +165,7 @@ def ray_slots(spec: StudySpec, tile_px: int, scored_px: int = 0) -> Slots:
             num_gpus = int(resources.get("GPU", 0))
             gpu_gib = _ask_gpu(here, node["NodeManagerAddress"]) if num_gpus else 0.0
             nodes.append(Node(cpus=int(resources.get("CPU", 0)), gpus=num_gpus, gpu_gib=gpu_gib))
-    return fit_slots(spec, nodes, tile_px, scored_px)
+    return fit_slots(spec, nodes, needed_gib)
 
 
 def _ask_gpu(here: NodeAffinitySchedulingStrategy, address: str) -> float:

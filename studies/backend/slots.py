@@ -1,18 +1,11 @@
 """How many trials run side by side, and what each gets: one shape for all, so that workers stay warm."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
-from trainables.models.composed.names import get_architecture
-
-REFERENCE_TILE_PX = 1024 * 1024
-"""Pixels of the tiles that `Architecture.gpu_gib` is for, in a batch of the reference study's size."""
-
-PREDICTING_SHARE = 0.5
-"""Of the memory that training on a tile takes, what predicting it takes at most: no gradients, but the widest skips."""
 
 USABLE_GPU_SHARE = 0.9
 """Of a device's memory; the rest is the driver's and the allocator's."""
@@ -60,29 +53,19 @@ class Slots:
         return f"{self.count} trial{'s' if self.count > 1 else ''} at a time, each on {cores}{share}"
 
 
-def needed_gib(spec: StudySpec, tile_px: int, scored_px: int = 0) -> float:
-    """Device memory that the largest of the study's architectures needs for one trial (GiB, estimate).
-
-    Args:
-        spec: The study.
-        tile_px: Longest side of a train tile.
-        scored_px: Longest side of what is predicted at once when whole tiles are scored.
-    """
-    side, batch_size = spec.recipe.window_px or tile_px, spec.recipe.batch_size
-    rows = [get_architecture(name) for name in spec.architectures]
-    trained = max(row.gpu_gib * (batch_size or row.batch_size) / row.batch_size for row in rows)
-    scored = max(row.gpu_gib / row.batch_size for row in rows) * PREDICTING_SHARE
-    return max(1.0, trained * side**2 / REFERENCE_TILE_PX, scored * scored_px**2 / REFERENCE_TILE_PX)
+def by_memory(gpu_gib: float, needed_gib: float) -> int:
+    """How many trials' memory a GPU has, each of which needs so much of it (GiB)."""
+    return math.floor(USABLE_GPU_SHARE * gpu_gib / needed_gib)
 
 
-def fit_slots(spec: StudySpec, nodes: Sequence[Node], tile_px: int, scored_px: int = 0) -> Slots:
+def fit_slots(spec: StudySpec, nodes: Sequence[Node], needed_gib: Callable[[], float]) -> Slots:
     """The slots of a machine or cluster; a trial never spans nodes.
 
     Args:
         spec: The study.
         nodes: The machines. Where any has GPUs, trials run on those only.
-        tile_px: Longest side of a train tile (px).
-        scored_px: See `needed_gib`.
+        needed_gib: The GPU memory of the largest trial (GiB), see `memory.needed_gib`; it takes seconds, and is asked
+            only where trials on GPUs have no share that was given.
 
     Raises:
         UserError: Not even one trial fits.
@@ -106,9 +89,8 @@ def fit_slots(spec: StudySpec, nodes: Sequence[Node], tile_px: int, scored_px: i
         raise UserError(f"--cpus-per-trial is {needed_cpus}, but no machine with a GPU has as many: ask for fewer")
     if share is None:
         least_gib = min(n.gpu_gib for n in with_gpus)
-        by_memory = math.floor(USABLE_GPU_SHARE * least_gib / needed_gib(spec, tile_px, scored_px))
         by_cores = min(n.cpus // (n.gpus * needed_cpus) for n in with_gpus)
-        share = 1.0 / max(1, min(by_memory, by_cores))
+        share = 1.0 / max(1, min(by_memory(least_gib, needed_gib()), by_cores))
     per_node = [
         min(n.gpus * math.floor(1.0 / share + 1e-9) if share <= 1 else n.gpus // int(share), n.cpus // needed_cpus)
         for n in with_gpus

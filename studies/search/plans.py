@@ -1,15 +1,16 @@
 """What runs: the arms, how many trials each gets, and what each of them is; for searches, grids and final models."""
 
+import functools
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from searchspace.ranges import Choices, Space
-from searchspace.spaces import Point, levels, random_point, starting_points
+from searchspace.spaces import Point, levels, num_levels, random_point, starting_points
 from studies.profiles import PHASES
 from studies.search.ladder import Ladder
 from studies.search.trials import Trial
@@ -126,26 +127,28 @@ class Grid(Plan):
         assert spec.vary is not None, "a grid varies something"
         self._spec, self._digests, self._vary = spec, digests or {}, spec.vary
         self.arms = spec.arms()
-        self._levels = {arm: levels(arm.architecture, self._vary) for arm in self.arms}
 
     def allowance(self, arm: Arm) -> int:
         """Every value with every seed."""
-        return len(self._levels[arm]) * self._spec.seeds
+        return num_levels(self._vary) * self._spec.seeds
 
     def space(self, arm: Arm) -> Space:
         """The values, and the recipe's for all else."""
         fixed: Space = {n: Choices((value,)) for n, value in arm.recipe(self._spec).items()}
-        return fixed | {self._vary: Choices(self._levels[arm])}
+        return fixed | {self._vary: Choices(self._values(arm))}
 
     def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
         """All values with the first seed, then with the next: more seeds can be added."""
-        values = self._levels[arm]
+        values = self._values(arm)
         return arm.recipe(self._spec) | {self._vary: values[number % len(values)]}
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """The same initialisation and draws for all values of one seed."""
-        init_seed, draw_seed = _seeds(self._spec.seed, _GRID, number // len(self._levels[arm]), count=2)
+        init_seed, draw_seed = _seeds(self._spec.seed, _GRID, number // num_levels(self._vary), count=2)
         return arm.config(self._spec, point, self._digests, init_seed=init_seed, draw_seed=draw_seed)
+
+    def _values(self, arm: Arm) -> tuple[Any, ...]:
+        return levels(arm.architecture, self._vary)
 
     def ladder(self, arm: Arm) -> Ladder:
         """No rungs."""
@@ -171,29 +174,34 @@ class Finals(Plan):
 
     Args:
         spec: The study.
-        configs: The configuration of each arm.
+        arms: Its arms.
+        config_of: The configuration of each; asked only for what is more than a count.
         num_tiles: How many train tiles there are.
     """
 
     stage: Stage = "final"
     keeps_all = True
 
-    def __init__(self, spec: StudySpec, configs: Mapping[Arm, TrialConfig], num_tiles: int):
-        self._spec, self._configs, self._num_tiles = spec, dict(configs), num_tiles
-        self.arms = tuple(self._configs)
+    def __init__(self, spec: StudySpec, arms: Iterable[Arm], config_of: Callable[[Arm], TrialConfig], num_tiles: int):
+        self._spec, self._config_of, self._num_tiles = spec, functools.cache(config_of), num_tiles
+        self.arms = tuple(arms)
 
     @classmethod
     def confirming(cls, spec: StudySpec, selected: Mapping[Arm, TrialConfig], num_tiles: int) -> "Finals":
         """Of what a search selected; the arms are named after the configurations."""
         arms = {replace(arm, confirms=config.signature()): config for arm, config in selected.items()}
-        return cls(spec, arms, num_tiles)
+        return cls(spec, arms, arms.__getitem__, num_tiles)
 
     @classmethod
     def of_phase(cls, spec: StudySpec, digests: Mapping[str, str], num_tiles: int) -> "Finals":
         """Of a phase without a search: what another study chose, else the recipe."""
         points = {name: chosen.point for name, chosen in spec.chosen.items()}
-        configs = {arm: arm.config(spec, points.get(arm.architecture, {}), digests, init_seed=0) for arm in spec.arms()}
-        return cls(spec, configs, num_tiles)
+        return cls(
+            spec,
+            spec.arms(),
+            lambda arm: arm.config(spec, points.get(arm.architecture, {}), digests, init_seed=0),
+            num_tiles,
+        )
 
     def num_subsets(self, arm: Arm) -> int:
         """Subsets of tiles that the arm is trained on."""
@@ -214,11 +222,11 @@ class Finals(Plan):
 
     def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
         """The arm's."""
-        return self._configs[arm].hyperparameters
+        return self._config_of(arm).hyperparameters
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """The arm's with the seeds of `number`."""
-        config = self._configs[arm]
+        config = self._config_of(arm)
         subset, seed = self.subset_and_seed(arm, number)
         phase = PHASES.index(self._spec.phase)
         init_seed, draw_seed = _seeds(self._spec.seed, _FINALS, phase, seed, count=2)

@@ -17,6 +17,7 @@ from studies.phases import run_phase
 from studies.profiles import PHASES, REFERENCE, PhaseName
 from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
+from trainables.memory import Memory
 
 PHASE_1, PHASE_2, PHASE_3 = PHASES
 SMALL = ["--profile", "smoke", "--architectures", "unet", "sam_conv", "--trials", "4", "--epochs", "3"]
@@ -35,7 +36,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(dry_run, "this_machine", lambda: Node(cpus=2))
     monkeypatch.setattr(cluster, "ray_session", session)
-    monkeypatch.setattr(cluster, "ray_slots", lambda spec, *sides: fit_slots(spec, [Node(cpus=2)], *sides))
+    monkeypatch.setattr(cluster, "ray_slots", lambda spec, needed: fit_slots(spec, [Node(cpus=2)], needed))
     return asked
 
 
@@ -99,6 +100,20 @@ def test_a_cluster_is_asked_and_named_and_this_machine_needs_no_ray(address, pla
     text = planned(PHASE_2, "--data", str(dataset_root), *SMALL, *where)[1]
     assert f"on {address or 'this machine'}; would write" in text
     assert asked == ([address] if address else [])
+
+
+def test_memory_of_trials_is_told_where_there_is_a_gpu(planned, dataset_root, monkeypatch):
+    """0.9 · 12 GiB are 10.8; an architecture that cannot be traced has a GPU for itself."""
+    known = {"unet": Memory(train_gib=2.6, evaluate_gib=1.5), "sam_conv": None}
+    monkeypatch.setattr(dry_run, "trial_memory", lambda *_: {name: known[name] for name in own})
+    monkeypatch.setattr(dry_run, "this_machine", lambda: Node(cpus=8, gpus=1, gpu_gib=12))
+    flags = ["--data", str(dataset_root), "--profile", "smoke", "--trials", "4"]
+    for own, words in ((("unet",), "3 trials at a time"), (("unet", "sam_conv"), "1 trial at a time")):
+        text = planned(PHASE_2, *flags, "--architectures", *own)[1]
+        assert words in text
+        assert re.search(r"^ unet +2\.6 +1\.5 +3\.6 +3 *$", text, re.MULTILINE)
+    assert "on 12 GiB" in text
+    assert re.search(r"^ sam_conv +– +– +– +– *$", text, re.MULTILINE)
 
 
 # What a start would refuse

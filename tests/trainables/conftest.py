@@ -70,7 +70,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         stride=8,
         encoder="tiny",
         normalisation=IMAGENET,
-        gpu_gib=0.1,
         source="this test",
     )
     monkeypatch.setitem(ARCHITECTURES, "tiny", row)

@@ -6,6 +6,7 @@ prediction on every machine.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 WHOLE_PX = 2048
 """Tiles of up to this side squared (px) are predicted at once, larger ones by windows of this side.
@@ -38,6 +39,55 @@ class Window:
 
     rows: Span
     columns: Span
+
+
+class Cut(NamedTuple):
+    """How a tile is cut into windows.
+
+    Attributes:
+        height: Of the tile with its padding (px), and `width` as well.
+        window_px: Side of its windows, as `windows` takes it.
+    """
+
+    height: int
+    width: int
+    window_px: int | None
+
+    @property
+    def seen_px(self) -> tuple[int, int]:
+        """Height and width of what is predicted at once."""
+        return min(self.height, self.window_px or self.height), min(self.width, self.window_px or self.width)
+
+
+def cut(
+    height: int,
+    width: int,
+    *,
+    stride: int,
+    only_px: int | None = None,
+    whole_px: int = WHOLE_PX,
+    window_px: int | None = None,
+) -> Cut:
+    """How a tile is cut that a network predicts; see `predict.predict_parts`.
+
+    Args:
+        height: Of the tile (px).
+        width: As well.
+        stride: What sides are padded to (px).
+        only_px: The one side that the network takes; None where any will do.
+        whole_px: Side of the largest square that it predicts at once.
+        window_px: Side of windows for any tile with a longer side.
+    """
+    if only_px is not None:
+        window_px = only_px
+    elif window_px is not None:
+        window_px = max(1, window_px // stride) * stride
+    elif height * width > whole_px**2:
+        window_px = max(1, whole_px // stride) * stride
+    bottom, right = (
+        -side % stride if only_px is None else max(-side % stride, only_px - side) for side in (height, width)
+    )
+    return Cut(height + bottom, width + right, window_px)
 
 
 def margin_of(window_px: int, stride: int) -> int:

@@ -68,8 +68,6 @@ class Architecture:
         small: What the smaller variant of `smoke` and `quick` is, for every table; empty where there is none.
         only_px: The one side (px) that the full variant takes; None where any will do.
         whole_px: Side (px) of the largest square that is predicted at once; larger tiles by windows of that side.
-        gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU
-            fractions).
         source: Paper or weights.
     """
 
@@ -88,7 +86,6 @@ class Architecture:
     small: str = ""
     only_px: int | None = None
     whole_px: int = WHOLE_PX
-    gpu_gib: float
     source: str
 
     @property

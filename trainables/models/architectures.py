@@ -36,7 +36,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             encoder=None,
             small="base width 16",
             recipe={"decoder_dropout": 0.0},  # attempt 01 of the reference study
-            gpu_gib=14.0,
             source="Ronneberger et al. 2015, arXiv:1505.04597",
         ),
         Architecture(
@@ -46,7 +45,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             stride=32,
             encoder="resnet34",
             normalisation=IMAGENET,
-            gpu_gib=8.0,
             source="arXiv:1505.04597 over He et al. 2016, arXiv:1512.03385; segmentation-models-pytorch",
         ),
         Architecture(
@@ -56,7 +54,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             stride=16,
             encoder="resnet34",
             normalisation=IMAGENET,
-            gpu_gib=8.0,
             source="Chen et al. 2018, arXiv:1802.02611; segmentation-models-pytorch",
         ),
         Architecture(
@@ -70,7 +67,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             batch_size=2,
             small="small random encoder",
             only_px=1024,  # the side of its table of position embeddings
-            gpu_gib=6.0,
             source="Kirillov et al. 2023, arXiv:2304.02643; segment-anything's ViT-B, frozen",
         ),
         Architecture(
@@ -84,7 +80,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             batch_size=2,
             small="small random encoder",
             only_px=1024,  # the side of its table of position embeddings
-            gpu_gib=8.0,
             source="arXiv:2304.02643 with skips as in UNETR, Hatamizadeh et al. 2022, arXiv:2103.10504",
         ),
         Architecture(
@@ -105,7 +100,6 @@ ARCHITECTURES: dict[str, Architecture] = {
                     default=8, choices=(4, 8, 16), what="reduced tokens a side that attend to each other"
                 ),
             },
-            gpu_gib=20.0,
             source="the LAViT roads system, after Less-Attention ViT, arXiv:2406.00427, with Swin's windows, "
             "arXiv:2103.14030",
         ),
@@ -118,7 +112,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             normalisation=IMAGENET,
             small="MiT-B0",
             recipe={"augmentation": "NONE", "loss": "cross_entropy"},
-            gpu_gib=30.0,
             source="Xie et al. 2021, arXiv:2105.15203; segmentation-models-pytorch",
         ),
         Architecture(
@@ -130,7 +123,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             normalisation=HALVES,
             small="width 96",
             whole_px=1024,  # its graph has an edge for each pair of patches: memory grows with the side's fourth power
-            gpu_gib=12.0,
             source="Dosovitskiy et al. 2021, arXiv:2010.11929, under Velickovic et al. 2018, arXiv:1710.10903; timm",
         ),
         Architecture(
@@ -143,7 +135,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             optimizer="adam",
             recipe={"loss": "dice"},
             small="ResNet18",
-            gpu_gib=18.0,
             source="Chen et al. 2017, arXiv:1706.05587; torchvision",
         ),
     )

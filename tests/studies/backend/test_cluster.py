@@ -197,7 +197,7 @@ def stranger(cluster: Cluster, connected: None, folders: dict[str, Path]) -> Ite
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:
     probe_storage(folders["shared"])
     assert list(folders["shared"].iterdir()) == []
-    assert ray_slots(StudySpec(tiles=(4,)), 128).count == sum(
+    assert ray_slots(StudySpec(tiles=(4,)), lambda: 2.0).count == sum(
         int(node["Resources"]["CPU"]) for node in ray.nodes() if node["Alive"]
     )
 

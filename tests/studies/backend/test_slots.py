@@ -1,15 +1,13 @@
 """Slots: how many trials fit on a machine or cluster."""
 
-from dataclasses import replace
+import math
 from typing import Any
 
 import pytest
 
-from studies.backend.slots import Node, Slots, fit_slots, needed_gib
+from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
-from trainables.config import Recipe
-from trainables.models.architectures import ARCHITECTURES
 
 LAPTOP = [Node(cpus=2)]
 MANY_CORES = [Node(cpus=64)]
@@ -28,7 +26,7 @@ def spec(**changes: Any) -> StudySpec:
         # A CPU machine has a trial per core, or per so many
         ({}, LAPTOP, Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))),
         ({"cpus_per_trial": 4}, [Node(cpus=10)], Slots(count=2, cpus=4, gpus=0.0, alone=(10, 0.0))),
-        # A GPU is shared by what the largest architecture needs: U-Net 14 GiB, and 0.9 · 139 / 14 = 8.9
+        # A GPU is shared by what the largest architecture needs: 14 GiB, and 0.9 · 139 / 14 = 8.9
         ({}, H200, Slots(count=8, cpus=2, gpus=1 / 8, alone=(2, 1.0))),
         ({}, T4, Slots(count=1, cpus=8, gpus=1.0, alone=(8, 1.0))),
         # Few cores limit the trials of a large GPU
@@ -47,54 +45,26 @@ def spec(**changes: Any) -> StudySpec:
     ],
 )
 def test_trials_fit_on_machines(changes: dict[str, Any], nodes: list[Node], slots: Slots) -> None:
-    found = fit_slots(spec(**changes), nodes, 1024)
+    found = fit_slots(spec(**changes), nodes, lambda: 14.0)
     assert found == slots
     assert found.device == ("cuda" if slots.gpus else "cpu")
 
 
-def test_memory_follows_windows_and_tiles() -> None:
-    whole, window = spec(), spec(recipe=Recipe(window_px=512))
-    assert needed_gib(window, 1024) == pytest.approx(needed_gib(whole, 1024) / 4)
-    assert needed_gib(whole, 2048) == pytest.approx(needed_gib(whole, 1024) * 4)
-    assert needed_gib(spec(architectures=("unet_resnet34",)), 1024) < needed_gib(whole, 1024)
+@pytest.mark.parametrize(("gib", "count"), [(4.7, 3), (14.4, 1), (14.5, 1), (29.3, 1), (math.inf, 1), (1.2, 12)])
+def test_memory_decides_how_many_trials_share_a_gpu(gib: float, count: int) -> None:
+    """0.9 of 16 GiB are 14.4; a trial that needs more, or that nobody knows of, is tried alone."""
+    node = Node(cpus=64, gpus=1, gpu_gib=16)
+    assert fit_slots(spec(), [node], lambda: gib).count == count
+    assert by_memory(16, gib) == (count if gib <= 14.4 else 0)
 
 
-@pytest.mark.parametrize(
-    ("architectures", "batch_size", "gib"),
-    [
-        # Each architecture's own batch: 14 GiB for 4 draws, 8 GiB for 2 draws
-        (("unet",), None, 14),
-        (("sam_unet",), None, 8),
-        (("unet", "sam_unet"), None, 14),
-        # One for all: 14 / 4 and 8 / 2 GiB per draw, so that the one that needs most is another
-        (("unet",), 16, 56),
-        (("sam_unet",), 16, 64),
-        (("unet", "sam_unet"), 16, 64),
-        (("unet", "sam_unet"), 4, 16),
-        (("unet",), 2, 7),
-    ],
-)
-def test_memory_follows_the_batch(
-    architectures: tuple[str, ...], batch_size: int | None, gib: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, gpu_gib, own in (("unet", 14, 4), ("sam_unet", 8, 2)):
-        monkeypatch.setitem(ARCHITECTURES, name, replace(ARCHITECTURES[name], gpu_gib=gpu_gib, batch_size=own))
-    study = spec(architectures=architectures, recipe=Recipe(batch_size=batch_size))
-    assert needed_gib(study, 1024) == pytest.approx(gib)
-    assert needed_gib(study, 512) == pytest.approx(gib / 4)
+def test_memory_is_asked_for_only_where_it_decides() -> None:
+    def ask() -> float:
+        raise AssertionError
 
-
-def test_memory_is_for_the_larger_of_training_and_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small windows train in little memory, but whole tiles are predicted at once: half of 14 / 4 GiB for one."""
-    monkeypatch.setitem(ARCHITECTURES, "unet", replace(ARCHITECTURES["unet"], gpu_gib=14, batch_size=4))
-    windows = spec(architectures=("unet",), recipe=Recipe(window_px=128))
-    assert needed_gib(windows, 2048) == 1.0
-    assert needed_gib(windows, 2048, scored_px=1024) == pytest.approx(14 / 4 / 2)
-    assert needed_gib(windows, 2048, scored_px=2048) == pytest.approx(4 * 14 / 4 / 2)
-    assert needed_gib(spec(architectures=("unet",)), 1024, scored_px=1024) == pytest.approx(14)
-    node = Node(cpus=64, gpus=1, gpu_gib=24)
-    assert fit_slots(windows, [node], 2048, 128).count == 21
-    assert fit_slots(windows, [node], 2048, 2048).count == 3
+    fit_slots(spec(), LAPTOP, ask)
+    fit_slots(spec(gpus_per_trial=0.5), H200, ask)
+    fit_slots(spec(gpus_per_trial=0), H200, ask)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +79,4 @@ def test_memory_is_for_the_larger_of_training_and_scoring(monkeypatch: pytest.Mo
 )
 def test_what_fits_nowhere_is_refused(changes: dict[str, Any], nodes: list[Node], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        fit_slots(spec(**changes), nodes, 1024)
+        fit_slots(spec(**changes), nodes, lambda: 14.0)

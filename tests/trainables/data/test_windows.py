@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.trainables.network_input import Brightness, Recorder
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
-from trainables.data.windows import MARGIN_PX, margin_of, windows
+from trainables.data.windows import MARGIN_PX, cut, margin_of, windows
 from trainables.losses import Loss
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.segmenter import Segmenter
@@ -27,6 +27,21 @@ ARGS: dict[str, Any] = {"stride": 8, "loss": Loss(), "device": CPU}
 
 
 # Where they lie
+
+
+@pytest.mark.parametrize(
+    ("sides", "settings", "seen"),
+    [
+        ((100, 130), {}, (128, 160)),  # padded to the stride
+        ((5000, 1000), {}, (2048, 1024)),  # more than 2048² px
+        ((4000, 500), {}, (4000, 512)),  # no more than that
+        ((1500, 1500), {"whole_px": 1024}, (1024, 1024)),
+        ((900, 3000), {"only_px": 1024}, (1024, 1024)),
+        ((900, 3000), {"window_px": 520}, (512, 512)),
+    ],
+)
+def test_largest_part_of_a_tile_that_is_predicted_at_once(sides, settings, seen):
+    assert cut(*sides, stride=32, **settings).seen_px == seen
 
 
 @given(

@@ -101,7 +101,6 @@ def test_row_is_whole(name):
     assert row.track in ("cnn", "frozen_encoder", "transformer")
     assert row.is_frozen == (facts.num_frozen > 0)
     assert row.stride > 0
-    assert row.gpu_gib > 0
     assert (row.encoder is None) == (row.normalisation is None)
     assert row.encoder is not None or not row.is_frozen
     for side in (row.whole_px, row.only_px or 0):  # windows that its stride and the memory allow

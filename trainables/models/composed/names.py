@@ -37,18 +37,35 @@ def find_architecture(name: str) -> Architecture:
         ValueError: There is none. It says what a name must be, with the nearest ones, or why a decoder does not go over
             an encoder.
     """
+    check_form(name)
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
+    decoder, _, rest = name.partition(":")
+    encoder, _, adaptation = rest.partition("@")
+    return _compose(name, decoder, encoder, cast("Adaptation | None", adaptation or None))
+
+
+def check_form(name: str) -> str:
+    """The name, where it is one of the table or of the form of others.
+
+    That takes no time: what an encoder is, and whether the decoder goes over it, is only looked up by who asks for the
+    architecture.
+
+    Raises:
+        ValueError: It is not. It says what a name must be, with the nearest ones.
+    """
+    if name in ARCHITECTURES:
+        return name
     decoder, colon, rest = name.partition(":")
     if not colon:
         others = "or DECODER:ENCODER, such as unet:efficientnet_lite0"
         raise ValueError(f"must be one of {', '.join(ARCHITECTURES)} {others}{nearest(name, ARCHITECTURES)}")
-    encoder, at, adaptation = rest.partition("@")
     if decoder not in DECODERS:
         raise ValueError(f"must have one of the decoders {', '.join(DECODERS)}{nearest(decoder, DECODERS)}")
+    _, at, adaptation = rest.partition("@")
     if at and adaptation not in ADAPTATIONS:
         raise ValueError(f"must end in one of @{', @'.join(ADAPTATIONS)}, or in the encoder's name")
-    return _compose(name, decoder, encoder, cast("Adaptation | None", adaptation or None))
+    return name
 
 
 @functools.cache
@@ -83,6 +100,5 @@ def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adapta
         needs_weights=adaptation != "scratch",
         normalisation=encoder.normalisation,
         only_px=only_px,
-        gpu_gib=8.0,
         source=f"{decoder.source}, of segmentation-models-pytorch over {library}{licence}",
     )
