@@ -20,7 +20,7 @@ from studies.spec import StudySpec
 from trainables.common.command import Parser, add_flags, is_list, path_of, validate
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
-from trainables.models.composed.names import get_architecture
+from trainables.models.composed.names import find_architecture, get_architecture
 from trainables.models.weights import encoder_of
 
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
@@ -120,6 +120,11 @@ def _check_phase(spec: StudySpec) -> None:
 
 def _check_fixed(spec: StudySpec) -> None:
     """Refuses values that no trial could have, and hyperparameters that say nothing to any of the architectures."""
+    for row in spec.architectures:
+        try:
+            find_architecture(row)
+        except ValueError as error:
+            raise UserError(f"--architectures names {row}, but {error}") from error
     names = ", ".join(spec.architectures)
     if twice := [name for name in spec.fixed if sum(item.startswith(f"{name}=") for item in spec.fix) > 1]:
         raise UserError(f"--fix has {twice[0]} twice, but one value only can be: leave one out")

@@ -73,12 +73,17 @@ def test_status_and_dry_runs_import_nothing_heavy(tmp_path: Path) -> None:
     spec = make_spec({"profile": "smoke", "architectures": ["unet"], "tiles": [4]})
     ledger = Ledger(tmp_path / folder.LEDGER, {"unet-4": "unet"}, study_id="f00")
     assert Coordinator(spec, ledger, first_plan(spec, {}, 4)).next() is not None
-    provenance = {"study_id": "f00", "segments": [], "weights_digests": {}, "num_train_tiles": 4}
+    provenance: dict[str, Any] = {"study_id": "f00", "segments": [], "weights_digests": {}, "num_train_tiles": 4}
     folder.write_study(tmp_path, spec, provenance)
+    (tmp_path / "composed").mkdir()
     write_demo_tiles(tmp_path / "tiles", size_px=128, num_train=2, num_val=1, num_test=1)
     flags = ["--dry-run", "--data", "tiles", "--profile", "smoke", "--test"]
     scripts = [str(ROOT / "studies" / f"{phase}.py") for phase in ("phase1_comparison", "phase2_tuning")]
-    found = run(tmp_path, ["studies.status", str(tmp_path)], *([script, *flags] for script in scripts))
-    for (code, imported, told), arm in zip(found, ("unet-4", "unet-2", "unet-2"), strict=True):
+    composed = make_spec({"profile": "smoke", "architectures": ["fpn:mobilenet_v2"], "tiles": [4]})  # looks nothing up
+    Ledger(tmp_path / "composed" / folder.LEDGER, {"fpn:mobilenet_v2-4": "fpn"}, study_id="f00").close()
+    folder.write_study(tmp_path / "composed", composed, provenance)
+    states = [["studies.status", str(out)] for out in (tmp_path, tmp_path / "composed")]
+    found = run(tmp_path, *states, *([script, *flags] for script in scripts))
+    for (code, imported, told), arm in zip(found, ("unet-4", "fpn:mobilenet_v2-4", "unet-2", "unet-2"), strict=True):
         assert (code, imported) == (0, [])
         assert arm in told
