@@ -17,6 +17,7 @@ class Decoder:
         stride: Window sides must divide by it (px). For DPT, which is over vision transformers, in patches.
         stages: The stages of a built decoder that dropout follows: all but the last.
         arguments: What its class is called with, besides the encoder and the channels.
+        takes_all: Whether it takes the features of all of an encoder's stages.
         source: Paper.
     """
 
@@ -24,6 +25,7 @@ class Decoder:
     stride: int = 32
     stages: Callable[[Any], Iterable[Stage]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    takes_all: bool = True
     source: str
 
     @property
@@ -64,7 +66,8 @@ DECODERS: dict[str, Decoder] = {
     ),
     "pspnet": Decoder(
         smp="PSPNet",
-        stride=8,  # it takes three stages of the encoder only
+        stride=8,
+        takes_all=False,  # but the first three
         stages=_parts("conv"),
         arguments={"psp_dropout": 0.0},
         source="Zhao et al. 2017, arXiv:1612.01105",

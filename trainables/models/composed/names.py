@@ -72,19 +72,19 @@ def check_form(name: str) -> str:
 def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adaptation | None) -> Architecture:
     """The row of a decoder over an encoder; `adaptation` is None where the name leaves it out."""
     decoder, encoder = DECODERS[decoder_name], find_encoder(encoder_name)
-    stride, only_px, is_transformer = decoder.stride, encoder.only_px, False
-    if encoder.name not in WELL_KNOWN or decoder.takes_patches:
+    stride, only_px, is_transformer, unused = decoder.stride, encoder.only_px, False, ()
+    if encoder.name not in WELL_KNOWN or decoder.takes_patches or not decoder.takes_all:
         about = pkgutil.resolve_name(f"{NETWORK}:look")(decoder, encoder)
         if about.misfit:
             raise ValueError(
                 f"{decoder.smp} does not go over {encoder.name} ({about.misfit}): choose another of the two"
             )
-        stride, only_px, is_transformer = about.stride, about.only_px, about.is_transformer
+        stride, only_px, is_transformer, unused = about.stride, about.only_px, about.is_transformer, about.unused
     adaptation = adaptation or ("scratch" if encoder.hub is None else "staged")
 
     def build(spec: ModelSpec) -> "nn.Module":
         network: nn.Module = pkgutil.resolve_name(f"{NETWORK}:build_network")(
-            decoder, encoder, spec, is_frozen=adaptation == "frozen"
+            decoder, encoder, spec, is_frozen=adaptation == "frozen", unused=unused
         )
         return network
 

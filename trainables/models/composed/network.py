@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,12 @@ TRIED_PX = 128
 """Side of the image that a network is tried on, or a little more where its stride needs that."""
 
 
-def build_network(decoder: Decoder, encoder: Encoder, spec: ModelSpec, *, is_frozen: bool) -> nn.Module:
+def build_network(
+    decoder: Decoder, encoder: Encoder, spec: ModelSpec, *, is_frozen: bool, unused: Iterable[str] = ()
+) -> nn.Module:
     """The network of a decoder over an encoder, with pretrained weights where the spec names some.
+
+    Parts of the encoder that are `unused` (see `Look`) are left out: they would be counted, saved and sent to a GPU.
 
     Dropout2d follows every stage of the decoder but the last. Whatever else is random in the libraries' networks (drop
     path, drop connect, dropout in heads) is switched off, so that decoders alone are random, and all in one way.
@@ -50,6 +55,7 @@ def build_network(decoder: Decoder, encoder: Encoder, spec: ModelSpec, *, is_fro
     _switch_off_randomness(model)
     for part, name in decoder.stages(model.decoder):
         setattr(part, name, _Dropped(getattr(part, name), nn.Dropout2d(spec.decoder_dropout)))
+    _leave_out(model.encoder, unused)
     if is_frozen:
         model.encoder = _Frozen(model.encoder)
     assert isinstance(model, nn.Module)
@@ -124,6 +130,30 @@ def _of_any_patch(model: Any) -> Any:
     return model
 
 
+class _LeftOut(nn.Module):
+    """Stands where a part was left out, which some encoders call all the same."""
+
+    def forward(self, x: Any, *_: Any) -> Any:
+        """What it was given first."""
+        return x
+
+
+def _leave_out(encoder: nn.Module, names: Iterable[str]) -> None:
+    for name in names:
+        encoder.set_submodule(name, _LeftOut())
+
+
+def _without_gradients(encoder: nn.Module) -> tuple[str, ...]:
+    """The largest modules none of whose parameters has a gradient."""
+    names: list[str] = []
+    for name, module in encoder.named_modules():  # the larger ones first
+        parameters = list(module.parameters())
+        is_without = bool(parameters) and all(parameter.grad is None for parameter in parameters)
+        if is_without and not any(name.startswith(f"{other}.") for other in names):
+            names.append(name)
+    return tuple(names)
+
+
 class _Dropped(nn.Sequential):
     """A stage, whatever it takes, with dropout behind it."""
 
@@ -160,12 +190,14 @@ class Look:
         stride: Window sides must divide by it (px).
         only_px: The one side (px) that it takes; None where any will do.
         is_transformer: Whether the encoder normalises by layers, as transformers do, and what is trained like them.
+        unused: Names of the encoder's modules that make no difference to the logits.
     """
 
     misfit: str = ""
     stride: int = 0
     only_px: int | None = None
     is_transformer: bool = False
+    unused: tuple[str, ...] = ()
 
 
 def look(decoder: Decoder, encoder: Encoder) -> Look:
@@ -174,17 +206,27 @@ def look(decoder: Decoder, encoder: Encoder) -> Look:
         return Look(misfit="it is for timm's vision transformers, such as vit_small_patch16_224")
     spec = ModelSpec(num_bands=3, num_outputs=2)
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]):
             model: Any = build_network(decoder, encoder, spec, is_frozen=False).eval()
             stride = decoder.stride * (model.encoder.output_stride if decoder.takes_patches else 1)
             only_px = None if decoder.takes_patches else encoder.only_px
             side_px = only_px or stride * (
                 -(-TRIED_PX // stride) | 1
             )  # an odd multiple, which no larger stride divides
-            shape = tuple(model(torch.zeros(2, 3, side_px, side_px)).shape)
+            pixels = torch.zeros(2, 3, side_px, side_px)
+            logits: torch.Tensor = model(pixels)
+            logits.sum().backward()  # type: ignore[no-untyped-call]
+            shape = tuple(logits.shape)
     except Exception as error:  # whatever the libraries raise where they do not go together
         return Look(misfit=str(error).strip().partition("\n")[0][:200] or type(error).__name__)
     if shape[2:] != (side_px, side_px):
         return Look(misfit=f"its logits have {shape[2]} px a side where the image has {side_px}")
-    norms = [module for module in model.encoder.modules() if isinstance(module, nn.LayerNorm)]
-    return Look(stride=stride, only_px=only_px, is_transformer=bool(norms))
+    is_transformer = any(isinstance(module, nn.LayerNorm) for module in model.encoder.modules())
+    unused = _without_gradients(model.encoder)
+    _leave_out(model.encoder, unused)
+    try:
+        with torch.no_grad():
+            is_same = torch.equal(model(pixels), logits)
+    except Exception:  # it is called all the same, and nothing may stand in its place
+        is_same = False
+    return Look(stride=stride, only_px=only_px, is_transformer=is_transformer, unused=unused if is_same else ())
