@@ -266,14 +266,19 @@ def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFac
     spec, row = inputs.spec, get_architecture(arm.architecture)
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = parameters
+    weights = arm.weights(spec)
     facts: ArmFacts = {
         "arm": arm.name,
         "architecture": arm.architecture,
         "architecture_label": arm.label(spec),
         "is_stand_in": arm.label(spec) != arm.architecture,
         "track": row.track,
-        "has_encoder": row.encoder is not None,
-        "weights": arm.weights(spec).rpartition("/")[2],
+        "has_encoder": row.encoder is not None and row.adaptation != "scratch",
+        "decoder": row.decoder or row.name,
+        "encoder": row.encoder or "",
+        "adaptation": row.adapted(weights),
+        "source": row.source,
+        "weights": weights.rpartition("/")[2],
         "tiles": arm.tiles,
         "trials": spec.trials,
         "num_trainable": trained,

@@ -35,7 +35,10 @@ class ArmFacts(TypedDict):
         num_trainable, num_frozen: Parameters.
         ranges: By hyperparameter, `choices`, or `low`, `high` and `log` (whether magnitudes are drawn evenly); `space`
             has the same in words.
-        has_encoder: Whether there is an encoder that weights could be for.
+        has_encoder: Whether there is an encoder that weights could be for, and its name does not say that it has none.
+        decoder, encoder: Of its network; `encoder` is empty where it has its own, which is never pretrained.
+        adaptation: Of the encoder: "scratch", "frozen", "staged" or "full".
+        source: Papers, libraries, and the licence of the weights.
         chosen: In phase 3, the configuration that an earlier study selected, and where.
     """
 
@@ -52,6 +55,10 @@ class ArmFacts(TypedDict):
     ranges: dict[str, Any]
     space: NotRequired[dict[str, str]]
     has_encoder: NotRequired[bool]
+    decoder: NotRequired[str]
+    encoder: NotRequired[str]
+    adaptation: NotRequired[str]
+    source: NotRequired[str]
     chosen: NotRequired[dict[str, Any]]
 
 
