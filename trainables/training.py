@@ -256,23 +256,15 @@ def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, dtype=half, enabled=half is not None)
 
 
-def takes_encoder_statistics(config: TrialConfig, tiles: TrainVal) -> bool:
-    """Whether pixels are normalised as pretrained weights expect: those of 8-bit red, green and blue are."""
-    return (
-        config.is_pretrained and tiles.is_photograph and get_architecture(config.architecture).normalisation is not None
-    )
-
-
 def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:
     """Mean and std per band that scaled pixels are normalised by: the encoder's own, or the train tiles'.
 
     The std of a band without variation in the train tiles is 0 (see `Segmenter`).
     """
     mean, std = band_statistics(tiles.train, tiles.scale)
-    if not takes_encoder_statistics(config, tiles):
+    expected = get_architecture(config.architecture).expected_pixels(config.weights, is_photograph=tiles.is_photograph)
+    if expected is None:
         return mean, std
-    expected = get_architecture(config.architecture).normalisation
-    assert expected is not None
     white = 255 * tiles.scale  # what 1.0 of the weights' own range is here
     own = [value * white if its > 0 else 0.0 for value, its in zip(expected.std, std, strict=True)]
     return [value * white for value in expected.mean], own

@@ -38,7 +38,7 @@ class ArmFacts(TypedDict):
         has_encoder: Whether there is an encoder that weights could be for, and its name does not say that it has none.
         decoder, encoder: Of its network; `encoder` is empty where it has its own, which is never pretrained.
         adaptation: Of the encoder: "scratch", "frozen", "staged" or "full".
-        source: Papers, libraries, and the licence of the weights.
+        source: Papers, libraries, the licence of the weights, and what sides and pixels the network takes.
         chosen: In phase 3, the configuration that an earlier study selected, and where.
     """
 
@@ -102,6 +102,7 @@ class StudyRunConfig(TypedDict):
         classes: Names, and `class_colors` as `#rrggbb`.
         class_pixels: Pixels per class, and `ignored_pixels` those that do not count; by split ("train", "val").
         panel_gap_px: Columns between the panels of a picture.
+        adapted_bands: Of tiles that are no 8-bit RGB, to which pretrained weights were adapted; empty elsewhere.
         published: By architecture, where the study repeats the reference study.
     """
 
@@ -130,6 +131,7 @@ class StudyRunConfig(TypedDict):
     class_pixels: NotRequired[dict[str, list[int]]]
     ignored_pixels: NotRequired[dict[str, int]]
     panel_gap_px: NotRequired[int]
+    adapted_bands: NotRequired[list[str]]
     published: NotRequired[dict[str, Published]]
 
 

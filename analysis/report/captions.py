@@ -129,8 +129,16 @@ def study_words(logs: Logs) -> str:
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
     return (
         f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
-        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}."
+        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}{_adapted_words(logs)}."
     )
+
+
+def _adapted_words(logs: Logs) -> str:
+    """To what bands pretrained weights were adapted; empty where they see 8-bit RGB as before."""
+    bands = logs.study.get("adapted_bands")
+    if not bands or all(arm["weights"] == "none" for arm in logs.study["arms"]):
+        return ""
+    return f" (of 8-bit RGB pictures, adapted to the bands {', '.join(bands)})"
 
 
 def main_words(logs: Logs, *, is_compared: bool) -> str:

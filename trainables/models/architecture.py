@@ -107,6 +107,16 @@ class Architecture:
         """How the encoder is adapted where it starts from `weights`."""
         return self.adaptation if self.encoder is not None and (weights != "none" or self.is_frozen) else "scratch"
 
+    def expected_pixels(self, weights: str, *, is_photograph: bool) -> Normalisation | None:
+        """What pixels are normalised by where pretrained weights expect it; None where the train tiles' own serve.
+
+        Args:
+            weights: As in a trial's configuration.
+            is_photograph: Whether tiles are 8-bit red, green and blue, as the pictures were that weights come from.
+        """
+        is_pretrained = weights != "none" and self.encoder is not None
+        return self.normalisation if is_pretrained and is_photograph else None
+
     def only_side(self, *, small: bool) -> int | None:
         """The one side (px) that a variant takes; None where any will do."""
         return None if small and self.small else self.only_px

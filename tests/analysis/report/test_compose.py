@@ -188,6 +188,16 @@ def test_files_of_weights_are_named_without_their_folders():
     assert "encoder weights: resnet34 none, sam_vit_b sam.pth." in words(compose([study.logs()]))
 
 
+def test_report_says_what_networks_are_and_which_bands_their_weights_were_adapted_to():
+    study = phase1(adapted_bands=["nir", "red"])
+    study.arms["unet_resnet34-24"]["source"] = "He et al., weights under MIT"
+    composed = compose([study.logs()])
+    assert "unet_resnet34: He et al., weights under MIT." in words(composed)
+    assert "adapted to the bands nir, red" in table(composed, "iou_by_architecture").caption
+    weights = composed.frames["settings"]["weights"]
+    assert list(weights) == ["none", *["imagenet (adapted to nir, red)"] * 2]
+
+
 def test_predictions_are_of_the_study_that_decides(tmp_path: Path):
     study = MadeUp("unet")
     study.model("unet-24", test=[0.5] * 4)
