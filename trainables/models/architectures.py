@@ -41,6 +41,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             source="Ronneberger et al. 2015, arXiv:1505.04597",
         ),
         Architecture(
+            name="unet_width16",
+            track="cnn",
+            build=from_module("trainables.models.unet:unet_width16"),
+            stride=16,
+            encoder=None,
+            decoder="unet",
+            recipe={"decoder_dropout": 0.0},
+            gpu_gib=4.0,
+            source="arXiv:1505.04597 with a quarter of its channels, for CPUs",
+        ),
+        Architecture(
             name="unet_resnet34",
             track="cnn",
             build=from_module("trainables.models.smp:unet_resnet34"),
