@@ -33,7 +33,7 @@ RECIPES: dict[Track, dict[Adaptation, dict[str, float]]] = {
 """Learning rates by the encoder's kind and adaptation, where they are not the track's.
 
 Source: those of CNNs by trials of EfficientNet-Lite0 on demo tiles and real roofs, of 6 epochs of 14 steps; pretrained
-transformers have their track's, and decoders over them learn ten times as fast, as in Xie et al. 2021, arXiv:2105.15203.
+transformers have their track's, and decoders over them learn ten times as fast (Xie et al. 2021, arXiv:2105.15203).
 """
 
 
