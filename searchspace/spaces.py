@@ -34,8 +34,10 @@ COMMON: Space = {
     "bce_weight": Bounds(0.1, 0.9),
     "focal_weight": Bounds(0.1, 0.9),
     "cldice_weight": Bounds(0.1, 0.5),
+    "encoder_lr_factor": Bounds(0.03, 1.0, log=True),
 }
-"""The ranges that all tracks share; of the weights, an architecture has those of its loss."""
+"""The ranges that all tracks share; of the loss's weights, an architecture has those of its loss, and the encoder's
+factor only where its name says that a pretrained encoder is trained."""
 
 OVERRIDES: dict[str, Space] = {}
 """Ranges in which an architecture differs from its track: the one place to change a single space."""
@@ -53,6 +55,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {
     "loss": LOSSES,
     "focal_weight": (0.1, 0.3, 0.5, 0.7, 0.9),
     "cldice_weight": (0.0, 0.1, 0.3, 0.5),
+    "encoder_lr_factor": (0.03, 0.1, 0.3, 1.0),
 }
 """What `--vary` tries of each hyperparameter; of lr, see `levels`."""
 

@@ -72,7 +72,8 @@ def trace_memory(
     row, recipe = get_architecture(config.architecture), config.recipe
     only_px = row.only_side(small=recipe.small)
     seen = [cut(*sides, stride=row.stride, only_px=only_px, whole_px=row.whole_px).seen_px for sides in tiles_px]
-    alike = {"tiles": 1, "lr": 1.0, "augmentation": "NONE", "init_seed": 0, "weights": "none", "weights_digest": None}
+    alike = {"tiles": 1, "lr": 1.0, "encoder_lr_factor": 1.0, "augmentation": "NONE", "init_seed": 0}
+    alike |= {"weights": "none", "weights_digest": None}
     alike["decoder_dropout"] = 0.5 if config.decoder_dropout else 0.0  # any but 0 keeps another copy
     return _cached(
         config.model_copy(update=alike).model_dump_json(),
