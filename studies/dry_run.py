@@ -58,6 +58,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
     if slots.gpus or spec.profile == "full":  # which wants a GPU: it may be run on another machine than planned on
         is_here = spec.address is None and node.gpus > 0
         console.print(_memory_table(memories(), (node.gpu_gib,) if is_here else COMMON_GPUS_GIB))
+        console.print("what a trial takes, and how many of them have room on such GPUs", highlight=False)
     num_val, num_test = len(inputs.tiles.val), len(inputs.dataset.test.tiles)
     is_tested = bool(spec.seeds and spec.test)
     for line in (
@@ -84,8 +85,8 @@ def _slots(inputs: StudyInputs, node: Node, needed: Callable[[], float]) -> Slot
 def _memory_table(memories: Memories, gpus_gib: Sequence[float]) -> Table:
     """The memory of a trial of each architecture (GiB), and how many trials have room on GPUs of such sizes."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("GiB of a trial", min_width=max(map(len, memories)))
-    for column in ("train", "predict", "in all", *(f"on {gib:.0f} GiB" for gib in gpus_gib)):
+    table.add_column("GiB of a GPU", min_width=max(map(len, memories)))
+    for column in ("train", "predict", "trial", *(f"{gib:.0f} GiB" for gib in gpus_gib)):
         table.add_column(column, justify="right")
     for name, memory in memories.items():
         if memory is None:

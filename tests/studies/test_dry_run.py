@@ -112,7 +112,7 @@ def test_memory_of_trials_is_told_where_there_is_a_gpu(planned, dataset_root, mo
         text = planned(PHASE_2, *flags, "--architectures", *own)[1]
         assert words in text
         assert re.search(r"^ unet +2\.6 +1\.5 +3\.6 +3 *$", text, re.MULTILINE)
-    assert "on 12 GiB" in text
+    assert "12 GiB" in text
     assert re.search(r"^ sam_conv +– +– +– +– *$", text, re.MULTILINE)
 
 
