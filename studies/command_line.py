@@ -21,6 +21,7 @@ from trainables.common.command import Parser, add_flags, is_list, path_of, valid
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import of_same_copies
 from trainables.models.weights import encoder_of
 
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
@@ -79,7 +80,11 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
     if tuned is not None and "chosen" not in settings:
         settings = load_tuned(tuned, settings | flags) | settings
-    spec = make_spec(settings | flags)
+    settings |= flags
+    begun = path if options.resume and path is not None and has_study(path) else tuned
+    if begun is not None and "architectures" in settings:  # both go on from the copies
+        settings["architectures"] = of_same_copies(settings["architectures"], begun)
+    spec = make_spec(settings)
     _check_phase(spec)
     if tuned is not None:
         check_same_source(spec, tuned)

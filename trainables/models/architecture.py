@@ -65,12 +65,14 @@ class Architecture:
         optimizer: Of its source: AdamW with the recipe's decay, or Adam without.
         recipe: Hyperparameters in which its source departs from the shared recipe.
         settings: What it has to set for itself, by name.
+        has_dropout: Whether its decoder has any, so that its probability is searched.
         small: What the smaller variant of `smoke` and `quick` is, for every table; empty where there is none.
         only_px: The one side (px) that the full variant takes; None where any will do.
         whole_px: Side (px) of the largest square that is predicted at once; larger tiles by windows of that side.
         gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU
             fractions).
         source: Paper or weights.
+        file_digest: SHA-256 of the file of a person's own network, which loads its weights itself; empty for others.
     """
 
     name: str
@@ -85,11 +87,13 @@ class Architecture:
     optimizer: Optimizer = "adamw"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    has_dropout: bool = True
     small: str = ""
     only_px: int | None = None
     whole_px: int = WHOLE_PX
     gpu_gib: float
     source: str
+    file_digest: str = ""
 
     @property
     def is_frozen(self) -> bool:
