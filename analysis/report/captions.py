@@ -133,9 +133,11 @@ def study_words(logs: Logs) -> str:
     """Returns which study a table is of, and which weights it started from."""
     study = logs.study
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
+    own = ", ".join(dict.fromkeys(arm["architecture_label"] for arm in study["arms"] if arm["weights"] == "own"))
     return (
         f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
-        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}."
+        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}"
+        f"{f'; own weights, if any: {own}' if own else ''}."
     )
 
 

@@ -99,17 +99,20 @@ def write_copies(out: Path, names: Iterable[str]) -> None:
     """Writes copies of the files of names for tables into a folder.
 
     Raises:
-        UserError: Another file is in the place of one.
-        OSError: One cannot be written.
+        UserError: Another file is in the place of one, or one cannot be written.
     """
     for name in names:
         if not is_own(name):
             continue
         file = known_file(name)
         copy = out / NETWORKS / file.path.name
-        if not copy.exists():
-            write_whole(copy, file.content, outlasts_power=True)
-        elif copy.read_bytes() != file.content:
+        try:
+            if not copy.exists():
+                write_whole(copy, file.content, outlasts_power=True)
+            is_same = copy.read_bytes() == file.content
+        except OSError as error:
+            raise UserError(f"{copy} cannot be written ({error.strerror}): choose another folder") from error
+        if not is_same:
             raise UserError(f"{copy} is another file than {file.path}: remove it, or choose another folder")
 
 
