@@ -6,7 +6,10 @@ from trainables.checkpoints import build_model
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
+from trainables.models.architecture import Architecture
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import known_file
+from trainables.models.own.names import said
 
 TRIED_PX = 96
 """Side of the image that a network is tried on, or a little more where its stride needs that."""
@@ -28,12 +31,16 @@ def check_network(config: TrialConfig, info: DatasetInfo) -> None:
         try:
             logits = model(torch.zeros(shape))
         except Exception as error:  # whatever a person's code raises
-            words = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{name} fails on an image of {shape} ({type(error).__name__}: {words}): if it takes sides that divide "
-                "by another number than 32, or one side only, say so as `stride` or `only_px` of the function"
-            ) from error
+            about = said(error, known_file(name))
+            raise UserError(f"{name} fails on an image of {shape} with {about}{_advice(row)}") from error
     needed = (2, info.num_outputs, side_px, side_px)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != needed:
         given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(f"{name} gives {given} for an image of {shape}, but must give logits of {needed}")
+        advice = _advice(row) if isinstance(logits, torch.Tensor) and logits.shape[2:] != shape[2:] else ""
+        raise UserError(f"{name} gives {given} for an image of {shape}, but must give logits of {needed}{advice}")
+
+
+def _advice(row: Architecture) -> str:
+    if row.only_px is not None:
+        return ""
+    return f": if it needs sides that another number than {row.stride} divides, set stride (README)"

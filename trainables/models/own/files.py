@@ -153,7 +153,7 @@ def take_copy(name: str, digest: str, near: Path, given: Path | None = None) -> 
             _files[file_name] = file
             return
     missing = f"no folder {NETWORKS} above it has that" if given is None else f"{given} is not that"
-    raise UserError(f"{near} needs {file_name} of SHA-256 {digest[:12]}…, but {missing}: pass the path of that file")
+    raise UserError(f"{near} needs {file_name} of SHA-256 {digest[:12]}…, but {missing}: pass that file as network=PATH")
 
 
 def _of_copy(name: str, out: Path) -> str:
@@ -167,7 +167,7 @@ def _same_copy(name: str, out: Path) -> str:
         return name  # read as it is given, and compared with what the study began with
     if given.is_file() and given.read_bytes() != copy.read_bytes():
         raise UserError(
-            f"{given} is not what {out} began with: leave --architectures out to go on with its copy, {copy}, or start "
-            "in another folder"
+            f"{given} is no longer what {out} began with: name its copy, {_of_copy(name, out)}, to go on with that, or "
+            "start in another folder"
         )
     return _of_copy(name, out)

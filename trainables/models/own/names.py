@@ -84,7 +84,7 @@ def _module_of(file: NetworkFile) -> ModuleType:
         alone = (
             ", and it must stand alone: files beside it cannot be imported" if isinstance(error, ImportError) else ""
         )
-        raise ValueError(f"running the file raises {_said(error, file)}{alone}") from error
+        raise ValueError(f"running the file raises {said(error, file)}{alone}") from error
     return module
 
 
@@ -95,7 +95,7 @@ def _number(function: Callable[..., Any], name: str, kind: type) -> Any:
     if value is None or (is_right and value > 0):
         return value
     words = "a whole number" if kind is int else "a number"
-    raise ValueError(f"its {name} is {value!r}, but must be {words} above 0")
+    raise ValueError(f"its {name} must be {words} above 0, and is {value!r}")
 
 
 def _build(
@@ -111,7 +111,7 @@ def _build(
     try:
         network = function(spec)
     except (Exception, SystemExit) as error:
-        raise UserError(f"{name} cannot be built: its function raises {_said(error, file)}") from error
+        raise UserError(f"{name} cannot be built: its function raises {said(error, file)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} gives {type(network).__name__}, but must give a torch.nn.Module")
     if adaptation:
@@ -135,7 +135,7 @@ def _freeze(encoder: "nn.Module") -> None:
     encoder.eval()
 
 
-def _said(error: BaseException, file: NetworkFile) -> str:
+def said(error: BaseException, file: NetworkFile) -> str:
     """`RuntimeError: no such layer, in line 12 of my_nets.py`: an error of a person's code in one line."""
     words = re.sub(r"\s+", " ", str(error)).strip()[:200]
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == str(file.path)]
