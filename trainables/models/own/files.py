@@ -153,7 +153,9 @@ def take_copy(name: str, digest: str, near: Path, given: Path | None = None) -> 
             _files[file_name] = file
             return
     missing = f"no folder {NETWORKS} above it has that" if given is None else f"{given} is not that"
-    raise UserError(f"{near} needs {file_name} of SHA-256 {digest[:12]}…, but {missing}: pass that file as network=PATH")
+    raise UserError(
+        f"{near} needs {file_name} of SHA-256 {digest[:12]}…, but {missing}: pass that file as network=PATH"
+    )
 
 
 def _of_copy(name: str, out: Path) -> str:

@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import PurePath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -138,7 +139,8 @@ def _freeze(encoder: "nn.Module") -> None:
 def said(error: BaseException, file: NetworkFile) -> str:
     """`RuntimeError: no such layer, in line 12 of my_nets.py`: an error of a person's code in one line."""
     words = re.sub(r"\s+", " ", str(error)).strip()[:200]
-    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == str(file.path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [at.lineno for at in frames if PurePath(at.filename).name == file.path.name]  # wherever it was first run
     if isinstance(error, SyntaxError):
         words, lines = error.msg, [error.lineno]
     place = f", in line {lines[-1]} of {file.path.name}" if lines else ""
