@@ -85,8 +85,9 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
     """
     out, network = tmp_path / "study", write_networks(tmp_path)
     flags = (
-        f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke --architectures {network}:build "
-        f"--tiles 2 4 --window-px 64 --epochs {EPOCHS} --grace-epochs {EPOCHS} --trials {TRIALS} --wandb disabled"
+        f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke "
+        f"--architectures {network}:build --tiles 2 4 --window-px 64 --epochs {EPOCHS} --grace-epochs {EPOCHS} "
+        f"--trials {TRIALS} --wandb disabled"
     )
     node = cluster.add_node(num_cpus=1)
     (raylet,) = node.all_processes["raylet"]
