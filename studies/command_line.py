@@ -146,6 +146,8 @@ def _check_fixed(spec: StudySpec) -> None:
                 f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "
                 "--fix loss=NAME"
             )
+        if spec.vary == "decoder_dropout" and not get_architecture(row).has_dropout:
+            raise UserError(f"--vary is {spec.vary}, but {row} has none: leave it out, or vary something else")
         own = get_architecture(row).settings
         of_any_loss = {name: value for name, value in spec.fixed.items() if name in RECIPE_WEIGHTS}
         point = {name: value for name, value in recipe.items() if name not in own} | of_any_loss
