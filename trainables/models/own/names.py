@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 from trainables.common.errors import UserError
 from trainables.models.architecture import ADAPTATIONS, IMAGENET, Adaptation, Architecture
 from trainables.models.composed.encoders import nearest
-from trainables.models.own.files import NetworkFile, known_file, split_name
+from trainables.models.own.files import NETWORKS, NetworkFile, known_file, split_name
 from trainables.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 OWN = "own"
-"""What a person's network starts from: whatever its function does. Its encoder is called so, too, where it has one."""
+"""What a person's network starts from: whatever its function does."""
 
 STRIDE = 32
 """Window sides must divide by it (px) where a function says nothing else."""
@@ -45,6 +45,7 @@ def _row(name: str, file: NetworkFile) -> Architecture:
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value)]
         raise ValueError(f"there is no function {function_name!r} in {file.path.name}{nearest(function_name, known)}")
+    base = name.partition("@")[0]  # which its adaptations share
     recipe: dict[str, Any] = {} if b"decoder_dropout" in file.content else {"decoder_dropout": 0.0}
     if (lr := _number(function, "lr", float)) is not None:
         recipe["lr"] = lr
@@ -57,14 +58,16 @@ def _row(name: str, file: NetworkFile) -> Architecture:
         track="cnn",
         build=build,
         stride=_number(function, "stride", int) or STRIDE,
-        encoder=OWN if adaptation else None,
+        encoder=f"encoder of {base}" if adaptation else None,
+        decoder=f"decoder of {base}" if adaptation else "",
         adaptation=cast("Adaptation", adaptation or "scratch"),
+        needs_weights=bool(adaptation),
         normalisation=IMAGENET if adaptation else None,
         recipe=recipe,
         has_dropout="decoder_dropout" not in recipe,
         only_px=_number(function, "only_px", int),
         gpu_gib=8.0,
-        source=f"{file.path.name}, of whoever runs the study",
+        source=f"{NETWORKS}/{file.path.name} of the study, SHA-256 {file.digest[:12]}…",
         file_digest=file.digest,
     )
 
