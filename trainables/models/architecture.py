@@ -60,7 +60,8 @@ class Architecture:
         decoder: What two architectures over one encoder may have in common; its own name if empty.
         adaptation: How the encoder is adapted to the tiles. Without pretrained weights, one that would be trained at
             some time is trained from scratch.
-        needs_weights: Whether its name says that the encoder is pretrained: it then has ImageNet weights by default.
+        needs_weights: Whether its name says that the encoder is pretrained: it then has ImageNet weights by default, or
+            a person's own.
         normalisation: What these weights expect of 8-bit photographs; None where there are none.
         batch_size: Draws per optimizer step in the reference study.
         optimizer: Of its source: AdamW with the recipe's decay, or Adam without.
