@@ -24,6 +24,9 @@ OWN = "own"
 STRIDE = 32
 """Window sides must divide by it (px) where a function says nothing else."""
 
+ENCODER_LR_FACTOR = 0.1
+"""Of a pretrained encoder that is trained, as of composed networks; searches choose among others."""
+
 
 def own_architecture(name: str) -> Architecture:
     """The row of a network by its name for tables, such as `my_nets.py:build@staged`.
@@ -47,6 +50,8 @@ def _row(name: str, file: NetworkFile) -> Architecture:
         raise ValueError(f"there is no function {function_name!r} in {file.path.name}{nearest(function_name, known)}")
     base = name.partition("@")[0]  # which its adaptations share
     recipe: dict[str, Any] = {} if b"decoder_dropout" in file.content else {"decoder_dropout": 0.0}
+    if adaptation in ("staged", "full"):
+        recipe["encoder_lr_factor"] = ENCODER_LR_FACTOR
     if (lr := _number(function, "lr", float)) is not None:
         recipe["lr"] = lr
 

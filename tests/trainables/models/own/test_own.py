@@ -80,6 +80,7 @@ def test_function_says_its_sides_and_learning_rate_and_dropout_is_searched_where
     plain = get_architecture(own("build"))
     assert (plain.stride, plain.only_px, recipe_point(plain.name)["lr"]) == (32, None, 1e-3)
     assert "decoder_dropout" in space_for(plain.name)
+    assert ["encoder_lr_factor" in space_for(own(f"build{at}")) for at in ("", "@frozen", "@staged")] == [0, 0, 1]
     (tmp_path / "bare.py").write_text("def build(spec): ...")
     bare = take_file(f"{tmp_path / 'bare.py'}:build")
     assert "decoder_dropout" not in space_for(bare)
