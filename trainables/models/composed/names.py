@@ -1,4 +1,4 @@
-"""Architectures by name: a row of the table, or `DECODER:ENCODER@ADAPTATION`, such as `unet:resnet34@frozen`."""
+"""Architectures by name: a row of the table, `DECODER:ENCODER@ADAPTATION`, or a network of a person's own file."""
 
 import functools
 import pkgutil
@@ -9,6 +9,8 @@ from trainables.models.architecture import ADAPTATIONS, Adaptation, Architecture
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.composed.decoders import DECODERS
 from trainables.models.composed.encoders import WELL_KNOWN, find_encoder, nearest
+from trainables.models.own.files import is_own
+from trainables.models.own.names import own_architecture
 from trainables.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def find_architecture(name: str) -> Architecture:
     check_form(name)
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
+    if is_own(name):
+        return own_architecture(name)
     decoder, _, rest = name.partition(":")
     encoder, _, adaptation = rest.partition("@")
     return _compose(name, decoder, encoder, cast("Adaptation | None", adaptation or None))
@@ -73,11 +77,11 @@ def check_form(name: str) -> str:
     Raises:
         ValueError: It is not. It says what a name must be, with the nearest ones.
     """
-    if name in ARCHITECTURES:
+    if name in ARCHITECTURES or is_own(name):
         return name
     decoder, colon, rest = name.partition(":")
     if not colon:
-        others = "or DECODER:ENCODER, such as unet:efficientnet_lite0"
+        others = "or DECODER:ENCODER, such as unet:efficientnet_lite0, or PATH.py:FUNCTION"
         raise ValueError(f"must be one of {', '.join(ARCHITECTURES)} {others}{nearest(name, ARCHITECTURES)}")
     if decoder not in DECODERS:
         raise ValueError(f"must have one of the decoders {', '.join(DECODERS)}{nearest(decoder, DECODERS)}")
