@@ -143,8 +143,11 @@ class TrialConfig(BaseModel):
         """
         content = self.model_dump(mode="json")
         content["recipe"] |= {"batch_size": self.batch_size, "optimizer": self.optimizer}
-        if not self.network_digest:
-            del content["network_digest"]
+        for name, default in (("network_digest", ""), ("encoder_lr_factor", 1.0)):  # younger than signatures on record
+            if content[name] == default:
+                del content[name]
+        if content["recipe"]["schedule"] == "plateau":
+            del content["recipe"]["schedule"]
         if self.weights_digest is not None:
             content["weights"] = "file"
         return text_digest(json.dumps(content, sort_keys=True))[:16]
