@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from studies.files.folder import has_study, load_frozen
-from studies.spec import StudySpec, TunedConfig
+from studies.spec import StudySpec
+from studies.tuned_config import TunedConfig
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from searchspace.ranges import Space
 from searchspace.spaces import Point, num_levels, recipe_point, space_for, trial_config
 from studies.profiles import REFERENCE, PhaseName, ProfileName
+from studies.tuned_config import TunedConfig
 from trainables.common.command import path_of, validate
 from trainables.config import Recipe, TrialConfig
 from trainables.models.composed.names import check_form, get_architecture
@@ -60,30 +61,6 @@ GROWS = ("trials", "seeds", "test")
 
 BUDGETS = (5, 12, 24)
 """Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
-
-
-class TunedConfig(BaseModel):
-    """A configuration that another study selected, and where it was tuned.
-
-    Attributes:
-        point: The hyperparameters.
-        tiles: How many tiles it was tuned with.
-        study: The name of that study, and `study_id` what tells it from others of that name.
-        profile: Its profile, and `tiles_digest` that of its train and val tiles.
-        signature: Of the trial that was selected.
-        val_iou: Its val IoU: the mean of its final models, else of the selected trial.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    point: dict[str, Any]
-    tiles: int
-    study: str
-    study_id: str
-    profile: ProfileName
-    tiles_digest: str
-    signature: str
-    val_iou: float
 
 
 class StudySpec(BaseModel):

@@ -17,8 +17,9 @@ from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.files import folder
 from studies.files.disk import disk_errors_in_one_line
-from studies.inputs import StudyInputs, check_unchanged, load_inputs, log_config
+from studies.inputs import StudyInputs, check_unchanged, load_inputs
 from studies.logs import tracking
+from studies.logs.study_config import log_config
 from studies.models.parameters import parameters_by_architecture
 from studies.options import Options
 from studies.progress import StudyProgress

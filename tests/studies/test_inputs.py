@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from studies.backend.slots import Slots
-from studies.inputs import StudyInputs, log_config, published_figures
+from studies.inputs import StudyInputs
+from studies.logs.study_config import log_config, published_figures
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset

@@ -10,7 +10,8 @@ from rich.console import Console
 from analysis.report.predictions import panels
 from studies.backend.slots import Slots
 from studies.command_line import make_spec
-from studies.inputs import load_inputs, log_config
+from studies.inputs import load_inputs
+from studies.logs.study_config import log_config
 from trainables.data.pictures import side_by_side
 
 

@@ -13,7 +13,8 @@ from searchspace.spaces import levels, recipe_point
 from studies.profiles import PHASES
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
 from studies.search.trials import Trial
-from studies.spec import Arm, StudySpec, TunedConfig
+from studies.spec import Arm, StudySpec
+from studies.tuned_config import TunedConfig
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import coordinate
 from trainables.config import Recipe, TrialConfig
