@@ -1,5 +1,6 @@
-"""Small datasets in the layout of record, on disk and in memory."""
+"""What all tests share: which process of several runs them, and small datasets in the layout of record."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -20,6 +21,22 @@ settings.load_profile("fewtile")
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 1}
+NEED_RAY = ("drivers", "ray_cluster", "ray_address")
+"""Fixtures that take seconds to make, and that all tests of one process share."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a file's tests run in one process, and so do all files that need one Ray; these first."""
+    with_ray = {item.path for item in items if set(NEED_RAY) & set(getattr(item, "fixturenames", ()))}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else item.location[0]))
+    items.sort(key=lambda item: item.path not in with_ray)
+
+
+def pytest_collection_finish() -> None:
+    """All that is imported stays to the end: the collector of garbage need not look at it again and again."""
+    gc.freeze()
 
 
 def _roofs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scoring models side by side on a real Ray, with a GPU that is not there: retries, modes, and what ends it."""
+"""Scoring models side by side on a real Ray: retries, modes, and what ends it."""
 
 import io
 import json
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
+from ray.cluster_utils import Cluster
 from rich.console import Console
 
+from studies.backend.cluster import ray_session
 from studies.backend.scoring import OnScored, Scorers, scoring_modes
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit
@@ -24,14 +25,14 @@ from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import Arm
-from tests.chaos.forked import DriverServer
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
 ARM = Arm("unet", 4)
+CORES = os.cpu_count() or 1
 SHARED = Slots(count=2, cpus=1, gpus=0.5, alone=(1, 1.0))
-CROWDED = Slots(count=2, cpus=2, gpus=0.5, alone=(2, 1.0))
+CROWDED = Slots(count=2, cpus=CORES, gpus=0.0, alone=(CORES, 0.0))
 """Two workers of which Ray has room for one."""
 ONE = replace(CROWDED, count=1)
 WINDOWS = "in windows of 512 px"
@@ -42,12 +43,17 @@ FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _ray(drivers: DriverServer) -> Iterator[None]:
-    quiet: Any = {"log_to_driver": False, "configure_logging": False}
-    with drivers.ray(num_cpus=2, num_gpus=1) as cluster:
-        ray.init(cluster.address, **quiet)
+def _connected(ray_address: str) -> Iterator[None]:
+    with ray_session(ray_address):
         yield
-        ray.shutdown()
+
+
+@pytest.fixture
+def gpu(ray_cluster: Cluster) -> Iterator[None]:
+    """One that is not there: nothing but Ray knows of it."""
+    node = ray_cluster.add_node(num_cpus=1, num_gpus=1)
+    yield
+    ray_cluster.remove_node(node)
 
 
 class Scene:
@@ -136,7 +142,9 @@ def test_modes_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
 
 
 @pytest.mark.faults
-def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu_or_fails_alone(scene: Scene) -> None:
+def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu_or_fails_alone(
+    gpu: None, scene: Scene
+) -> None:
     def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
         needed = {"0000": [""], "0001": [], "0002": ["", WINDOWS], "0003": ["", WINDOWS, CPU]}[job.folder.name]
         return FULL if mode.label in needed else None
