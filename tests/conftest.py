@@ -39,6 +39,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # modules clear up at the end
+
+
 def _roofs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """(H, W) uint8 of 0 and 1: one rectangle, so that every tile has both."""
     mask = np.zeros((height, width), np.uint8)
