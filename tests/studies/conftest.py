@@ -6,6 +6,7 @@ A small folder of demo tiles, whose test tiles have headers and no pixels, so th
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,6 +174,25 @@ def ray_cluster(drivers: DriverServer) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def ray_address(ray_cluster: Cluster) -> str:
     return str(ray_cluster.address)
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a disk of a size such as 80m."""
+    mounted = []
+
+    def mount(size: str) -> Path:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)], check=False)
+        if done.returncode:
+            pytest.skip("no small disk can be mounted here")
+        mounted.append(disk)
+        return disk
+
+    yield mount
+    for disk in mounted:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture

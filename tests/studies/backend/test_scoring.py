@@ -192,15 +192,6 @@ def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(s
     assert {number: scores.iou for number, scores in scored(results).items()} == dict.fromkeys(range(3), 0.5)
 
 
-def test_scoring_that_raises_is_an_error_of_that_model(scene: Scene) -> None:
-    def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
-        return ScoringFailure(reason="KeyError: 'mean'") if job.folder.name == "0001" else None
-
-    results = scene.score(scoring(fails), 2)
-    assert results[1] == ScoringFailure(reason="KeyError: 'mean'")
-    assert scored(results)[0].iou == 0.5
-
-
 @pytest.mark.faults
 def test_worker_that_hangs_is_replaced(scene: Scene) -> None:
     def fails(job: ScoringJob, mode: ScoringMode) -> None:
