@@ -262,13 +262,6 @@ def test_wide_whole_numbers_are_scaled_by_what_they_hold(folder, dtype):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_tiny_numbers_are_trained_on_as_large_ones(folder):
-    """As radiances are."""
-    tiles = tiles_of(folder(lambda image, _: image.astype(np.float32) * np.float32(1e-9)))
-    assert max(band_statistics(tiles.train, tiles.scale)[1]) < 1e-6
-    assert_alike(tiles, mapped(tiles, lambda image: image * np.float32(2**30)))
-
-
 def test_a_scale_in_dataset_json_stands(folder):
     tiles = tiles_of(folder(lambda image, _: image.astype(np.int32), info={"scale": 0.5}))
     assert (tiles.scale, tiles.notes, tiles.train.images[0].dtype) == (0.5, (), np.int32)
