@@ -16,6 +16,8 @@ from rasterio import Affine
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+gc.disable()  # while all is imported, which stays to the end
+
 settings.register_profile("fewtile", deadline=None, derandomize=True)  # busy machines are slow; a red test stays red
 settings.load_profile("fewtile")
 
@@ -35,8 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """All that is imported stays to the end: the collector of garbage need not look at it again and again."""
+    """From now on there is garbage, but not among what was imported: that need not be looked at again and again."""
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:
