@@ -19,6 +19,15 @@ from benchmarks.run_file import RunFile
 LEVELS = {"unet": 0.735, "unet_resnet34": 0.765, "deeplabv3plus_resnet34": 0.772, "sam_conv": 0.69, "sam_unet": 0.74}
 """The val IoU that an architecture tends to: those of the reference study, to look familiar."""
 
+NETWORKS = {
+    "unet": ("unet", ""),
+    "unet_resnet34": ("unet", "resnet34"),
+    "deeplabv3plus_resnet34": ("deeplabv3plus", "resnet34"),
+    "sam_conv": ("sam_conv", "sam_vit_b"),
+    "sam_unet": ("sam_unet", "sam_vit_b"),
+}
+"""The decoder and the encoder of an architecture."""
+
 NUM_SEEDS = 3
 VAL_TILES = [f"{place}_{number}" for place in ("north", "south", "west") for number in (1, 2)]
 TEST_TILES = [f"{place}_{number}" for place in ("north", "south", "west") for number in (3, 4)]
@@ -219,6 +228,7 @@ def _log_finals(
 
 def _about(architecture: str, trials: int) -> ArmFacts:
     """What the study's run says of an arm."""
+    decoder, encoder = NETWORKS[architecture]
     return ArmFacts(
         arm=f"{architecture}-24",
         architecture=architecture,
@@ -227,6 +237,9 @@ def _about(architecture: str, trials: int) -> ArmFacts:
         is_stand_in=False,
         track="cnn",
         weights="none",
+        decoder=decoder,
+        encoder=encoder,
+        adaptation="frozen" if encoder == "sam_vit_b" else "scratch",
         trials=trials,
         num_trainable=24_000_000,
         num_frozen=0,

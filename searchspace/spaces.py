@@ -34,8 +34,10 @@ COMMON: Space = {
     "bce_weight": Bounds(0.1, 0.9),
     "focal_weight": Bounds(0.1, 0.9),
     "cldice_weight": Bounds(0.1, 0.5),
+    "encoder_lr_factor": Bounds(0.03, 1.0, log=True),
 }
-"""The ranges that all tracks share; of the weights, an architecture has those of its loss."""
+"""The ranges that all tracks share; of the loss's weights, an architecture has those of its loss, and the encoder's
+factor only where its name says that a pretrained encoder is trained."""
 
 OVERRIDES: dict[str, Space] = {}
 """Ranges in which an architecture differs from its track: the one place to change a single space."""
@@ -46,6 +48,9 @@ RECIPE_POINT: Point = {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "loss":
 RECIPE_WEIGHTS: Point = {"bce_weight": 0.5, "focal_weight": 0.5, "cldice_weight": 0.3}
 """Source: the reference study's halves; ours for Focal; Shit et al. 2021 find 0.1 to 0.5 for clDice."""
 
+ENCODER_LR_FACTOR = 1.0
+"""Of a pretrained encoder that is trained."""
+
 LEVELS: dict[str, tuple[Any, ...]] = {
     "augmentation": PRESETS,
     "decoder_dropout": (0.0, 0.15, 0.3, 0.5),
@@ -53,6 +58,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {
     "loss": LOSSES,
     "focal_weight": (0.1, 0.3, 0.5, 0.7, 0.9),
     "cldice_weight": (0.0, 0.1, 0.3, 0.5),
+    "encoder_lr_factor": (0.03, 0.1, 0.3, 1.0),
 }
 """What `--vary` tries of each hyperparameter; of lr, see `levels`."""
 
@@ -79,6 +85,8 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
     """
     row = get_architecture(architecture)
     point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
+    if row.fine_tunes:
+        point["encoder_lr_factor"] = ENCODER_LR_FACTOR
     point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
     point |= {name: value for name, value in fixed.items() if name in point}
     idle = {weight for weight in RECIPE_WEIGHTS if weight not in LOSS_WEIGHTS.get(point["loss"], ())}

@@ -136,6 +136,11 @@ def _check_fixed(spec: StudySpec) -> None:
             raise UserError(f"--fix and --vary both name {name}: leave one of them out")
     for row in spec.architectures:
         recipe = recipe_point(row, spec.fixed)
+        if spec.vary == "encoder_lr_factor" and spec.vary not in recipe:
+            raise UserError(
+                f"--vary is {spec.vary}, but {row} does not name a pretrained encoder to train: leave it out, or "
+                "name one such as unet:efficientnet_lite0@staged"
+            )
         if spec.vary is not None and spec.vary not in recipe:
             raise UserError(
                 f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "

@@ -237,6 +237,7 @@ def log_config(
         "classes": list(info.classes),
         "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
         "panel_gap_px": GAP_PX,
+        "adapted_bands": [] if tiles.is_photograph else list(info.bands),
         "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
         "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
         "groups": {
@@ -261,19 +262,37 @@ def published_figures(spec: StudySpec) -> dict[str, dict[str, float]]:
     return {name: figures[name] for name in spec.architectures if name in figures}
 
 
+def _input_words(arm: Arm, inputs: StudyInputs) -> str:
+    """What sides the network takes and how its pixels are normalised, such as `sides divide by 32 px; …`."""
+    row, spec = get_architecture(arm.architecture), inputs.spec
+    only_px = row.only_side(small=spec.recipe.small)
+    sides = f"sides divide by {row.stride} px" if only_px is None else f"sides are {only_px} px"
+    expected = row.expected_pixels(arm.weights(spec), is_photograph=inputs.tiles.is_photograph)
+    statistics = "the mean and std of the train tiles"
+    if expected is not None:
+        mean, std = (", ".join(f"{value:.3g}" for value in its) for its in (expected.mean, expected.std))
+        statistics = f"mean {mean} and std {std} of 1, which its weights expect"
+    return f"{sides}; pixels are normalised by {statistics}"
+
+
 def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:
     """What the study's run says of an arm; `parameters` are those that are trained, and those that never are."""
     spec, row = inputs.spec, get_architecture(arm.architecture)
     space, chosen = arm.space(spec), spec.chosen.get(arm.architecture)
     trained, frozen = parameters
+    weights = arm.weights(spec)
     facts: ArmFacts = {
         "arm": arm.name,
         "architecture": arm.architecture,
         "architecture_label": arm.label(spec),
         "is_stand_in": arm.label(spec) != arm.architecture,
         "track": row.track,
-        "has_encoder": row.encoder is not None,
-        "weights": arm.weights(spec).rpartition("/")[2],
+        "has_encoder": row.encoder is not None and row.adaptation != "scratch",
+        "decoder": row.decoder or row.name,
+        "encoder": row.encoder or "",
+        "adaptation": row.adapted(weights),
+        "source": f"{row.source}; {_input_words(arm, inputs)}",
+        "weights": weights.rpartition("/")[2],
         "tiles": arm.tiles,
         "trials": spec.trials,
         "num_trainable": trained,

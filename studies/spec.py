@@ -17,7 +17,16 @@ from trainables.models.weights import encoder_of, weights_for
 from trainables.names import LOSS_WEIGHTS
 
 WandbMode = Literal["offline", "online", "disabled"]
-Hyperparameter = Literal["augmentation", "lr", "loss", "bce_weight", "focal_weight", "cldice_weight", "decoder_dropout"]
+Hyperparameter = Literal[
+    "augmentation",
+    "lr",
+    "loss",
+    "bce_weight",
+    "focal_weight",
+    "cldice_weight",
+    "decoder_dropout",
+    "encoder_lr_factor",
+]
 
 
 def _weights_path(choice: str) -> str:

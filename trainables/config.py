@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from trainables.common.whole_files import text_digest
 from trainables.models.composed.names import find_architecture, get_architecture
-from trainables.names import LOSS_WEIGHTS, PRESETS, LossName, Optimizer, Precision
+from trainables.names import LOSS_WEIGHTS, PRESETS, LossName, Optimizer, Precision, ScheduleName
 
 if TYPE_CHECKING:
     from trainables.losses import Loss
@@ -60,6 +60,11 @@ class Recipe(BaseModel):
     )
     weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's weight decay")
     stop_patience: int = Field(default=10, ge=1, description="epochs without a better val IoU before a trial ends")
+    schedule: ScheduleName = Field(
+        default="plateau",
+        description="of lr: plateau, which reduces it where val IoU gets no better, or cosine, which needs no val and "
+        "falls from lr to 0 over all epochs",
+    )
     plateau_patience: int = Field(default=3, ge=0, description="epochs without a better val IoU before lr is reduced")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="factor on lr then")
     frozen_fraction: float = Field(
@@ -91,6 +96,9 @@ class TrialConfig(BaseModel):
     bce_weight: float = Field(default=0.5, ge=0, le=1, description="w in w·BCE + (1−w)·Dice")
     focal_weight: float = Field(default=0.5, ge=0, le=1, description="v in v·Focal + (1−v)·Dice")
     cldice_weight: float = Field(default=0.3, ge=0, le=1, description="c in (1−c)·(w·BCE + (1−w)·Dice) + c·clDice")
+    encoder_lr_factor: float = Field(
+        default=1.0, gt=0, le=1, description="factor on lr for a pretrained encoder that is trained, too"
+    )
     settings: dict[str, int] = Field(default={}, description="the architecture's own; its defaults if left out")
     weights: str = Field(
         default="none", description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict"
@@ -168,7 +176,9 @@ class TrialConfig(BaseModel):
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """The hyperparameters of the trial: those of all trials, and those that its loss and its architecture have."""
-        names = ("lr", "augmentation", "decoder_dropout", "loss", *LOSS_WEIGHTS[self.loss])
+        names = ["lr", "augmentation", "decoder_dropout", "loss", *LOSS_WEIGHTS[self.loss]]
+        if get_architecture(self.architecture).fine_tunes:
+            names.append("encoder_lr_factor")
         return {name: getattr(self, name) for name in names} | self.settings
 
     @property

@@ -33,6 +33,8 @@ Optimizer = Literal["adamw", "adam"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+ScheduleName = Literal["plateau", "cosine"]
+
 
 def left_out(preset: str) -> list[str]:
     """Names of the preset's transforms that tiles other than 8-bit RGB do without."""

@@ -35,7 +35,10 @@ class ArmFacts(TypedDict):
         num_trainable, num_frozen: Parameters.
         ranges: By hyperparameter, `choices`, or `low`, `high` and `log` (whether magnitudes are drawn evenly); `space`
             has the same in words.
-        has_encoder: Whether there is an encoder that weights could be for.
+        has_encoder: Whether there is an encoder that weights could be for, and its name does not say that it has none.
+        decoder, encoder: Of its network; `encoder` is empty where it has its own, which is never pretrained.
+        adaptation: Of the encoder: "scratch", "frozen", "staged" or "full".
+        source: Papers, libraries, the licence of the weights, and what sides and pixels the network takes.
         chosen: In phase 3, the configuration that an earlier study selected, and where.
     """
 
@@ -52,6 +55,10 @@ class ArmFacts(TypedDict):
     ranges: dict[str, Any]
     space: NotRequired[dict[str, str]]
     has_encoder: NotRequired[bool]
+    decoder: NotRequired[str]
+    encoder: NotRequired[str]
+    adaptation: NotRequired[str]
+    source: NotRequired[str]
     chosen: NotRequired[dict[str, Any]]
 
 
@@ -95,6 +102,7 @@ class StudyRunConfig(TypedDict):
         classes: Names, and `class_colors` as `#rrggbb`.
         class_pixels: Pixels per class, and `ignored_pixels` those that do not count; by split ("train", "val").
         panel_gap_px: Columns between the panels of a picture.
+        adapted_bands: Of tiles that are no 8-bit RGB, to which pretrained weights were adapted; empty elsewhere.
         published: By architecture, where the study repeats the reference study.
     """
 
@@ -123,6 +131,7 @@ class StudyRunConfig(TypedDict):
     class_pixels: NotRequired[dict[str, list[int]]]
     ignored_pixels: NotRequired[dict[str, int]]
     panel_gap_px: NotRequired[int]
+    adapted_bands: NotRequired[list[str]]
     published: NotRequired[dict[str, Published]]
 
 

@@ -29,8 +29,8 @@ SETTINGS = (
     "The hyperparameters of the final models (of the selected trial where there are none), and parameters in millions."
 )
 ARCHITECTURE_CONTRASTS = (
-    "Only the pairs of architectures that the reference study asks about are compared; attempt 01 is unet, 02 "
-    "unet_resnet34, 03 deeplabv3plus_resnet34, 04 sam_conv and 05 sam_unet."
+    "Only architectures that differ in one thing are compared: in how their encoder is adapted, in the decoder (with "
+    "the first one of the study), or in the encoder (with the first one)."
 )
 PRESET_CONTRASTS = (
     "For each architecture, the augmentation presets that the reference study expected to win are compared with all "
@@ -100,18 +100,12 @@ def cost_words(frame: pd.DataFrame, unit: str) -> str:
     return " ".join(parts)
 
 
-def contrast_words(logs: Logs, *, of_pretraining: bool) -> str:
-    """Returns what the contrasts of architectures compare, and where that is not what their names suggest."""
+def contrast_words(logs: Logs) -> str:
+    """Returns what the contrasts of architectures compare, and which of these are not what their names suggest."""
     parts = [ARCHITECTURE_CONTRASTS, CONTRASTS]
     small = dict.fromkeys(arm["architecture_label"] for arm in logs.study["arms"] if arm["is_stand_in"])
     if small:
         parts.append(f"Small or random-encoder variants here: {', '.join(small)}.")
-    weights = {arm["weights"] for arm in logs.study["arms"] if arm["architecture"] == "unet_resnet34"}
-    if weights == {"none"} and of_pretraining:
-        parts.append(
-            "Since unet_resnet34 has no pretrained weights here, its contrast with unet compares the two networks, not "
-            "pretraining."
-        )
     return " ".join(parts)
 
 
@@ -135,8 +129,16 @@ def study_words(logs: Logs) -> str:
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
     return (
         f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
-        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}."
+        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}{_adapted_words(logs)}."
     )
+
+
+def _adapted_words(logs: Logs) -> str:
+    """To what bands pretrained weights were adapted; empty where they see 8-bit RGB as before."""
+    bands = logs.study.get("adapted_bands")
+    if not bands or all(arm["weights"] == "none" for arm in logs.study["arms"]):
+        return ""
+    return f" (of 8-bit RGB pictures, adapted to the bands {', '.join(bands)})"
 
 
 def main_words(logs: Logs, *, is_compared: bool) -> str:

@@ -76,6 +76,13 @@ def _methods(studies: Sequence[Logs]) -> Section:
         "configuration signature, attempt in the register of test openings, and W&B run; tables/trials.csv has a row "
         "per trial; tables/scores.csv has one per model and tile. The CSV file of each table also has the columns "
         "that it does not show.",
+        *_networks(studies),
         *notes,
     )
     return Section("Methods and files", (TextBlock(paragraphs),))
+
+
+def _networks(studies: Sequence[Logs]) -> list[str]:
+    """Returns a sentence per architecture: its papers and libraries, the licence of its weights, and its input."""
+    arms = [arm for logs in studies for arm in logs.study["arms"]]
+    return list(dict.fromkeys(f"{arm['architecture_label']}: {arm['source']}." for arm in arms if arm.get("source")))

@@ -235,9 +235,7 @@ def with_interval_columns(values: pd.DataFrame) -> pd.DataFrame:
 
 def _architecture_contrasts(blocks: Blocks, logs: Logs) -> TableBlock | None:
     frame = contrasts.architecture_contrasts(logs)
-    of_pretraining = frame["contrast"].str.endswith(" unet").any()
-    caption = captions.contrast_words(logs, of_pretraining=bool(of_pretraining))
-    return blocks.table("contrasts", logs, "Planned contrasts", frame, caption)
+    return blocks.table("contrasts", logs, "Planned contrasts", frame, captions.contrast_words(logs))
 
 
 def _expected(blocks: Blocks, logs: Logs, metric: str) -> FigureBlock | None:

@@ -1,6 +1,8 @@
-"""Computes the planned contrasts: of the pairs of architectures, and of the presets, that the reference study names."""
+"""Computes the planned contrasts: of architectures that differ in one thing, and of the reference study's presets."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,21 @@ from analysis.stats.ranks import probability_of_improvement
 from analysis.tables.search_results import scores_by_value
 from analysis.tables.tile_scores import final_split, read_tile_scores
 
-PAIRS = (
-    ("unet_resnet34", "unet", "encoder (attempts 02 \N{MINUS SIGN} 01)"),
-    ("deeplabv3plus_resnet34", "unet_resnet34", "architecture (attempts 03 \N{MINUS SIGN} 02)"),
-    ("sam_unet", "sam_conv", "decoder and skips (attempts 05 \N{MINUS SIGN} 04)"),
-)
-"""Pairs of architectures that are compared, and no others: what the reference study asks of its attempts."""
+Pair = tuple[ArmFacts, ArmFacts, str]
+"""Two arms, and in what they differ; differences are of the first minus the second."""
+
+ADAPTATIONS = ("scratch", "frozen", "staged", "full")
+"""How an encoder is adapted, from the least that is done with its pretrained weights to the most."""
+
+_OF_ADAPTATIONS = {
+    ("frozen", "scratch"): "pretraining, encoder frozen",
+    ("staged", "scratch"): "pretraining",
+    ("full", "scratch"): "pretraining, never frozen",
+    ("staged", "frozen"): "training the encoder, after a third",
+    ("full", "frozen"): "training the encoder, from the start",
+    ("full", "staged"): "training the encoder from the start, not after a third",
+}
+
 HYPOTHESES: dict[str, tuple[tuple[str, ...], str]] = {
     "cnn": (("MEDIUM", "HEAVY"), "MEDIUM and HEAVY against the others"),
     "frozen_encoder": (("LIGHT", "MEDIUM"), "LIGHT and MEDIUM against the others"),
@@ -45,19 +56,68 @@ def architecture_contrasts(logs: Logs) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     found: list[Contrast] = []
     for group in _arms_by_tiles(logs):
-        arms = {arm["architecture"]: arm["arm"] for arm in group}
-        for first, second, what in PAIRS:
-            if scores is None or not {first, second} <= arms.keys():
-                continue
-            one, other = scores.of(arms[first]), scores.of(arms[second])
+        if scores is None:
+            break
+        for first, second, what in planned_pairs(group):
+            one, other = scores.of(first["arm"]), scores.of(second["arm"])
             result = contrast(one, other, scores.factors, scores.groups)
             if result is None:
                 continue
             better = probability_of_improvement(one, other)
-            name = f"{first} \N{MINUS SIGN} {second}"
+            name = f"{first['architecture']} \N{MINUS SIGN} {second['architecture']}"
             rows.append({"contrast": name, "what": what, "tiles": group[0]["tiles"], "better": better})
             found.append(result)
     return _contrast_frame(rows, found)
+
+
+def planned_pairs(arms: Sequence[ArmFacts]) -> list[Pair]:
+    """Returns the pairs of arms that are compared: those that differ in one thing, as their names say it.
+
+    Adaptations of one network are all compared with each other, and decoders over one encoder with the first of them.
+    So are encoders under one decoder; where the first is the network's own, which nobody pretrains, with one that is
+    not pretrained either, if there is one.
+
+    Args:
+        arms: Of one number of tiles, in the study's order; those of older logs, which do not say it, are in no pair.
+    """
+    known = [arm for arm in arms if arm.get("decoder")]
+    pairs = [*_adaptation_pairs(known), *_decoder_pairs(known), *_encoder_pairs(known)]
+    return sorted(pairs, key=lambda pair: (known.index(pair[0]), known.index(pair[1])))
+
+
+def _adaptation_pairs(arms: Sequence[ArmFacts]) -> list[Pair]:
+    found = []
+    for one, other in itertools.combinations(arms, 2):
+        if one["encoder"] and _alike(one, other, "decoder", "encoder") and not _alike(one, other, "adaptation"):
+            more, less = sorted((one, other), key=lambda arm: -ADAPTATIONS.index(arm["adaptation"]))
+            found.append((more, less, _OF_ADAPTATIONS[more["adaptation"], less["adaptation"]]))
+    return found
+
+
+def _decoder_pairs(arms: Sequence[ArmFacts]) -> list[Pair]:
+    found = []
+    for arm in arms:
+        first = next(its for its in arms if _alike(its, arm, "encoder", "adaptation"))
+        if arm["encoder"] and not _alike(first, arm, "decoder"):
+            found.append((arm, first, "decoder"))
+    return found
+
+
+def _encoder_pairs(arms: Sequence[ArmFacts]) -> list[Pair]:
+    found = []
+    for first in {arm["decoder"]: arm for arm in reversed(arms)}.values():
+        under = [arm for arm in arms if _alike(arm, first, "decoder")]
+        for encoder in dict.fromkeys(arm["encoder"] for arm in under if not _alike(arm, first, "encoder")):
+            its = [arm for arm in under if arm["encoder"] == encoder]
+            if alike := [arm for arm in its if _alike(arm, first, "adaptation")]:
+                found.append((alike[0], first, "encoder"))
+            elif not first["encoder"]:
+                found.append((its[0], first, "encoder and its pretraining"))
+    return found
+
+
+def _alike(one: ArmFacts, other: ArmFacts, *keys: str) -> bool:
+    return all(one[key] == other[key] for key in keys)  # type: ignore[literal-required]
 
 
 def preset_contrasts(logs: Logs) -> pd.DataFrame:

@@ -5,9 +5,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import ArmFacts
 
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "loss", "bce_weight")
 """Shown even where no arm searches over them."""
+_OF_ENCODER = ("weights", "adaptation")
 _PREFIX = "hyperparameters/"
 
 
@@ -15,16 +17,25 @@ def settings(logs: Logs) -> pd.DataFrame:
     """Returns the hyperparameters of each arm's final models, else of its selected trial.
 
     Returns:
-        A frame in the order of the study's arms with `architecture`, `tiles`, a column per hyperparameter, and
+        A frame in the order of the study's arms with `architecture`, `tiles`, `weights` (what its encoder starts from,
+        and the bands that they were adapted to), `adaptation` (of the encoder), a column per hyperparameter, and
         `trainable` and `frozen` (parameters, millions). What is not known is missing.
     """
     rows = [
         {"architecture": arm["architecture_label"], "tiles": arm["tiles"]}
+        | {"weights": _weights(logs, arm), "adaptation": arm.get("adaptation")}
         | _of_arm(logs, arm["arm"])
         | {"trainable": arm["num_trainable"] / 1e6, "frozen": arm["num_frozen"] / 1e6}
         for arm in logs.study["arms"]
     ]
-    return pd.DataFrame(rows, columns=["architecture", "tiles", *hyperparameters(logs), "trainable", "frozen"])
+    return pd.DataFrame(
+        rows, columns=["architecture", "tiles", *_OF_ENCODER, *hyperparameters(logs), "trainable", "frozen"]
+    )
+
+
+def _weights(logs: Logs, arm: ArmFacts) -> str:
+    bands = logs.study.get("adapted_bands")
+    return f"{arm['weights']} (adapted to {', '.join(bands)})" if bands and arm["weights"] != "none" else arm["weights"]
 
 
 def hyperparameters(logs: Logs) -> list[str]:

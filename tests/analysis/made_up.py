@@ -17,6 +17,7 @@ from analysis.logs.assemble import assemble
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import STUDY_JOB, TRIAL_JOB, ArmFacts, StudyRunConfig
 from analysis.logs.wandb_run import LoggedRun
+from benchmarks.made_up_study import NETWORKS
 from benchmarks.run_file import RunFile
 from tests.analysis.pictures import save, sheet
 
@@ -47,6 +48,7 @@ _run_numbers = itertools.count()
 
 def arm_facts(architecture: str, tiles: int, **about: Any) -> ArmFacts:
     """What a study says of an arm, called like "unet-24"; keywords replace parts of it."""
+    decoder, encoder = NETWORKS.get(architecture, (architecture, ""))
     facts: ArmFacts = {
         "arm": f"{architecture}-{tiles}",
         "architecture": architecture,
@@ -54,6 +56,9 @@ def arm_facts(architecture: str, tiles: int, **about: Any) -> ArmFacts:
         "is_stand_in": False,
         "track": TRACKS.get(architecture, "cnn"),
         "weights": "none" if architecture == "unet" else "imagenet",
+        "decoder": decoder,
+        "encoder": encoder,
+        "adaptation": "frozen" if encoder == "sam_vit_b" else "staged" if encoder else "scratch",
         "tiles": tiles,
         "trials": 4,
         "num_trainable": 2_000_000,

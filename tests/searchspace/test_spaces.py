@@ -20,10 +20,12 @@ from searchspace.spaces import (
 )
 from studies.profiles import REFERENCE
 from trainables.attempts.reference import ATTEMPTS
+from trainables.models.architecture import ADAPTATIONS
 from trainables.models.architectures import ARCHITECTURES
+from trainables.models.composed.names import get_architecture
 from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS
 
-NAMES = list(ARCHITECTURES)
+NAMES = [*ARCHITECTURES, *(f"unet:efficientnet_lite0@{adaptation}" for adaptation in ADAPTATIONS)]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -44,7 +46,7 @@ def in_unit_cube(space, point) -> list[float | str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_space_centres_lr_on_its_track_or_its_own(name):
     lr = space_for(name)["lr"]
-    track = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}[ARCHITECTURES[name].track]
+    track = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}[get_architecture(name).track]
     center = {"lavit": 1e-3}.get(name, track)
     assert recipe_point(name)["lr"] == center
     assert lr.log
@@ -54,9 +56,10 @@ def test_space_centres_lr_on_its_track_or_its_own(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_space_has_the_hyperparameters_of_its_architecture_in_order(name):
-    space, row = space_for(name), ARCHITECTURES[name]
+    space, row = space_for(name), get_architecture(name)
     weights = LOSS_WEIGHTS[row.recipe.get("loss", "bce_dice")]
-    assert list(space) == ["lr", "augmentation", "decoder_dropout", *weights, *row.settings]
+    of_encoder = ["encoder_lr_factor"] * name.endswith(("@staged", "@full"))
+    assert list(space) == ["lr", "augmentation", "decoder_dropout", *weights, *of_encoder, *row.settings]
     assert set(space["augmentation"].choices) <= set(PRESETS)
     assert "tiles" not in space  # crossed, never sampled
 
@@ -157,8 +160,11 @@ def test_recipe_point_is_the_reference_attempts(name):
     assert recipe_point(name) == pytest.approx(expected | {"loss": "bce_dice", "bce_weight": 0.5})
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("varied", ["lr", *LEVELS])
+@pytest.mark.parametrize(
+    ("name", "varied"),
+    [(name, varied) for name in NAMES for varied in ("lr", *LEVELS) if varied != "encoder_lr_factor"]
+    + [(name, "encoder_lr_factor") for name in NAMES if name.endswith(("@staged", "@full"))],
+)
 def test_levels_are_valid_rising_and_hold_the_recipe(name, varied):
     loss = {"bce_weight": "bce_dice", "focal_weight": "focal_dice", "cldice_weight": "bce_dice_cldice"}.get(varied)
     recipe = recipe_point(name, {} if loss is None else {"loss": loss})

@@ -9,7 +9,7 @@ import yaml
 from searchspace.spaces import LEVELS
 from studies import command_line as cli
 from studies.options import HANG_MINUTES, Options
-from studies.profiles import PHASES, PROFILES, REFERENCE, PhaseName
+from studies.profiles import LITE0, PHASES, PROFILES, REFERENCE, PhaseName
 from studies.spec import StudySpec
 from tests.studies.command_lines import read, request_of
 from trainables.attempts.reference import ATTEMPTS, reference_config
@@ -80,10 +80,10 @@ def test_profile_sets_its_defaults_of_the_phase(phase, profile):
 @pytest.mark.parametrize(
     ("phase", "profile", "architectures"),
     [
-        (PHASE_1, "quick", ("unet", "unet_resnet34", "deeplabv3plus_resnet34", "sam_conv", "sam_unet")),
+        (PHASE_1, "quick", ("unet_width16", *LITE0)),
         (PHASE_1, "full", REFERENCE),
         (PHASE_2, "smoke", REFERENCE),
-        (PHASE_2, "quick", ("unet", "unet_resnet34", "deeplabv3plus_resnet34")),
+        (PHASE_2, "quick", LITE0),
         (PHASE_2, "full", ("unet_resnet34", "deeplabv3plus_resnet34", "sam_unet")),
     ],
 )
@@ -169,7 +169,17 @@ def test_seed_seeds_subsets_and_draws_unless_they_have_their_own(file):
 
 
 def test_fixed_values_are_read_as_their_hyperparameter_takes_them():
-    spec = read("--fix", "loss=focal_dice", "focal_weight=1", "augmentation=NONE", "lr=3e-4", "--tiles", "5")
+    spec = read(
+        "--fix",
+        "loss=focal_dice",
+        "focal_weight=1",
+        "augmentation=NONE",
+        "lr=3e-4",
+        "--profile",
+        "smoke",
+        "--tiles",
+        "5",
+    )
     assert spec.fixed == {"loss": "focal_dice", "focal_weight": 1.0, "augmentation": "NONE", "lr": 3e-4}
     assert isinstance(spec.fixed["focal_weight"], float)
     for arm in spec.arms():

@@ -47,7 +47,7 @@ def refused(tmp_path, dataset_root, monkeypatch, refusal):
         (PHASE_2, "--architectures unet unet", "--architectures names one of unet, unet twice"),
         (PHASE_2, "--profile huge", "--profile is 'huge', but must be one of smoke, quick, full"),
         (PHASE_2, "--wandb maybe", "--wandb is 'maybe'"),
-        (PHASE_2, "--tiles 2 500", "--tiles 500 asks for 500 train tiles, but there are 4"),
+        (PHASE_2, "--profile smoke --tiles 2 500", "--tiles 500 asks for 500 train tiles, but there are 4"),
         *((PHASE_2, f"--max-hours={shlex.quote(time)}", f"--max-hours is {time!r}, but must be") for time in NO_TIME),
         (PHASE_2, "--hang-minutes 0", "--hang-minutes is '0', but must be a number above 0"),
         # Of one phase or another

@@ -19,20 +19,20 @@ GROUPS = {"train_0": "north", "train_2": "south", "val_1": "north", "test_0": "s
 
 @pytest.fixture
 def logged(tmp_path, write_rgb):
-    def log(info: dict[str, Any], void: tuple[str, ...] = ()) -> dict[str, Any]:
+    def log(info: dict[str, Any], void: tuple[str, ...] = (), architecture: str = "unet") -> dict[str, Any]:
         root = write_rgb(tmp_path / "tiles", info=info)
         for tile in void:
             path = root / "val/masks" / f"{tile}.png"
             Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
         dataset = read_dataset(root)
         inputs = StudyInputs(
-            spec=StudySpec(architectures=("unet",), tiles=(3,), recipe=Recipe(epochs=1, small=True)),
+            spec=StudySpec(architectures=(architecture,), tiles=(3,), recipe=Recipe(epochs=1, small=True)),
             dataset=dataset,
             tiles=decode_train_val(dataset),
             digests={},
             facts={"data_notes": ["Something is odd."], "num_train_tiles": 3},
         )
-        return log_config(inputs, {"unet": (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
+        return log_config(inputs, {architecture: (1, 0)}, "demo", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))
 
     return log
 
@@ -57,6 +57,28 @@ def test_trivial_score_leaves_tiles_without_a_scored_pixel_out(logged):
     }
     json.dumps(config, allow_nan=False)
     assert "published" not in config
+
+
+LITE = "unet:efficientnet_lite0"
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "encoder", "adaptation", "has_weights", "source"),
+    [
+        ("unet", "R G B", "", "scratch", False, "by the mean and std of the train tiles"),
+        (f"{LITE}@scratch", "R G B", "efficientnet_lite0", "scratch", False, "sides divide by 32 px; "),
+        (LITE, "R G B", "efficientnet_lite0", "staged", True, "weights under apache-2.0; "),
+        (LITE, "R G B", "efficientnet_lite0", "staged", True, "by mean 0.5, 0.5, 0.5 and std 0.5, 0.5, 0.5 of 1"),
+        (f"{LITE}@frozen", "nir R G", "efficientnet_lite0", "frozen", True, "by the mean and std of the train tiles"),
+    ],
+)
+def test_an_arm_says_what_its_network_is_and_expects(logged, name, bands, encoder, adaptation, has_weights, source):
+    config = logged({"bands": bands.split()}, architecture=name)
+    (arm,) = config["arms"]
+    assert (arm["decoder"], arm["encoder"], arm["adaptation"]) == ("unet", encoder, adaptation)
+    assert arm["has_encoder"] is has_weights
+    assert source in arm["source"]
+    assert config["adapted_bands"] == ([] if bands == "R G B" else bands.split())
 
 
 def test_published_figures_are_those_of_the_architectures_that_the_reference_study_has():

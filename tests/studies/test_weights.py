@@ -95,11 +95,11 @@ def test_weights_for_single_encoders_add_to_the_profiles(text, given, expected, 
         (["--profile", "full"], {"lavit": "none", "vit_gat": "imagenet", "deeplabv3_resnet50": "imagenet"}),
         # Small variants take nothing that is meant for all
         (
-            ["--profile", "quick", "--weights", "imagenet"],
+            ["--profile", "smoke", "--weights", "imagenet"],
             {"unet": "none", "unet_resnet34": "imagenet", "sam_unet": "none", "lavit": "none"}
             | {"segformer_mit_b3": "none", "vit_gat": "none", "deeplabv3_resnet50": "none"},
         ),
-        (["--profile", "quick", "--weights", "encoder.pth"], {"unet_resnet34": "encoder.pth", "sam_conv": "none"}),
+        (["--profile", "smoke", "--weights", "encoder.pth"], {"unet_resnet34": "encoder.pth", "sam_conv": "none"}),
         # What names one is meant for it, and is refused later where it does not fit
         (
             ["--weights", "mit_b3=b3.pth", "deeplabv3_resnet50=coco", "sam_vit_b=sam.pth"],
@@ -117,7 +117,7 @@ def test_each_architecture_takes_what_is_meant_for_it(flags, expected):
     [
         ("sam_unet", ["--profile", "full", "--weights", "sam_vit_b=sam.pth"], "sam_unet"),
         ("sam_unet", ["--profile", "full", "--weights", "none"], "sam_unet (random encoder)"),
-        ("sam_unet", ["--profile", "quick", "--weights", "imagenet"], "sam_unet (small random encoder)"),
+        ("sam_unet", ["--profile", "smoke", "--weights", "imagenet"], "sam_unet (small random encoder)"),
         ("unet_resnet34", ["--profile", "full", "--weights", "none"], "unet_resnet34"),
     ],
 )
@@ -187,11 +187,11 @@ def test_study_over_small_encoders_needs_no_file(files):
         # Nobody needs it, but a mistake is told all the same
         ("--architectures unet --weights resnet34=nowhere.pth", "--weights nowhere.pth is no file"),
         (
-            "--architectures unet_resnet34 --weights resnet34.pth",
+            "--profile smoke --architectures unet_resnet34 --weights resnet34.pth",
             "{files}/resnet34.pth does not fit a resnet34 encoder",
         ),
         (
-            "--architectures sam_conv --weights sam_vit_b=sam.pth",
+            "--profile smoke --architectures sam_conv --weights sam_vit_b=sam.pth",
             "--weights {files}/sam.pth is for the full sam_vit_b, but the small sam_conv has a random encoder: drop",
         ),
     ],

@@ -1,6 +1,7 @@
 """One trial's stages, schedule, moving average, normalisation, and batches in chunks."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +56,29 @@ def test_fit_halves_lr_on_a_plateau(make_config, tiles, tiny, judge_as):
     config = make_config(**tiny | {"weights": "none"}, epochs=7, plateau_patience=1, lr=8e-4)
     rates = [record.lr for record in fit(config, tiles)]
     assert rates == pytest.approx([8e-4, 8e-4, 8e-4, 4e-4, 4e-4, 4e-4, 2e-4])
+
+
+def test_fit_lowers_lr_along_a_cosine_with_every_step(make_config, tiles, tiny, judge_as):
+    # Two steps an epoch, eight in all: after n of them, lr (1 + cos(n π / 8)) / 2, whatever val says
+    judge_as([0.5, 0.4, 0.3, 0.2])
+    config = make_config(**tiny | {"weights": "none"}, epochs=4, schedule="cosine", plateau_patience=0, lr=8e-4)
+    expected = [8e-4, 4e-4 * (1 + math.sqrt(0.5)), 4e-4, 4e-4 * (1 - math.sqrt(0.5))]
+    assert [record.lr for record in fit(config, tiles)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+@pytest.mark.parametrize(("weights", "factor"), [({}, 0.1), ({"weights": "none"}, 1.0)])
+def test_only_a_pretrained_encoder_is_trained_with_its_factor(make_config, tiles, tiny, schedule, weights, factor):
+    settings = {"optimizer": "adam", "lr": 1e-3, "encoder_lr_factor": 0.1, "frozen_fraction": 0.0, "schedule": schedule}
+    state = TrainingState(make_config(**tiny | weights, **settings), tiles, CPU)
+    before = [parameter.detach().clone() for parameter in state.model.parameters()]
+    state.start_epoch(1)
+    state.train_step(torch.rand(2, 3, 64, 64), (torch.rand(2, 64, 64) > 0.5).to(torch.uint8))
+    encoder = {id(parameter) for parameter in state.model.encoder.parameters()}
+    for parameter, began in zip(state.model.parameters(), before, strict=True):
+        if parameter.dim() > 1:  # a bias before a batch norm has no gradient
+            lr = 1e-3 * (factor if id(parameter) in encoder else 1.0)  # Adam's first step is as large as lr
+            assert (parameter - began).abs().max().item() == pytest.approx(lr, rel=1e-2)
 
 
 @pytest.mark.parametrize("name", ["decoder.1.weight", "encoder.1.running_mean"])

@@ -49,6 +49,7 @@ RESUMED: dict[str, dict[str, Any]] = {
     "plain": {},
     "ema": {"ema_decay": 0.9},
     "reduced": {"plateau_patience": 0, "unfreeze_lr_factor": 0.5},
+    "cosine": {"schedule": "cosine", "encoder_lr_factor": 0.3},
     "frozen for good": {"epochs": 2, "ema_decay": 0.9, "plateau_patience": 0, **FOR_GOOD},
 }
 

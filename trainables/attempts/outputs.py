@@ -26,7 +26,7 @@ from trainables.models.weight_files import PUBLISHED
 from trainables.models.weights import KEYWORDS
 from trainables.predict import evaluate
 from trainables.records import EpochRecord, records_from_json
-from trainables.training import autocast, takes_encoder_statistics
+from trainables.training import autocast
 
 ABOUT, HISTORY = "attempt.json", "history.csv"
 JPEG_QUALITY = 90
@@ -36,13 +36,14 @@ def describe(number: str, attempt: ReferenceAttempt, config: TrialConfig, tiles:
     """The content of `attempt.json`: `settings`, which a resumed attempt must share, and what follows from them."""
     published, own = _settings(reference_config(attempt)), _settings(config)
     num_trainable, num_frozen = count_parameters(config, tiles.info)
+    expected = get_architecture(config.architecture).expected_pixels(config.weights, is_photograph=tiles.is_photograph)
     return {
         "settings": {"attempt": number}
         | own
         | {"tiles_digest": tiles.digest(), "weights_digest": config.weights_digest},
         "signature": config.signature(),
         "changed": _changes(published, own),
-        "normalisation": "encoder" if takes_encoder_statistics(config, tiles) else "tiles",
+        "normalisation": "tiles" if expected is None else "encoder",
         "num_trainable": num_trainable,
         "num_frozen": num_frozen,
         "versions": {name: version(name) for name in ("torch", "segmentation-models-pytorch", "albumentations")},

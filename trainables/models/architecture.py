@@ -57,6 +57,7 @@ class Architecture:
         build: (N, C, H, W) float32, normalised, to logits (N, K, H, W).
         stride: Window sides must divide by it (px); evaluation reflect-pads to it and crops back.
         encoder: Name of the encoder that pretrained weights fill, or None for training from scratch only.
+        decoder: What two architectures over one encoder may have in common; its own name if empty.
         adaptation: How the encoder is adapted to the tiles. Without pretrained weights, one that would be trained at
             some time is trained from scratch.
         needs_weights: Whether its name says that the encoder is pretrained: it then has ImageNet weights by default.
@@ -78,6 +79,7 @@ class Architecture:
     build: Callable[[ModelSpec], "nn.Module"]
     stride: int
     encoder: str | None
+    decoder: str = ""
     adaptation: Adaptation = "staged"
     needs_weights: bool = False
     normalisation: Normalisation | None = None
@@ -95,6 +97,25 @@ class Architecture:
     def is_frozen(self) -> bool:
         """Whether the encoder is never trained, so that without its weights it is random for good."""
         return self.adaptation == "frozen"
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether its name says that a pretrained encoder is trained, for which `encoder_lr_factor` is searched."""
+        return self.needs_weights and not self.is_frozen
+
+    def adapted(self, weights: str) -> Adaptation:
+        """How the encoder is adapted where it starts from `weights`."""
+        return self.adaptation if self.encoder is not None and (weights != "none" or self.is_frozen) else "scratch"
+
+    def expected_pixels(self, weights: str, *, is_photograph: bool) -> Normalisation | None:
+        """What pixels are normalised by where pretrained weights expect it; None where the train tiles' own serve.
+
+        Args:
+            weights: As in a trial's configuration.
+            is_photograph: Whether tiles are 8-bit red, green and blue, as the pictures were that weights come from.
+        """
+        is_pretrained = weights != "none" and self.encoder is not None
+        return self.normalisation if is_pretrained and is_photograph else None
 
     def only_side(self, *, small: bool) -> int | None:
         """The one side (px) that a variant takes; None where any will do."""

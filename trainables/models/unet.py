@@ -54,3 +54,8 @@ class UNet(nn.Module):
 def unet(spec: ModelSpec) -> nn.Module:
     """Attempt 01: 31.0 M parameters at its usual base width of 64; the small one has a quarter of the width."""
     return UNet(spec.num_bands, spec.num_outputs, width=16 if spec.small else 64, decoder_dropout=spec.decoder_dropout)
+
+
+def unet_width16(spec: ModelSpec) -> nn.Module:
+    """The U-Net that a CPU can train: 1.9 M parameters at a base width of 16."""
+    return UNet(spec.num_bands, spec.num_outputs, width=16, decoder_dropout=spec.decoder_dropout)

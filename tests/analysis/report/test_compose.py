@@ -183,13 +183,19 @@ def test_study_that_scored_higher_than_the_one_that_decides_is_named():
     )
 
 
-def test_contrast_without_pretrained_weights_is_not_called_one_of_pretraining(single: Composed):
+def test_files_of_weights_are_named_without_their_folders():
     study = phase1(spec={"weights": ["resnet34=none", "sam_vit_b=/home/me/sam.pth"]})
-    study.arms["unet_resnet34-24"]["weights"] = "none"
-    text = words(compose([study.logs()]))
-    assert "not pretraining" in text
-    assert "not pretraining" not in words(single)
-    assert "encoder weights: resnet34 none, sam_vit_b sam.pth." in text  # without its folder
+    assert "encoder weights: resnet34 none, sam_vit_b sam.pth." in words(compose([study.logs()]))
+
+
+def test_report_says_what_networks_are_and_which_bands_their_weights_were_adapted_to():
+    study = phase1(adapted_bands=["nir", "red"])
+    study.arms["unet_resnet34-24"]["source"] = "He et al., weights under MIT"
+    composed = compose([study.logs()])
+    assert "unet_resnet34: He et al., weights under MIT." in words(composed)
+    assert "adapted to the bands nir, red" in table(composed, "iou_by_architecture").caption
+    weights = composed.frames["settings"]["weights"]
+    assert list(weights) == ["none", *["imagenet (adapted to nir, red)"] * 2]
 
 
 def test_predictions_are_of_the_study_that_decides(tmp_path: Path):

@@ -35,6 +35,7 @@ class Facts(NamedTuple):
 
 FACTS = {
     "unet": Facts(31_037_633, 0, "base width 16", [(128, 8, 8), (64, 16, 16), (32, 32, 32)]),
+    "unet_width16": Facts(1_942_577, 0, "", [(128, 8, 8), (64, 16, 16), (32, 32, 32)]),
     "unet_resnet34": Facts(24_436_369, 0, "", [(256, 4, 4), (128, 8, 8), (64, 16, 16), (32, 32, 32)]),
     "deeplabv3plus_resnet34": Facts(22_437_457, 0, "", [(256, 4, 4)]),
     "sam_conv": Facts(

@@ -79,6 +79,7 @@ def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adapta
         build=build,
         stride=stride,
         encoder=encoder.name,
+        decoder=decoder_name,
         adaptation=adaptation,
         needs_weights=adaptation != "scratch",
         normalisation=encoder.normalisation,

@@ -12,6 +12,7 @@ import torch
 from segmentation_models_pytorch.base import initialization
 from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from trainables.common.errors import UserError
@@ -26,6 +27,9 @@ logging.getLogger("timm").setLevel(logging.ERROR)  # it warns of classifiers tha
 
 PATCH_PX = 16
 """The patch that DPT's decoder is made for: its features are brought to 1/4, 1/8, 1/16 and 1/32 of the image."""
+
+BATCH_NORM_MOMENTUM = 0.1
+"""Torch's default."""
 
 TRIED_PX = 128
 """Side of the image that a network is tried on, or a little more where its stride needs that."""
@@ -48,6 +52,7 @@ def build_network(decoder: Decoder, encoder: Encoder, spec: ModelSpec, *, is_fro
             raise
         raise UserError(f"{path} does not fit a {encoder.name} encoder: pass a state dict of {encoder.name}") from error
     _switch_off_randomness(model)
+    _set_batch_norms(model)
     for part, name in decoder.stages(model.decoder):
         setattr(part, name, _Dropped(getattr(part, name), nn.Dropout2d(spec.decoder_dropout)))
     if is_frozen:
@@ -149,6 +154,17 @@ def _switch_off_randomness(model: nn.Module) -> None:
         for name in ("drop_prob", "drop_rate", "_drop_connect_rate"):  # timm's drop path, and what is no module
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
+
+
+def _set_batch_norms(model: nn.Module) -> None:
+    """Gives all batch norms torch's own momentum.
+
+    Encoders that were made for TensorFlow have 0.01, made for long training: after the hundred steps of a small study
+    the statistics that are used in evaluation would still be mostly those that they began with.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = BATCH_NORM_MOMENTUM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
