@@ -22,10 +22,10 @@ study: setup
 	$(BIN)/python studies/phase2_tuning.py
 
 test: setup
-	$(BIN)/pytest -m "not slow and not faults" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow and not faults" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup
-	$(BIN)/pytest -m faults --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m faults --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/pytest -m slow

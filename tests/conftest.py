@@ -13,6 +13,7 @@ import rasterio
 from hypothesis import settings
 from PIL import Image
 from rasterio import Affine
+from xdist.scheduler import LoadFileScheduling
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -23,17 +24,26 @@ settings.load_profile("fewtile")
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 1}
-NEED_RAY = ("drivers", "ray_cluster", "ray_address")
-"""Fixtures that take seconds to make, and that all tests of one process share."""
+SHARE_RAY = [f"tests/studies/{name}.py" for name in ("test_study", "backend/test_cluster", "backend/test_scoring")]
+"""Files whose tests need a Ray, which takes seconds to start."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+class ByFile(LoadFileScheduling):
+    """For `--dist loadfile`: a file's tests run in one process, and those of all files that share a Ray in the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path: str = super()._split_scope(nodeid)
+        return "ray" if path in SHARE_RAY else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: a file's tests run in one process, and so do all files that need one Ray; these first."""
-    with_ray = {item.path for item in items if set(NEED_RAY) & set(getattr(item, "fixturenames", ()))}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else item.location[0]))
-    items.sort(key=lambda item: item.path not in with_ray)
+    """What takes longest comes first, so that the other process does not wait for it in the end."""
+    items.sort(key=lambda item: item.location[0] not in SHARE_RAY)
 
 
 def pytest_collection_finish() -> None:
