@@ -48,9 +48,6 @@ RECIPE_POINT: Point = {"augmentation": "MEDIUM", "decoder_dropout": 0.3, "loss":
 RECIPE_WEIGHTS: Point = {"bce_weight": 0.5, "focal_weight": 0.5, "cldice_weight": 0.3}
 """Source: the reference study's halves; ours for Focal; Shit et al. 2021 find 0.1 to 0.5 for clDice."""
 
-ENCODER_LR_FACTOR = 1.0
-"""Of a pretrained encoder that is trained."""
-
 LEVELS: dict[str, tuple[Any, ...]] = {
     "augmentation": PRESETS,
     "decoder_dropout": (0.0, 0.15, 0.3, 0.5),
@@ -85,8 +82,6 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
     """
     row = get_architecture(architecture)
     point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
-    if row.fine_tunes:
-        point["encoder_lr_factor"] = ENCODER_LR_FACTOR
     point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
     point |= {name: value for name, value in fixed.items() if name in point}
     idle = {weight for weight in RECIPE_WEIGHTS if weight not in LOSS_WEIGHTS.get(point["loss"], ())}

@@ -12,7 +12,7 @@ from analysis.report.blocks import Blocks, made
 from analysis.report.conclusions import conclusions, deciding_study
 from analysis.report.document import Document, Section, TextBlock
 from analysis.report.limits.several_studies import report_warnings
-from analysis.report.predictions import RULE, predictions
+from analysis.report.predictions import RULE, at_a_glance, predictions
 from analysis.stats.bootstrap import NUM_REPLICATES
 
 _FILES = {"models": "models", "runs": "trials", "scores": "scores"}
@@ -37,10 +37,12 @@ class Composed:
 def compose(studies: Sequence[Logs], links: tuple[tuple[str, str], ...] = ()) -> Composed:
     """Returns the report of some studies, at least one, each by another name; `links` are to pages beside it."""
     blocks = Blocks(studies)
+    decides = deciding_study(studies)
+    pictured = predictions(decides)
     searched = [logs for logs in studies if (logs.runs["stage"] == "search").any()]
     made_sections = [
         *(sections.iou_section(blocks, logs) for logs in studies),
-        Section("Predictions side by side", predictions(deciding_study(studies)), RULE),
+        Section("Predictions side by side", pictured, RULE),
         *(sections.class_section(blocks, logs) for logs in studies),
         Section("Cost", made(*(block for logs in studies for block in sections.cost_blocks(blocks, logs)))),
         *(sections.search_section(blocks, logs) for logs in searched),
@@ -63,6 +65,8 @@ def compose(studies: Sequence[Logs], links: tuple[tuple[str, str], ...] = ()) ->
     for name, file in _FILES.items():
         frames = [getattr(logs, name).assign(study=logs.study["study"]) for logs in studies]
         blocks.frames[file] = pd.concat(frames, ignore_index=True)
+    if (glance := at_a_glance(decides, pictured)) is not None:
+        blocks.figures["at_a_glance"] = glance
     return Composed(document=document, frames=blocks.frames, figures=blocks.figures)
 
 

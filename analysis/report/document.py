@@ -53,12 +53,19 @@ class Prediction:
     """What one architecture predicts for a tile.
 
     Args:
-        label: Which architecture, and how well it did.
+        architecture: Its label.
+        score: How well it did on the tile, in a few words.
         picture: Its prediction over the image, a PNG or JPEG file.
     """
 
-    label: str
+    architecture: str
+    score: str
     picture: bytes
+
+    @property
+    def label(self) -> str:
+        """Which architecture, and how well it did."""
+        return f"{self.architecture}, {self.score}"
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.browse import gap_px, pictured_iou
+from analysis.figures.prediction_figures import Column, side_by_side
 from analysis.logs.frames import Logs
 from analysis.logs.rows import SPLITS, Split
 from analysis.report.document import PicturesBlock, Prediction
-from analysis.tables.classes import tints
-from analysis.tables.tile_scores import read_tile_scores
+from analysis.report.words import counted
+from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.classes import constant_iou, tints
+from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _LARGEST_PX = 640
 _QUALITY = 82
+_MOST_COLUMNS = 5
+"""Architectures in the figure at a glance, the best: more would be too small to see."""
 
 RULE = (
     "A rule chooses the tiles: the worst, the median and the best by mean IoU over the models of the architectures "
@@ -45,6 +51,38 @@ def predictions(logs: Logs) -> tuple[PicturesBlock, ...]:
     Empty where no picture was logged.
     """
     return tuple(block for split in reversed(SPLITS) for block in _of_split(logs, split))
+
+
+def at_a_glance(logs: Logs, blocks: Sequence[PicturesBlock]) -> Figure | None:
+    """Returns a figure of the test tiles among some blocks, else of the val tiles, with the best architectures' means.
+
+    Returns:
+        None where no final model has a score, or no picture can be read.
+    """
+    split = final_split(logs)
+    tiles = [
+        block for block in blocks if block.name.startswith(f"predictions_{split}_") and block.image and block.truth
+    ]
+    scores = iou_by_arm(logs)
+    largest = scores[scores["tiles"] == scores["tiles"].max()].sort_values("mean", ascending=False, kind="stable")
+    shown = {prediction.architecture for block in tiles for prediction in block.predictions}
+    columns = []
+    for _, arm in largest[largest["label"].isin(shown)].head(_MOST_COLUMNS).iterrows():
+        its = [next((p for p in b.predictions if p.architecture == arm["label"]), None) for b in tiles]
+        columns.append(
+            Column(
+                label=arm["label"],
+                score=f"{split} IoU {arm['mean']:.3f}",
+                pictures=[None if prediction is None else prediction.picture for prediction in its],
+                words=["no picture" if prediction is None else prediction.score for prediction in its],
+            )
+        )
+    trivial = constant_iou(logs, split)
+    title = (
+        f"{split.capitalize()} IoU with {counted(int(largest['tiles'].iloc[0]), 'labelled tile')}" if columns else ""
+    )
+    title += "" if trivial is None else f"; predicting {logs.study['trivial']['class']} everywhere scores {trivial:.3f}"
+    return side_by_side([(b.title, b.image, b.truth) for b in tiles if b.image and b.truth], columns, title=title)
 
 
 def panels(path: str, gap: int) -> tuple[bytes, bytes, bytes]:
@@ -103,7 +141,7 @@ def _block(logs: Logs, shown: _Shown, tile: str, which: str) -> PicturesBlock:
             continue
         common = common or (image, truth)
         score = "IoU unknown" if iou is None else f"IoU {iou:.2f}"
-        found.append(Prediction(f"{arm['architecture_label']}, {score}", prediction))
+        found.append(Prediction(arm["architecture_label"], score, prediction))
     caption = f"{tile} of {logs.study['study']}: mean IoU {shown.mean_iou[tile]:.2f}."
     caption += f" The picture of {', '.join(unreadable)} cannot be read." if unreadable else ""
     return PicturesBlock(

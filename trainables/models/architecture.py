@@ -66,7 +66,7 @@ class Architecture:
         optimizer: Of its source: AdamW with the recipe's decay, or Adam without.
         recipe: Hyperparameters in which its source departs from the shared recipe.
         settings: What it has to set for itself, by name.
-        small: What the smaller variant of `smoke` and `quick` is, for every table; empty where there is none.
+        small: What the smaller variant of `smoke` is, for every table; empty where there is none.
         only_px: The one side (px) that the full variant takes; None where any will do.
         whole_px: Side (px) of the largest square that is predicted at once; larger tiles by windows of that side.
         gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU

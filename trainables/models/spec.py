@@ -15,7 +15,7 @@ class ModelSpec:
         weights: `none`, `imagenet`, `coco` (of DeepLabV3) or the path of a state dict; ignored where there is no such
             encoder. A small variant takes none.
         weights_digest: SHA-256 that the weights' file must have; None where any will do.
-        small: Build the smaller variant that `smoke` and `quick` use, where the architecture has one.
+        small: Build the smaller variant that `smoke` uses, where the architecture has one.
         settings: The architecture's own, by name, as its row names them; every one of them is there.
     """
 

@@ -59,7 +59,9 @@ def everything() -> Document:
         FigureBlock("curves", "Curves", "What they show.", drawing("one"), 'A "rising" line.'),
         TextBlock(("A <script>alert(1)</script> paragraph.",)),
         FigureBlock("costs", "Costs", "What they show.", drawing("one"), "A rising line."),
-        PicturesBlock("overlays", "Overlays", "Chosen.", picture(), picture("JPEG"), (Prediction("unet", picture()),)),
+        PicturesBlock(
+            "overlays", "Overlays", "Chosen.", picture(), picture("JPEG"), (Prediction("unet", "IoU 0.50", picture()),)
+        ),
         TableBlock("tiles", "Tiles", "By tiles.", pd.DataFrame({"architecture": ["unet"], "12": [0.5]})),
     )
 
@@ -218,7 +220,7 @@ def test_markdown_reads_every_text_as_text(text, written):
     ],
 )
 def test_html_refuses_pictures_that_cannot_be_laid_over_each_other(before, after, message):
-    block = PicturesBlock("overlays", "Overlays", "Chosen.", before, before, (Prediction("unet", after),))
+    block = PicturesBlock("overlays", "Overlays", "Chosen.", before, before, (Prediction("unet", "IoU 0.50", after),))
     with pytest.raises(ValueError, match=message):
         page.html(document(block))
 

@@ -51,7 +51,9 @@ def report() -> Document:
             "A caption.",
             picture((90, 90, 90)),
             picture(BEFORE),
-            tuple(Prediction(name, picture(AFTER)) for name in ("unet, IoU 0.50", "sam_conv, IoU 0.40")),
+            tuple(
+                Prediction(name, f"IoU {iou}", picture(AFTER)) for name, iou in (("unet", "0.50"), ("sam_conv", "0.40"))
+            ),
         ),
     )
     return Document(

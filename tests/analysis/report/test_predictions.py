@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from analysis.logs.frames import Logs
-from analysis.report.predictions import predictions
+from analysis.report.predictions import at_a_glance, predictions
 from tests.analysis.made_up import TEST_TILES, VAL_TILES, MadeUp
 from tests.analysis.pictures import PANELS, save, sheet
 
@@ -121,3 +121,22 @@ def test_predictions_of_val_tiles_are_of_the_selected_trial(tmp_path: Path):
     assert [block.name for block in blocks] == ["predictions_val_worst", "predictions_val_best"]
     assert [its.label for its in blocks[0].predictions] == ["unet, IoU 0.50", "sam_conv, IoU 0.30"]
     assert blocks[0].caption == "v1 of demo: mean IoU 0.40."
+
+
+def test_figure_at_a_glance_has_the_best_architectures_first_with_their_mean_scores(study: MadeUp):
+    logs = study.logs()
+    figure = at_a_glance(logs, predictions(logs))
+    assert figure is not None
+    heads = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert heads == ["image", "truth", "unet\ntest IoU 0.450", "sam_conv\ntest IoU 0.250"]
+    rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert rows == ["The worst test tile", "The median test tile", "The best test tile"]
+    assert [axes.get_xlabel() for axes in figure.axes][2:4] == ["IoU 0.30", "IoU 0.10"]
+    seen = [axes.get_images()[0].get_array()[20, 20] for axes in figure.axes[:3]]
+    assert np.abs(np.array(seen).astype(int) - np.array(PANELS)).max() < 20
+
+
+def test_no_figure_at_a_glance_without_pictures_or_scores(study: MadeUp, tmp_path: Path):
+    assert at_a_glance(study.logs(), []) is None
+    empty = MadeUp("unet")
+    assert at_a_glance(empty.logs(), predictions(empty.logs())) is None
