@@ -72,6 +72,8 @@ def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
         ranges["augmentation"] = Choices(("NONE", *SEARCHED_PRESETS))
     ranges |= {name: Choices(setting.choices) for name, setting in row.settings.items()}
     ranges |= OVERRIDES.get(architecture, {})
+    if not row.has_dropout:
+        del ranges["decoder_dropout"]
     return {name: ranges[name] for name in ranges if name in recipe and name not in fixed}
 
 

@@ -21,6 +21,7 @@ from trainables.common.command import Parser, add_flags, is_list, path_of, valid
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import of_same_copies
 from trainables.models.weights import encoder_of
 
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
@@ -79,7 +80,11 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         raise UserError(f"these settings are of {settings['phase']}: run studies/{settings['phase']}.py with them")
     if tuned is not None and "chosen" not in settings:
         settings = load_tuned(tuned, settings | flags) | settings
-    spec = make_spec(settings | flags)
+    settings |= flags
+    begun = path if options.resume and path is not None and has_study(path) else tuned
+    if begun is not None and "architectures" in settings:  # both go on from the copies
+        settings["architectures"] = of_same_copies(settings["architectures"], begun)
+    spec = make_spec(settings)
     _check_phase(spec)
     if tuned is not None:
         check_same_source(spec, tuned)
@@ -146,6 +151,8 @@ def _check_fixed(spec: StudySpec) -> None:
                 f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "
                 "--fix loss=NAME"
             )
+        if spec.vary == "decoder_dropout" and not get_architecture(row).has_dropout:
+            raise UserError(f"--vary is {spec.vary}, but {row} has none: leave it out, or vary something else")
         own = get_architecture(row).settings
         of_any_loss = {name: value for name, value in spec.fixed.items() if name in RECIPE_WEIGHTS}
         point = {name: value for name, value in recipe.items() if name not in own} | of_any_loss

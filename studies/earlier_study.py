@@ -10,6 +10,7 @@ from studies.spec import StudySpec, TunedConfig
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
+from trainables.models.own.files import of_copies
 
 CARRIED = ("data", "bands", "weights", "seed", "profile", *Recipe.model_fields)
 """Settings of the study that its configurations were tuned under."""
@@ -69,7 +70,7 @@ def load_tuned(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         {key: flat[key] for key in carried}
         | {
             "chosen": {name: chosen[name].model_dump(mode="json") for name in chosen},
-            "architectures": list(asked or chosen),
+            "architectures": list(asked or of_copies(list(chosen), out)),
         }
         | ({} if asked is None else {"best": None})
     )

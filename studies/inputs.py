@@ -26,6 +26,7 @@ from trainables.datasets.demo import write_demo_tiles
 from trainables.metrics import class_pixels, constant_scores
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import NETWORKS, is_own, known_digests
 from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.names import left_out
 
@@ -110,6 +111,11 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     for arm in spec.arms():
         check_config(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles)
+    for arm in spec.arms():
+        if is_own(arm.architecture):
+            from trainables.check_network import check_network  # here: it imports torch
+
+            check_network(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles.info)
     for name, chosen in spec.chosen.items():
         if chosen.tiles_digest != tiles.digest():
             console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
@@ -126,6 +132,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         "num_val_tiles": len(tiles.val),
         "data_notes": list(notes),
         "weights_digests": digests,
+        "network_digests": known_digests(spec.architectures),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     return StudyInputs(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
@@ -140,7 +147,7 @@ def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:
 
 def _find_weights(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     """The spec with absolute paths of weights, since workers have other folders, and the digests by encoder."""
-    rows = [get_architecture(name) for name in spec.architectures]
+    rows = [get_architecture(name) for name in spec.architectures if not is_own(name)]  # those load their own
     known = {row.encoder for row in (*ARCHITECTURES.values(), *rows) if row.encoder}
     for choice in spec.weights:
         if (encoder := encoder_of(choice)) and encoder not in known:
@@ -198,6 +205,12 @@ def check_unchanged(inputs: StudyInputs, out: Path, console: Console) -> dict[st
         raise UserError(
             f"the pretrained weights are not those that the study {out} began with: put these back, or start in "
             "another folder"
+        )
+    networks = provenance.get("network_digests", {})
+    if other := [name for name, digest in inputs.facts["network_digests"].items() if networks.get(name) != digest]:
+        raise UserError(
+            f"{other[0]} is not the file that the study {out} began with: put that file back into {out / NETWORKS}, or "
+            "start in another folder"
         )
     then, now = provenance.get("versions", {}), inputs.facts["versions"]
     if newer := [f"{name} {then.get(name, 'unknown')} → {now[name]}" for name in now if then.get(name) != now[name]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from searchspace.ranges import Space
 from searchspace.spaces import Point, levels, recipe_point, space_for, trial_config
@@ -13,6 +13,8 @@ from studies.profiles import REFERENCE, PhaseName, ProfileName
 from trainables.common.command import path_of, validate
 from trainables.config import ArchitectureName, Recipe, TrialConfig
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import check_one_file_per_name, take_file
+from trainables.models.own.names import OWN
 from trainables.models.weights import encoder_of, weights_for
 from trainables.names import LOSS_WEIGHTS
 
@@ -36,6 +38,17 @@ def _weights_path(choice: str) -> str:
 
 
 Weights = Annotated[str, AfterValidator(_weights_path)]
+
+
+def _taken(name: Any) -> Any:
+    """The name for tables of an architecture, which a person may have given as that of a function of his file."""
+    return take_file(name) if isinstance(name, str) else name
+
+
+def _of_different_files(names: Any) -> Any:
+    check_one_file_per_name(name for name in names if isinstance(name, str))
+    return names
+
 
 Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers without quotes
 
@@ -88,10 +101,13 @@ class StudySpec(BaseModel):
         min_length=1,
         description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
     )
-    architectures: tuple[ArchitectureName, ...] = Field(
+    architectures: Annotated[
+        tuple[Annotated[ArchitectureName, BeforeValidator(_taken)], ...], BeforeValidator(_of_different_files)
+    ] = Field(
         default=REFERENCE,
         min_length=1,
-        description="which to compare: names of the table, or DECODER:ENCODER, such as unet:efficientnet_lite0@frozen",
+        description="which to compare: names of the table, or DECODER:ENCODER, such as unet:efficientnet_lite0@frozen, "
+        "or PATH.py:FUNCTION, a function of yours that gives a network (see README)",
     )
     tiles: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
@@ -247,6 +263,8 @@ class Arm:
     def weights(self, spec: StudySpec) -> str:
         """The weights that its encoder starts from."""
         row = get_architecture(self.architecture)
+        if row.file_digest:
+            return OWN
         if row.encoder is None or row.adaptation == "scratch":
             return "none"
         choices = spec.weights

@@ -107,7 +107,8 @@ def _check_one_side(config: TrialConfig, tiles: TrainVal, train: Tiles, side: in
         faults.append(f"--val-center-px is {center}")
         needed.append("--val-center-px none")
     if faults:
-        takes_small = not config.is_pretrained and _is_accepted(config, tiles, small=True)  # which has no weights
+        has_small = bool(get_architecture(config.architecture).small) and not config.is_pretrained  # it has no weights
+        takes_small = has_small and _is_accepted(config, tiles, small=True)
         smaller = ", or take the small variant with --small" if takes_small else ""
         raise UserError(
             f"{faults[0]}, but {config.architecture} takes {side} px only: use {' and '.join(needed)}{smaller}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import time
@@ -19,6 +20,7 @@ from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
 from trainables.device import out_of_memory_words
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import is_own, take_copy
 from trainables.models.segmenter import Segmenter
 from trainables.models.spec import ModelSpec
 from trainables.models.weights import KEYWORDS
@@ -159,6 +161,23 @@ def _load_of(path: Path, kind: str, config: TrialConfig) -> dict[str, Any] | Non
     return content if saved.signature() == config.signature() else None
 
 
+def load_config(text: str, near: Path, *, network: Path | None = None) -> TrialConfig:
+    """The configuration in a text, which a file in a study's folder holds.
+
+    A person's own network is run from the study's copy of its file, or from `network`, and only if that is the file
+    that the configuration names by its digest. The text itself holds no code, and so no checkpoint does: whoever loads
+    one runs a file that he has and can read.
+
+    Raises:
+        UserError: There is no such file, or it cannot be run.
+    """
+    content = json.loads(text)
+    if is_own(content["architecture"]):
+        take_copy(content["architecture"], content["network_digest"], near, network)
+        get_architecture(content["architecture"])  # whose errors are for people
+    return TrialConfig.model_validate_json(text)
+
+
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
     """A model in inference mode with everything that `predict.predict_logits` needs.
@@ -192,6 +211,8 @@ def build_model(config: TrialConfig, info: DatasetInfo, mean: list[float], std: 
         settings=config.settings,
     )
     row = get_architecture(config.architecture)
+    if row.file_digest != config.network_digest:
+        raise UserError(f"another file is known as that of {config.architecture} by now: load its model again")
     only_px = row.only_side(small=config.recipe.small)
     return Segmenter(row.build(spec), mean, std, only_px=only_px, whole_px=row.whole_px)
 
@@ -217,23 +238,26 @@ def check_frozen(model: Segmenter, content: dict[str, Any], path: Path) -> None:
         )
 
 
-def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
+def load_model(path: Path, *, weights: str | None = None, network: Path | None = None) -> TrainedModel:
     """Loads the model of a `best.pt` to the CPU; needs neither the tiles nor the pretrained weights it began from.
 
     Args:
         path: The file.
         weights: The weights file of an encoder that is frozen for good, which checkpoints do not hold; its path in
             training if left out.
+        network: The file of a person's own network; the copy in the study's folder if left out (see `load_config`).
 
     Raises:
-        UserError: The checkpoint, or the file of its frozen encoder, is missing, damaged or another one.
+        UserError: The checkpoint, or the file of its frozen encoder or of its network, is missing, damaged or another
+            one.
     """
     content = load(path, BEST)
-    config = TrialConfig.model_validate_json(content["config"])
+    config = load_config(content["config"], path, network=network)
     info = DatasetInfo.model_validate_json(content["info"])
     num_bands = len(info.bands)
     needed = "none"
-    if get_architecture(config.architecture).is_frozen and config.is_pretrained:
+    row = get_architecture(config.architecture)
+    if row.is_frozen and config.is_pretrained and not row.file_digest:
         needed = weights or config.weights
         if needed not in KEYWORDS and not Path(needed).is_file():
             raise UserError(
@@ -244,5 +268,4 @@ def load_model(path: Path, *, weights: str | None = None) -> TrainedModel:
     model = build_model(config_here, info, [0.0] * num_bands, [1.0] * num_bands)
     check_frozen(model, content, path)
     model.load_state_dict(content["model"])
-    stride = get_architecture(config.architecture).stride
-    return TrainedModel(model.eval(), info, config, stride, content["epoch"], content["metrics"])
+    return TrainedModel(model.eval(), info, config, row.stride, content["epoch"], content["metrics"])

@@ -104,6 +104,7 @@ class TrialConfig(BaseModel):
         default="none", description="encoder weights: imagenet, coco (of DeepLabV3), none or the path of a state dict"
     )
     weights_digest: str | None = None
+    network_digest: str = Field(default="", description="SHA-256 of the file of a person's own network")
     init_seed: int = Field(default=42, ge=0, description="of the initialisation and dropout")
     recipe: Recipe = Recipe()
 
@@ -117,11 +118,16 @@ class TrialConfig(BaseModel):
             row = find_architecture(values.get("architecture", ""))
         except ValueError:
             return values  # refused below
-        return values | {"settings": {name: s.default for name, s in row.settings.items()} | values.get("settings", {})}
+        settings = {name: s.default for name, s in row.settings.items()} | values.get("settings", {})
+        return {"network_digest": row.file_digest} | values | {"settings": settings}
 
     @model_validator(mode="after")
     def _check_settings(self) -> "TrialConfig":
-        known = get_architecture(self.architecture).settings
+        row = get_architecture(self.architecture)
+        if self.network_digest != row.file_digest:
+            digests = f"SHA-256 {self.network_digest[:12]}…, but this one has {row.file_digest[:12]}…"
+            raise ValueError(f"the file of {self.architecture} has {digests}: put that file back")
+        known = row.settings
         for name, value in self.settings.items():
             if name not in known:
                 raise ValueError(f"{self.architecture} has no {name}: it may set {', '.join(known) or 'nothing'}")
@@ -137,6 +143,11 @@ class TrialConfig(BaseModel):
         """
         content = self.model_dump(mode="json")
         content["recipe"] |= {"batch_size": self.batch_size, "optimizer": self.optimizer}
+        for name, default in (("network_digest", ""), ("encoder_lr_factor", 1.0)):  # younger than signatures on record
+            if content[name] == default:
+                del content[name]
+        if content["recipe"]["schedule"] == "plateau":
+            del content["recipe"]["schedule"]
         if self.weights_digest is not None:
             content["weights"] = "file"
         return text_digest(json.dumps(content, sort_keys=True))[:16]

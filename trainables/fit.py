@@ -19,7 +19,10 @@ from trainables.attempts.reference import ATTEMPTS, SEED, ReferenceAttempt, get_
 from trainables.common.command import EXIT_INTERRUPTED, Parser, add_flags, run, validate
 from trainables.common.errors import UserError
 from trainables.config import Recipe, TrialConfig
+from trainables.models.architecture import Architecture
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import is_own, of_same_copies, take_file
+from trainables.models.own.names import OWN
 from trainables.models.weight_files import PUBLISHED
 from trainables.models.weights import KEYWORDS, encoder_of, fetch_weights, known_digest, weights_for
 from trainables.names import left_out
@@ -39,7 +42,7 @@ SMOKE_RECIPE_WHOLE_TILES = {"epochs": 2, "draws_per_epoch": 4}
 SETTINGS = {
     name: field
     for name, field in TrialConfig.model_fields.items()
-    if name not in ("architecture", "settings", "weights_digest", "recipe")
+    if name not in ("architecture", "settings", "weights_digest", "network_digest", "recipe")
 }
 
 
@@ -56,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from trainables.attempts import diagnostics, outputs
     from trainables.check_config import check_config
+    from trainables.check_network import check_network
     from trainables.data.dataset import read_dataset
     from trainables.data.decode import decode_train_val
     from trainables.device import find_device, memory_words, out_of_memory_words
@@ -64,15 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     number, attempt = get_attempt(flags.pop("attempt"))
     is_smoke, is_resumed = flags.pop("smoke"), flags.pop("resume")
     out: Path = flags.pop("out", Path("runs") / f"attempt-{number}{'-smoke' if is_smoke else ''}")
+    network = flags.pop("architecture", None)
+    architecture = attempt.architecture if network is None else _take(network, out if is_resumed else None)
     device = find_device(flags.pop("device", None))
     num_threads = flags.pop("threads", max(1, (os.cpu_count() or 2) - 1) if device.type == "cuda" else 0)
     dataset = read_dataset(flags.pop("data"))
-    config = _config(attempt, flags, num_tiles=len(dataset.train.tiles), is_smoke=is_smoke)
+    config = _config(attempt, architecture, flags, num_tiles=len(dataset.train.tiles), is_smoke=is_smoke)
     tiles = decode_train_val(dataset)
     if is_smoke:
         train, val = (its.take(range(min(len(its), SMOKE_TILES))) for its in (tiles.train, tiles.val))
         tiles = replace(tiles, train=train, val=val)
     check_config(config, tiles)
+    if config.network_digest:
+        check_network(config, tiles.info)
     name = f"{number} {config.label}{', smoke' if is_smoke else ''}"
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with _stop_on_signals() as stop:
@@ -168,6 +176,9 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--attempt", required=True, metavar="01…05", help="which attempt")
+    parser.add_argument(
+        "--architecture", metavar="PATH.py:FUNCTION", help="a network of yours in its place (see README)"
+    )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of tiles (see README)")
     parser.add_argument("--smoke", action="store_true", default=False, help="try every step: 2 short epochs on 2 tiles")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to; runs/attempt-NN (-smoke) if left out")
@@ -190,40 +201,56 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _config(attempt: ReferenceAttempt, flags: dict[str, Any], *, num_tiles: int, is_smoke: bool) -> TrialConfig:
-    """The published configuration with what the flags and a smoke test change."""
-    seed = flags.pop("seed", SEED)
-    weights, path = _weights(attempt, flags.pop("weights", "none" if is_smoke or flags.get("small") else None))
+def _take(network: str, begun: Path | None) -> str:
+    """The name for tables of a person's own network; of the copy in the folder of an attempt that has begun."""
+    try:
+        if not is_own(network):
+            raise ValueError("must be PATH.py:FUNCTION")
+        name = take_file(network if begun is None else of_same_copies([network], begun)[0])
+        get_architecture(name)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"--architecture is {network!r}, but {error}") from error
+    return name
+
+
+def _config(
+    attempt: ReferenceAttempt, architecture: str, flags: dict[str, Any], *, num_tiles: int, is_smoke: bool
+) -> TrialConfig:
+    """The published configuration with what another network, the flags and a smoke test change."""
+    seed, row = flags.pop("seed", SEED), get_architecture(architecture)
+    weights, path = _weights(row, flags.pop("weights", "none" if is_smoke or flags.get("small") else None))
     recipe: dict[str, Any] = {"subset_seed": seed, "draw_seed": seed}
     if is_smoke:
-        is_whole = get_architecture(attempt.architecture).is_frozen and weights != "none"
+        is_whole = row.is_frozen and weights not in ("none", OWN)
         recipe |= SMOKE_RECIPE_WHOLE_TILES if is_whole else SMOKE_RECIPE
     recipe |= {name: flags.pop(name) for name in list(flags) if name in Recipe.model_fields}
     published = reference_config(attempt)
     settings = {name: getattr(published, name) for name in SETTINGS} | {
-        "architecture": attempt.architecture,
+        "architecture": architecture,
         "tiles": min(num_tiles, SMOKE_TILES) if is_smoke else num_tiles,
         "init_seed": seed,
         "weights": weights,
         "weights_digest": None if path is None else known_digest(path),
     }
-    return validate(TrialConfig, settings | flags | {"recipe": validate(Recipe, recipe)})
+    own = dict(row.recipe) if row.file_digest else {}
+    return validate(TrialConfig, settings | own | flags | {"recipe": validate(Recipe, recipe)})
 
 
-def _weights(attempt: ReferenceAttempt, choice: str | None) -> tuple[str, Path | None]:
+def _weights(row: Architecture, choice: str | None) -> tuple[str, Path | None]:
     """What the encoder starts from, and its file: the attempt's own weights where nothing is chosen."""
-    encoder = get_architecture(attempt.architecture).encoder
-    if encoder is None:
+    encoder = row.encoder
+    if encoder is None or row.file_digest:
         if choice not in (None, "none"):
-            raise UserError(f"--weights is {choice}, but {attempt.architecture} is trained from scratch: leave it out")
-        return "none", None
+            what = "loads its own weights" if row.file_digest else "is trained from scratch"
+            raise UserError(f"--weights is {choice}, but {row.name} {what}: leave it out")
+        return OWN if row.file_digest else "none", None
     if choice is None and (published := PUBLISHED.get(encoder)):
-        raise UserError(
-            f"{attempt.architecture} needs {published.name}: fetch {published.url} and pass it as --weights PATH"
-        )
+        raise UserError(f"{row.name} needs {published.name}: fetch {published.url} and pass it as --weights PATH")
     choice = "imagenet" if choice is None else choice
     if encoder_of(choice) not in (None, encoder):
-        raise UserError(f"--weights {choice} is for another encoder, but {attempt.architecture} has {encoder}")
+        raise UserError(f"--weights {choice} is for another encoder, but {row.name} has {encoder}")
     weights = weights_for([choice], encoder)
     path = fetch_weights(weights, encoder)
     return weights if weights in KEYWORDS else str(Path(weights).expanduser().absolute()), path

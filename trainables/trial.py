@@ -14,10 +14,11 @@ from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
 from trainables.device import device_model, dtype_name, raises_out_of_memory
+from trainables.epoch_loss import EpochLoss
 from trainables.models.composed.names import get_architecture
 from trainables.predict import evaluate
 from trainables.records import DivergedError, EpochRecord
-from trainables.training import EpochLoss, TrainingState, chunk_sizes
+from trainables.training import TrainingState, chunk_sizes
 
 
 class _StopRequestedError(Exception):
@@ -73,7 +74,7 @@ def fit(
         UserError: The configuration does not fit the tiles, `resume` is not of this configuration, or
             `micro_batch_size` is less than 2; or the device lacks the recipe's precision.
         DivergedError: The loss is no longer finite, or weights are not. In float16, where steps without finite
-            gradients are skipped, several losses in a row are not (see `training.EpochLoss`).
+            gradients are skipped, several losses in a row are not (see `EpochLoss`).
         OutOfMemoryError: The trial does not fit into the memory; the memory that it used is free again.
     """
     if micro_batch_size is not None and micro_batch_size < 2:

@@ -16,6 +16,9 @@ OFFLINE_REASON = "wandb_mode"
 THEN = " then "
 """Between what a trial was computed with before and after that changed: `fp32 then bf16`."""
 
+NEVER_ADAPTED = ("none", "own")
+"""Weights of an arm that nobody adapts to other bands: none, and those that a person's own network loads itself."""
+
 Trivial = TypedDict("Trivial", {"class": str, "iou": float, "f1": float, "judged": NotRequired[float]})
 """The class that is best predicted for every pixel, and what that scores on the val tiles: on whole tiles, and by the
 judged metric."""
@@ -29,7 +32,7 @@ class ArmFacts(TypedDict):
         architecture: Its name, and `architecture_label` with what differs from the architecture of that name.
         is_stand_in: Whether something does: it is a smaller variant, or its encoder is random.
         track: "cnn", "frozen_encoder" or "transformer".
-        weights: What its encoder starts from: a keyword or a file's name.
+        weights: What its encoder starts from: a keyword, a file's name, or "own" for whatever a person's function does.
         tiles: Its data budget.
         trials: Its allowance.
         num_trainable, num_frozen: Parameters.

@@ -5,6 +5,7 @@ from pathlib import PurePath
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import NEVER_ADAPTED
 from analysis.tables.classes import constant_iou
 
 INTERVALS = (
@@ -136,7 +137,7 @@ def study_words(logs: Logs) -> str:
 def _adapted_words(logs: Logs) -> str:
     """To what bands pretrained weights were adapted; empty where they see 8-bit RGB as before."""
     bands = logs.study.get("adapted_bands")
-    if not bands or all(arm["weights"] == "none" for arm in logs.study["arms"]):
+    if not bands or all(arm["weights"] in NEVER_ADAPTED for arm in logs.study["arms"]):
         return ""
     return f" (of 8-bit RGB pictures, adapted to the bands {', '.join(bands)})"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs.frames import Logs
-from analysis.logs.run_configs import ArmFacts
+from analysis.logs.run_configs import NEVER_ADAPTED, ArmFacts
 
 HYPERPARAMETERS = ("lr", "augmentation", "decoder_dropout", "loss", "bce_weight")
 """Shown even where no arm searches over them."""
@@ -35,7 +35,9 @@ def settings(logs: Logs) -> pd.DataFrame:
 
 def _weights(logs: Logs, arm: ArmFacts) -> str:
     bands = logs.study.get("adapted_bands")
-    return f"{arm['weights']} (adapted to {', '.join(bands)})" if bands and arm["weights"] != "none" else arm["weights"]
+    if not bands or arm["weights"] in NEVER_ADAPTED:
+        return arm["weights"]
+    return f"{arm['weights']} (adapted to {', '.join(bands)})"
 
 
 def hyperparameters(logs: Logs) -> list[str]:

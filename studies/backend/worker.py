@@ -20,7 +20,7 @@ from studies.logs import tracking
 from studies.logs.tensorboard import Curves
 from studies.models.evaluation import BEAT_SECONDS, picture, pictured
 from studies.spec import WandbMode
-from trainables.checkpoints import NEWEST, load, newest_valid
+from trainables.checkpoints import NEWEST, load, load_config, newest_valid
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
@@ -145,7 +145,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._beat_at = 0.0
         self._may_not_go_on()
         folder = trial_folder(settings.out, arm, number)
-        config = TrialConfig.model_validate_json(job["config"])
+        config = load_config(job["config"], folder)
         val = self._tiles.val
         center = config.recipe.val_center_px
         self._val = val if center is None else val.center_windows(center)

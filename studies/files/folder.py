@@ -15,6 +15,7 @@ from studies.files import lock
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.common.whole_files import part_path, write_whole
+from trainables.models.own.files import NETWORKS, of_copies, write_copies
 
 STUDY = "study.yaml"
 LEDGER = "optuna.db"
@@ -27,7 +28,7 @@ _ORIGIN = {"study_id", "segments"}
 
 
 def load_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings and the provenance in a YAML file.
+    """The settings and the provenance in a YAML file. A study's own file means the copies of networks beside it.
 
     Raises:
         UserError: It cannot be read or holds something else.
@@ -41,6 +42,8 @@ def load_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], d
     if not isinstance(content, dict):
         raise UserError(f"{flag} {path} holds {type(content).__name__}, but must hold `setting: value` lines")
     provenance = content.pop(PROVENANCE, {})
+    if provenance and "architectures" in content:
+        content["architectures"] = of_copies(content["architectures"], path.parent)
     return content, provenance if isinstance(provenance, dict) else {}
 
 
@@ -77,7 +80,7 @@ def check_free(out: Path) -> None:
     if has_study(out):
         raise UserError(f"--out {out} holds a study: resume it with --resume, or choose another folder")
     try:
-        known = {out / lock.NAME, *_start_files(out)}
+        known = {out / lock.NAME, out / NETWORKS, *_start_files(out)}
         if out.exists() and (not out.is_dir() or not known.issuperset(out.iterdir()) or _holds_trials(out / LEDGER)):
             raise UserError(f"--out {out} exists and is not empty: choose another folder, or remove it")
     except OSError as error:
@@ -161,7 +164,8 @@ def provenance(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_study(out: Path, spec: StudySpec, provenance: dict[str, Any], **segment: Any) -> None:
-    """Writes study.yaml, with a line for this start of the driver added to its provenance."""
+    """Writes study.yaml, with a line for this start of the driver added to its provenance, and copies of networks."""
+    write_copies(out, spec.architectures)
     began = {"began": datetime.now(UTC).isoformat(timespec="seconds")}
     segments = [*provenance["segments"], began | segment]
     settings = yaml.safe_dump(spec.flat(), sort_keys=False)

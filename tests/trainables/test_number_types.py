@@ -9,8 +9,9 @@ import torch
 
 from trainables.checkpoints import BEST, NEWEST, load
 from trainables.device import device_model
+from trainables.epoch_loss import NUM_LOST_IN_A_ROW, EpochLoss
 from trainables.records import DivergedError, records_from_json
-from trainables.training import NUM_LOST_IN_A_ROW, EpochLoss, TrainingState, autocast
+from trainables.training import TrainingState, autocast
 from trainables.trial import fit
 
 CPU = torch.device("cpu")

@@ -22,6 +22,7 @@ from trainables.data.pictures import overlay, to_rgb
 from trainables.data.tiles import TrainVal
 from trainables.metrics import Scores
 from trainables.models.composed.names import get_architecture
+from trainables.models.own.files import NETWORKS, write_copies
 from trainables.models.weight_files import PUBLISHED
 from trainables.models.weights import KEYWORDS
 from trainables.predict import evaluate
@@ -35,6 +36,8 @@ JPEG_QUALITY = 90
 def describe(number: str, attempt: ReferenceAttempt, config: TrialConfig, tiles: TrainVal) -> dict[str, Any]:
     """The content of `attempt.json`: `settings`, which a resumed attempt must share, and what follows from them."""
     published, own = _settings(reference_config(attempt)), _settings(config)
+    if "network" in own:
+        published["network"] = attempt.architecture
     num_trainable, num_frozen = count_parameters(config, tiles.info)
     expected = get_architecture(config.architecture).expected_pixels(config.weights, is_photograph=tiles.is_photograph)
     return {
@@ -52,9 +55,12 @@ def describe(number: str, attempt: ReferenceAttempt, config: TrialConfig, tiles:
 
 def _settings(config: TrialConfig) -> dict[str, Any]:
     """All settings of a configuration by name; weights from a file by the name that they were published with."""
-    content = config.model_dump(mode="json", exclude={"architecture", "settings", "weights_digest", "recipe"})
+    left_out = {"architecture", "settings", "weights_digest", "network_digest", "recipe"}
+    content = config.model_dump(mode="json", exclude=left_out)
     published, weights = PUBLISHED.get(get_architecture(config.architecture).encoder or ""), config.weights
-    if weights not in KEYWORDS:  # a published file was checked to be that; any other is known by its digest
+    if config.network_digest:
+        content["network"] = f"{config.architecture} ({config.network_digest[:12]})"
+    elif weights not in KEYWORDS:  # a published file was checked to be that; any other is known by its digest
         weights = published.name if published else "file"
     resolved = {"weights": weights, "batch_size": config.batch_size, "optimizer": config.optimizer}
     return content | config.settings | config.recipe.model_dump(mode="json") | resolved
@@ -79,8 +85,9 @@ def open_folder(out: Path, about: dict[str, Any], config: TrialConfig, *, is_res
             one's holds no attempt, or one of other settings, tiles or weights.
     """
     if not is_resumed:
-        if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {ABOUT}):
+        if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {ABOUT, NETWORKS}):
             raise UserError(f"--out {out} exists and is not empty: add --resume to go on, or choose another folder")
+        write_copies(out, [config.architecture])
         _write(out / ABOUT, (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
         return []
     try:

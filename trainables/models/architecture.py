@@ -60,18 +60,21 @@ class Architecture:
         decoder: What two architectures over one encoder may have in common; its own name if empty.
         adaptation: How the encoder is adapted to the tiles. Without pretrained weights, one that would be trained at
             some time is trained from scratch.
-        needs_weights: Whether its name says that the encoder is pretrained: it then has ImageNet weights by default.
+        needs_weights: Whether its name says that the encoder is pretrained: it then has ImageNet weights by default, or
+            a person's own.
         normalisation: What these weights expect of 8-bit photographs; None where there are none.
         batch_size: Draws per optimizer step in the reference study.
         optimizer: Of its source: AdamW with the recipe's decay, or Adam without.
         recipe: Hyperparameters in which its source departs from the shared recipe.
         settings: What it has to set for itself, by name.
+        has_dropout: Whether its decoder has any, so that its probability is searched.
         small: What the smaller variant of `smoke` is, for every table; empty where there is none.
         only_px: The one side (px) that the full variant takes; None where any will do.
         whole_px: Side (px) of the largest square that is predicted at once; larger tiles by windows of that side.
         gpu_gib: Device memory of one trial at 1024² and the reference batch, mixed precision (estimate; sizes GPU
             fractions).
         source: Paper or weights.
+        file_digest: SHA-256 of the file of a person's own network, which loads its weights itself; empty for others.
     """
 
     name: str
@@ -87,11 +90,13 @@ class Architecture:
     optimizer: Optimizer = "adamw"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    has_dropout: bool = True
     small: str = ""
     only_px: int | None = None
     whole_px: int = WHOLE_PX
     gpu_gib: float
     source: str
+    file_digest: str = ""
 
     @property
     def is_frozen(self) -> bool:

@@ -54,4 +54,4 @@ class Segmenter(nn.Module):
     @property
     def frozen_digest(self) -> str:
         """SHA-256 of an encoder that is frozen for good, which state dicts leave out; empty where there is none."""
-        return str(getattr(self.encoder, "digest", ""))
+        return str(getattr(getattr(self.network, "encoder", None), "digest", ""))

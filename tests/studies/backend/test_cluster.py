@@ -21,11 +21,12 @@ from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
 from tests.chaos.forked import RECORDED, SOON, DriverServer
 from tests.chaos.recorded import curve
+from tests.trainables.own_network import write_networks
+from trainables.checkpoints import load_config
 from trainables.common.errors import UserError
-from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 
-EPOCHS, TRIALS, ARMS = 4, 2, ("unet-2", "unet-4")
+EPOCHS, TRIALS, ARMS = 4, 2, ("my_nets.py:build-2", "my_nets.py:build-4")
 DEADLINE_SECONDS = 120.0
 
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
@@ -70,16 +71,20 @@ def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | Non
 def test_study_goes_on_when_a_node_dies_under_its_trials(
     drivers: DriverServer, dataset_root: Path, tmp_path: Path
 ) -> None:
-    """Ray attaches a driver to the head where that is on its machine: it outlives the other node."""
+    """Ray attaches a driver to the head where that is on its machine: it outlives the other node.
+
+    The network is a person's own, which all nodes take from the study's copy.
+    """
     with drivers.ray(num_cpus=1, _system_config=SOON) as cluster:
         kill_a_node(cluster, drivers, dataset_root, tmp_path)
 
 
 def kill_a_node(cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "study"
+    out, network = tmp_path / "study", write_networks(tmp_path)
     flags = (
-        f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke --architectures unet "
-        f"--tiles 2 4 --window-px 64 --epochs {EPOCHS} --grace-epochs {EPOCHS} --trials {TRIALS} --wandb disabled"
+        f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke "
+        f"--architectures {network}:build --tiles 2 4 --window-px 64 --epochs {EPOCHS} --grace-epochs {EPOCHS} "
+        f"--trials {TRIALS} --wandb disabled"
     )
     node = cluster.add_node(num_cpus=1)
     (raylet,) = node.all_processes["raylet"]
@@ -93,6 +98,7 @@ def kill_a_node(cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp
         )
         worker = worker_below(out, raylet.process.pid, drivers)
         assert worker is not None, driver.said()
+        network.unlink()
         os.kill(worker, signal.SIGSTOP)  # it ends no trial any more, however slow this machine is
         cluster.remove_node(node, allow_graceful=False)
         os.kill(worker, signal.SIGKILL)  # with the power goes everything at once
@@ -108,7 +114,7 @@ def kill_a_node(cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp
         ends = [(trial.state, trial.user_attrs["outcome"]) for trial in trials]
         assert ends == [(TrialState.COMPLETE, "finished")] * TRIALS
         for trial in trials:
-            config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+            config = load_config(trial.user_attrs["config"], out / "optuna.db")
             judged = [curve(config, epoch) for epoch in range(1, EPOCHS + 1)]
             best = dict(enumerate(itertools.accumulate(judged, max), start=1))
             assert trial.intermediate_values == pytest.approx(best)

@@ -1,4 +1,4 @@
-"""Architectures by name: a row of the table, or `DECODER:ENCODER@ADAPTATION`, such as `unet:resnet34@frozen`."""
+"""Architectures by name: a row of the table, `DECODER:ENCODER@ADAPTATION`, or a network of a person's own file."""
 
 import functools
 import pkgutil
@@ -9,6 +9,8 @@ from trainables.models.architecture import ADAPTATIONS, Adaptation, Architecture
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.composed.decoders import DECODERS
 from trainables.models.composed.encoders import WELL_KNOWN, find_encoder, nearest
+from trainables.models.own.files import is_own
+from trainables.models.own.names import own_architecture
 from trainables.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -58,9 +60,11 @@ def find_architecture(name: str) -> Architecture:
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
+    if is_own(name):
+        return own_architecture(name)
     decoder, colon, rest = name.partition(":")
     if not colon:
-        others = "or DECODER:ENCODER, such as unet:efficientnet_lite0"
+        others = "or DECODER:ENCODER, such as unet:efficientnet_lite0, or PATH.py:FUNCTION"
         raise ValueError(f"must be one of {', '.join(ARCHITECTURES)} {others}{nearest(name, ARCHITECTURES)}")
     encoder, at, adaptation = rest.partition("@")
     if decoder not in DECODERS:
