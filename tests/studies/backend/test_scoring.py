@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from studies.backend.cluster import ray_session
@@ -25,6 +24,7 @@ from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.spec import Arm
+from tests.chaos.forked import DriverServer
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -43,17 +43,14 @@ FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _connected(ray_address: str) -> Iterator[None]:
-    with ray_session(ray_address):
-        yield
-
-
-@pytest.fixture
-def gpu(ray_cluster: Cluster) -> Iterator[None]:
-    """One that is not there: nothing but Ray knows of it."""
-    node = ray_cluster.add_node(num_cpus=1, num_gpus=1)
-    yield
-    ray_cluster.remove_node(node)
+def _connected(request: pytest.FixtureRequest, drivers: DriverServer) -> Iterator[None]:
+    """The Ray that others share; with faults one of its own, with a GPU that nothing but Ray knows of."""
+    if any(item.path == request.path and item.get_closest_marker("faults") for item in request.session.items):
+        with drivers.ray(num_cpus=CORES, num_gpus=1) as cluster, ray_session(cluster.address):
+            yield
+    else:
+        with ray_session(request.getfixturevalue("ray_address")):
+            yield
 
 
 class Scene:
@@ -142,9 +139,7 @@ def test_modes_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
 
 
 @pytest.mark.faults
-def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu_or_fails_alone(
-    gpu: None, scene: Scene
-) -> None:
+def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu_or_fails_alone(scene: Scene) -> None:
     def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
         needed = {"0000": [""], "0001": [], "0002": ["", WINDOWS], "0003": ["", WINDOWS, CPU]}[job.folder.name]
         return FULL if mode.label in needed else None
