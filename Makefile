@@ -4,6 +4,8 @@ BIN := .venv/bin
 
 # Each of the many processes of a check would compile the project's modules again
 export PYTHONDONTWRITEBYTECODE :=
+# Two processes test side by side, on tensors so small that threads would only wait for each other
+test test-faults: export OMP_NUM_THREADS := 1
 
 .PHONY: setup study test test-faults test-slow chaos chaos-long check format lock clean
 

@@ -1,5 +1,6 @@
-"""Small datasets in the layout of record, on disk and in memory."""
+"""What all tests share: which process of several runs them, and small datasets in the layout of record."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -12,14 +13,47 @@ import rasterio
 from hypothesis import settings
 from PIL import Image
 from rasterio import Affine
+from xdist.scheduler import LoadFileScheduling
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+gc.disable()  # while all is imported, which stays to the end
 
 settings.register_profile("fewtile", deadline=None, derandomize=True)  # busy machines are slow; a red test stays red
 settings.load_profile("fewtile")
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 1}
+SHARE_RAY = [f"tests/studies/{name}.py" for name in ("test_study", "backend/test_cluster", "backend/test_scoring")]
+"""Files whose tests need a Ray, which takes seconds to start."""
+
+
+class ByFile(LoadFileScheduling):
+    """For `--dist loadfile`: a file's tests run in one process, and those of all files that share a Ray in the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path: str = super()._split_scope(nodeid)
+        return "ray" if path in SHARE_RAY else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that the other process does not wait for it in the end."""
+    items.sort(key=lambda item: item.location[0] not in SHARE_RAY)
+
+
+def pytest_collection_finish() -> None:
+    """From now on there is garbage, but not among what was imported: that need not be looked at again and again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # modules clear up at the end
 
 
 def _roofs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -79,15 +79,25 @@ ADAPTER = Adapter(
 '''
 
 
-TRAIN = """
-import json
+USE = """
+import json, sys
 from pathlib import Path
 
 from searchspace.spaces import recipe_point, space_for, starting_points, trial_config
+from studies.phases import run_phase
+from trainables import prepare
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.trial import fit
+
+assert prepare.main(["squares", "--side", "24", "--dst", "tiles"]) == 0
+flags = ["--data", "tiles", "--profile", "smoke", "--architectures", "plain", "--dry-run"]
+sys.argv = ["phase2_tuning.py", *flags]
+try:
+    run_phase("phase2_tuning", "")
+except SystemExit as end:
+    assert not end.code, end.code
 
 tiles = decode_train_val(read_dataset(Path("tiles")))
 recipe = recipe_point("plain")
@@ -116,11 +126,11 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def run(project: Path, *command: str) -> str:
-    """Runs Python on the copy, which must win over the installed project; what it printed."""
+def run(project: Path, script: str) -> str:
+    """Runs a script on the copy, which must win over the installed project; what it printed."""
     environment = os.environ | {"PYTHONPATH": str(project), "XDG_DATA_HOME": str(project / "user")}
     done = subprocess.run(
-        [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -136,11 +146,10 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
         ("from trainables.datasets.sources.", "from trainables.datasets import squares\n"),
         ('    "deepglobe": ', '    "squares": squares.ADAPTER,\n'),
     )
-    told = run(copy, "-m", "trainables.prepare", "squares", "--side", "24", "--dst", "tiles")
+    told = run(copy, USE)
     assert "square" in told
-    flags = ["--data", "tiles", "--profile", "smoke", "--architectures", "plain", "--dry-run"]
-    assert "plain-2" in run(copy, "studies/phase2_tuning.py", *flags)
-    found = json.loads(run(copy, "-c", TRAIN))
+    assert "plain-2" in told
+    found = json.loads(told.splitlines()[-1])
     assert found["classes"] == ["background", "square"]
     assert len([iou for iou in found["iou"] if 0 <= iou <= 1]) == 2
     # A search starts from the row's recipe, and takes the row's settings among the others

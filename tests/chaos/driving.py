@@ -46,8 +46,8 @@ class Schedule:
 
     @property
     def may_inject(self) -> bool:
-        """For half of a short time, else three quarters, as the studies must end; longer where too few hit so far."""
-        is_early = time.monotonic() - _BEGAN < (0.5 if self.is_short else 0.75) * 60 * self.minutes
+        """For two fifths of a short time, else three quarters, so that studies end; longer where too few hit so far."""
+        is_early = time.monotonic() - _BEGAN < (0.4 if self.is_short else 0.75) * 60 * self.minutes
         return is_early or (self.num_hits < self.least_faults and not self.is_over)
 
     @property

@@ -45,6 +45,9 @@ RAY_PARTS = {
 }
 """What a Ray has that forks its workers; nobody here reads what its log monitor would print, and it does not scale."""
 
+SOON = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+"""Settings of a Ray that knows a dead node as such within seconds."""
+
 POLL_SECONDS = 0.02
 
 DEADLINE_SECONDS = 600.0

@@ -7,11 +7,8 @@ from types import TracebackType
 from typing import Any
 
 from driving import Driver, processes, send, server
-from forked import MARK
+from forked import MARK, SOON
 from subject import Subject, worker_of
-
-SOON = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
-"""When a dead node is known as such."""
 
 
 class Nodes:

@@ -198,8 +198,8 @@ def make_subject(root: Path, name: str, rng: random.Random, outcome: Outcome, **
     scratch.mkdir(parents=True)
     write_demo_tiles(tiles, size_px=128, num_train=4, num_val=2, num_test=2)
     flags = f"--data {tiles} --out {folder / 'study'} --profile smoke --architectures unet --tiles 2 4 --window-px 64"
-    flags += f" --epochs {EPOCHS} --seeds 2 --test"
-    for setting, value in settings.items():
+    flags += f" --epochs {EPOCHS} --test"
+    for setting, value in ({"seeds": 2} | settings).items():
         flags += f" --{setting.replace('_', '-')} {value}"
     subject = Subject(
         name=name,

@@ -6,6 +6,7 @@ A small folder of demo tiles, whose test tiles have headers and no pixels, so th
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from studies.backend.slots import Slots
@@ -29,7 +31,7 @@ from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.session import Session
 from studies.spec import StudySpec
-from tests.chaos.forked import DriverServer, ForkedDriver
+from tests.chaos.forked import SOON, DriverServer, ForkedDriver
 from tests.studies.begun_study import printed
 from tests.studies.command_lines import refusal_of
 from trainables.config import Recipe, TrialConfig
@@ -163,10 +165,34 @@ def start(drivers: DriverServer, tmp_path: Path) -> Iterator[Callable[..., Forke
 
 
 @pytest.fixture(scope="session")
-def ray_address(drivers: DriverServer) -> Iterator[str]:
-    """A Ray for the studies that need none of their own: one starts in seconds."""
-    with drivers.ray(num_cpus=os.cpu_count()) as cluster:
-        yield str(cluster.address)
+def ray_cluster(drivers: DriverServer) -> Iterator[Cluster]:
+    """A Ray for whatever needs none of its own: one starts in seconds. What a test adds to it, it removes."""
+    with drivers.ray(num_cpus=os.cpu_count(), _system_config=SOON) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_cluster: Cluster) -> str:
+    return str(ray_cluster.address)
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a disk of a size such as 80m."""
+    mounted = []
+
+    def mount(size: str) -> Path:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)], check=False)
+        if done.returncode:
+            pytest.skip("no small disk can be mounted here")
+        mounted.append(disk)
+        return disk
+
+    yield mount
+    for disk in mounted:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture

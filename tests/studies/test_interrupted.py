@@ -4,13 +4,11 @@ Where training itself is not what is tested, trials are the recorded learning cu
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from analysis.logs.wandb_files import read_logs
 from studies.files.folder import LEDGER
 from tests.chaos.forked import RECORDED
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR
-from trainables.datasets.demo import write_demo_tiles
 
 PHASE = Path(__file__).parents[2] / "studies" / "phase2_tuning.py"
 ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
@@ -110,17 +107,6 @@ def test_user_error_in_a_trial_ends_the_study_at_once_and_it_can_go_on(
     assert {t[5] for t in ledger_of(out)["unet-4"]} <= {"finished", "stopped"}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(disk)], check=False)
-    if mounted.returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
 def fill(ballast: Path) -> None:
     """Takes all the room that is left, to the last block."""
     with ballast.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
@@ -129,8 +115,9 @@ def fill(ballast: Path) -> None:
 
 
 def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
-    start: Any, data: list[str], ray_address: str, small_disk: Path, tmp_path: Path
+    start: Any, data: list[str], ray_address: str, mount_disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    small_disk = mount_disk("80m")
     out = small_disk / "study"
     flags = [*ONE_WORKER, "--trials", "2", "--epochs", "6", "--out", str(out)]
     process = start(RECORDED, *FLAGS, *data, *flags, address=ray_address, EPOCH_SECONDS="0.4")
@@ -148,29 +135,3 @@ def test_full_disk_ends_the_study_in_one_line_and_it_goes_on_with_room(
     assert [row[:2] for row in after[: len(before)]] == [row[:2] for row in before]
     for (_, _, values, *_), (_, _, more, *_) in zip(before, after, strict=False):
         assert values.items() <= more.items()
-
-
-def test_crash_between_the_register_s_line_and_the_result(start: Any, ray_address: str, tmp_path: Path) -> None:
-    """The tiles count as opened: the next run refuses, and with a reason it goes on and every table says so."""
-    out, root = tmp_path / "one", tmp_path / "tiles"
-    write_demo_tiles(root, size_px=128, num_train=4, num_val=1, num_test=2)
-    flags = [*ONE_WORKER, "--data", str(root), "--trials", "1", "--seeds", "1", "--test"]
-    process = start(RECORDED, *FLAGS, *flags, "--out", "one", address=ray_address, TILE_SECONDS="1")
-    process.until(lambda: (out / "seal.jsonl").exists() and "opened" in (out / "seal.jsonl").read_text())
-    process.kill()
-    assert not (out / "models.json").exists()
-
-    words = start(RECORDED, *FLAGS, *flags, "--out", "one", "--resume", address=ray_address).ends(EXIT_USER_ERROR)
-    assert "error: unet-4 opened the test tiles " in words
-    assert 'left no result, so its test scores may have been seen: continue with --reopen "why"' in words
-    assert len((out / "seal.jsonl").read_text().splitlines()) == 1
-
-    start(RECORDED, *FLAGS, *flags, "--out", "one", "--resume", "--reopen", "power cut", address=ray_address).ends()
-    lines = [json.loads(line) for line in (root / "seal.jsonl").read_text().splitlines()]
-    assert [(line["event"], line.get("why")) for line in lines] == [
-        ("opened", None),
-        ("reopened", "power cut"),
-        ("result", None),
-    ]
-    assert "The test tiles were REOPENED for unet-4: power cut." in report_of(out)
-    assert "test_iou" in table_of(out)

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from rich.console import Console
 
@@ -139,36 +138,6 @@ def test_other_tiles_are_refused(out, dataset_root, refused):
         f"the train or val tiles of {dataset_root} are not those that the study {out} began with: put these "
         "back, or start in another folder"
     )
-
-
-def test_study_is_not_begun_anew_in_its_folder(out, refusal):
-    words = f"--out {out} holds a study: resume it with --resume, or choose another folder"
-    for settings in (FLAGS, ["--config", str(out / STUDY)]):
-        assert refusal("phase2_tuning", "--out", str(out), *settings) == words
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        ("torn", "is damaged or no ledger"),
-        ("gone", "is gone, but holds what was done: put it back"),
-        ("foreign", "is not the ledger of study.yaml"),
-    ],
-)
-def test_damaged_ledger_is_refused_and_left_alone(damage, words, out, refused, tmp_path):
-    path = out / LEDGER
-    if damage == "torn":
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    elif damage == "gone":
-        path.unlink()
-    else:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'foreign.db'}")
-        optuna.create_study(study_name="unet-4", storage=storage)
-        storage.engine.dispose()
-        shutil.copy(tmp_path / "foreign.db", path)
-    before = path.read_bytes() if path.exists() else None
-    assert refused().startswith(f"{path} {words}")
-    assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_second_driver_is_refused(out, refused):

@@ -12,13 +12,11 @@ from typing import Any
 import optuna
 import pandas as pd
 import pytest
-import yaml
 from optuna.trial import TrialState
 
 from analysis.logs.wandb_files import read_logs
 from analysis.logs.wandb_run import read_run
 from analysis.report import write
-from studies.files.folder import PROVENANCE
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
@@ -34,11 +32,22 @@ DEADLINE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def study(drivers, dataset_root, tmp_path_factory):
+def study(drivers, ray_address, dataset_root, tmp_path_factory):
     """The folder and the output of a study of one architecture and two budgets, as a person starts it elsewhere."""
     cwd = tmp_path_factory.mktemp("elsewhere")
     flags = ["--profile", "smoke", "--architectures", "unet", "--tiles", "2", "4", "--seed", "3"]
-    flags += ["--trials", str(TRIALS), "--seeds", "0", "--data", str(dataset_root), "--out", "runs/one"]
+    flags += [
+        "--trials",
+        str(TRIALS),
+        "--seeds",
+        "0",
+        "--data",
+        str(dataset_root),
+        "--out",
+        "runs/one",
+        "--address",
+        ray_address,
+    ]
     logs = tmp_path_factory.mktemp("said")
     output, errors = logs / "output", logs / "errors"
     drivers.start(SCRIPT, *flags, cwd=cwd, output=output, errors=errors, environment={"COLUMNS": "200"}).ends()
@@ -157,23 +166,6 @@ def test_table_says_what_the_ledger_and_the_selection_say(study):
         assert row["val_iou"] == pytest.approx(selected["val_iou"])
         assert row["lr"] == pytest.approx(selected["config"]["lr"])
         assert row["augmentation"] == selected["config"]["augmentation"]
-
-
-@pytest.mark.faults
-def test_frozen_spec_repeats_the_study(start: Any, data: list[str], ray_address: str, tmp_path: Path) -> None:
-    """One worker and the same spec give the same suggestions, values and selection, however often."""
-    flags = [*data, "--profile", "smoke", "--architectures", "unet", "--seeds", "0", *ONE_WORKER, "--wandb", "disabled"]
-    start(SCRIPT, *flags, "--trials", str(TRIALS), "--out", "a", address=ray_address).ends()
-    spec = tmp_path / "a" / "study.yaml"
-    assert PROVENANCE in yaml.safe_load(spec.read_text(encoding="utf-8"))
-    start(SCRIPT, "--config", str(spec), "--out", "b").ends()
-    values = [
-        [(t.params, t.intermediate_values, t.state) for t in trials_of(tmp_path / name, "unet-4")] for name in "ab"
-    ]
-    assert values[0] == values[1]
-    assert len(values[0]) == TRIALS
-    selections = [(tmp_path / name / "selection.json").read_text(encoding="utf-8") for name in "ab"]
-    assert selections[0] == selections[1]
 
 
 @pytest.mark.faults

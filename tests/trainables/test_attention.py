@@ -1,6 +1,5 @@
 """SegFormer's attention from a pixel: against its own forward, where it looks from, the file, and refusals."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from PIL import Image
 from trainables.attention.__main__ import main
 from trainables.attention.maps import attention_of, stage_attentions, write_attention
 from trainables.checkpoints import BEST, TrainedModel, load_model
-from trainables.common.command import run
 from trainables.data.tiles import DatasetInfo
 from trainables.models.segmenter import Segmenter
 
@@ -178,14 +176,3 @@ def test_folder_that_cannot_be_written_is_refused(checkpoint, image_file, refusa
     to = image_file / "a.npz"
     message = refusal(lambda: write_attention(checkpoint, image_file, 0, 0, to))
     assert message.startswith(f"{to} cannot be written (")
-
-
-def test_command_line_ends_with_one_line_and_code_2(image_file, tmp_path, monkeypatch, capsys):
-    checkpoint = tmp_path / "best.pt"
-    monkeypatch.setattr(sys, "argv", ["attention", str(checkpoint), str(image_file), "--pixel", "0", "0"])
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    assert end.value.code == 2
-    assert capsys.readouterr().err == f"error: {checkpoint} does not exist, but must be a checkpoint: check the path\n"
-    assert list(tmp_path.glob("*.npz")) == []

@@ -163,7 +163,7 @@ def test_command_that_sigterm_stops_in_its_first_epoch_starts_over(command, out)
     """The command as a process of its own."""
     flags = command("01", "--small", "--window-px", "64", "--epochs", "1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainables.fit", *flags, "--draws-per-epoch", "1000000"],
+        [sys.executable, "-m", "trainables.fit", *flags, "--draws-per-epoch", "100000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ import pytest
 
 from tests.trainables.killing import digests
 from tests.trainables.made_up_sources import write_cityscapes, write_deepglobe, write_massachusetts
-from trainables.common.command import run
 from trainables.data.dataset import read_dataset
 from trainables.datasets.adapters import ADAPTERS
 from trainables.prepare import main
@@ -116,16 +114,3 @@ def test_help_lists_every_data_set_and_its_flags(capsys):
 )
 def test_command_refuses_wrong_flags(arguments, words, refusal):
     assert refusal(lambda: main(arguments)).startswith(words)
-
-
-@pytest.mark.parametrize("name", ["inria", *(name for name in ADAPTERS if name != "pickled")])
-def test_command_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, name):
-    monkeypatch.setattr(sys, "argv", ["prepare", name, "--src", "nowhere", "--dst", "dst"])
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    assert end.value.code == 2
-    printed, error = capsys.readouterr()
-    assert (printed, error.count("\n")) == ("", 1)
-    assert error.startswith("error: --src nowhere is no folder, but must hold ")
-    assert not (tmp_path / "dst").exists()

@@ -183,16 +183,13 @@ def test_study_that_scored_higher_than_the_one_that_decides_is_named():
     )
 
 
-def test_files_of_weights_are_named_without_their_folders():
-    study = phase1(spec={"weights": ["resnet34=none", "sam_vit_b=/home/me/sam.pth"]})
-    assert "encoder weights: resnet34 none, sam_vit_b sam.pth." in words(compose([study.logs()]))
-
-
-def test_report_says_what_networks_are_and_which_bands_their_weights_were_adapted_to():
-    study = phase1(adapted_bands=["nir", "red"])
+def test_report_says_what_networks_are_and_which_weights_they_have_for_which_bands():
+    study = phase1(adapted_bands=["nir", "red"], spec={"weights": ["resnet34=none", "sam_vit_b=/home/me/sam.pth"]})
     study.arms["unet_resnet34-24"]["source"] = "He et al., weights under MIT"
     composed = compose([study.logs()])
-    assert "unet_resnet34: He et al., weights under MIT." in words(composed)
+    text = words(composed)
+    assert "unet_resnet34: He et al., weights under MIT." in text
+    assert "encoder weights: resnet34 none, sam_vit_b sam.pth (of 8-bit RGB pictures" in text  # without its folder
     assert "adapted to the bands nir, red" in table(composed, "iou_by_architecture").caption
     weights = composed.frames["settings"]["weights"]
     assert list(weights) == ["none", *["imagenet (adapted to nir, red)"] * 2]

@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
-from tests.chaos.forked import RECORDED, DriverServer
+from tests.chaos.forked import RECORDED, SOON, DriverServer
 from tests.chaos.recorded import curve
 from tests.trainables.own_network import write_networks
 from trainables.checkpoints import load_config
@@ -50,14 +50,6 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def cluster(drivers: DriverServer) -> Iterator[Cluster]:
-    """A head with one core."""
-    soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is known as such
-    with drivers.ray(num_cpus=1, _system_config=soon) as cluster:
-        yield cluster
-
-
 # A node that dies
 
 
@@ -77,12 +69,17 @@ def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | Non
 
 @pytest.mark.faults
 def test_study_goes_on_when_a_node_dies_under_its_trials(
-    cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp_path: Path
+    drivers: DriverServer, dataset_root: Path, tmp_path: Path
 ) -> None:
     """Ray attaches a driver to the head where that is on its machine: it outlives the other node.
 
     The network is a person's own, which all nodes take from the study's copy.
     """
+    with drivers.ray(num_cpus=1, _system_config=SOON) as cluster:
+        kill_a_node(cluster, drivers, dataset_root, tmp_path)
+
+
+def kill_a_node(cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp_path: Path) -> None:
     out, network = tmp_path / "study", write_networks(tmp_path)
     flags = (
         f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke "
@@ -132,7 +129,7 @@ def test_study_goes_on_when_a_node_dies_under_its_trials(
 # Temporary files
 
 
-def test_temporary_files_of_workers_go_with_the_study(cluster: Cluster) -> None:
+def test_temporary_files_of_workers_go_with_the_study(ray_address: str) -> None:
     @ray.remote(num_cpus=0)
     def leave() -> str:
         import tempfile
@@ -141,7 +138,7 @@ def test_temporary_files_of_workers_go_with_the_study(cluster: Cluster) -> None:
 
         return tempfile.mkdtemp("wandb-media")
 
-    with ray_session(cluster.address):
+    with ray_session(ray_address):
         left = Path(ray.get(leave.remote()))
         assert left.is_dir()
         assert left.parent.name.startswith("fewtile-")
@@ -150,8 +147,8 @@ def test_temporary_files_of_workers_go_with_the_study(cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="module")
-def connected(cluster: Cluster) -> Iterator[None]:
-    with ray_session(cluster.address):
+def connected(ray_address: str) -> Iterator[None]:
+    with ray_session(ray_address):
         yield
 
 
@@ -181,13 +178,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def stranger(cluster: Cluster, connected: None, folders: dict[str, Path]) -> Iterator[None]:
+def stranger(ray_address: str, connected: None, folders: dict[str, Path]) -> Iterator[None]:
     """A node that has something else in the place of some folders."""
     refused = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
     if refused.returncode:
         pytest.skip(f"namespaces with mounts of their own are not allowed here: {refused.stderr.strip()}")
     mounts = [mount.format(parent=folders[words].parent, spare=folders["spare"]) for words, mount in MOUNTS.items()]
-    start = f"exec {Path(sys.executable).with_name('ray')} start --address={cluster.address} --num-cpus=1 --block"
+    start = f"exec {Path(sys.executable).with_name('ray')} start --address={ray_address} --num-cpus=1 --block"
     command = [*UNSHARE, " && ".join([*mounts, start])]
     log = folders["spare"].with_suffix(".log")
     num_alive = sum(node["Alive"] for node in ray.nodes())

@@ -183,15 +183,6 @@ def test_everything_stays_once_the_study_began(tmp_path):
     assert names(out) == [".permit-1", "optuna.db", "study.yaml"]
 
 
-def test_folder_in_use_is_refused_and_left_alone(tmp_path):
-    out = tmp_path / "study"
-    with folder.hold_folder(out, resume=False):
-        (out / folder.LEDGER).write_bytes(b"trials")
-        for resume in (False, True):
-            assert "is in use by process" in refusal(out, resume=resume)
-        assert names(out) == [".lock", "optuna.db"]
-
-
 def test_folders_of_arms_have_no_colon_and_are_different(tmp_path):
     """Some file systems take no colon, and `scp` reads a host before it."""
     arms = ["unet_resnet34-24", "unet:resnet34-24", "unet:resnet34@frozen-24", "unet:resnet34.a1_in1k-24"]

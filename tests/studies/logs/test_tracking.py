@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,23 +173,11 @@ def test_hung_service_is_waited_for_once_and_replaced(drivers: DriverServer, tmp
     assert (rows(after), after.ended) == ([{"epoch": 1}], True)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 300 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small disk can be mounted here: {error}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.faults
-def test_full_disk_raises_nothing_prints_nothing_and_is_told(drivers: DriverServer, small_disk: Path) -> None:
-    told, stderr = run_scenario(drivers, "scenario_full", small_disk)
+def test_full_disk_raises_nothing_prints_nothing_and_is_told(
+    drivers: DriverServer, mount_disk: Callable[[str], Path]
+) -> None:
+    told, stderr = run_scenario(drivers, "scenario_full", mount_disk("300k"))
     assert stderr == ""
     run, picture = told["troubles"]
     assert run.startswith("The log of full has no end: ")

@@ -179,13 +179,3 @@ def test_both_1_and_255_in_a_mask_of_two_classes_are_refused(tmp_path, write_rgb
     message = refusal(lambda: read_all(tmp_path))
     assert message.startswith(f"{path} holds both 1 and 255")
     assert '"ignore_index": 255' in message
-
-
-@pytest.mark.parametrize("folder", ["images", "masks"])
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_truncated_png_is_refused(rgb_folder, split, folder, refusal):
-    path = rgb_folder / split / folder / f"{split}_0.png"
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * 0.6)])
-    dataset = read_dataset(rgb_folder)  # the header is whole
-    assert refusal(lambda: decode_train_val(dataset)) == f"{path} is damaged or truncated: replace it"

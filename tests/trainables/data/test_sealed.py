@@ -132,6 +132,7 @@ ALLOWED = {
     "trainables/datasets/write.py": ({"read_image", "rasterio"}, BEING_MADE),
     "trainables/datasets/sources/masks.py": ({"Image.open"}, BEING_MADE),
     "analysis/browse.py": ({"Image.open"}, "looks at the size of pictures that a page shows"),
+    "analysis/figures/prediction_figures.py": ({"Image.open"}, "draws pictures of predictions that W&B logged"),
     "analysis/report/page.py": ({"Image.open"}, "looks at the size of the report's own pictures"),
     "analysis/report/predictions.py": ({"Image.open"}, "cuts panels out of pictures that W&B logged"),
     "studies/models/evaluation.py": (

@@ -132,7 +132,7 @@ def test_made_again_it_is_the_same_and_only_what_is_missing_is_made(name, made, 
     assert {path.stem for path in whole.keys() - kept} == {lost.stem}
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ["deepglobe", "pickled", "inria"])  # files that are copied, arrays, and crops
 def test_killed_anywhere_it_finishes_when_started_again(name, made, tmp_path_factory):
     src, dst = made(name)
     expected = digests(dst)

@@ -1,8 +1,10 @@
 """What every pretrained encoder keeps: files laid out as published, with random values, through the architectures."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -10,13 +12,14 @@ import timm
 import torch
 from safetensors.torch import save_file
 from segment_anything import sam_model_registry
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 from torchvision.models import get_weight, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 from trainables.common.whole_files import digest
+from trainables.models import sam
 from trainables.models.architecture import Normalisation
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.spec import ModelSpec
@@ -76,6 +79,20 @@ NAMES = {
 }
 """The architectures that take a file; those of one encoder load it by the same function."""
 WITH_WEIGHTS = [name for name, row in ARCHITECTURES.items() if row.encoder is not None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_blocks() -> Iterator[None]:
+    """MiT-B3 and SAM's ViT-B with a few of their many blocks, which are loaded alike; all else is as published."""
+
+    def few(**arguments: Any) -> ImageEncoderViT:
+        return ImageEncoderViT(**arguments | {"depth": 2, "global_attn_indexes": (1,)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(smp.encoders.encoders["mit_b3"]["params"], "depths", [1, 2, 1, 1])
+        for module in (sys.modules["segment_anything.build_sam"], sam):
+            patch.setattr(module, "ImageEncoderViT", few)
+        yield
 
 
 @pytest.fixture(scope="module")
