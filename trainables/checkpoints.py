@@ -172,7 +172,7 @@ def load_config(text: str, near: Path, *, network: Path | None = None) -> TrialC
         UserError: There is no such file, or it cannot be run.
     """
     content = json.loads(text)
-    if is_own(content["architecture"]):
+    if is_own(content.get("architecture", "")):
         take_copy(content["architecture"], content["network_digest"], near, network)
         get_architecture(content["architecture"])  # whose errors are for people
     return TrialConfig.model_validate_json(text)
