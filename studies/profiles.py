@@ -75,7 +75,7 @@ PROFILES: dict[ProfileName, Profile] = {
     ),
     "quick": Profile(
         purpose="an honest small study on a CPU, with a pretrained encoder: a phase takes 8 to 12 minutes on two cores",
-        study={"architectures": LITE0, "trials": 4, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
+        study={"architectures": LITE0, "trials": 3, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
         phases={
             "phase1_comparison": {"architectures": ("unet_width16", *LITE0)},
             "phase3_data_budget": {"seeds": 2, "subsets": 2, "best": 2},
@@ -83,7 +83,7 @@ PROFILES: dict[ProfileName, Profile] = {
         varying={"architectures": LITE0[2:], "seeds": 2},
         recipe={
             "epochs": 6,
-            "draws_per_epoch": 40,
+            "draws_per_epoch": 36,
             "batch_size": 4,
             "window_px": 192,
             "val_center_px": 256,
