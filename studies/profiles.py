@@ -74,7 +74,7 @@ PROFILES: dict[ProfileName, Profile] = {
         },
     ),
     "quick": Profile(
-        purpose="an honest small study on a CPU, with a pretrained encoder: a phase takes 8 to 12 minutes on two cores",
+        purpose="an honest small study on a CPU, with a pretrained encoder: phase 2 takes 13 minutes on two cores",
         study={"architectures": LITE0, "trials": 3, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
         phases={
             "phase1_comparison": {"architectures": ("unet_width16", *LITE0)},
