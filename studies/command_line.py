@@ -118,18 +118,23 @@ def _check_phase(spec: StudySpec) -> None:
             )
     if spec.vary is not None and not spec.has_search:
         raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
+    _check_architectures(spec)
     _check_fixed(spec)
     if not spec.seeds and (spec.vary is not None or not spec.has_search):
         raise UserError("--seeds is 0, but without a search every model is a final one: give at least 1")
 
 
+def _check_architectures(spec: StudySpec) -> None:
+    """Refuses names that look right and cannot work, which a spec does not ask for the sake of those who only read."""
+    for name in spec.architectures:
+        try:
+            find_architecture(name)
+        except ValueError as error:
+            raise UserError(f"--architectures is {name!r}, but {error}") from error
+
+
 def _check_fixed(spec: StudySpec) -> None:
     """Refuses values that no trial could have, and hyperparameters that say nothing to any of the architectures."""
-    for row in spec.architectures:
-        try:
-            find_architecture(row)
-        except ValueError as error:
-            raise UserError(f"--architectures is {row!r}, but {error}") from error
     names = ", ".join(spec.architectures)
     if twice := [name for name in spec.fixed if sum(item.startswith(f"{name}=") for item in spec.fix) > 1]:
         raise UserError(f"--fix has {twice[0]} twice, but one value only can be: leave one out")

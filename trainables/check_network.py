@@ -6,6 +6,7 @@ from trainables.checkpoints import build_model
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.tiles import DatasetInfo
+from trainables.data.windows import tried_px
 from trainables.models.architecture import Architecture
 from trainables.models.composed.names import get_architecture
 from trainables.models.own.files import known_file
@@ -22,7 +23,7 @@ def check_network(config: TrialConfig, info: DatasetInfo) -> None:
         UserError: It does not work for these bands and classes.
     """
     row, name = get_architecture(config.architecture), config.architecture
-    side_px = row.only_px or row.stride * (-(-TRIED_PX // row.stride) | 1)  # an odd multiple: no larger stride divides
+    side_px = row.only_px or tried_px(TRIED_PX, row.stride)
     shape = (2, len(info.bands), side_px, side_px)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = build_model(config, info, [0.0] * len(info.bands), [1.0] * len(info.bands)).eval()

@@ -90,6 +90,13 @@ def cut(
     return Cut(height + bottom, width + right, window_px)
 
 
+def tried_px(least_px: int, stride: int) -> int:
+    """A side (px) to try a network at: an odd multiple of `stride`, which no larger stride divides, from about
+    `least_px` on.
+    """
+    return stride * (-(-least_px // stride) | 1)
+
+
 def margin_of(window_px: int, stride: int) -> int:
     """What is thrown away at a window's sides that are not the tile's (px): a multiple of `stride`, at most a quarter.
 

@@ -20,6 +20,11 @@ for the first part of the epochs and trained then; pretrained and trained from t
 ADAPTATIONS: tuple[Adaptation, ...] = get_args(Adaptation)
 
 
+ENCODER_LR_FACTOR = 0.1
+"""Of a pretrained encoder that is trained, in the recipe: decoders learn ten times as fast, as in Xie et al. 2021,
+arXiv:2105.15203. Searches choose among others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalisation:
     """Mean and std per band of RGB in 0..1 that pretrained weights expect."""

@@ -5,7 +5,7 @@ import pkgutil
 from typing import TYPE_CHECKING, cast
 
 from trainables.common.errors import UserError
-from trainables.models.architecture import ADAPTATIONS, Adaptation, Architecture, Track
+from trainables.models.architecture import ADAPTATIONS, ENCODER_LR_FACTOR, Adaptation, Architecture, Track
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.composed.decoders import DECODERS
 from trainables.models.composed.encoders import WELL_KNOWN, find_encoder, nearest
@@ -19,23 +19,22 @@ if TYPE_CHECKING:
 NETWORK = "trainables.models.composed.network"
 """The module that builds networks: it takes seconds to import."""
 
-
 RECIPES: dict[Track, dict[Adaptation, dict[str, float]]] = {
     "cnn": {
         "scratch": {"lr": 8e-3},
         "frozen": {"lr": 3e-3},
-        "staged": {"lr": 3e-3, "encoder_lr_factor": 0.1},
-        "full": {"lr": 3e-3, "encoder_lr_factor": 0.1},
+        "staged": {"lr": 3e-3, "encoder_lr_factor": ENCODER_LR_FACTOR},
+        "full": {"lr": 3e-3, "encoder_lr_factor": ENCODER_LR_FACTOR},
     },
     "transformer": {
-        "staged": {"lr": 1e-3, "encoder_lr_factor": 0.1},
-        "full": {"lr": 1e-3, "encoder_lr_factor": 0.1},
+        "staged": {"lr": 1e-3, "encoder_lr_factor": ENCODER_LR_FACTOR},
+        "full": {"lr": 1e-3, "encoder_lr_factor": ENCODER_LR_FACTOR},
     },
 }
 """Learning rates by the encoder's kind and adaptation, where they are not the track's.
 
 Source: those of CNNs by trials of EfficientNet-Lite0 on demo tiles and real roofs, of 60 to 100 steps; pretrained
-transformers have their track's, and decoders over them learn ten times as fast (Xie et al. 2021, arXiv:2105.15203).
+transformers learn at their track's, which is a tenth of what their decoders have.
 """
 
 
@@ -104,7 +103,6 @@ def _compose(name: str, decoder_name: str, encoder_name: str, adaptation: Adapta
             )
         stride, only_px, is_transformer, unused = about.stride, about.only_px, about.is_transformer, about.unused
     adaptation = adaptation or ("scratch" if encoder.hub is None else "staged")
-
     track: Track = "transformer" if is_transformer else "cnn"
 
     def build(spec: ModelSpec) -> "nn.Module":

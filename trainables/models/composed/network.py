@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from trainables.common.errors import UserError
+from trainables.data.windows import tried_px
 from trainables.models.composed.decoders import Decoder
 from trainables.models.composed.encoders import Encoder
 from trainables.models.frozen import FrozenEncoder
@@ -226,9 +227,7 @@ def look(decoder: Decoder, encoder: Encoder) -> Look:
             model: Any = build_network(decoder, encoder, spec, is_frozen=False).eval()
             stride = decoder.stride * (model.encoder.output_stride if decoder.takes_patches else 1)
             only_px = None if decoder.takes_patches else encoder.only_px
-            side_px = only_px or stride * (
-                -(-TRIED_PX // stride) | 1
-            )  # an odd multiple, which no larger stride divides
+            side_px = only_px or tried_px(TRIED_PX, stride)
             pixels = torch.zeros(2, 3, side_px, side_px)
             logits: torch.Tensor = model(pixels)
             logits.sum().backward()  # type: ignore[no-untyped-call]

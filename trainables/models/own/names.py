@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from trainables.common.errors import UserError
-from trainables.models.architecture import ADAPTATIONS, IMAGENET, Adaptation, Architecture
+from trainables.models.architecture import ADAPTATIONS, ENCODER_LR_FACTOR, IMAGENET, Adaptation, Architecture
 from trainables.models.composed.encoders import nearest
 from trainables.models.own.files import NETWORKS, NetworkFile, known_file, split_name
 from trainables.models.spec import ModelSpec
@@ -23,9 +23,6 @@ OWN = "own"
 
 STRIDE = 32
 """Window sides must divide by it (px) where a function says nothing else."""
-
-ENCODER_LR_FACTOR = 0.1
-"""Of a pretrained encoder that is trained, as of composed networks; searches choose among others."""
 
 
 def own_architecture(name: str) -> Architecture:
