@@ -1,5 +1,6 @@
 """What all tests share: which process of several runs them, and small datasets in the layout of record."""
 
+import atexit
 import gc
 import json
 import os
@@ -24,8 +25,11 @@ settings.load_profile("fewtile")
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 1}
-SHARE_RAY = [f"tests/studies/{name}.py" for name in ("test_study", "backend/test_cluster", "backend/test_scoring")]
-"""Files whose tests need a Ray, which takes seconds to start."""
+SHARE_RAY = [
+    f"tests/studies/{name}.py"
+    for name in ("test_study", "test_extending", "backend/test_cluster", "backend/test_scoring")
+]
+"""Files whose tests need a Ray or the processes of `tests/chaos/forked.py`, which take seconds to start."""
 
 
 class ByFile(LoadFileScheduling):
@@ -50,10 +54,7 @@ def pytest_collection_finish() -> None:
     """From now on there is garbage, but not among what was imported: that need not be looked at again and again."""
     gc.freeze()
     gc.enable()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # modules clear up at the end
+    atexit.register(gc.unfreeze)  # modules clear up at the end, after pytest has looked for garbage for the last time
 
 
 def _roofs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Private names of libraries: each is there, and its library is bounded to the versions that were looked at."""
 
-import ast
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -47,8 +47,6 @@ def test_no_other_private_module_is_imported() -> None:
     found = set()
     for room in ("trainables", "searchspace", "studies", "analysis", "benchmarks"):
         for path in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                found |= {m for m in modules if "proto" in m.split(".") or "._" in m}
+            modules = re.findall(r"^\s*(?:from|import) (\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            found |= {m for m in modules if "proto" in m.split(".") or "._" in m}
     assert found == known

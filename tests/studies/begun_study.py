@@ -1,10 +1,14 @@
-"""A study whose trials are put on record without Ray, and what `python -m studies.status` prints of one."""
+"""Studies whose trials are put on record without Ray, or wait; and what `python -m studies.status` prints of one."""
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from studies import status
+from studies import stages, status, study
+from studies.backend.slots import Slots
+from studies.backend.watch import Permit
 from studies.command_line import make_spec
 from studies.files import folder
 from studies.search.coordinator import Coordinator
@@ -18,6 +22,19 @@ from trainables.common.command import run
 EPOCHS = 3
 NUM_TILES = 24
 CONV, UNET = Arm("deeplabv3plus_resnet34", 24), Arm("unet", 24)
+
+
+def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
+    """Trials only wait until their time is over."""
+
+    def wait(*_: Any, permit: Permit, **__: Any) -> bool:
+        while permit.ending is None:
+            permit.check_time()
+        return False
+
+    patch.setattr(study, "ray_session", lambda address: contextlib.nullcontext())
+    patch.setattr(study, "ray_slots", lambda *_: Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))
+    patch.setattr(stages, "run_trials", wait)
 
 
 def study_spec(**changes: object) -> StudySpec:

@@ -4,6 +4,7 @@ A small folder of demo tiles, whose test tiles have headers and no pixels, so th
 2 as its files tell; what a phase says to what it refuses; and processes for drivers, and a Ray that these can share.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import alembic.util
 import pytest
+import sqlalchemy
 from PIL import Image
 from ray.cluster_utils import Cluster
 from rich.console import Console
@@ -39,6 +42,20 @@ from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_ledgers() -> Iterator[None]:
+    """Optuna's migrations are read once, not with every ledger, and new tables are not flushed to the disk."""
+
+    def flush_nothing(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")  # the ledger sets its own later
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", flush_nothing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alembic.util, "load_python_file", functools.cache(alembic.util.load_python_file))
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", flush_nothing)
 
 
 @pytest.fixture(scope="session")

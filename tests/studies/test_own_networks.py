@@ -1,6 +1,5 @@
 """Studies of a person's own networks: they go on from the copy of his file, whatever becomes of the original."""
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,12 +11,11 @@ import yaml
 from rich.console import Console
 
 from analysis.logs.wandb_files import read_logs
-from studies import stages, study
-from studies.backend.slots import Slots
-from studies.backend.watch import Permit
+from studies import study
 from studies.dry_run import show_plan
 from studies.inputs import load_inputs
 from studies.profiles import PHASES
+from tests.studies.begun_study import keep_ray_away
 from tests.studies.command_lines import read, request_of
 from tests.trainables.own_network import write_networks
 from trainables.checkpoints import load_model
@@ -39,15 +37,7 @@ def path(tmp_path, monkeypatch):
 @pytest.fixture
 def begun(path, data, tmp_path, monkeypatch):
     """The folder of a phase 2 that its time ended at once."""
-
-    def wait(*_: Any, permit: Permit, **__: Any) -> bool:
-        while permit.ending is None:
-            permit.check_time()
-        return False
-
-    monkeypatch.setattr(study, "ray_session", lambda address: contextlib.nullcontext())
-    monkeypatch.setattr(study, "ray_slots", lambda *_: Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))
-    monkeypatch.setattr(stages, "run_trials", wait)
+    keep_ray_away(monkeypatch)
     flags = [*data, *SMOKE, "my_nets.py:build", "--trials", "2", "--wandb", "disabled", "--max-hours", "1e-9"]
     run(*flags, "--out", "begun")
     return tmp_path / "begun"

@@ -1,20 +1,17 @@
 """Studies that are resumed: where their settings come from, and what is refused before Ray starts."""
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from studies import stages, study
-from studies.backend.slots import Slots
-from studies.backend.watch import Permit
+from studies import study
 from studies.files import lock
 from studies.files.folder import LEDGER, STUDY, has_study
 from studies.options import Options
+from tests.studies.begun_study import keep_ray_away
 from tests.studies.command_lines import read, request_of
 from trainables.common.errors import UserError
 
@@ -25,19 +22,6 @@ FLAGS += ["--trials", "5", "--seeds", "2", "--test", "--wandb", "disabled"]
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch):
     keep_ray_away(monkeypatch)
-
-
-def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
-    """Trials only wait until their time is over."""
-
-    def wait(*_: Any, permit: Permit, **__: Any) -> bool:
-        while permit.ending is None:
-            permit.check_time()
-        return False
-
-    patch.setattr(study, "ray_session", lambda address: contextlib.nullcontext())
-    patch.setattr(study, "ray_slots", lambda *_: Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))
-    patch.setattr(stages, "run_trials", wait)
 
 
 @pytest.fixture(scope="module")

@@ -199,24 +199,22 @@ def test_step_is_an_epoch_and_wandb_files_are_whole_and_hold_every_metric(
     assert list((tmp_path / "wandb").rglob("media/images/*.jpg"))
 
 
-@pytest.mark.parametrize("known", [0, 1, 2])
-def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(
-    open_trial: Open, tmp_path: Path, known: int
-) -> None:
+def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(open_trial: Open, tmp_path: Path) -> None:
     """The checkpoint is of epoch 1, a rung; the ledger knows more, as much or less than that."""
     config = job(recipe=RECIPE.model_copy(update={"epochs": 3}))
     trial = open_trial(config, wandb="offline")
     whole = [trial.step() for _ in range(3)]
-    trial = open_trial(config | {"epoch": known}, wandb="offline")
-    again = [trial.step() for _ in range(min(known, 1), 3)]
-    trial.cleanup()
-    assert [result.pop("is_replayed") for result in again] == [known == 0, False, False][min(known, 1) :]
-    for result in (*whole, *again):
-        del result["seconds"]
-        result.pop("is_replayed", None)
-    assert again == whole[min(known, 1) :]
+    for known, are_replayed in ((0, [True, False, False]), (1, [False, False]), (2, [False, False])):
+        trial = open_trial(config | {"epoch": known}, wandb="offline")
+        again = [trial.step() for _ in are_replayed]
+        trial.cleanup()
+        assert [result.pop("is_replayed") for result in again] == are_replayed
+        for result in (*whole, *again):
+            result.pop("seconds", None)
+            result.pop("is_replayed", None)
+        assert again == whole[-len(again) :]
     runs = runs_below(tmp_path)
-    assert [run.config["resumed_after"] for run in runs] == [0, 1]
+    assert [run.config["resumed_after"] for run in runs] == [0, 1, 1, 1]
     for run in runs:
         assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
 

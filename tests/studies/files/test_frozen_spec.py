@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace.spaces import recipe_point
@@ -113,15 +113,16 @@ def is_allowed(settings: dict[str, Any]) -> bool:
     return vary is None or all(vary in recipe_point(name) for name in names)
 
 
-@given(settings=SETTINGS.filter(is_allowed))
-def test_frozen_spec_is_read_back_as_it_was(settings, tmp_path_factory):
-    spec = cli.make_spec(settings)
+@settings(max_examples=40)
+@given(asked=SETTINGS.filter(is_allowed))
+def test_frozen_spec_is_read_back_as_it_was(asked, tmp_path_factory):
+    spec = cli.make_spec(asked)
     assert StudySpec.from_flat(spec.flat()) == spec
     assert StudySpec.from_flat(json.loads(json.dumps(spec.flat()))) == spec
     out = tmp_path_factory.mktemp("study")
     folder.write_study(out, spec, PROVENANCE)
     assert StudySpec.from_flat(folder.load_settings(out / "study.yaml")[0]) == spec
-    if "weights" not in settings:  # the paths of weights are for one encoder each, and add to the profile's
+    if "weights" not in asked:  # the paths of weights are for one encoder each, and add to the profile's
         request = cli.read_command_line(["--config", str(out / "study.yaml")], phase=spec.phase, description="")
         assert (request.spec, request.out) == (spec, None)
     assert spec.changes(spec) == []

@@ -4,15 +4,10 @@ What a study does with an architecture and its settings is the same for every ro
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROOMS = ("trainables", "searchspace", "studies", "analysis")
 
 ARCHITECTURE = '''
@@ -83,6 +78,9 @@ USE = """
 import json, sys
 from pathlib import Path
 
+for name in [name for name in sys.modules if name.partition(".")[0] in ROOMS]:
+    del sys.modules[name]  # those of the project, which the process was forked with
+
 from searchspace.spaces import recipe_point, space_for, starting_points, trial_config
 from studies.phases import run_phase
 from trainables import prepare
@@ -91,6 +89,7 @@ from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.trial import fit
 
+assert Path(prepare.__file__).is_relative_to(Path.cwd())
 assert prepare.main(["squares", "--side", "24", "--dst", "tiles"]) == 0
 flags = ["--data", "tiles", "--profile", "smoke", "--architectures", "plain", "--dry-run"]
 sys.argv = ["phase2_tuning.py", *flags]
@@ -118,26 +117,10 @@ def insert(path: Path, *pairs: tuple[str, str]) -> None:
     path.write_text(content, encoding="utf-8")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The project's rooms elsewhere, with nothing added yet."""
+def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(start, tmp_path):
     for room in ROOMS:
-        shutil.copytree(ROOT / room, tmp_path / "project" / room, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "project"
-
-
-def run(project: Path, script: str) -> str:
-    """Runs a script on the copy, which must win over the installed project; what it printed."""
-    environment = os.environ | {"PYTHONPATH": str(project), "XDG_DATA_HOME": str(project / "user")}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
-    models, datasets = copy / "trainables" / "models", copy / "trainables" / "datasets"
+        shutil.copytree(ROOT / room, tmp_path / room)  # with what was compiled
+    models, datasets = tmp_path / "trainables" / "models", tmp_path / "trainables" / "datasets"
     (models / "plain.py").write_text(ARCHITECTURE.lstrip(), encoding="utf-8")
     (datasets / "squares.py").write_text(DATA_SET.lstrip(), encoding="utf-8")
     insert(models / "architectures.py", ('        Architecture(\n            name="unet",', ROW.lstrip("\n")))
@@ -146,7 +129,8 @@ def test_an_architecture_and_a_data_set_are_a_file_and_a_row_each(copy: Path):
         ("from trainables.datasets.sources.", "from trainables.datasets import squares\n"),
         ('    "deepglobe": ', '    "squares": squares.ADAPTER,\n'),
     )
-    told = run(copy, USE)
+    (tmp_path / "use.py").write_text(f"ROOMS = {ROOMS}\n{USE}", encoding="utf-8")
+    told = start(tmp_path / "use.py").ends()
     assert "square" in told
     assert "plain-2" in told
     found = json.loads(told.splitlines()[-1])
