@@ -18,10 +18,10 @@ def count_lines(*folders: str) -> dict[str, int]:
     return {path.relative_to(ROOT).as_posix(): path.read_bytes().count(b"\n") for path in paths}
 
 
-def test_no_folder_of_product_has_too_many_files() -> None:
+def test_no_folder_of_product_has_too_many_files():
     sizes = Counter(Path(path).parent.as_posix() for path in count_lines(*PRODUCT))
     assert {folder: size for folder, size in sizes.items() if size > MOST_FILES} == {}
 
 
-def test_no_file_is_too_long() -> None:
+def test_no_file_is_too_long():
     assert {path: size for path, size in count_lines(*PRODUCT, "tests").items() if size > MOST_LINES} == {}

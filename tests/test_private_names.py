@@ -29,7 +29,7 @@ def requirements() -> dict[str, Requirement]:
 
 
 @pytest.mark.parametrize("name", PRIVATE)
-def test_private_name_is_there(name: str) -> None:
+def test_private_name_is_there(name):
     module, _, path = name.partition(":")
     found = importlib.import_module(module)
     for part in path.split("."):
@@ -38,11 +38,11 @@ def test_private_name_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("library", sorted(set(PRIVATE.values())))
-def test_library_with_private_names_has_an_upper_bound(library: str) -> None:
+def test_library_with_private_names_has_an_upper_bound(library):
     assert any(bound.operator in ("<", "<=", "==") for bound in requirements()[library].specifier)
 
 
-def test_no_other_private_module_is_imported() -> None:
+def test_no_other_private_module_is_imported():
     known = {name.partition(":")[0] for name in PRIVATE}
     found = set()
     for room in ("trainables", "searchspace", "studies", "analysis", "benchmarks"):

@@ -61,7 +61,7 @@ def run(cwd: Path, *commands: list[str]) -> list[list[Any]]:
     return found
 
 
-def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_help_imports_nothing_heavy(tmp_path):
     for command, (code, imported, told) in zip(
         COMMANDS, run(tmp_path, *([command, "--help"] for command in COMMANDS)), strict=True
     ):
@@ -69,7 +69,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         assert told.startswith("usage: "), command
 
 
-def test_status_and_dry_runs_import_nothing_heavy(tmp_path: Path) -> None:
+def test_status_and_dry_runs_import_nothing_heavy(tmp_path):
     spec = make_spec({"profile": "smoke", "architectures": ["unet"], "tiles": [4]})
     ledger = Ledger(tmp_path / folder.LEDGER, {"unet-4": "unet"}, study_id="f00")
     assert Coordinator(spec, ledger, first_plan(spec, {}, 4)).next() is not None

@@ -2,7 +2,6 @@
 
 import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,11 +11,11 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "epochs.py"
 
 
 @pytest.fixture(scope="module")
-def main() -> Any:
+def main():
     return runpy.run_path(str(SCRIPT))["main"]
 
 
-def test_epochs_prints_a_row_per_attempt(main: Any, rgb_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_epochs_prints_a_row_per_attempt(main, rgb_folder, capsys):
     small = ["--epochs", "1", "--draws", "4", "--window-px", "32", "--device", "cpu", "--threads", "1", "--small"]
     assert main(["--data", str(rgb_folder), "--attempts", "01", "02", "05", *small]) == 0
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
@@ -25,7 +24,7 @@ def test_epochs_prints_a_row_per_attempt(main: Any, rgb_folder: Path, capsys: py
     assert [row[3].strip() for row in rows[1:3]] == ["1.9", "24.4"]
 
 
-def test_epochs_refuses_what_it_cannot_train_at_once(main: Any, rgb_folder: Path, capsys: Any) -> None:
+def test_epochs_refuses_what_it_cannot_train_at_once(main, rgb_folder, capsys):
     wrong = {
         ("--attempts", "9"): "--attempt is 9, but must be one of 01, 02, 03, 04, 05",
         ("--epochs", "0"): "--epochs is 0, but must be greater than or equal to 1",
@@ -39,6 +38,6 @@ def test_epochs_refuses_what_it_cannot_train_at_once(main: Any, rgb_folder: Path
         assert capsys.readouterr().out == ""
 
 
-def test_epochs_refuses_a_missing_folder_in_one_line(main: Any) -> None:
+def test_epochs_refuses_a_missing_folder_in_one_line(main):
     with pytest.raises(UserError, match=r"^nowhere is no folder"):
         main(["--data", "nowhere"])

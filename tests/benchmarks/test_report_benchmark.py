@@ -22,7 +22,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def test_run_file_reads_like_that_of_wandb(tmp_path: Path, monkeypatch: Any) -> None:
+def test_run_file_reads_like_that_of_wandb(tmp_path, monkeypatch):
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True, x_disable_meta=True)
@@ -45,7 +45,7 @@ def test_run_file_reads_like_that_of_wandb(tmp_path: Path, monkeypatch: Any) -> 
     assert len(ours.rows) == len(ROWS)
 
 
-def test_write_study_writes_what_the_reader_understands(tmp_path: Path) -> None:
+def test_write_study_writes_what_the_reader_understands(tmp_path):
     write_study(tmp_path / "out", "made up", runs=40, epochs=30)
     logs = read_logs(tmp_path / "out")
     assert (logs.study["study"], logs.notes) == ("made up", ())
@@ -59,7 +59,7 @@ def test_write_study_writes_what_the_reader_understands(tmp_path: Path) -> None:
     assert len(logs.openings) == len(logs.selection)
 
 
-def test_report_prints_what_reading_took(tmp_path: Path, capsys: Any) -> None:
+def test_report_prints_what_reading_took(tmp_path, capsys):
     options = ["--out", str(tmp_path / "out"), "--runs", "20", "--epochs", "3", "--to-the-end"]
     assert main(options) == 0
     (row,) = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| read_logs")]

@@ -84,6 +84,7 @@ class Subject:
         """Starts a driver on the folder."""
         self.num_starts += 1
         log = self.out.parent / f"driver-{self.num_starts:02d}.log"
+        say(self.name, f"driver {self.num_starts} starts")
         more = [*flags] if is_first else [*flags, "--resume"]
         # A ledger that several machines see has no write-ahead log
         signs = [self.out / name for name in (records.LEDGER, f"{records.LEDGER}-wal", records.REGISTER)]

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ POINT = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weigh
 
 
 @pytest.fixture
-def records(monkeypatch: pytest.MonkeyPatch) -> Any:
+def records(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
     import records
 
@@ -24,7 +23,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory):
     """A study's folder: a trial that was stopped after three epochs, one that is open, and an opened test set."""
     out = tmp_path_factory.mktemp("study")
     ledger = Ledger(out / "optuna.db", {"unet-2": "unet"}, study_id="ours")
@@ -45,7 +44,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(study: Path, tmp_path: Path) -> Path:
+def out(study, tmp_path):
     return Path(shutil.copytree(study, tmp_path / "study"))
 
 
@@ -80,7 +79,7 @@ def cut_register(out: Path) -> None:
         (lambda out: next(out.rglob("val_scores.json")).write_text('{"scores": {"iou": 0.6}}'), "scores"),
     ],
 )
-def test_losses_are_seen(records: Any, out: Path, damage: Callable[[Path], None], lost: str) -> None:
+def test_losses_are_seen(records, out, damage, lost):
     before = records.take(out, [out / "seal.jsonl"])
     assert len(before.trials) == 2
     assert records.losses(before, records.take(out, [out / "seal.jsonl"]))[1] == []
@@ -90,7 +89,7 @@ def test_losses_are_seen(records: Any, out: Path, damage: Callable[[Path], None]
     assert len(words) == sum(counted.values()) > 0
 
 
-def test_what_is_added_is_no_loss(records: Any, out: Path) -> None:
+def test_what_is_added_is_no_loss(records, out):
     before = records.take(out, [])
     ledger = Ledger(out / "optuna.db", {"unet-2": "unet"}, study_id="ours")
     ledger.report("unet-2", 1, 4, 0.5)
@@ -100,7 +99,7 @@ def test_what_is_added_is_no_loss(records: Any, out: Path) -> None:
     assert records.losses(before, records.take(out, []))[1] == []
 
 
-def test_a_running_study_is_looked_at_without_waiting(records: Any, out: Path) -> None:
+def test_a_running_study_is_looked_at_without_waiting(records, out):
     assert records.look(out / "nothing") == {}
     ledger = Ledger(out / "optuna.db", {"unet-2": "unet"}, study_id="ours")
     ledger.report("unet-2", 1, 4, 0.5)

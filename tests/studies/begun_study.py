@@ -83,8 +83,7 @@ class Study:
     def epochs(self, trial: TrialKey, best: list[float]) -> None:
         for epoch, value in enumerate(best, start=1):
             self.coordinator.report(
-                trial,
-                epoch_report(epoch, value, ended="epochs" if epoch == EPOCHS else "", seconds=100.0),
+                trial, epoch_report(epoch, value, ended="epochs" if epoch == EPOCHS else "", seconds=100.0)
             )
 
     def finish(self) -> None:

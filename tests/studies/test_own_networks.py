@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -112,9 +110,7 @@ def test_weights_are_the_persons_own(path, data):
 
 
 @pytest.mark.faults
-def test_own_network_goes_through_the_phases(
-    path: Path, start: Callable[..., Any], data: list[str], ray_address: str, tmp_path: Path
-) -> None:
+def test_own_network_goes_through_the_phases(path, start, data, ray_address, tmp_path):
     """Phase 2 is stopped and goes on after the file is edited; phase 3 takes the network that was tuned."""
     one = start(STUDIES / "phase1_comparison.py", *data, *SMOKE, "my_nets.py:Net", "--out", "one", address=ray_address)
     one.ends()

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from studies.phases import run_phase
 from studies.spec import StudySpec
 from studies.study import StudyResult
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
-from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -121,7 +119,7 @@ def check_logged(out: Path) -> None:
 
 
 @pytest.mark.faults
-def test_comparison_trains_tests_and_logs_every_architecture(start: Any, ray_address: str, tmp_path: Path) -> None:
+def test_comparison_trains_tests_and_logs_every_architecture(start, ray_address, tmp_path):
     """Phase 1 over two architectures with two seeds each, whose test tiles are opened once for each."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase1"
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
@@ -154,13 +152,8 @@ def test_comparison_trains_tests_and_logs_every_architecture(start: Any, ray_add
 
 @pytest.mark.faults
 def test_data_budget_retrains_what_was_chosen_on_every_subset(
-    start: Any,
-    ray_address: str,
-    dataset_root: Path,
-    tiles: TrainVal,
-    write_tuned: Callable[..., dict[str, Any]],
-    tmp_path: Path,
-) -> None:
+    start, ray_address, dataset_root, tiles, write_tuned, tmp_path
+):
     """Phase 3 with the test tiles sealed, whose pixels would not even decode."""
     write_tuned(tmp_path / "phase2", {"unet-4": 3e-3}, data=str(dataset_root))
     flags = ["--from", "phase2", "--tiles", "2", "4", "--subsets", "3", "--seeds", "1"]

@@ -16,7 +16,7 @@ from tests.studies.command_lines import refusal_of
 def test_folder_without_a_study_is_refused(tmp_path, capsys):
     for out in (tmp_path, tmp_path / "nowhere"):
         words = f"{out} holds no study (no study.yaml in it): give the folder of one that has begun"
-        assert refusal_of(lambda out=out: status.main([str(out)]), capsys) == words  # type: ignore[misc]
+        assert refusal_of(lambda out=out: status.main([str(out)]), capsys) == words
     long = tmp_path / ("x" * 300)
     assert "must be a shorter path" in refusal_of(lambda: status.main([str(long)]), capsys)
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,6 @@ from analysis.logs.wandb_run import read_run
 from analysis.report import write
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig
-from trainables.data.tiles import TrainVal
 from trainables.predict import evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -169,9 +168,7 @@ def test_table_says_what_the_ledger_and_the_selection_say(study):
 
 
 @pytest.mark.faults
-def test_smoke_takes_a_frozen_encoder_through_every_step(
-    data: list[str], dataset_root: Path, tiles: TrainVal, tmp_path: Path
-) -> None:
+def test_smoke_takes_a_frozen_encoder_through_every_step(data, dataset_root, tiles, tmp_path):
     """In processes of its own, with one trial: it also trains a final model, and opens no test tile."""
     flags = ["--profile", "smoke", *data, "--architectures", "sam_unet", "--trials", "1", *ONE_WORKER, "--out", "smoke"]
     ended = subprocess.run(

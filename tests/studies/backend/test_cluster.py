@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -68,9 +68,7 @@ def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | Non
 
 
 @pytest.mark.faults
-def test_study_goes_on_when_a_node_dies_under_its_trials(
-    drivers: DriverServer, dataset_root: Path, tmp_path: Path
-) -> None:
+def test_study_goes_on_when_a_node_dies_under_its_trials(drivers, dataset_root, tmp_path):
     """Ray attaches a driver to the head where that is on its machine: it outlives the other node.
 
     The network is a person's own, which all nodes take from the study's copy.
@@ -129,7 +127,7 @@ def kill_a_node(cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp
 # Temporary files
 
 
-def test_temporary_files_of_workers_go_with_the_study(ray_address: str) -> None:
+def test_temporary_files_of_workers_go_with_the_study(ray_address):
     @ray.remote(num_cpus=0)
     def leave() -> str:
         import tempfile
@@ -147,12 +145,12 @@ def test_temporary_files_of_workers_go_with_the_study(ray_address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def connected(ray_address: str) -> Iterator[None]:
+def connected(ray_address):
     with ray_session(ray_address):
         yield
 
 
-def test_tiles_are_read_without_a_copy_in_workers(connected: None, tiles: TrainVal) -> None:
+def test_tiles_are_read_without_a_copy_in_workers(connected, tiles):
     @ray.remote(num_cpus=1)
     def look(received: TrainVal) -> tuple[bool, bool, str]:
         image = received.train.images[0]
@@ -168,7 +166,7 @@ def test_tiles_are_read_without_a_copy_in_workers(connected: None, tiles: TrainV
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory):
     """A folder that all nodes share, and for each way not to share one, another; and a spare one for that."""
     root = tmp_path_factory.mktemp("storage")
     found = {words: root / str(number) / "study" for number, words in enumerate(["shared", "spare", *MOUNTS])}
@@ -178,7 +176,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def stranger(ray_address: str, connected: None, folders: dict[str, Path]) -> Iterator[None]:
+def stranger(ray_address, connected, folders):
     """A node that has something else in the place of some folders."""
     refused = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
     if refused.returncode:
@@ -197,7 +195,7 @@ def stranger(ray_address: str, connected: None, folders: dict[str, Path]) -> Ite
             node.kill()
 
 
-def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, folders: dict[str, Path]) -> None:
+def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger, folders):
     probe_storage(folders["shared"])
     assert list(folders["shared"].iterdir()) == []
     assert ray_slots(StudySpec(tiles=(4,)), lambda: 2.0).count == sum(
@@ -206,9 +204,7 @@ def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger: None, fol
 
 
 @pytest.mark.parametrize("words", MOUNTS)
-def test_folder_that_a_node_has_otherwise_is_refused_and_left_empty(
-    stranger: None, folders: dict[str, Path], words: str
-) -> None:
+def test_folder_that_a_node_has_otherwise_is_refused_and_left_empty(stranger, folders, words):
     out = folders[words]
     address = ray.nodes()[0]["NodeManagerAddress"]  # they are all on this machine
     with pytest.raises(UserError) as refused:

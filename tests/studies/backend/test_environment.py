@@ -7,9 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,20 +18,20 @@ from trainables.common.errors import UserError
 ROOT = Path(__file__).parents[3]
 
 
-def test_this_machine_will_do() -> None:
+def test_this_machine_will_do():
     before = threading.active_count()
     assert check_machine().is_dir()
     assert threading.active_count() == before
 
 
 @pytest.fixture
-def short() -> Any:
+def short():
     """A folder whose path is as short as Ray's sockets need it; pytest's own are longer."""
     with tempfile.TemporaryDirectory(prefix="f-", dir="/tmp") as folder:
         yield Path(folder)
 
 
-def test_folder_of_the_environment_is_taken_where_it_will_do(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_the_environment_is_taken_where_it_will_do(short, monkeypatch):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(short))
     assert temporary_folder() == short
@@ -48,9 +46,7 @@ def test_folder_of_the_environment_is_taken_where_it_will_do(short: Path, monkey
         (lambda folder: Path("tmp"), "is no absolute path"),
     ],
 )
-def test_another_folder_is_taken_where_it_will_not_do(
-    make: Callable[[Path], Path], reason: str, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_folder_is_taken_where_it_will_not_do(make, reason, short, monkeypatch):
     folder = make(short)
     if folder.name != "gone":
         (short / folder).mkdir(exist_ok=True) if folder.is_absolute() else None
@@ -62,7 +58,7 @@ def test_another_folder_is_taken_where_it_will_not_do(
         temporary_folder()
 
 
-def test_full_folder_will_not_do(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_folder_will_not_do(short, monkeypatch):
     monkeypatch.setattr(environment, "_usual_folders", lambda: [short])
     full = shutil.disk_usage(short)._replace(free=3 * 2**20)
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: full)
@@ -70,13 +66,13 @@ def test_full_folder_will_not_do(short: Path, monkeypatch: pytest.MonkeyPatch) -
         temporary_folder()
 
 
-def test_rays_longest_socket_fits_into_a_folder_that_will_do() -> None:
+def test_rays_longest_socket_fits_into_a_folder_that_will_do():
     longest = Path("/" + "x" * (environment.SOCKET_BYTES - environment.SESSION_BYTES - 1))
     path = f"{longest}/ray/session_2026-11-29_17-58-34_992000_{2**22}/sockets/plasma_store"
     assert len(path) <= environment.SOCKET_BYTES
 
 
-def test_limit_of_processes_is_one_line() -> None:
+def test_limit_of_processes_is_one_line():
     class Limited(threading.Thread):
         started = 0
 
@@ -92,7 +88,7 @@ def test_limit_of_processes_is_one_line() -> None:
     assert threading.active_count() == before
 
 
-def test_machine_without_a_loopback_interface_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_a_loopback_interface_is_one_line(monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(101, "Network is unreachable")
 
@@ -105,7 +101,7 @@ def test_machine_without_a_loopback_interface_is_one_line(monkeypatch: pytest.Mo
     shutil.which("unshare") is None or subprocess.run(["unshare", "-n", "true"], check=False).returncode != 0,
     reason="no namespace without a loopback interface can be made here",
 )
-def test_real_namespace_without_a_loopback_interface_is_told() -> None:
+def test_real_namespace_without_a_loopback_interface_is_told():
     command = [
         "unshare",
         "-n",

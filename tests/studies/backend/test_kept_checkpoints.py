@@ -42,19 +42,19 @@ def kept(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out / "checkpoints" / "unet-24")) for path in out.rglob("*.pt"))
 
 
-def test_search_keeps_the_best_checkpoint_of_its_leader(tmp_path: Path) -> None:
+def test_search_keeps_the_best_checkpoint_of_its_leader(tmp_path):
     end_all(start(), tmp_path, [0.3, 0.5, -1.0, 0.4])
     assert kept(tmp_path) == ["0001/best.pt"]
 
 
-def test_final_models_all_keep_their_best(tmp_path: Path) -> None:
+def test_final_models_all_keep_their_best(tmp_path):
     coordinator = start(phase="phase1_comparison")
     assert isinstance(coordinator.plan, Finals)
     end_all(coordinator, tmp_path, [0.3, -1.0, 0.5])
     assert kept(tmp_path) == ["0000/best.pt", "0002/best.pt"]
 
 
-def test_grid_has_the_checkpoint_of_what_it_selects(tmp_path: Path) -> None:
+def test_grid_has_the_checkpoint_of_what_it_selects(tmp_path):
     """Four values, three times: trial 0 stands for the value with the best mean, but did not lead when it ended."""
     coordinator = start(vary="decoder_dropout")
     end_all(coordinator, tmp_path, [0.6, 0.9, 0.1, 0.1, 0.7, 0.1, 0.1, 0.1, 0.5, 0.1, 0.1, 0.1])
@@ -64,7 +64,7 @@ def test_grid_has_the_checkpoint_of_what_it_selects(tmp_path: Path) -> None:
     assert kept(tmp_path) == ["0000/best.pt"]
 
 
-def test_what_a_killed_driver_left_is_tidied_by_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_driver_left_is_tidied_by_the_next(tmp_path):
     coordinator = start()
     end_all(coordinator, tmp_path, [0.3, 0.5, 0.2, 0.4])
     arm = coordinator.arms[0]

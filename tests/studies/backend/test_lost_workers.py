@@ -25,7 +25,7 @@ def failed_with(error: Exception) -> Exception:
     return told
 
 
-def test_full_memory_is_translated_from_other_losses() -> None:
+def test_full_memory_is_translated_from_other_losses():
     with pytest.raises(RuntimeError, match="Caught unexpected exception"):
         failed_with(OutOfMemoryError(WORDS))  # as Tune has it: the end of the whole driver
     with translated_errors():
@@ -40,7 +40,7 @@ def test_full_memory_is_translated_from_other_losses() -> None:
 
 
 @pytest.mark.parametrize("name", ["_actor_task_failed", "_actor_start_failed"])
-def test_version_of_tune_without_these_methods_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_of_tune_without_these_methods_is_one_line(name, monkeypatch):
     monkeypatch.delattr(RayActorManager, name)
     words = rf"^Ray \d.* has no RayActorManager.{name}, .*requirements.lock$"
     with pytest.raises(UserError, match=words), translated_errors():
@@ -49,6 +49,6 @@ def test_version_of_tune_without_these_methods_is_one_line(name: str, monkeypatc
         pass
 
 
-def test_reason_is_one_line() -> None:
+def test_reason_is_one_line():
     assert reason_of(None) == "its worker was lost"
     assert reason_of(ValueError("\n  no room\nfor more")) == "its worker was lost (ValueError: no room)"

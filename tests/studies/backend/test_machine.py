@@ -23,7 +23,7 @@ def fake_nvidia_smi(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
 
-def test_cores_are_those_that_ray_finds() -> None:
+def test_cores_are_those_that_ray_finds():
     assert num_cores() == ray._private.utils.get_num_cpus(override_docker_cpu_warning=True)
 
 
@@ -41,9 +41,7 @@ def test_cores_are_those_that_ray_finds() -> None:
         ({"cpuset/cpuset.cpus": "\n"}, 64),
     ],
 )
-def test_cores_are_those_that_a_container_may_use(
-    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cores_are_those_that_a_container_may_use(files, cores, tmp_path, monkeypatch):
     monkeypatch.setattr("multiprocessing.cpu_count", lambda: 64)
     assert num_cores(write(tmp_path, files)) == cores
 
@@ -63,9 +61,7 @@ TWO_GPUS = "0, GPU-aa, 81920\\n1, GPU-bb, 40960\\n"
         ("7", 0, 0.0),
     ],
 )
-def test_gpus_are_those_that_are_visible(
-    visible: str | None, gpus: int, gib: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_are_those_that_are_visible(visible, gpus, gib, tmp_path, monkeypatch):
     fake_nvidia_smi(tmp_path, TWO_GPUS, monkeypatch)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
@@ -74,7 +70,7 @@ def test_gpus_are_those_that_are_visible(
 
 
 @pytest.mark.parametrize("text", ["NVIDIA-SMI has failed\\n", ""])
-def test_no_driver_is_no_gpu(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_driver_is_no_gpu(text, tmp_path, monkeypatch):
     fake_nvidia_smi(tmp_path, text, monkeypatch)
     assert this_machine().gpus == 0
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))

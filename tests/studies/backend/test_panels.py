@@ -1,7 +1,6 @@
 """The panels of a trial's pictures: where the writer of pictures puts them, the reader of logs cuts them out."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,7 +14,7 @@ from studies.logs.study_config import log_config
 from trainables.data.pictures import side_by_side
 
 
-def test_logs_say_how_far_apart_panels_are(dataset_root: Path, tmp_path: Path) -> None:
+def test_logs_say_how_far_apart_panels_are(dataset_root, tmp_path):
     settings = {"profile": "smoke", "architectures": ["unet"], "data": str(dataset_root), "wandb": "disabled"}
     inputs = load_inputs(make_spec(settings), Console(file=io.StringIO()))
     logged = log_config(inputs, {"unet": (1, 0)}, "study", Slots(count=1, cpus=1, gpus=0.0, alone=(1, 0.0)))

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ class AnotherStudy:
 
 
 @pytest.fixture(scope="module")
-def another_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnotherStudy]:
+def another_study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("another")
     for name in ("ray", "torch", "wandb"):
         (folder / f"{name}.py").write_text("raise ImportError('not the library')\n")
@@ -65,7 +64,7 @@ def another_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnotherS
             process.kill()
 
 
-def test_another_studys_own_ray_is_no_cluster(another_study: AnotherStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_studys_own_ray_is_no_cluster(another_study, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     address = another_study.address
     assert address not in cluster._known_addresses()
@@ -78,13 +77,13 @@ def test_another_studys_own_ray_is_no_cluster(another_study: AnotherStudy, monke
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
-def test_address_without_a_cluster_is_a_user_error_at_once(address: str) -> None:
+def test_address_without_a_cluster_is_a_user_error_at_once(address):
     with pytest.raises(UserError, match="answers no Ray driver"), ray_session(address):
         pass
     assert not ray.is_initialized()
 
 
-def test_auto_is_what_ray_start_left_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_what_ray_start_left_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray._private.utils, "read_ray_address", lambda folder: None)
     with pytest.raises(UserError, match=r"^--address auto answers no Ray driver"), ray_session("auto"):
@@ -95,7 +94,7 @@ def test_auto_is_what_ray_start_left_and_nothing_else(tmp_path: Path, monkeypatc
     assert cluster._known_addresses() == ["192.0.2.1:6379"]
 
 
-def test_cluster_of_another_version_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_of_another_version_is_one_line(monkeypatch):
     its = {"ray_version": "2.40.0", "python_version": "3.9.1"}
     monkeypatch.setattr(cluster, "_probe", lambda address: None)
     monkeypatch.setattr(
@@ -111,9 +110,7 @@ def test_cluster_of_another_version_is_one_line(monkeypatch: pytest.MonkeyPatch)
     ("error", "reason"),
     [(RuntimeError("Failed to start\nGCS."), "Failed to start GCS."), (SystemExit(15), "the last of its core's lines")],
 )
-def test_ray_that_does_not_start_is_one_line(
-    error: BaseException, reason: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_ray_that_does_not_start_is_one_line(error, reason, monkeypatch, capfd):
     def init(**_: object) -> None:
         subprocess.run(["sh", "-c", "echo a line of its core >&2; echo the last of its core\\'s lines >&2"], check=True)
         raise error
@@ -126,7 +123,7 @@ def test_ray_that_does_not_start_is_one_line(
     assert capfd.readouterr().err == ""
 
 
-def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(another_study: AnotherStudy) -> None:
+def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(another_study):
     assert str(another_study.folder) not in another_study.found
     assert another_study.found.endswith("True")
     output, errors = another_study.process.communicate("\n", timeout=120)

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,7 @@ from studies.models.evaluation import VAL_SCORES, load_scores
 from studies.models.scores import Evaluate, ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
 from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
-from studies.session import Session
 from studies.spec import Arm
-from tests.chaos.forked import DriverServer
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -43,7 +41,7 @@ FULL = ScoringFailure(kind="out of memory", reason="out of memory on cuda")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _connected(request: pytest.FixtureRequest, drivers: DriverServer) -> Iterator[None]:
+def _connected(request, drivers):
     """The Ray that others share; with faults one of its own, with a GPU that nothing but Ray knows of."""
     if any(item.path == request.path and item.get_closest_marker("faults") for item in request.session.items):
         with drivers.ray(num_cpus=CORES, num_gpus=1) as cluster, ray_session(cluster.address):
@@ -97,7 +95,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, tiles: TrainVal) -> Scene:
+def scene(tmp_path, tiles):
     return Scene(tmp_path, tiles)
 
 
@@ -126,7 +124,7 @@ def scored(results: Mapping[int, ScoringResult]) -> dict[int, ModelScores]:
     return {number: result for number, result in results.items() if isinstance(result, ModelScores)}
 
 
-def test_modes_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
+def test_modes_of_a_shared_gpu_a_whole_one_and_a_cpu():
     assert [(w.label, w.device, w.gpus, w.is_alone, w.window_px) for w in scoring_modes(SHARED)] == [
         ("", "cuda", 0.5, False, None),
         ("", "cuda", 1.0, True, None),
@@ -139,7 +137,7 @@ def test_modes_of_a_shared_gpu_a_whole_one_and_a_cpu() -> None:
 
 
 @pytest.mark.faults
-def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu_or_fails_alone(scene: Scene) -> None:
+def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu_or_fails_alone(scene):
     def fails(job: ScoringJob, mode: ScoringMode) -> ScoringFailure | None:
         needed = {"0000": [""], "0001": [], "0002": ["", WINDOWS], "0003": ["", WINDOWS, CPU]}[job.folder.name]
         return FULL if mode.label in needed else None
@@ -157,7 +155,7 @@ def test_model_that_is_too_large_is_scored_alone_then_in_windows_then_on_the_cpu
 
 
 @pytest.mark.faults
-def test_way_that_it_was_scored_in_before_is_tried_first(scene: Scene) -> None:
+def test_way_that_it_was_scored_in_before_is_tried_first(scene):
     known = {(ARM, 0): WINDOWS, (ARM, 1): "a way of another version"}
     results = scene.score(scoring(), 2, first_labels=known)
     assert {number: scores.scored for number, scores in scored(results).items()} == {0: WINDOWS, 1: ""}
@@ -165,7 +163,7 @@ def test_way_that_it_was_scored_in_before_is_tried_first(scene: Scene) -> None:
 
 
 @pytest.mark.faults
-def test_killed_worker_is_replaced_twice(scene: Scene) -> None:
+def test_killed_worker_is_replaced_twice(scene):
     def fails(job: ScoringJob, mode: ScoringMode) -> None:
         num_kills = {"0000": 2, "0001": 3, "0002": 0}[job.folder.name]
         if len((job.folder / "tried").read_text().splitlines()) <= num_kills:
@@ -179,7 +177,7 @@ def test_killed_worker_is_replaced_twice(scene: Scene) -> None:
     assert [len(scene.tried(number)) for number in range(3)] == [3, 3, 1]
 
 
-def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(scene: Scene) -> None:
+def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(scene):
     """As where a node died: two were planned, and there is room for one."""
     scene.permit.close()
     scene.permit = Permit(scene.out, seconds=120.0)  # not for ever, where they do not
@@ -188,7 +186,7 @@ def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(s
 
 
 @pytest.mark.faults
-def test_worker_that_hangs_is_replaced(scene: Scene) -> None:
+def test_worker_that_hangs_is_replaced(scene):
     def fails(job: ScoringJob, mode: ScoringMode) -> None:
         if len((job.folder / "tried").read_text().splitlines()) == 1:
             time.sleep(600)
@@ -199,10 +197,10 @@ def test_worker_that_hangs_is_replaced(scene: Scene) -> None:
     assert "its worker hung: it began no tile for 0.0167 min" in scene.said.export_text()
 
 
-def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene: Scene) -> None:
+def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene):
     def fails(job: ScoringJob, mode: ScoringMode) -> None:
         if job.folder.name == "0001":
-            job.permit.unlink()  # type: ignore[union-attr]
+            job.permit.unlink()
 
     def end(*_: Any) -> None:
         scene.permit.withdraw("interrupted")
@@ -212,7 +210,7 @@ def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene: Scene) -> None:
     assert scene.permit.ending == "interrupted"
 
 
-def test_time_that_is_over_ends_it(scene: Scene) -> None:
+def test_time_that_is_over_ends_it(scene):
     scene.permit.close()
     scene.permit = Permit(scene.out, seconds=3.0)
     began = time.monotonic()
@@ -221,18 +219,18 @@ def test_time_that_is_over_ends_it(scene: Scene) -> None:
     assert time.monotonic() - began < 60
 
 
-def test_scoring_without_a_permit_goes_on_whatever_asks_to_end(scene: Scene) -> None:
+def test_scoring_without_a_permit_goes_on_whatever_asks_to_end(scene):
     scene.permit.withdraw("interrupted")
     assert len(scene.score(scoring(seconds=0.1), 3, may_end=False)) == 3
 
 
-def test_disk_that_fails_ends_the_study_until_a_person_mends_it(scene: Scene) -> None:
+def test_disk_that_fails_ends_the_study_until_a_person_mends_it(scene):
     result = ScoringFailure(kind="disk", reason="OSError: [Errno 28] No space left on device")
     assert scene.score(scoring(lambda *_: result), 2) == {}
     assert (scene.permit.ending, scene.permit.reason) == ("user error", result.reason)
 
 
-def test_what_was_scored_on_val_before_is_loaded(scene: Scene, make_session: Callable[..., Session]) -> None:
+def test_what_was_scored_on_val_before_is_loaded(scene, make_session):
     scored: list[list[int]] = []
 
     class Counted(Scorers):

@@ -44,21 +44,21 @@ def spec(**changes: Any) -> StudySpec:
         ({"architectures": ("unet",), "trials": 3}, MANY_CORES, Slots(count=3, cpus=1, gpus=0.0, alone=(64, 0.0))),
     ],
 )
-def test_trials_fit_on_machines(changes: dict[str, Any], nodes: list[Node], slots: Slots) -> None:
+def test_trials_fit_on_machines(changes, nodes, slots):
     found = fit_slots(spec(**changes), nodes, lambda: 14.0)
     assert found == slots
     assert found.device == ("cuda" if slots.gpus else "cpu")
 
 
 @pytest.mark.parametrize(("gib", "count"), [(4.7, 3), (14.4, 1), (14.5, 1), (29.3, 1), (math.inf, 1), (1.2, 12)])
-def test_memory_decides_how_many_trials_share_a_gpu(gib: float, count: int) -> None:
+def test_memory_decides_how_many_trials_share_a_gpu(gib, count):
     """0.9 of 16 GiB are 14.4; a trial that needs more, or that nobody knows of, is tried alone."""
     node = Node(cpus=64, gpus=1, gpu_gib=16)
     assert fit_slots(spec(), [node], lambda: gib).count == count
     assert by_memory(16, gib) == (count if gib <= 14.4 else 0)
 
 
-def test_memory_is_asked_for_only_where_it_decides() -> None:
+def test_memory_is_asked_for_only_where_it_decides():
     def ask() -> float:
         raise AssertionError
 
@@ -77,6 +77,6 @@ def test_memory_is_asked_for_only_where_it_decides() -> None:
         ({"cpus_per_trial": 9}, [Node(cpus=16), *T4], "no machine with a GPU has as many"),
     ],
 )
-def test_what_fits_nowhere_is_refused(changes: dict[str, Any], nodes: list[Node], words: str) -> None:
+def test_what_fits_nowhere_is_refused(changes, nodes, words):
     with pytest.raises(UserError, match=words):
         fit_slots(spec(**changes), nodes, lambda: 14.0)

@@ -28,7 +28,7 @@ HANG_SECONDS = 90.0
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def clock(monkeypatch):
     """Stands in for `time` in the module under test."""
     clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(watch, "time", clock)
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 # The permit
 
 
-def test_permit_of_a_killed_driver_is_removed_so_that_its_workers_end(tmp_path: Path) -> None:
+def test_permit_of_a_killed_driver_is_removed_so_that_its_workers_end(tmp_path):
     killed = [Permit(tmp_path).path, tmp_path / ".permit-of-another"]
     killed[1].touch()
     (tmp_path / "optuna.db").touch()
@@ -52,7 +52,7 @@ def test_permit_of_a_killed_driver_is_removed_so_that_its_workers_end(tmp_path: 
     permit.close()  # once more does no harm: the folder may be gone too
 
 
-def test_first_ending_stands(tmp_path: Path, clock: SimpleNamespace) -> None:
+def test_first_ending_stands(tmp_path, clock):
     permit = Permit(tmp_path, seconds=10.0)
     clock.now = 1003.0
     permit.withdraw("user error", "a tile is damaged")
@@ -73,9 +73,7 @@ def test_first_ending_stands(tmp_path: Path, clock: SimpleNamespace) -> None:
         (None, 1e12, None),
     ],
 )
-def test_permit_is_withdrawn_when_its_time_is_over(
-    tmp_path: Path, clock: SimpleNamespace, seconds: float | None, passed: float, ending: str | None
-) -> None:
+def test_permit_is_withdrawn_when_its_time_is_over(tmp_path, clock, seconds, passed, ending):
     permit = Permit(tmp_path, seconds=seconds)
     looking = Watch(permit, HANG_SECONDS, lambda _: tmp_path)
     looking.on_step_end(iteration=0, trials=[])
@@ -109,7 +107,7 @@ def receive(number: int) -> None:
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_signal_withdraws_the_permit_and_a_second_one_ends_the_driver(tmp_path: Path, first: int, second: int) -> None:
+def test_signal_withdraws_the_permit_and_a_second_one_ends_the_driver(tmp_path, first, second):
     permit = Permit(tmp_path)
     with own_handlers(), permit.until_signal():
         receive(first)
@@ -118,7 +116,7 @@ def test_signal_withdraws_the_permit_and_a_second_one_ends_the_driver(tmp_path: 
             receive(second)
 
 
-def test_handlers_are_put_back_in_any_case(tmp_path: Path) -> None:
+def test_handlers_are_put_back_in_any_case(tmp_path):
     permit = Permit(tmp_path)
     with own_handlers(), permit.until_signal():
         pass
@@ -130,7 +128,7 @@ def test_handlers_are_put_back_in_any_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_outside_of_trials_ends_the_driver_through_its_finally_clauses(tmp_path: Path, number: int) -> None:
+def test_signal_outside_of_trials_ends_the_driver_through_its_finally_clauses(tmp_path, number):
     permit = Permit(tmp_path)
     with own_handlers(), sigterm_as_ctrl_c():
         with pytest.raises(KeyboardInterrupt):
@@ -178,7 +176,7 @@ class Workers:
 
 
 @pytest.fixture
-def workers(tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Workers:
+def workers(tmp_path, clock, monkeypatch):
     return Workers(tmp_path, clock, monkeypatch)
 
 
@@ -186,7 +184,7 @@ HUNG = "hung: began no batch for 1.5 min"
 
 
 @pytest.mark.parametrize("has_old_beat", [False, True])
-def test_trial_without_a_new_sign_of_life_is_killed_once_after_the_time(workers: Workers, has_old_beat: bool) -> None:
+def test_trial_without_a_new_sign_of_life_is_killed_once_after_the_time(workers, has_old_beat):
     if has_old_beat:  # which an earlier try left
         workers.beat("a", 1.7e9)
     workers.add("a")
@@ -199,7 +197,7 @@ def test_trial_without_a_new_sign_of_life_is_killed_once_after_the_time(workers:
     assert workers.watch.started == {"a"}
 
 
-def test_changing_sign_of_life_keeps_a_trial_alive_until_it_stops_changing(workers: Workers) -> None:
+def test_changing_sign_of_life_keeps_a_trial_alive_until_it_stops_changing(workers):
     workers.add("a")
     for stamp in range(10):
         workers.beat("a", 5000.0 + stamp)
@@ -210,7 +208,7 @@ def test_changing_sign_of_life_keeps_a_trial_alive_until_it_stops_changing(worke
 
 @pytest.mark.parametrize("step", [1.0, 0.001, -3600.0], ids=["forward", "a millisecond", "backward"])
 @pytest.mark.parametrize("offset", [-1e9, 0.0, 1e9], ids=["long ago", "now", "far ahead"])
-def test_clock_of_a_worker_does_not_matter(workers: Workers, offset: float, step: float) -> None:
+def test_clock_of_a_worker_does_not_matter(workers, offset, step):
     workers.add("a")
     workers.add("b")
     for number in range(5):
@@ -220,7 +218,7 @@ def test_clock_of_a_worker_does_not_matter(workers: Workers, offset: float, step
     assert workers.killed == ["actor of b"]
 
 
-def test_each_trial_has_its_own_time_from_when_a_worker_has_it(workers: Workers) -> None:
+def test_each_trial_has_its_own_time_from_when_a_worker_has_it(workers):
     workers.add("a")
     workers.wait(HANG_SECONDS / 2)
     workers.add("b")
@@ -228,7 +226,7 @@ def test_each_trial_has_its_own_time_from_when_a_worker_has_it(workers: Workers)
     assert workers.wait(HANG_SECONDS / 2) == ["actor of a", "actor of b"]
 
 
-def test_trial_that_waits_for_a_worker_is_left_alone(workers: Workers) -> None:
+def test_trial_that_waits_for_a_worker_is_left_alone(workers):
     trial = workers.add("a", status="PENDING")
     workers.add("b")
     for stamp in range(6):
@@ -246,8 +244,8 @@ def test_trial_that_waits_for_a_worker_is_left_alone(workers: Workers) -> None:
     [(None, NO_ROOM_SECONDS, "user error"), ("out of time", GRACE_SECONDS, "out of time")],
 )
 def test_run_ends_where_trials_wait_and_no_machine_has_room_sooner_where_it_was_told_to_end(
-    workers: Workers, told: Any, seconds: float, ending: str
-) -> None:
+    workers, told, seconds, ending
+):
     workers.add("b").status = "TERMINATED"
     workers.add("a", status="PENDING")
     if told:
@@ -260,7 +258,7 @@ def test_run_ends_where_trials_wait_and_no_machine_has_room_sooner_where_it_was_
     assert workers.permit.reason == ("" if told else "no machine had room for a trial for 15 min: free or add one")
 
 
-def test_signs_of_life_are_not_looked_at_with_every_step(workers: Workers) -> None:
+def test_signs_of_life_are_not_looked_at_with_every_step(workers):
     """They may lie on a slow shared file system, and Tune steps ten times a second."""
     looks = []
     workers.watch = Watch(workers.permit, HANG_SECONDS, lambda name: looks.append(name) or workers.folder / name)
@@ -272,7 +270,7 @@ def test_signs_of_life_are_not_looked_at_with_every_step(workers: Workers) -> No
 # Ending
 
 
-def test_workers_that_do_not_end_when_they_are_told_to_are_killed(workers: Workers) -> None:
+def test_workers_that_do_not_end_when_they_are_told_to_are_killed(workers):
     workers.add("a")
     stubborn = workers.add("b")
     workers.permit.withdraw("interrupted")
@@ -284,7 +282,7 @@ def test_workers_that_do_not_end_when_they_are_told_to_are_killed(workers: Worke
     assert workers.watch.killed == {stubborn.trial_id: "did not end within 60 s"}
 
 
-def test_hung_worker_is_killed_while_others_end(workers: Workers) -> None:
+def test_hung_worker_is_killed_while_others_end(workers):
     workers.add("a")
     workers.wait(HANG_SECONDS - STOP_SECONDS / 2)
     workers.permit.withdraw("out of time")
@@ -293,6 +291,6 @@ def test_hung_worker_is_killed_while_others_end(workers: Workers) -> None:
     assert workers.watch.killed == {"a": HUNG}
 
 
-def test_watch_leaves_nothing_of_itself_to_tune(workers: Workers) -> None:
+def test_watch_leaves_nothing_of_itself_to_tune(workers):
     workers.add("a")
     assert vars(pickle.loads(pickle.dumps(workers.watch))) == {}

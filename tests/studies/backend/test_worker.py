@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ def raising(error: Exception) -> Fit:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> WorkerSettings:
+def settings(tmp_path):
     permit = tmp_path / "permit"
     permit.touch()
     return WorkerSettings(
@@ -80,7 +79,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
 
 
 @pytest.fixture
-def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Open]:
+def open_trial(tiles, settings):
     opened: list[TrialWorker] = []
     threads = torch.get_num_threads()
 
@@ -90,7 +89,7 @@ def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Open]:
 
     def open_one(config: dict[str, Any], **changes: Any) -> TrialWorker:
         class Local(TrialWorker):
-            def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            def setup(self, config: dict[str, Any]) -> None:
                 super().setup(config, tiles, replace(settings, **changes))
 
         close()
@@ -105,7 +104,7 @@ def open_trial(tiles: TrainVal, settings: WorkerSettings) -> Iterator[Open]:
 # Results
 
 
-def test_next_trial_runs_in_the_same_process_as_if_it_were_alone(open_trial: Open, settings: WorkerSettings) -> None:
+def test_next_trial_runs_in_the_same_process_as_if_it_were_alone(open_trial, settings):
     alone = open_trial(job(1, lr=3e-3)).step()
     shutil.rmtree(trial_folder(settings.out, "unet-2", 1))  # or it would go on
     trial = open_trial(job(0))
@@ -126,30 +125,30 @@ def test_next_trial_runs_in_the_same_process_as_if_it_were_alone(open_trial: Ope
         (KeyError("mean"), "failed"),
     ],
 )
-def test_errors_are_results_with_a_reason(open_trial: Open, error: Exception, kind: str) -> None:
+def test_errors_are_results_with_a_reason(open_trial, error, kind):
     result = open_trial(job(), fit=raising(error)).step()
     assert result["error"] == kind
     assert str(error) in result["reason"]
     assert ("Traceback" in result["details"]) == (kind == "failed")
 
 
-def test_lost_device_ends_the_worker(open_trial: Open) -> None:
+def test_lost_device_ends_the_worker(open_trial):
     trial = open_trial(job(), fit=raising(DeviceError("CUDA error: an illegal memory access was encountered")))
     with pytest.raises(DeviceError):
         trial.step()
 
 
-def test_trial_without_its_permit_ends_before_the_next_batch(open_trial: Open, settings: WorkerSettings) -> None:
+def test_trial_without_its_permit_ends_before_the_next_batch(open_trial, settings):
     trial = open_trial(job())
     settings.permit.unlink()
     assert trial.step() == {"interrupted": True, "done": True}
 
 
-def test_trial_that_ends_with_its_permit_is_a_failure_and_not_tried_for_ever(open_trial: Open) -> None:
+def test_trial_that_ends_with_its_permit_is_a_failure_and_not_tried_for_ever(open_trial):
     assert open_trial(job(), fit=lambda *_, **__: iter(())).step()["error"] == "failed"
 
 
-def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(open_trial: Open) -> None:
+def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(open_trial):
     trial = open_trial(job() | {"config": "{}"}, fit=made_up)
     result = trial.step()
     assert result["error"] == "failed"
@@ -159,7 +158,7 @@ def test_trial_that_cannot_open_says_why_in_its_first_step_and_spoils_no_next(op
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_that_is_gone_from_a_machine_is_the_trial_s_failure_and_not_the_person_s(open_trial: Open) -> None:
+def test_gpu_that_is_gone_from_a_machine_is_the_trial_s_failure_and_not_the_person_s(open_trial):
     """A user error would end the whole study for one broken machine."""
     assert open_trial(job(), device="cuda").step()["error"] == "failed"
 
@@ -167,9 +166,7 @@ def test_gpu_that_is_gone_from_a_machine_is_the_trial_s_failure_and_not_the_pers
 # What is logged
 
 
-def test_step_is_an_epoch_and_wandb_files_are_whole_and_hold_every_metric(
-    open_trial: Open, tiles: TrainVal, tmp_path: Path
-) -> None:
+def test_step_is_an_epoch_and_wandb_files_are_whole_and_hold_every_metric(open_trial, tiles, tmp_path):
     recipe = RECIPE.model_copy(update={"precision": "bf16"})
     trial = open_trial(job(recipe=recipe) | {"arm": "unet-2-confirmation-01234567"}, wandb="offline")
     first, second = trial.step(), trial.step()
@@ -199,7 +196,7 @@ def test_step_is_an_epoch_and_wandb_files_are_whole_and_hold_every_metric(
     assert list((tmp_path / "wandb").rglob("media/images/*.jpg"))
 
 
-def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(open_trial: Open, tmp_path: Path) -> None:
+def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(open_trial, tmp_path):
     """The checkpoint is of epoch 1, a rung; the ledger knows more, as much or less than that."""
     config = job(recipe=RECIPE.model_copy(update={"epochs": 3}))
     trial = open_trial(config, wandb="offline")
@@ -219,9 +216,7 @@ def test_trial_goes_on_from_its_checkpoint_and_replays_what_is_not_on_record(ope
         assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
 
 
-def test_run_of_a_trial_that_changed_its_device_names_all_in_order(
-    open_trial: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_of_a_trial_that_changed_its_device_names_all_in_order(open_trial, tmp_path, monkeypatch):
     config = job(recipe=RECIPE.model_copy(update={"epochs": 4})) | {"rungs": [1, 2, 3, 4]}
     for number, (dtype, model) in enumerate([("fp32", "A"), ("bf16", "B"), ("bf16", "B"), ("fp32", "A")]):
         for module in (worker_module, fit_module):
@@ -241,7 +236,7 @@ def test_run_of_a_trial_that_changed_its_device_names_all_in_order(
     ]
 
 
-def test_curves_for_tensorboard_are_completed_with_the_trial(open_trial: Open, tmp_path: Path) -> None:
+def test_curves_for_tensorboard_are_completed_with_the_trial(open_trial, tmp_path):
     trial = open_trial(job(), fit=made_up, tensorboard=True)
     trial.step()
     trial.reset_config(job(1))
@@ -255,16 +250,14 @@ def test_curves_for_tensorboard_are_completed_with_the_trial(open_trial: Open, t
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def shown(monkeypatch):
     """The tiles and pictures that trials log."""
     found: list[Any] = []
     monkeypatch.setattr(tracking.WandbRun, "log_pictures", lambda _, __, pictures, ids: found.append((ids, pictures)))
     return found
 
 
-def test_trial_shows_every_so_many_th_of_many_val_tiles_and_keeps_no_others(
-    open_trial: Open, tiles: TrainVal, shown: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trial_shows_every_so_many_th_of_many_val_tiles_and_keeps_no_others(open_trial, tiles, shown, monkeypatch):
     monkeypatch.setattr(evaluation, "MAX_PICTURES", 1)
     trial = open_trial(job())  # whose predictions are those that it is asked for
     trial.step()
@@ -273,9 +266,7 @@ def test_trial_shows_every_so_many_th_of_many_val_tiles_and_keeps_no_others(
 
 
 @pytest.mark.parametrize(("longest", "side"), [(64, 64), (63, 32), (20, 16)])
-def test_pictures_of_large_tiles_show_every_so_many_th_pixel(
-    open_trial: Open, shown: list[Any], monkeypatch: pytest.MonkeyPatch, longest: int, side: int
-) -> None:
+def test_pictures_of_large_tiles_show_every_so_many_th_pixel(open_trial, shown, monkeypatch, longest, side):
     monkeypatch.setattr(evaluation, "PICTURE_PX", longest)
     trial = open_trial(job(), fit=made_up)
     trial.step()
@@ -284,7 +275,7 @@ def test_pictures_of_large_tiles_show_every_so_many_th_pixel(
     assert {picture.shape for picture in pictures} == {(side, 3 * side + 16, 3)}
 
 
-def test_trial_that_is_stopped_shows_pictures_of_its_last_epoch(open_trial: Open, tmp_path: Path) -> None:
+def test_trial_that_is_stopped_shows_pictures_of_its_last_epoch(open_trial, tmp_path):
     trial = open_trial(job(), fit=made_up, wandb="offline")
     trial.step()
     trial.cleanup()

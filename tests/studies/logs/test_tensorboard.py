@@ -41,7 +41,7 @@ def shown(folder: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def test_every_metric_is_a_curve_over_epochs(tmp_path: Path) -> None:
+def test_every_metric_is_a_curve_over_epochs(tmp_path):
     curves = Curves(tmp_path, "unet-24", 7, 0)
     for epoch, iou in ((1, 0.25), (2, 0.5)):
         curves.log(record(epoch, iou))
@@ -57,7 +57,7 @@ def test_every_metric_is_a_curve_over_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("goes_on_from", [0, 1, 2, 3])
-def test_resumed_trial_hides_what_it_repeats(tmp_path: Path, goes_on_from: int) -> None:
+def test_resumed_trial_hides_what_it_repeats(tmp_path, goes_on_from):
     folder = tmp_path / "tensorboard" / "unet-24" / "0000"
     before = Curves(tmp_path, "unet-24", 0, 0)
     for epoch in (1, 2, 3):

@@ -1,11 +1,13 @@
-"""What W&B's own process does must not stop or slow a study: killed, hung, on a full disk, never started.
+"""What W&B does must not stop or slow a study: its process killed, hung, on a full disk, never started; no server.
 
 The scenarios run in processes of their own, which this file is the script of: what is killed there leaves nothing here.
+The server is a stand-in on loopback.
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,8 +20,10 @@ import pytest
 
 from analysis.logs.wandb_run import LoggedRun
 from studies.logs import tracking, wandb_process
+from tests import wandb_server
 from tests.chaos.forked import DriverServer
 from tests.studies.logs.logged import runs_below
+from tests.wandb_server import KEY
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)  # does not compress
 
@@ -33,6 +37,17 @@ def log_one(out: Path, name: str) -> tracking.WandbRun:
     run = start(out, name)
     run.log({"epoch": 1})
     run.finish()
+    return run
+
+
+def log_online(out: Path, name: str, *, is_finished: bool = True) -> tracking.WandbRun:
+    """A run of three epochs and a picture that should be online."""
+    run = start(out, name, mode="online")
+    for epoch in (1, 2, 3):
+        run.log({"epoch": epoch})
+    run.log_pictures("overlays", [np.zeros((4, 4, 3), np.uint8)], ["t1"])
+    if is_finished:
+        run.finish()
     return run
 
 
@@ -126,9 +141,34 @@ def scenario_full(out: Path) -> dict[str, Any]:
     return {"troubles": [run.trouble, told]}
 
 
-def run_scenario(
-    drivers: DriverServer, name: str, out: Path, script: str = __file__, **environment: str
-) -> tuple[dict[str, Any], str]:
+def came_to(*runs: tracking.WandbRun) -> dict[str, Any]:
+    tracking.complete_files()
+    return {"troubles": [run.trouble for run in runs], "are_offline": [run.is_offline_fallback for run in runs]}
+
+
+def scenario_unreachable(out: Path) -> dict[str, Any]:
+    wandb_process.INIT_TIMEOUT_SECONDS = 2.0
+    began = time.monotonic()
+    first = log_online(out, "first")
+    then = time.monotonic()
+    second = log_online(out, "second")
+    return {"seconds": [then - began, time.monotonic() - then]} | came_to(first, second)
+
+
+def scenario_served(out: Path) -> dict[str, Any]:
+    wandb_process.FINISH_TIMEOUT_SECONDS = 3.0
+    with wandb_server.serving() as server:
+        os.environ["WANDB_BASE_URL"] = server.url
+        served = log_online(out, "served")
+        kill_service()
+        left = log_online(out, "left", is_finished=False)
+    began = time.monotonic()
+    left.finish()
+    seconds = time.monotonic() - began
+    return {"seconds": seconds} | came_to(served, left, log_online(out, "after"))
+
+
+def run_scenario(drivers: DriverServer, name: str, out: Path, **environment: str) -> tuple[dict[str, Any], str]:
     """Runs a scenario in a process of its own; what it returned, and its stderr."""
     home = out.parent / "home"
     home.mkdir(exist_ok=True)
@@ -138,13 +178,13 @@ def run_scenario(
         for variable in [variable for variable in os.environ if variable.startswith("WANDB_")]:
             patch.delenv(variable)
         variables = folders | {"WANDB_ERROR_REPORTING": "false"} | environment
-        process = drivers.start(Path(script), name, str(out), cwd=home, **logs, environment=variables)
+        process = drivers.start(Path(__file__), name, str(out), cwd=home, **logs, environment=variables)
     process.ends(timeout=240)
     return json.loads(process.output.read_text().splitlines()[-1]), process.errors.read_text()
 
 
 @pytest.mark.faults
-def test_killed_service_costs_nothing(drivers: DriverServer, tmp_path: Path) -> None:
+def test_killed_service_costs_nothing(drivers, tmp_path):
     """A new run takes the place of the one whose process was killed, with all of its rows."""
     told, _ = run_scenario(drivers, "scenario_killed", tmp_path)
     killed, again, after, last, *end = runs_below(tmp_path)
@@ -162,7 +202,7 @@ def test_killed_service_costs_nothing(drivers: DriverServer, tmp_path: Path) -> 
 
 
 @pytest.mark.faults
-def test_hung_service_is_waited_for_once_and_replaced(drivers: DriverServer, tmp_path: Path) -> None:
+def test_hung_service_is_waited_for_once_and_replaced(drivers, tmp_path):
     told, _ = run_scenario(drivers, "scenario_hung", tmp_path)
     hung, again, after = runs_below(tmp_path)
     assert told["seconds"] < 60
@@ -174,9 +214,7 @@ def test_hung_service_is_waited_for_once_and_replaced(drivers: DriverServer, tmp
 
 
 @pytest.mark.faults
-def test_full_disk_raises_nothing_prints_nothing_and_is_told(
-    drivers: DriverServer, mount_disk: Callable[[str], Path]
-) -> None:
+def test_full_disk_raises_nothing_prints_nothing_and_is_told(drivers, mount_disk):
     told, stderr = run_scenario(drivers, "scenario_full", mount_disk("300k"))
     assert stderr == ""
     run, picture = told["troubles"]
@@ -184,7 +222,52 @@ def test_full_disk_raises_nothing_prints_nothing_and_is_told(
     assert picture.startswith("W&B could not write a picture of picture: OSError: [Errno 28] No space left on device")
 
 
-def test_run_that_cannot_start_is_told_and_takes_everything(tmp_path: Path) -> None:
+@pytest.mark.faults
+@pytest.mark.parametrize("listens", [False, True], ids=["refuses", "never answers"])
+def test_run_is_offline_where_the_server_does_not_answer_and_waits_once_per_process(drivers, tmp_path, listens):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:
+            server.listen()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        told, _ = run_scenario(drivers, "scenario_unreachable", tmp_path, WANDB_BASE_URL=url, WANDB_API_KEY=KEY)
+    first, second = told["seconds"]
+    assert first < 60
+    assert second < first / 2
+    assert (told["are_offline"], told["troubles"]) == ([True, True], ["", ""])
+    runs = runs_below(tmp_path)
+    assert [run.config["name"] for run in runs] == ["first", "second"]
+    for run in runs:
+        assert run.path.parent.name.startswith("offline-run-")
+        assert run.config["wandb_mode"] == "offline, since the server could not be reached"
+        assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
+        assert "overlays" in run.rows[-1]
+        assert run.ended
+
+
+@pytest.mark.faults
+def test_run_is_whole_on_the_disk_where_the_server_goes_away_before_its_end(drivers, tmp_path):
+    told, _ = run_scenario(drivers, "scenario_served", tmp_path, WANDB_API_KEY=KEY)
+    assert told["seconds"] < 30
+    assert told["are_offline"] == [False, False, True]
+    served, left, after = told["troubles"]
+    assert (served, after) == ("", "")
+    runs = {run.config["name"]: run for run in runs_below(tmp_path)}
+    assert left == f"W&B could not upload all of left in time: run `wandb sync {runs['left'].path.parent}` later."
+    for run in runs.values():
+        assert [row["epoch"] for row in run.rows if "epoch" in row] == [1, 2, 3]
+        assert run.ended
+    assert "wandb_mode" not in runs["left"].config
+
+
+@pytest.mark.faults
+def test_run_without_a_login_is_offline(drivers, tmp_path):
+    told, _ = run_scenario(drivers, "scenario_unreachable", tmp_path, WANDB_BASE_URL="http://127.0.0.1:9")
+    assert told["are_offline"] == [True, True]
+    assert [run.ended for run in runs_below(tmp_path)] == [True, True]
+
+
+def test_run_that_cannot_start_is_told_and_takes_everything(tmp_path):
     (tmp_path / "wandb").write_text("a file where the folder should be")
     run = start(tmp_path)
     assert run.trouble.startswith("W&B could not start trial, so nothing of it is logged: ")
@@ -194,7 +277,7 @@ def test_run_that_cannot_start_is_told_and_takes_everything(tmp_path: Path) -> N
     tracking.complete_files()
 
 
-def test_disabled_run_writes_nothing(tmp_path: Path) -> None:
+def test_disabled_run_writes_nothing(tmp_path):
     run = start(tmp_path, mode="disabled")
     run.log({"epoch": 1})
     run.finish()

@@ -1,6 +1,5 @@
 """The rows that are logged of epochs, trials, final models and openings, and pictures as they are read again."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ CONFIG = TrialConfig(architecture="unet", tiles=24, lr=1e-3)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> KeptLog:
+def log(tmp_path):
     return KeptLog(tmp_path)
 
 
-def test_epoch_has_its_metrics_and_its_cost(log: KeptLog) -> None:
+def test_epoch_has_its_metrics_and_its_cost(log):
     metrics = {"train/loss": 0.5, "val/iou": 0.25}
     cost: dict[str, Any] = {"step_seconds": 0.5, "peak_memory_gib": 1.5, "micro_batch_size": 2}
     record = EpochRecord(epoch=3, metrics=metrics, lr=0.125, judged=0.25, best=0.5, best_epoch=2, seconds=2.0, **cost)
@@ -31,7 +30,7 @@ def test_epoch_has_its_metrics_and_its_cost(log: KeptLog) -> None:
     assert log.rows[0].keys() - metrics.keys() == set(EpochRow.__annotations__) - {"epochs_spent"}
 
 
-def test_trial_has_its_state_its_cost_and_what_was_lost(log: KeptLog) -> None:
+def test_trial_has_its_state_its_cost_and_what_was_lost(log):
     lost: dict[str, Any] = {"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 2.5}
     ended: dict[str, Any] = {"reason": "rung 4", "best_epoch": 3, "seconds": 8.0} | lost
     tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG), "search")
@@ -44,7 +43,7 @@ def test_trial_has_its_state_its_cost_and_what_was_lost(log: KeptLog) -> None:
     assert second.keys() == set(TrialRow.__annotations__)
 
 
-def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: KeptLog) -> None:
+def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log):
     arm = Arm("unet", 24, confirms="0123456789abcdef")
     tracking.log_trial(log, Trial(arm, 0, CONFIG), "final")
     (row,) = log.rows
@@ -52,7 +51,7 @@ def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log: KeptLog) ->
     assert row["trial/stage"] == "final"
 
 
-def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log: KeptLog) -> None:
+def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log):
     model = FinalModel(arm="unet-24", number=0, run_arm="unet-24", val_iou=0.25, test_iou=None, test_tile_iou=None)
     model["val_tile_iou"] = {"austin.1": 0.5, "austin.2": 0.0, "void": None}
     tracking.log_model(log, model)
@@ -61,15 +60,13 @@ def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log: KeptLog) -> 
     assert log.rows == [about | tiles]
 
 
-def test_opening_has_its_reason(log: KeptLog) -> None:
+def test_opening_has_its_reason(log):
     row = OpeningRow(arm="unet-24", attempt="a", event="reopened", at="2026", why="a bug", num_attempts=2)
     tracking.log_opening(log, row)
     assert log.rows == [{f"opening/{key}": value for key, value in row.items()}]
 
 
-def test_pictures_of_several_sizes_are_logged_without_a_word(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_pictures_of_several_sizes_are_logged_without_a_word(tmp_path, capfd, caplog):
     run = tracking.WandbRun(tmp_path, "offline", name="trial", job_type="trial", config={})
     run.log_pictures("overlays", [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)], ["a", "b"])
     run.finish()

@@ -8,7 +8,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +53,7 @@ def log(out: Path, mode: Any, job_type: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+def logged(tmp_path_factory):
     """Two runs that were online and one that was offline."""
     out, home = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -88,7 +87,7 @@ def assert_same(run: LoggedRun, on_disk: LoggedRun) -> None:
         assert run.job_type != "study" or files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_online_runs_arrive_whole(logged: Logged) -> None:
+def test_online_runs_arrive_whole(logged):
     run = logged.server.run_named("online study")
     assert (run.entity, run.project, run.state) == ("someone", "fewtile", "finished")
     assert (run.fields["jobType"], run.fields["groupName"]) == ("study", "demo/unet-24")
@@ -100,7 +99,7 @@ def test_online_runs_arrive_whole(logged: Logged) -> None:
     assert run.summary["val/iou"] == 0.375
 
 
-def test_online_runs_are_read_back_as_from_the_disk(logged: Logged, tmp_path: Path) -> None:
+def test_online_runs_are_read_back_as_from_the_disk(logged, tmp_path):
     on_disk = runs_below(logged.out, "run-*")
     names = {run.path.name for run in on_disk}
     runs = [run for run in read_project_runs("someone/fewtile", tmp_path) if run.path.name in names]
@@ -110,7 +109,7 @@ def test_online_runs_are_read_back_as_from_the_disk(logged: Logged, tmp_path: Pa
         assert_same(run, kept)
 
 
-def test_offline_run_arrives_by_wandb_sync_and_is_read_back_the_same(logged: Logged, tmp_path: Path) -> None:
+def test_offline_run_arrives_by_wandb_sync_and_is_read_back_the_same(logged, tmp_path):
     (on_disk,) = runs_below(logged.out, "offline-run-*")
     folder = on_disk.path.parent
     assert folder.name.removeprefix("offline-run-").split("-")[-1] not in logged.server.runs

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from trainables.common.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_variables(monkeypatch):
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -34,7 +33,7 @@ BREAK_RUNS = {
 }
 
 
-def test_variables_that_would_break_runs_are_set_aside_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_would_break_runs_are_set_aside_and_named(monkeypatch):
     for name, value in BREAK_RUNS.items():
         monkeypatch.setenv(name, value)
     (note,) = wandb_checks.check_variables()
@@ -45,7 +44,7 @@ def test_variables_that_would_break_runs_are_set_aside_and_named(monkeypatch: py
     assert wandb_checks.check_variables() == []
 
 
-def test_run_under_such_variables_is_the_studys_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_under_such_variables_is_the_studys_own(tmp_path, monkeypatch):
     """As in a worker, whose node may have been started with them."""
     for name, value in BREAK_RUNS.items():
         monkeypatch.setenv(name, value)
@@ -68,9 +67,7 @@ def test_run_under_such_variables_is_the_studys_own(tmp_path: Path, monkeypatch:
         ("WANDB_X_EXTRA_HTTP_HEADERS", "secret", r"^WANDB_X_EXTRA_HTTP_HEADERS is \*\*\*, but W&B refuses it"),
     ],
 )
-def test_value_that_wandb_refuses_is_one_line(
-    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_value_that_wandb_refuses_is_one_line(name, value, words, monkeypatch):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=words) as caught:
         wandb_checks.check_variables()
@@ -79,13 +76,13 @@ def test_value_that_wandb_refuses_is_one_line(
 
 
 @pytest.mark.parametrize("name", ["WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"])
-def test_variable_that_is_set_to_nothing_is_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_that_is_set_to_nothing_is_not_set(name, monkeypatch):
     monkeypatch.setenv(name, " ")
     assert wandb_checks.check_variables() == []
     assert name not in os.environ
 
 
-def test_login_and_server_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_and_server_are_heeded(monkeypatch):
     given = {"WANDB_PROJECT": "roofs", "WANDB_ENTITY": "team", "WANDB_BASE_URL": "http://127.0.0.1:9"}
     given |= {"WANDB_API_KEY": "0" * 40, "WANDB_CONFIG_DIR": "/tmp", "WANDB_HTTP_PROXY": "http://127.0.0.1:9"}
     for name, value in given.items():
@@ -94,9 +91,7 @@ def test_login_and_server_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: os.environ[name] for name in given} == given
 
 
-def test_whatever_else_wandb_refuses_is_known_before_a_study_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_else_wandb_refuses_is_known_before_a_study_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     wandb_checks.check_start()
     assert list(tmp_path.iterdir()) == []
@@ -110,9 +105,7 @@ def test_whatever_else_wandb_refuses_is_known_before_a_study_starts(
     assert wandb_variables.set_aside() == []
 
 
-def test_nothing_is_set_without_variables_and_files_of_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_set_without_variables_and_files_of_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_ERROR_REPORTING")

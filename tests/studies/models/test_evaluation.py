@@ -4,7 +4,6 @@ import errno
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, Scori
 from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import file_stem
 from trainables.config import Recipe, TrialConfig
-from trainables.data.tiles import IGNORE, DatasetInfo, Tiles, TrainVal
+from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
 from trainables.predict import evaluate
 from trainables.trial import fit
 
@@ -27,14 +26,14 @@ RECIPE = Recipe(epochs=1, draws_per_epoch=4, batch_size=2, window_px=64, val_cen
 
 
 @pytest.fixture(scope="module")
-def model(tiles: TrainVal, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tiles, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trial")
     list(fit(TrialConfig(architecture="unet", tiles=2, lr=1e-3, recipe=RECIPE), tiles, checkpoints=folder))
     return folder
 
 
 @pytest.fixture
-def job(model: Path, tmp_path: Path) -> ScoringJob:
+def job(model, tmp_path):
     threads = torch.get_num_threads()
     permit = tmp_path / "permit"
     permit.touch()
@@ -49,7 +48,7 @@ def scores_of(job: ScoringJob, tiles: Tiles, info: DatasetInfo) -> ModelScores:
     return result
 
 
-def test_scores_are_those_of_whole_tiles(job: ScoringJob, tiles: TrainVal) -> None:
+def test_scores_are_those_of_whole_tiles(job, tiles):
     result = scores_of(job, tiles.val, tiles.info)
     trained = load_model(job.folder / BEST)
     whole = evaluate(
@@ -68,7 +67,7 @@ def test_scores_are_those_of_whole_tiles(job: ScoringJob, tiles: TrainVal) -> No
     assert {path.name for path in job.folder.iterdir()} == {BEST, "permit"}  # and no sign of life is left
 
 
-def test_tile_without_a_pixel_that_counts_has_no_iou(job: ScoringJob, tiles: TrainVal) -> None:
+def test_tile_without_a_pixel_that_counts_has_no_iou(job, tiles):
     first, *others = tiles.val.masks
     void = replace(tiles.val, masks=(np.full_like(first, IGNORE), *others))
     whole, partly = (scores_of(job, its, tiles.info).tile_iou for its in (tiles.val, void))
@@ -76,7 +75,7 @@ def test_tile_without_a_pixel_that_counts_has_no_iou(job: ScoringJob, tiles: Tra
     json.dumps(partly, allow_nan=False)  # it goes into logs and files
 
 
-def test_scores_on_val_are_left_beside_the_model_and_read_again(job: ScoringJob, tiles: TrainVal) -> None:
+def test_scores_on_val_are_left_beside_the_model_and_read_again(job, tiles):
     result = scores_of(replace(job, scores_of="these tiles"), tiles.val, tiles.info)
     assert load_scores(job.folder, "these tiles") == result
     assert load_scores(job.folder, "other tiles") is None
@@ -85,7 +84,7 @@ def test_scores_on_val_are_left_beside_the_model_and_read_again(job: ScoringJob,
     assert load_scores(job.folder, "these tiles") is None
 
 
-def test_every_tile_s_mask_picture_and_probabilities_are_saved(job: ScoringJob, tiles: TrainVal) -> None:
+def test_every_tile_s_mask_picture_and_probabilities_are_saved(job, tiles):
     folder = job.folder / "pictures"
     result = scores_of(replace(job, pictures=folder, keeps_all=True), tiles.val, tiles.info)
     endings = (".png", "_beside.jpg", "_probability.png")
@@ -98,14 +97,14 @@ def test_every_tile_s_mask_picture_and_probabilities_are_saved(job: ScoringJob, 
         assert load_pictures(folder, [tile])[tile].shape == (image.shape[0], 3 * image.shape[1] + 16, 3)
 
 
-def test_pictures_alone_are_of_some_tiles(job: ScoringJob, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_alone_are_of_some_tiles(job, tiles, monkeypatch):
     monkeypatch.setattr(evaluation, "MAX_PICTURES", 1)
     assert list(pictured(500)) == [0]
     score_model(replace(job, pictures=job.folder / "pictures"), CPU, tiles.val, tiles.info)
     assert [path.name for path in (job.folder / "pictures").iterdir()] == [f"{tiles.val.ids[0]}_beside.jpg"]
 
 
-def test_folder_that_takes_no_pictures_spoils_no_scores(job: ScoringJob, tiles: TrainVal) -> None:
+def test_folder_that_takes_no_pictures_spoils_no_scores(job, tiles):
     taken = job.folder / "taken"
     taken.touch()
     result = scores_of(replace(job, pictures=taken, keeps_all=True), tiles.val, tiles.info)
@@ -113,7 +112,7 @@ def test_folder_that_takes_no_pictures_spoils_no_scores(job: ScoringJob, tiles: 
     assert result.iou == scores_of(job, tiles.val, tiles.info).iou
 
 
-def test_long_ids_make_names_that_file_systems_take(tiles: TrainVal, job: ScoringJob) -> None:
+def test_long_ids_make_names_that_file_systems_take(tiles, job):
     names = ["x" * 250, "x" * 249 + "y"]
     long = replace(tiles.val, ids=tuple(names))
     folder = job.folder / "pictures"
@@ -124,7 +123,7 @@ def test_long_ids_make_names_that_file_systems_take(tiles: TrainVal, job: Scorin
 
 
 @pytest.mark.parametrize("name", ["a" * 181, "é" * 91, "屋" * 61])
-def test_file_stem_is_cut_to_whole_letters_and_told_from_others(name: str) -> None:
+def test_file_stem_is_cut_to_whole_letters_and_told_from_others(name):
     assert file_stem("short é") == "short é"
     stem = file_stem(name)
     assert len(stem.encode()) <= 180
@@ -132,7 +131,7 @@ def test_file_stem_is_cut_to_whole_letters_and_told_from_others(name: str) -> No
     assert stem != file_stem(f"{name}b")
 
 
-def test_scoring_ends_before_its_next_tile_without_a_permit(job: ScoringJob, tiles: TrainVal) -> None:
+def test_scoring_ends_before_its_next_tile_without_a_permit(job, tiles):
     assert job.permit is not None
     job.permit.unlink()
     assert score_model(replace(job, scores_of="tiles"), CPU, tiles.val, tiles.info) == ScoringFailure(kind="stopped")
@@ -151,9 +150,7 @@ def test_scoring_ends_before_its_next_tile_without_a_permit(job: ScoringJob, til
         (KeyError("mean"), "error"),
     ],
 )
-def test_errors_say_whether_another_way_or_a_person_helps(
-    job: ScoringJob, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
-) -> None:
+def test_errors_say_whether_another_way_or_a_person_helps(job, tiles, monkeypatch, error, kind):
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -165,7 +162,7 @@ def test_errors_say_whether_another_way_or_a_person_helps(
         assert found.reason.startswith(f"{type(error).__name__}: ")
 
 
-def test_model_that_is_damaged_is_told_in_a_person_s_words(job: ScoringJob, tiles: TrainVal) -> None:
+def test_model_that_is_damaged_is_told_in_a_person_s_words(job, tiles):
     (job.folder / BEST).unlink()
     (job.folder / BEST).write_bytes(b"half a file")
     found = score_model(job, CPU, tiles.val, tiles.info)
@@ -173,7 +170,7 @@ def test_model_that_is_damaged_is_told_in_a_person_s_words(job: ScoringJob, tile
     assert found.reason.startswith(f"{job.folder / BEST} is damaged")
 
 
-def test_device_that_is_lost_ends_the_worker(job: ScoringJob, tiles: TrainVal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_that_is_lost_ends_the_worker(job, tiles, monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 

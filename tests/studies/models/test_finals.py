@@ -1,7 +1,6 @@
 """The scores of final models, without Ray: what is put on record, what counts as opened, and what stays sealed."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from studies.models import final_rows
 from studies.models.scores import ScoringJob, ScoringResult
 from studies.seal.seal import Attempt, Seal
 from studies.search.trials import TrialKey
-from studies.session import Session
 from tests.studies.models.made_up_finals import NUM_TEST, Study, save_picture
 from tests.studies.reports import epoch_report
 from trainables.common.errors import UserError
@@ -20,20 +18,18 @@ from trainables.data.tiles import Tiles
 
 
 @pytest.fixture
-def unfinished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_rgb: Any, make_session: Callable[..., Session]
-) -> Study:
+def unfinished(tmp_path, monkeypatch, write_rgb, make_session):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     return Study(tmp_path, write_rgb, make_session)
 
 
 @pytest.fixture
-def study(unfinished: Study) -> Study:
+def study(unfinished):
     unfinished.train()
     return unfinished
 
 
-def test_every_arm_opens_the_tiles_once_and_keeps_its_predictions(study: Study) -> None:
+def test_every_arm_opens_the_tiles_once_and_keeps_its_predictions(study):
     assert study.score() == {}
     assert study.events == ["opened", "result"] * 2
     assert list(study.content) == ["unet-1", "unet-2"]
@@ -47,7 +43,7 @@ def test_every_arm_opens_the_tiles_once_and_keeps_its_predictions(study: Study) 
     assert row["models"][1]["test_tile_confusion"] == {tile: [3, 1, 1, 2] for tile in study.ids("test")}
 
 
-def test_models_tell_what_they_are_and_what_they_came_to(study: Study) -> None:
+def test_models_tell_what_they_are_and_what_they_came_to(study):
     study.score()
     (val,) = study.ids("val")
     for arm, search_arm in zip(study.plan.arms, ("unet-1", "unet-2"), strict=True):
@@ -71,7 +67,7 @@ def test_models_tell_what_they_are_and_what_they_came_to(study: Study) -> None:
     assert [row["event"] for row in study.log.under("opening/")] == ["opened"] * 2
 
 
-def test_pictures_of_the_median_model_are_logged(study: Study) -> None:
+def test_pictures_of_the_median_model_are_logged(study):
     """Of two models, the poorer one."""
     study.score()
     assert list(study.log.pictures) == ["tested/unet-1", "tested/unet-2"]
@@ -80,9 +76,7 @@ def test_pictures_of_the_median_model_are_logged(study: Study) -> None:
     assert [int(picture.max()) for picture in pictures] == [0] * NUM_TEST
 
 
-def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(study, monkeypatch):
     monkeypatch.setattr(final_rows, "MAX_PICTURES", 3)
     tiles = [f"t{number}" for number in range(10)]
     arm = study.plan.arms[0]
@@ -97,7 +91,7 @@ def test_pictures_of_many_tiles_are_every_so_many_th_the_same_for_all_arms(
     assert shown == ["t0", "t4", "t9"]
 
 
-def test_without_a_seal_nothing_of_the_test_tiles_is_read_or_written_until_there_is_one(study: Study) -> None:
+def test_without_a_seal_nothing_of_the_test_tiles_is_read_or_written_until_there_is_one(study):
     assert study.score(is_sealed=True) == {}
     assert study.events == []
     assert {ids for _, ids in study.seen} == {tuple(study.ids("val"))}
@@ -117,7 +111,7 @@ def test_without_a_seal_nothing_of_the_test_tiles_is_read_or_written_until_there
 
 
 @pytest.mark.parametrize(("other", "event"), [("one", "opened"), ("two", "recorded")])
-def test_second_time_the_result_on_record_is_used_also_by_another_study(study: Study, other: str, event: str) -> None:
+def test_second_time_the_result_on_record_is_used_also_by_another_study(study, other, event):
     study.score()
     first, looks = study.content, len(study.seen)
     assert study.score(reopen="because", study=other) == {}
@@ -129,7 +123,7 @@ def test_second_time_the_result_on_record_is_used_also_by_another_study(study: S
     assert set(study.log.pictures) == {"tested/unet-1", "tested/unet-2"}  # as they were saved when it was open
 
 
-def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(study: Study) -> None:
+def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(study):
     study.fails_for = {study.ids("test")[0]}
     words = "CUDA error: no luck; the tiles count as opened, look again with --reopen WHY"
     assert study.score() == {"unet-1": words, "unet-2": words}
@@ -143,7 +137,7 @@ def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(s
     assert [row["event"] for row in study.log.under("opening/")] == ["opened", "reopened"] * 2
 
 
-def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study) -> None:
+def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study):
     first = study.plan.arms[0]
     signatures = tuple(study.coordinator.trials[first, n].config.signature() for n in (0, 1))
     tiles = decode_train_val(study.dataset)
@@ -158,7 +152,7 @@ def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study: Study)
     assert [row["arm"] for row in study.log.under("opening/")] == ["unet-2"]
 
 
-def test_nothing_is_opened_for_an_arm_with_a_model_that_could_not_be_scored_on_val(study: Study) -> None:
+def test_nothing_is_opened_for_an_arm_with_a_model_that_could_not_be_scored_on_val(study):
     first = study.plan.arms[0]
     study.fails_models = {f"{first.name}/1/{study.ids('val')[0]}"}
     for is_sealed in (True, False):
@@ -174,7 +168,7 @@ def test_nothing_is_opened_for_an_arm_with_a_model_that_could_not_be_scored_on_v
     assert study.events == ["opened", "result"] * 2
 
 
-def test_models_are_tested_in_the_way_that_they_were_scored_in_on_val_and_tables_say_so(study: Study) -> None:
+def test_models_are_tested_in_the_way_that_they_were_scored_in_on_val_and_tables_say_so(study):
     val, test = study.ids("val")[0], study.ids("test")[0]
     study.scored = {f"0/{val}": "in windows of 512 px", f"0/{test}": "on the CPU"}
     study.score()
@@ -190,7 +184,7 @@ def test_models_are_tested_in_the_way_that_they_were_scored_in_on_val_and_tables
 
 
 @pytest.mark.parametrize("is_early", [True, False])
-def test_end_before_or_while_models_are_scored_on_val_opens_nothing(study: Study, is_early: bool) -> None:
+def test_end_before_or_while_models_are_scored_on_val_opens_nothing(study, is_early):
     if is_early:
         study.permit.withdraw("interrupted")
     study.ends_at = f"{study.plan.arms[0].name}/1"
@@ -199,7 +193,7 @@ def test_end_before_or_while_models_are_scored_on_val_opens_nothing(study: Study
     assert not (study.out / "models.json").exists()
 
 
-def test_end_while_test_tiles_are_open_takes_effect_after_the_result(study: Study) -> None:
+def test_end_while_test_tiles_are_open_takes_effect_after_the_result(study):
     opened = study.score_all
 
     def ends(jobs: Mapping[TrialKey, ScoringJob], tiles: Tiles, **named: Any) -> dict[TrialKey, ScoringResult]:
@@ -207,13 +201,13 @@ def test_end_while_test_tiles_are_open_takes_effect_after_the_result(study: Stud
             study.permit.withdraw("interrupted")
         return opened(jobs, tiles, **named)
 
-    study.score_all = ends  # type: ignore[method-assign]
+    study.score_all = ends
     assert study.score() == {}
     assert study.events == ["opened", "result"]
     assert list(study.content) == ["unet-1"]
 
 
-def test_models_that_failed_are_told_and_the_others_tested(unfinished: Study) -> None:
+def test_models_that_failed_are_told_and_the_others_tested(unfinished):
     study = unfinished
     first, other = study.plan.arms
     while (job := study.coordinator.next()) is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from studies.seal import chained_file
-from studies.seal.register import Register
 from tests.studies.seal.registers import add
 from trainables.common.errors import UserError
 
@@ -32,15 +31,13 @@ def held(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def soon(monkeypatch):
     monkeypatch.setattr(chained_file, "SAY_SECONDS", 0.1)
     monkeypatch.setattr(chained_file, "LOCK_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("which", ["path", "memory", "own"])
-def test_file_that_stays_locked_is_one_line_and_nothing_is_written(
-    which: str, register: Register, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_file_that_stays_locked_is_one_line_and_nothing_is_written(which, register, capsys):
     path = getattr(register, which)
     with held(path), pytest.raises(UserError) as refused:
         add(register, "a")
@@ -51,13 +48,11 @@ def test_file_that_stays_locked_is_one_line_and_nothing_is_written(
     assert not any(other.exists() and other.read_bytes() for other in (register.path, register.memory, register.own))
 
 
-def test_lock_that_is_given_back_is_taken(
-    register: Register, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lock_that_is_given_back_is_taken(register, monkeypatch, capsys):
     monkeypatch.setattr(chained_file, "LOCK_SECONDS", 30.0)
     with held(register.path) as process:
         assert process.stdin is not None
-        threading.Timer(0.5, lambda: (process.stdin.write("\n"), process.stdin.flush())).start()  # type: ignore[union-attr]
+        threading.Timer(0.5, lambda: (process.stdin.write("\n"), process.stdin.flush())).start()
         add(register, "a")
     assert len(register.read().lines) == 1
     assert "waiting for" in capsys.readouterr().err

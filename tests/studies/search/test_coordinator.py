@@ -34,14 +34,14 @@ def points(coordinator: Coordinator) -> list[tuple[str, int, float, str]]:
     return [(arm.name, number, p.config.lr, p.config.augmentation) for (arm, number), p in coordinator.trials.items()]
 
 
-def test_arms_take_turns() -> None:
+def test_arms_take_turns():
     coordinator = make()
     first = [coordinator.next() for _ in range(8)]
     assert [job.arm.name for job in first if job] == [arm.name for arm in coordinator.arms] * 2
     assert coordinator.num_running == 8
 
 
-def test_every_arm_gets_the_same_allowance_starting_points_and_seeds() -> None:
+def test_every_arm_gets_the_same_allowance_starting_points_and_seeds():
     coordinator = make()
     run(coordinator)
     assert coordinator.next() is None
@@ -54,7 +54,7 @@ def test_every_arm_gets_the_same_allowance_starting_points_and_seeds() -> None:
         assert len({c.init_seed for c in configs}) == len(configs) == 6
 
 
-def test_same_seed_gives_the_same_study() -> None:
+def test_same_seed_gives_the_same_study():
     runs = []
     for seed in (1, 1, 2):
         coordinator = make(seed=seed)
@@ -64,7 +64,7 @@ def test_same_seed_gives_the_same_study() -> None:
     assert runs[0] != runs[2]
 
 
-def test_sampler_learns_from_its_own_arm_only() -> None:
+def test_sampler_learns_from_its_own_arm_only():
     """Changing what another arm reports changes none of this arm's suggestions."""
 
     def spoiled(arm: Arm, lr: float, epoch: int) -> float:
@@ -78,7 +78,7 @@ def test_sampler_learns_from_its_own_arm_only() -> None:
     assert runs[0] == runs[1]
 
 
-def test_ladders_are_not_pooled() -> None:
+def test_ladders_are_not_pooled():
     """The first trial of a poor architecture passes its rung, however good another arm's trials are."""
     coordinator = make(tiles=(5,))
     good, poor = take(coordinator), take(coordinator)
@@ -86,7 +86,7 @@ def test_ladders_are_not_pooled() -> None:
     assert not coordinator.report(poor.key, epoch_report(1, 0.1))
 
 
-def test_stopped_trial_is_pruned_with_its_values_and_not_selected() -> None:
+def test_stopped_trial_is_pruned_with_its_values_and_not_selected():
     coordinator = make(architectures=("unet",), tiles=(5,))
     first, second = take(coordinator), take(coordinator)
     arm = first.arm
@@ -104,17 +104,17 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
-def test_diverged_or_failed_trial_is_never_selected(outcome: str) -> None:
+def test_diverged_or_failed_trial_is_never_selected(outcome):
     coordinator = make(architectures=("unet",), tiles=(5,))
     job = take(coordinator)
     coordinator.report(job.key, epoch_report(1, 0.99))
-    coordinator.fail(job.key, outcome, "the loss is nan", "a traceback")  # type: ignore[arg-type]
+    coordinator.fail(job.key, outcome, "the loss is nan", "a traceback")
     assert coordinator.selection(job.arm) is None
     told = {"outcome": outcome, "reason": "the loss is nan", "details": "a traceback"}
     assert told.items() <= coordinator.ledger.trials(job.arm.name)[0].user_attrs.items()
 
 
-def test_an_epoch_counts_once() -> None:
+def test_an_epoch_counts_once():
     coordinator = make(architectures=("unet",), tiles=(5,))
     job = take(coordinator)
     coordinator.report(job.key, epoch_report(1, 0.5, seconds=10.0))
@@ -126,7 +126,7 @@ def test_an_epoch_counts_once() -> None:
     assert (progress.lost_epochs, progress.lost_seconds) == (1, 10.0)
 
 
-def test_tie_selects_the_earliest() -> None:
+def test_tie_selects_the_earliest():
     coordinator = make(architectures=("unet",), tiles=(5,))
     run(coordinator, lambda arm, lr, epoch: 0.5)
     selected = coordinator.selection(coordinator.arms[0])
@@ -134,7 +134,7 @@ def test_tie_selects_the_earliest() -> None:
     assert selected.number == 0
 
 
-def test_signature_in_the_ledger_is_the_configuration_s() -> None:
+def test_signature_in_the_ledger_is_the_configuration_s():
     coordinator = make()
     job = take(coordinator)
     trial = coordinator.ledger.trials(job.arm.name)[0]

@@ -1,7 +1,6 @@
 """Going on from the ledger, without Ray: whatever write a study is killed at, it decides what it would have decided."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from studies.search.ledger import Ledger
 from studies.search.plans import Search
 from studies.spec import Arm
 from tests.studies.reports import epoch_report
-from tests.studies.search.in_memory import EPOCHS, Begin, coordinate, make_spec, take
+from tests.studies.search.in_memory import EPOCHS, coordinate, make_spec, take
 from trainables.common.errors import UserError
 from trainables.config import Recipe
 
@@ -50,7 +49,7 @@ class Storage(InMemoryStorage):
 
 
 @pytest.fixture
-def storage() -> Storage:
+def storage():
     return Storage()
 
 
@@ -98,7 +97,7 @@ def comes_to(coordinator: Coordinator) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Coordinator:
+def reference():
     coordinator = coordinate(make_spec(), storage=Storage())
     run(coordinator)
     assert coordinator.is_complete
@@ -109,9 +108,7 @@ def reference() -> Coordinator:
 
 # The writes of the reference lie between 100 and 150
 @pytest.mark.parametrize("dies_at", range(2, 150, 7))
-def test_study_killed_at_any_write_comes_to_the_same(
-    begin: Begin, reference: Coordinator, dies_at: int, storage: Storage
-) -> None:
+def test_study_killed_at_any_write_comes_to_the_same(begin, reference, dies_at, storage):
     storage.dies_at = dies_at
     coordinator = begin()
     try:
@@ -126,7 +123,7 @@ def test_study_killed_at_any_write_comes_to_the_same(
     assert comes_to(again) == comes_to(reference)
 
 
-def test_study_killed_over_and_over_comes_to_the_same(begin: Begin, reference: Coordinator, storage: Storage) -> None:
+def test_study_killed_over_and_over_comes_to_the_same(begin, reference, storage):
     """Each driver gets a few writes further only."""
     for _ in range(200):
         storage.dies_at = storage.writes + 16
@@ -139,14 +136,14 @@ def test_study_killed_over_and_over_comes_to_the_same(begin: Begin, reference: C
     assert comes_to(coordinator) == comes_to(reference)
 
 
-def test_resumed_complete_study_writes_nothing(begin: Begin, storage: Storage) -> None:
+def test_resumed_complete_study_writes_nothing(begin, storage):
     run(begin())
     num_writes = storage.writes
     run(begin())
     assert storage.writes == num_writes
 
 
-def test_study_on_a_file_goes_on_from_what_it_says(reference: Coordinator, tmp_path: Path) -> None:
+def test_study_on_a_file_goes_on_from_what_it_says(reference, tmp_path):
     def open_file() -> Coordinator:
         ledger = Ledger(tmp_path / "optuna.db", {arm.name: "" for arm in reference.arms}, study_id="one")
         return Coordinator(make_spec(), ledger, Search(make_spec()))
@@ -157,7 +154,7 @@ def test_study_on_a_file_goes_on_from_what_it_says(reference: Coordinator, tmp_p
     assert comes_to(again) == comes_to(reference)
 
 
-def test_interrupted_trials_go_on_before_new_ones_and_in_their_order(begin: Begin) -> None:
+def test_interrupted_trials_go_on_before_new_ones_and_in_their_order(begin):
     first = begin()
     started = [take(first).key for _ in range(3)]
     first.report(started[1], epoch_report(1, 0.5, seconds=2.0))
@@ -169,7 +166,7 @@ def test_interrupted_trials_go_on_before_new_ones_and_in_their_order(begin: Begi
     assert again.trials[started[1]].seconds == 2.0
 
 
-def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(begin: Begin) -> None:
+def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(begin):
     coordinator = begin()
     job = take(coordinator)
     for epoch, best in ((1, 0.3), (2, 0.5)):
@@ -185,7 +182,7 @@ def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(begin:
     assert begin().trials[job.key].lost_seconds == 14.0
 
 
-def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(begin: Begin) -> None:
+def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(begin):
     coordinator = begin()
     job = take(coordinator)
     for epoch in (1, 2, 3):
@@ -197,7 +194,7 @@ def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(begin
     assert (progress.outcome, progress.epoch) == ("finished", 3)
 
 
-def test_allowance_that_grows_extends_every_arm(begin: Begin, reference: Coordinator) -> None:
+def test_allowance_that_grows_extends_every_arm(begin, reference):
     run(begin())
     extended = begin(trials=7)
     run(extended)
@@ -207,7 +204,7 @@ def test_allowance_that_grows_extends_every_arm(begin: Begin, reference: Coordin
     assert {key: after[key] for key in before} == before
 
 
-def test_ledger_of_other_settings_is_refused(begin: Begin) -> None:
+def test_ledger_of_other_settings_is_refused(begin):
     begin().next()
     with pytest.raises(
         UserError, match=r"trial 0 of unet-5 has the signature \w{16} in the ledger, but \w{16} by this"
@@ -215,7 +212,7 @@ def test_ledger_of_other_settings_is_refused(begin: Begin) -> None:
         begin(recipe=Recipe(epochs=EPOCHS, weight_decay=0.5))
 
 
-def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(begin: Begin, storage: Storage) -> None:
+def test_cost_that_was_written_ahead_of_an_epoch_is_not_booked_twice(begin, storage):
     coordinator = begin()
     job = take(coordinator)
     coordinator.report(job.key, epoch_report(1, 0.5, seconds=10.0))

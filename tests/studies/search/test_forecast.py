@@ -34,7 +34,7 @@ def train(study: Coordinator, seconds: float = 8.0) -> None:
     study.report(take(study).key, epoch_report(1, 0.5, seconds=seconds))
 
 
-def test_stages_follow_from_the_spec() -> None:
+def test_stages_follow_from_the_spec():
     assert Forecast(spec(), SIZES, 1).stages == (
         *("search", "validation", "final models", "scoring on val", "scoring on test", "report"),
     )
@@ -43,7 +43,7 @@ def test_stages_follow_from_the_spec() -> None:
     assert Forecast(own, SIZES, 1).stages == ("final models", "scoring on val")
 
 
-def test_after_a_search_come_validation_final_models_their_scoring_and_the_report() -> None:
+def test_after_a_search_come_validation_final_models_their_scoring_and_the_report():
     study = coordinate(spec())
     one, two = forecast(study), forecast(study, num_slots=2)
     assert {one.seconds(stage) for stage in one.stages[:-1]} == {None}  # until an epoch is done
@@ -58,7 +58,7 @@ def test_after_a_search_come_validation_final_models_their_scoring_and_the_repor
     assert two.seconds("final models") == pytest.approx(96 / 2 + START_SECONDS)
 
 
-def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own() -> None:
+def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own():
     search = coordinate(spec())
     train(search)
     plan = Finals.confirming(search.spec, {search.arms[0]: search.trials[search.arms[0], 0].config}, 24)
@@ -71,14 +71,14 @@ def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own() -
     assert known.seconds("scoring on test") == pytest.approx(3 * 80_000 * 2 / 320_000)
 
 
-def test_final_models_of_a_phase_without_a_search_are_its_allowance() -> None:
+def test_final_models_of_a_phase_without_a_search_are_its_allowance():
     own = spec(phase="phase1_comparison")
     study = coordinate(own, Finals.of_phase(own, {}, 24))
     train(study)
     assert forecast(study).seconds("scoring on val") == pytest.approx(3 + START_SECONDS)
 
 
-def test_open_epochs_count_at_each_arm_s_pace() -> None:
+def test_open_epochs_count_at_each_arm_s_pace():
     study = coordinate(spec(architectures=("unet", "deeplabv3plus_resnet34")))
     fast, slow = take(study), take(study)
     study.report(fast.key, epoch_report(1, 0.5, seconds=10.0))
@@ -90,7 +90,7 @@ def test_open_epochs_count_at_each_arm_s_pace() -> None:
     assert forecast(study).seconds("search") == pytest.approx(2 * 10 + 3 * 30)
 
 
-def test_sizes_are_of_tiles_windows_and_headers() -> None:
+def test_sizes_are_of_tiles_windows_and_headers():
     masks = tuple(np.zeros((200, 300), np.uint8) for _ in range(2))
     tiles = Tiles(("a", "b"), tuple(mask[..., None] for mask in masks), masks)
     both = TrainVal(DatasetInfo(), tiles, tiles)

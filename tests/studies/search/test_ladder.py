@@ -9,13 +9,13 @@ def ladder(**changes: int) -> Ladder:
     return Ladder(**{"epochs": 60, "grace_epochs": 8, "reduction_factor": 3} | changes)
 
 
-def test_rungs_are_powers_below_the_last_epoch() -> None:
+def test_rungs_are_powers_below_the_last_epoch():
     assert list(ladder().rungs) == [8, 24]
     assert list(ladder(epochs=24).rungs) == [8]
     assert list(ladder(epochs=8).rungs) == []
 
 
-def test_rungs_are_counted_from_the_end_of_the_frozen_stage() -> None:
+def test_rungs_are_counted_from_the_end_of_the_frozen_stage():
     assert list(ladder(after_epoch=20).rungs) == [28, 44]
     assert list(ladder(after_epoch=52).rungs) == []
 
@@ -31,7 +31,7 @@ def test_rungs_are_counted_from_the_end_of_the_frozen_stage() -> None:
         ([0.1, 0.2, 0.3, 0.15], [True, True, True, False]),
     ],
 )
-def test_trial_goes_on_among_the_best_third(values: list[float], goes_on: list[bool]) -> None:
+def test_trial_goes_on_among_the_best_third(values, goes_on):
     rungs = ladder()
     decisions = []
     for number, value in enumerate(values):
@@ -40,7 +40,7 @@ def test_trial_goes_on_among_the_best_third(values: list[float], goes_on: list[b
     assert decisions == goes_on
 
 
-def test_between_rungs_every_trial_goes_on() -> None:
+def test_between_rungs_every_trial_goes_on():
     rungs = ladder()
     for number, value in enumerate((0.9, 0.1)):
         rungs.record(number, 7, value)
@@ -48,7 +48,7 @@ def test_between_rungs_every_trial_goes_on() -> None:
     assert rungs.rungs[8] == {}
 
 
-def test_first_record_at_a_rung_stands() -> None:
+def test_first_record_at_a_rung_stands():
     rungs = ladder()
     rungs.record(0, 8, 0.5)
     rungs.record(0, 8, 0.9)

@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from pathlib import Path
 
 import optuna
 import pytest
@@ -18,7 +17,7 @@ ARMS = {"unet-5": "unet (base width 16)", "unet-24": "unet"}
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def ledger(tmp_path):
     return Ledger(tmp_path / "optuna.db", ARMS, study_id="one")
 
 
@@ -26,7 +25,7 @@ def add(ledger: Ledger, arm: str = "unet-5") -> int:
     return ledger.add(arm, POINT, space_for("unet"), {"signature": "abc"})
 
 
-def test_add_numbers_trials_per_arm(ledger: Ledger) -> None:
+def test_add_numbers_trials_per_arm(ledger):
     assert [add(ledger), add(ledger), add(ledger, "unet-24")] == [0, 1, 0]
     trial = ledger.trials("unet-5")[1]
     assert trial.state == TrialState.RUNNING
@@ -44,14 +43,12 @@ ENDS = {
 }
 
 
-def test_end_tells_optuna_what_each_outcome_means_and_the_file_says_the_same_without_it(
-    ledger: Ledger, tmp_path: Path
-) -> None:
+def test_end_tells_optuna_what_each_outcome_means_and_the_file_says_the_same_without_it(ledger, tmp_path):
     for outcome in ENDS:
         number = add(ledger)
         ledger.report("unet-5", number, 1, 0.1 * number)
         ledger.report("unet-5", number, 3, 0.6)
-        ledger.end("unet-5", number, outcome, 0.6, {"reason": "why", "cost": {"seconds": 1.5, "lost": [0, 0.0]}})  # type: ignore[arg-type]
+        ledger.end("unet-5", number, outcome, 0.6, {"reason": "why", "cost": {"seconds": 1.5, "lost": [0, 0.0]}})
     for trial, (outcome, end) in zip(ledger.trials("unet-5"), ENDS.items(), strict=True):
         assert (trial.state, trial.value) == end
         assert trial.intermediate_values == {1: 0.1 * trial.number, 3: 0.6}
@@ -67,7 +64,7 @@ def test_end_tells_optuna_what_each_outcome_means_and_the_file_says_the_same_wit
             assert (ours.best, ours.attributes) == (optunas.intermediate_values, optunas.user_attrs)
 
 
-def test_decision_is_there_before_its_epoch(ledger: Ledger) -> None:
+def test_decision_is_there_before_its_epoch(ledger):
     add(ledger)
     ledger.decide("unet-5", 0, 3, "stopped", "rung")
     trial = ledger.trials("unet-5")[0]
@@ -76,7 +73,7 @@ def test_decision_is_there_before_its_epoch(ledger: Ledger) -> None:
     assert trial.state == TrialState.RUNNING
 
 
-def test_closed_ledger_is_one_file_that_optuna_reads(ledger: Ledger, tmp_path: Path) -> None:
+def test_closed_ledger_is_one_file_that_optuna_reads(ledger, tmp_path):
     add(ledger)
     ledger.end("unet-5", 0, "finished", 0.7, {})
     ledger.close()
@@ -90,9 +87,7 @@ def test_closed_ledger_is_one_file_that_optuna_reads(ledger: Ledger, tmp_path: P
 
 
 @pytest.mark.parametrize("spoil", [0.1, 0.5, 0.9, b"", b"not a database, but as long as a header of one would be" * 4])
-def test_file_that_is_torn_or_no_ledger_is_refused_and_left_alone(
-    ledger: Ledger, tmp_path: Path, spoil: float | bytes
-) -> None:
+def test_file_that_is_torn_or_no_ledger_is_refused_and_left_alone(ledger, tmp_path, spoil):
     ledger.close()
     path = tmp_path / "optuna.db"
     whole = path.read_bytes()
@@ -103,7 +98,7 @@ def test_file_that_is_torn_or_no_ledger_is_refused_and_left_alone(
     assert path.read_bytes() == spoilt
 
 
-def test_ledger_of_another_study_is_refused_and_left_alone(ledger: Ledger, tmp_path: Path) -> None:
+def test_ledger_of_another_study_is_refused_and_left_alone(ledger, tmp_path):
     ledger.close()
     before = (tmp_path / "optuna.db").read_bytes()
     with pytest.raises(UserError, match=r"is not the ledger of study\.yaml beside it: put that one back"):
@@ -111,7 +106,7 @@ def test_ledger_of_another_study_is_refused_and_left_alone(ledger: Ledger, tmp_p
     assert (tmp_path / "optuna.db").read_bytes() == before
 
 
-def test_ledger_goes_on_where_it_was_and_takes_more_arms(ledger: Ledger, tmp_path: Path) -> None:
+def test_ledger_goes_on_where_it_was_and_takes_more_arms(ledger, tmp_path):
     add(ledger)
     ledger.report("unet-5", 0, 1, 0.5)
     again = Ledger(tmp_path / "optuna.db", ARMS, study_id="one")

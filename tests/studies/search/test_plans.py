@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.storages import InMemoryStorage
 
 from searchspace.spaces import levels, recipe_point
 from studies.profiles import PHASES
@@ -52,7 +51,7 @@ def configs(plan: Plan, arm: Arm) -> list[TrialConfig]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> TrainVal:
+def pool():
     """24 tiles, of a pixel each."""
     ids = tuple(f"t{number:02d}" for number in range(NUM_TILES))
     image, mask = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
@@ -63,7 +62,7 @@ def pool() -> TrainVal:
 # Which plan
 
 
-def test_first_plan_follows_from_the_phase_and_what_it_varies() -> None:
+def test_first_plan_follows_from_the_phase_and_what_it_varies():
     for phase, changes, kind in (
         ("phase1_comparison", {}, Finals),
         ("phase2_tuning", {}, Search),
@@ -79,7 +78,7 @@ def test_first_plan_follows_from_the_phase_and_what_it_varies() -> None:
 # Final models
 
 
-def test_phase_1_trains_every_architecture_by_the_recipe() -> None:
+def test_phase_1_trains_every_architecture_by_the_recipe():
     spec = make_spec(phase="phase1_comparison", subsets=5)
     plan = first_plan(spec, {}, NUM_TILES)
     for arm in plan.arms:
@@ -92,7 +91,7 @@ def test_phase_1_trains_every_architecture_by_the_recipe() -> None:
     assert dropouts == [0.0, 0.3]  # the reference's U-Net has none
 
 
-def test_phase_3_trains_what_was_chosen_with_every_budget() -> None:
+def test_phase_3_trains_what_was_chosen_with_every_budget():
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     assert [(arm.name, plan.allowance(arm)) for arm in plan.arms if arm.architecture == "unet"] == [
         ("unet-5", 6),
@@ -107,14 +106,14 @@ def test_phase_3_trains_what_was_chosen_with_every_budget() -> None:
         assert len({config.signature() for config in configs(plan, arm)}) == plan.allowance(arm)
 
 
-def test_every_subset_has_every_seed() -> None:
+def test_every_subset_has_every_seed():
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     for arm in plan.arms:
         places = [plan.subset_and_seed(arm, number) for number in range(plan.allowance(arm))]
         assert sorted(places) == [(subset, seed) for subset in range({24: 1}.get(arm.tiles, 3)) for seed in range(2)]
 
 
-def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
+def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets():
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     found: dict[int, set[tuple[int, int]]] = {}
     for arm in plan.arms:
@@ -127,9 +126,7 @@ def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets() -> None:
     assert 42 not in values
 
 
-def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_search_and_the_same_for_all_arms() -> (
-    None
-):
+def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_search_and_the_same_for_all_arms():
     spec = make_spec(trials=20)
     search = Search(spec)
     chosen = {arm: search.config(arm, 3, POINT) for arm in spec.arms()}
@@ -154,7 +151,7 @@ def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_se
     subsets=st.integers(1, 4),
     phase=st.sampled_from(["phase1_comparison", "phase2_tuning", "phase3_data_budget"]),
 )
-def test_models_keep_their_numbers_when_seeds_are_added(seeds: int, more: int, subsets: int, phase: str) -> None:
+def test_models_keep_their_numbers_when_seeds_are_added(seeds, more, subsets, phase):
     few, many = (
         Finals.of_phase(phase3(phase=phase, seeds=count, subsets=subsets), {}, NUM_TILES)
         for count in (seeds, seeds + more)
@@ -164,7 +161,7 @@ def test_models_keep_their_numbers_when_seeds_are_added(seeds: int, more: int, s
         assert [config.signature() for config in configs(few, arm)] == signatures[: few.allowance(arm)]
 
 
-def test_subsets_are_nested_over_budgets_and_the_first_is_the_study_s_own(pool: TrainVal) -> None:
+def test_subsets_are_nested_over_budgets_and_the_first_is_the_study_s_own(pool):
     plan = Finals.of_phase(phase3(), {}, NUM_TILES)
     drawn: dict[tuple[int, int], set[frozenset[str]]] = {}
     for arm in plan.arms:
@@ -182,7 +179,7 @@ def test_subsets_are_nested_over_budgets_and_the_first_is_the_study_s_own(pool: 
 
 
 @pytest.mark.parametrize("phase", ["phase1_comparison", "phase2_tuning"])
-def test_only_phase_3_draws_subsets(phase: Any) -> None:
+def test_only_phase_3_draws_subsets(phase):
     plan = Finals.of_phase(phase3(phase=phase), {}, NUM_TILES)
     for arm in plan.arms:
         assert plan.allowance(arm) == 2
@@ -190,14 +187,14 @@ def test_only_phase_3_draws_subsets(phase: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["init_seed", "draw_seed"])
-def test_seeds_of_a_phase_are_new_to_those_before_it(name: str) -> None:
+def test_seeds_of_a_phase_are_new_to_those_before_it(name):
     """Phase 3 takes the best of what phase 2 confirmed: its own models are new to that choice."""
     plans = [Finals.of_phase(phase3(phase=phase), {}, NUM_TILES) for phase in PHASES]
     seeds = [seeds_of([config for arm in plan.arms for config in configs(plan, arm)], name) for plan in plans]
     assert len(set().union(*seeds)) == sum(map(len, seeds)) == 3 * 2
 
 
-def test_final_models_run_their_course() -> None:
+def test_final_models_run_their_course():
     plan = Finals.of_phase(phase3(grace_epochs=1), {}, NUM_TILES)
     assert {epoch for arm in plan.arms for epoch in plan.ladder(arm).rungs} == set()
     for arm in plan.arms:
@@ -213,7 +210,7 @@ def grid(**changes: Any) -> Grid:
 
 
 @pytest.mark.parametrize("vary", ["augmentation", "lr", "bce_weight", "decoder_dropout"])
-def test_grid_has_every_value_with_every_seed_and_all_else_at_the_recipe(vary: Any) -> None:
+def test_grid_has_every_value_with_every_seed_and_all_else_at_the_recipe(vary):
     plan = grid(vary=vary)
     for arm in plan.arms:
         values = levels(arm.architecture, vary)
@@ -222,12 +219,12 @@ def test_grid_has_every_value_with_every_seed_and_all_else_at_the_recipe(vary: A
         assert Counter(getattr(config, vary) for config in found) == dict.fromkeys(values, 3)
         others = {name: value for name, value in recipe_point(arm.architecture).items() if name != vary}
         assert all(getattr(config, name) == value for config in found for name, value in others.items())
-        choices = {name: kind.choices for name, kind in plan.space(arm).items()}  # type: ignore[attr-defined]
+        choices = {name: kind.choices for name, kind in plan.space(arm).items()}
         assert choices == {name: (value,) for name, value in others.items()} | {vary: tuple(values)}
         assert plan.ladder(arm).rungs == {}
 
 
-def test_grid_pairs_values_and_arms_by_seed() -> None:
+def test_grid_pairs_values_and_arms_by_seed():
     plan = grid(seeds=2)
     pairs = [[(config.init_seed, config.recipe.draw_seed) for config in configs(plan, arm)] for arm in plan.arms]
     assert pairs[0] == pairs[1]
@@ -239,7 +236,7 @@ def test_grid_pairs_values_and_arms_by_seed() -> None:
     assert not {seed for _, seed in pairs[0]} & seeds_of(configs(finals, finals.arms[0]), "draw_seed")
 
 
-def test_grid_grows_by_seeds() -> None:
+def test_grid_grows_by_seeds():
     few, many = grid(seeds=1), grid(seeds=3)
     for arm in few.arms:
         assert configs(many, arm)[: few.allowance(arm)] == configs(few, arm)
@@ -257,9 +254,7 @@ def test_grid_grows_by_seeds() -> None:
         (2, [], None),
     ],
 )
-def test_grid_selects_the_median_of_the_value_with_the_best_mean_over_all_seeds(
-    seeds: int, best: list[float | None], number: int | None
-) -> None:
+def test_grid_selects_the_median_of_the_value_with_the_best_mean_over_all_seeds(seeds, best, number):
     plan = grid(seeds=seeds)
     arm = plan.arms[0]
     trials = [
@@ -271,7 +266,7 @@ def test_grid_selects_the_median_of_the_value_with_the_best_mean_over_all_seeds(
         assert (found and found.number) == number
 
 
-def test_grid_goes_on_with_more_seeds(storage: InMemoryStorage) -> None:
+def test_grid_goes_on_with_more_seeds(storage):
     for seeds, before in ((1, 0), (2, len(PRESETS))):
         spec = make_spec(architectures=("unet",), vary="augmentation", seeds=seeds)
         coordinator = coordinate(spec, Grid(spec), storage)
@@ -287,11 +282,11 @@ def test_grid_goes_on_with_more_seeds(storage: InMemoryStorage) -> None:
 # Random points
 
 
-def test_random_search_draws_points_that_nothing_else_decides() -> None:
+def test_random_search_draws_points_that_nothing_else_decides():
     plan = Search(make_spec(sampler="random", trials=6))
     unet, resnet = plan.arms
     points = [plan.point(unet, number, []) for number in range(6)]
-    assert points == [plan.point(unet, number, ["anything"]) for number in range(6)]  # type: ignore[list-item]
+    assert points == [plan.point(unet, number, ["anything"]) for number in range(6)]
     assert len({point["lr"] for point in points}) == 6
     assert points[0] != recipe_point("unet")
     assert points != [plan.point(resnet, number, []) for number in range(6)]

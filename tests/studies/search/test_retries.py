@@ -5,11 +5,11 @@ from optuna.trial import TrialState
 
 from studies.search.coordinator import MAX_LOSSES
 from tests.studies.reports import epoch_report
-from tests.studies.search.in_memory import EPOCHS, Begin, take
+from tests.studies.search.in_memory import EPOCHS, take
 from trainables.config import Recipe
 
 
-def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survives(begin: Begin) -> None:
+def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survives(begin):
     coordinator = begin()
     job = take(coordinator)
     for _ in range(MAX_LOSSES - 1):
@@ -28,7 +28,7 @@ def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survi
     assert coordinator.ledger.trials(job.arm.name)[0].state == TrialState.FAIL
 
 
-def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(begin: Begin) -> None:
+def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(begin):
     coordinator = begin()
     job = take(coordinator)
     for _ in range(MAX_LOSSES - 1):
@@ -41,7 +41,7 @@ def test_losses_of_an_epoch_that_is_done_do_not_count_after_a_resume(begin: Begi
     assert again.trials[job.key].outcome is None
 
 
-def test_trial_that_was_taken_back_is_not_taken_back_twice(begin: Begin) -> None:
+def test_trial_that_was_taken_back_is_not_taken_back_twice(begin):
     coordinator = begin()
     job = take(coordinator)
     coordinator.interrupt(job.key)
@@ -56,8 +56,8 @@ def test_trial_that_was_taken_back_is_not_taken_back_twice(begin: Begin) -> None
 )
 @pytest.mark.parametrize("has_company", [True, False])
 def test_out_of_memory_is_tried_alone_then_in_smaller_micro_batches_and_never_the_same_twice(
-    begin: Begin, batch_size: int, sizes: list[int], has_company: bool
-) -> None:
+    begin, batch_size, sizes, has_company
+):
     recipe = Recipe(epochs=EPOCHS, batch_size=batch_size)
     tried = []
     coordinator = begin(recipe=recipe)
