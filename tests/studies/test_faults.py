@@ -59,7 +59,7 @@ def table_of(out: Path, name: str) -> pd.DataFrame:
 
 def test_faults_of_every_kind_in_one_study(start, flags, ray_address, out):
     """Trials that diverge, hang, or run out of memory, beside others that do not; two workers."""
-    flags += "--trials 6 --epochs 5 --grace-epochs 5 --hang-minutes 0.25 --cpus-per-trial 1".split()
+    flags += ["--trials", "6", "--epochs", "5", "--grace-epochs", "5", "--cpus-per-trial", "1", "--hang-minutes=0.25"]
     faults = {"DIVERGES": "[1]", "OUT_OF_MEMORY": "[2]", "CROWDED": "[3]", "HANGS": "[4]"}
     assert "Traceback" not in start(RECORDED, *flags, address=ray_address, EPOCH_SECONDS="0.1", **faults).ends()
     trials = trials_of(out)

@@ -1,16 +1,24 @@
-"""What `python -m studies.status OUT` says of a study, of which each kind of trial is put on record without Ray."""
+"""What `python -m studies.status OUT` says and refuses, and that it changes nothing where it looks."""
 
+import contextlib
 import json
 import os
 import platform
 import re
+import shutil
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
+import yaml
+
+from studies import status
 from studies.files import folder, lock
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Grid, Search
 from tests.studies.begun_study import CONV, UNET, Study, fill_search, study_spec
+from tests.studies.command_lines import refusal_of
 from tests.studies.reports import epoch_report
 
 
@@ -63,23 +71,24 @@ def test_table_is_cut_nowhere_however_much_is_in_it(tmp_path, say):
 
 def test_most_frequent_reasons_come_first_and_no_more_than_four(tmp_path, say):
     study = Study(tmp_path, architectures=["unet"], trials=12)
-    for reason, count in (("a", 1), ("b", 3), ("c", 2), ("d", 4), ("e", 2)):
+    for reason, count in (("a", 1), ("b", 2), ("c", 1), ("d", 3), ("e", 1)):
         for _ in range(count):
             study.coordinator.fail(study.begin(), "failed", reason)
     lines = [line for line in say(tmp_path).splitlines() if " × " in line]
-    words = ("4 × failed: d", "3 × failed: b", "2 × failed: c", "2 × failed: e")
+    words = ("3 × failed: d", "2 × failed: b", "1 × failed: a", "1 × failed: c")
     assert lines == [f"unet-24: {text}" for text in words]
 
 
 # Who drives, and whether there is something left
 
 
-def first_words(text: str) -> str:
-    """What the first line says of the state."""
-    return text.splitlines()[0].partition(": ")[2].partition("; began")[0]
+@pytest.fixture
+def state(say):
+    """What the first line says of a study's state."""
+    return lambda out: say(out).splitlines()[0].partition(": ")[2].partition("; began")[0]
 
 
-def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path, say):
+def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path, say, state):
     study = Study(tmp_path)
     began = folder.load_settings(tmp_path / folder.STUDY)[1]["segments"][0]["began"]
     study.begin()
@@ -88,64 +97,63 @@ def test_running_study_tells_its_driver_and_not_how_to_go_on(tmp_path, say):
     with lock.only_driver(tmp_path):
         text = say(tmp_path)
     driver = f"running: process {os.getpid()} on {platform.node()} since {datetime.now(UTC).date()}T"
-    assert first_words(text).startswith(driver)
+    assert text.startswith(f"{tmp_path.name}: {driver}")
     assert f"; began {began}, started 3 times; judged by" in text
     assert "--resume" not in text
-    assert first_words(say(tmp_path)) == "not running"
+    assert state(tmp_path) == "not running"
 
 
-def test_search_is_complete_when_its_selection_is_written(tmp_path, say):
+def test_search_is_complete_when_its_selection_is_written(tmp_path, say, state):
     study = Study(tmp_path, seeds=0, trials=2)
     study.epochs(study.begin(), [0.3, 0.5, 0.6])
     study.select()
-    assert first_words(say(tmp_path)) == "not running"  # trials are to come
+    assert state(tmp_path) == "not running"  # trials are to come
     study.finish()
     study.select()
-    text = say(tmp_path)
-    assert first_words(text) == "complete"
-    assert "--resume" not in text
+    assert state(tmp_path) == "complete"
+    assert "--resume" not in say(tmp_path)
     study.spec = study_spec(trials=3, seeds=0)  # the allowance grew
     study.start_again()
-    assert first_words(say(tmp_path)) == "not running"
+    assert state(tmp_path) == "not running"
     study.coordinator = Coordinator(study.spec, study.ledger, Search(study.spec))
     study.epochs(study.begin(), [0.9, 0.9, 0.9])
     study.finish()
-    assert first_words(say(tmp_path)) == "not running"  # the selection that is there is of fewer trials
+    assert state(tmp_path) == "not running"  # the selection that is there is of fewer trials
     study.search = study.coordinator
     study.select()
-    assert first_words(say(tmp_path)) == "complete"
+    assert state(tmp_path) == "complete"
 
 
-def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, say):
+def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, state):
     study = Study(tmp_path, trials=2)
     study.finish()
     study.select()
-    assert first_words(say(tmp_path)) == "not running"
+    assert state(tmp_path) == "not running"
     study.confirm(UNET, CONV)
     study.epochs(study.begin(), [0.5, 0.6, 0.7])
     rows = {arm: {"test_iou": 0.5, "models": [{}, {}]} for arm in ("unet-24", "deeplabv3plus_resnet34-24")}
     folder.write_json(tmp_path / "models.json", rows)
-    assert first_words(say(tmp_path)) == "not running"  # its trials are not done, whatever the file says
+    assert state(tmp_path) == "not running"  # its trials are not done, whatever the file says
     study.finish()
     folder.write_json(tmp_path / "models.json", {"unet-24": rows["unet-24"]})
-    assert first_words(say(tmp_path)) == "not running"  # killed between two arms
+    assert state(tmp_path) == "not running"  # killed between two arms
     folder.write_json(tmp_path / "models.json", rows)
-    assert first_words(say(tmp_path)) == "complete"
+    assert state(tmp_path) == "complete"
     study.spec = study_spec(trials=2, seeds=3)
     study.start_again()
-    assert first_words(say(tmp_path)) == "not running"
+    assert state(tmp_path) == "not running"
     study.confirm(UNET, CONV)
     study.finish()
-    assert first_words(say(tmp_path)) == "not running"  # tested with two seeds
+    assert state(tmp_path) == "not running"  # tested with two seeds
     rows = {arm: {"test_iou": None, "models": [{}] * 3} for arm in rows}
     folder.write_json(tmp_path / "models.json", rows)
-    assert first_words(say(tmp_path)) == "not running"  # scored on val alone
+    assert state(tmp_path) == "not running"  # scored on val alone
     study.spec = study_spec(trials=2, seeds=3, test=False)  # as the study began: then that is all
     study.start_again()
-    assert first_words(say(tmp_path)) == "complete"
+    assert state(tmp_path) == "complete"
 
 
-def test_other_phases_count_their_own_allowances(tmp_path, say):
+def test_other_phases_count_their_own_allowances(tmp_path, say, state):
     """Every subset of the smaller budget with every seed; the largest has one subset."""
     point = {"lr": 1e-3, "augmentation": "LIGHT", "decoder_dropout": 0.1, "bce_weight": 0.5}
     chosen = {"unet": {"point": point, "tiles": 24, "study": "phase2", "signature": "f0", "val_iou": 0.5}}
@@ -158,18 +166,17 @@ def test_other_phases_count_their_own_allowances(tmp_path, say):
     study.finish()
     scores = {"unet-5": {"test_iou": None, "models": [{}] * 4}, "unet-24": {"test_iou": None, "models": [{}]}}
     folder.write_json(tmp_path / "models.json", scores)
-    assert first_words(say(tmp_path)) == "not running"
+    assert state(tmp_path) == "not running"
     scores["unet-24"]["models"] = [{}, {}]
     folder.write_json(tmp_path / "models.json", scores)
-    assert first_words(say(tmp_path)) == "complete"
+    assert state(tmp_path) == "complete"
 
 
-def test_grid_is_complete_with_its_own_choice(tmp_path, say):
+def test_grid_is_complete_with_its_own_choice(tmp_path, say, state):
     """What a grid selects need not be its best trial: 4 values with 2 seeds each."""
     study = Study(tmp_path, architectures=["unet"], vary="decoder_dropout", test=False)
     assert isinstance(study.search.plan, Grid)
-    (row,) = [line.split() for line in say(tmp_path).splitlines() if line.startswith("unet-24 ")]
-    assert row[5] == "8"
+    assert re.search(r"^unet-24( +\d+){3} +– +8 ", say(tmp_path), re.MULTILINE)
     for number in range(8):
         study.epochs(study.begin(), [0.1, 0.2, {1: 0.8, 3: 0.9, 5: 0.7}.get(number, 0.3)])
     selected = study.search.selection(UNET)
@@ -179,10 +186,10 @@ def test_grid_is_complete_with_its_own_choice(tmp_path, say):
     study.confirm(UNET)
     study.finish()
     folder.write_json(tmp_path / "models.json", {"unet-24": {"test_iou": None, "models": [{}, {}]}})
-    assert first_words(say(tmp_path)) == "complete"
+    assert state(tmp_path) == "complete"
 
 
-def test_study_in_which_nothing_could_be_tested_or_selected_is_complete(tmp_path, say):
+def test_study_in_which_nothing_could_be_tested_or_selected_is_complete(tmp_path, state):
     study = Study(tmp_path / "tested", architectures=["unet"], trials=2)
     study.finish()
     study.select()
@@ -192,7 +199,7 @@ def test_study_in_which_nothing_could_be_tested_or_selected_is_complete(tmp_path
         for _ in range(2):
             one.coordinator.fail(one.begin(), "failed", "KeyError: 'roof'")
     nothing.select()
-    assert first_words(say(study.out)) == first_words(say(nothing.out)) == "complete"
+    assert state(study.out) == state(nothing.out) == "complete"
 
 
 def test_openings_of_the_test_tiles_are_told(tmp_path, say):
@@ -209,3 +216,90 @@ def test_openings_of_the_test_tiles_are_told(tmp_path, say):
         "test tiles: reopened for unet-24 (attempt f0) at 2026-11-20T11:00:00+00:00: a [/crash]",
         "test tiles: result for unet-24 (attempt f0) at 2026-11-20T12:00:00+00:00",
     ]
+
+
+# What is refused
+
+
+def test_folder_without_a_study_is_refused(tmp_path, capsys):
+    for out in (tmp_path, tmp_path / "nowhere"):
+        words = f"{out} holds no study (no study.yaml in it): give the folder of one that has begun"
+        assert refusal_of(lambda out=out: status.main([str(out)]), capsys) == words
+    long = tmp_path / ("x" * 300)
+    assert "must be a shorter path" in refusal_of(lambda: status.main([str(long)]), capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def tear(out: Path) -> None:
+    """Puts other pages into the middle of the ledger."""
+    whole = (out / "optuna.db").read_bytes()
+    num_pages = len(whole) // 4096
+    torn = whole[: 4096 * 5] + bytes(range(256)) * 16 * (num_pages - 8) + whole[4096 * (num_pages - 3) :]
+    (out / "optuna.db").write_bytes(torn)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda out: (out / "optuna.db").unlink(), "optuna.db is gone, but holds what was done: put it back"),
+        (tear, "optuna.db is damaged or no ledger ("),
+        (
+            lambda out: folder.write_study(out, study_spec(), {"study_id": "beef", "segments": []}),
+            "optuna.db is not the ledger of study.yaml beside it: put that one back",
+        ),
+        (
+            lambda out: (out / "study.yaml").write_text(yaml.safe_dump(study_spec().flat()), encoding="utf-8"),
+            "study.yaml does not tell where the study came from: put the study's own file back",
+        ),
+    ],
+)
+def test_damaged_study_is_refused_and_left_as_it_is(damage, words, tmp_path, capsys):
+    Study(tmp_path).ledger.close()
+    damage(tmp_path)
+    before = content(tmp_path)
+    assert refusal_of(lambda: status.main([str(tmp_path)]), capsys).startswith(f"{tmp_path}/{words}")
+    assert content(tmp_path) == before
+
+
+# That it only looks
+
+
+def content(out: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file but those that SQLite keeps beside its own."""
+    return {
+        str(path.relative_to(out)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in ("optuna.db-wal", "optuna.db-shm")
+    }
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_nothing_in_the_folder_changes(tmp_path, say, is_running):
+    study = Study(tmp_path)
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
+    study.epochs(study.begin(), [0.4])
+    study.select()
+    (tmp_path / "seal.jsonl").write_text('{"event": "op', encoding="utf-8")
+    with lock.only_driver(tmp_path) if is_running else contextlib.nullcontext():
+        if not is_running:
+            study.ledger.close()
+        before = content(tmp_path)
+        assert {"optuna.db", "study.yaml", "selection.json", "seal.jsonl"} <= before.keys()
+        say(tmp_path)
+        assert content(tmp_path) == before
+
+
+def test_state_after_a_kill_is_told_from_the_write_ahead_log(tmp_path, say):
+    """What was on record then lies beside the database: a copy of all files is what a killed driver leaves."""
+    study = Study(tmp_path / "study")
+    study.epochs(study.begin(), [0.3, 0.5, 0.6])
+    study.epochs(study.begin(), [0.4])
+    assert (study.out / "optuna.db-wal").stat().st_size > 0
+    killed = tmp_path / "killed" / "study"
+    shutil.copytree(study.out, killed)
+    before = content(killed)
+    assert say(killed).replace(str(killed), "OUT") == say(study.out).replace(str(study.out), "OUT")
+    after = content(killed)
+    after.pop("optuna.db"), before.pop("optuna.db")  # SQLite's recovery is its own affair
+    assert after == before
+    assert say(killed).replace(str(killed), "OUT") == say(study.out).replace(str(study.out), "OUT")
