@@ -65,7 +65,9 @@ class Study:
         provenance = {"study_id": "f00", "segments": [], "weights_digests": {}, "num_train_tiles": NUM_TILES}
         folder.write_study(out, self.spec, provenance)
 
-    def start_again(self) -> None:
+    def start_again(self, **changes: object) -> None:
+        """Goes on with the study, or with one that has grown."""
+        self.spec = study_spec(**changes) if changes else self.spec
         folder.write_study(self.out, self.spec, folder.load_settings(self.out / folder.STUDY)[1])
 
     def confirm(self, *arms: Arm) -> list[Arm]:

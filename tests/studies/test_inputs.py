@@ -1,5 +1,6 @@
-"""What the study's run says of its tiles."""
+"""What the study's run says of its tiles, its networks and its pictures."""
 
+import io
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.report.predictions import panels
 from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
 from studies.logs.study_config import log_config, published_figures
@@ -14,6 +16,8 @@ from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
+from trainables.data.pictures import side_by_side
+from trainables.data.tiles import DatasetInfo
 
 GROUPS = {"train_0": "north", "train_2": "south", "val_1": "north", "test_0": "south"}
 
@@ -96,3 +100,18 @@ def test_published_figures_are_those_of_the_architectures_that_the_reference_stu
     }
     for other in ({"profile": "quick"}, {"phase": "phase2_tuning"}):
         assert published_figures(spec.model_copy(update=other)) == {}
+
+
+def test_pictures_are_cut_where_the_log_says_that_their_panels_are(logged, tmp_path):
+    """What the writer of pictures puts side by side, the reader of logs takes apart."""
+    config, path = logged({}), tmp_path / "sheet.png"
+    truth, prediction = np.zeros((64, 64), np.uint8), np.ones((64, 64), np.uint8)
+    sheet = side_by_side(np.full((64, 64, 3), 200, np.uint8), truth, prediction, DatasetInfo())
+    Image.fromarray(sheet).save(path)
+    cut = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in panels(str(path), config["panel_gap_px"])]
+    for number, panel in enumerate(cut):
+        left = number * (64 + config["panel_gap_px"])
+        assert panel.shape == (64, 64, 3)
+        assert np.abs(panel.astype(int) - sheet[:, left : left + 64]).max() < 20
+    assert len(cut) == 3
+    assert np.ptp(cut[2], axis=(0, 1)).max() < 20  # no white column of a gap in it

@@ -16,7 +16,7 @@ import yaml
 from studies import status
 from studies.files import folder, lock
 from studies.search.coordinator import Coordinator
-from studies.search.plans import Grid, Search
+from studies.search.plans import Search
 from tests.studies.begun_study import CONV, UNET, Study, fill_search, study_spec
 from tests.studies.command_lines import refusal_of
 from tests.studies.reports import epoch_report
@@ -112,8 +112,7 @@ def test_search_is_complete_when_its_selection_is_written(tmp_path, say, state):
     study.select()
     assert state(tmp_path) == "complete"
     assert "--resume" not in say(tmp_path)
-    study.spec = study_spec(trials=3, seeds=0)  # the allowance grew
-    study.start_again()
+    study.start_again(trials=3, seeds=0)
     assert state(tmp_path) == "not running"
     study.coordinator = Coordinator(study.spec, study.ledger, Search(study.spec))
     study.epochs(study.begin(), [0.9, 0.9, 0.9])
@@ -139,8 +138,7 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, state):
     assert state(tmp_path) == "not running"  # killed between two arms
     folder.write_json(tmp_path / "models.json", rows)
     assert state(tmp_path) == "complete"
-    study.spec = study_spec(trials=2, seeds=3)
-    study.start_again()
+    study.start_again(trials=2, seeds=3)
     assert state(tmp_path) == "not running"
     study.confirm(UNET, CONV)
     study.finish()
@@ -148,8 +146,7 @@ def test_confirmation_is_complete_when_every_arm_is_tested(tmp_path, state):
     rows = {arm: {"test_iou": None, "models": [{}] * 3} for arm in rows}
     folder.write_json(tmp_path / "models.json", rows)
     assert state(tmp_path) == "not running"  # scored on val alone
-    study.spec = study_spec(trials=2, seeds=3, test=False)  # as the study began: then that is all
-    study.start_again()
+    study.start_again(trials=2, seeds=3, test=False)  # as the study began: then that is all
     assert state(tmp_path) == "complete"
 
 
@@ -175,13 +172,10 @@ def test_other_phases_count_their_own_allowances(tmp_path, say, state):
 def test_grid_is_complete_with_its_own_choice(tmp_path, say, state):
     """What a grid selects need not be its best trial: 4 values with 2 seeds each."""
     study = Study(tmp_path, architectures=["unet"], vary="decoder_dropout", test=False)
-    assert isinstance(study.search.plan, Grid)
     assert re.search(r"^unet-24( +\d+){3} +– +8 ", say(tmp_path), re.MULTILINE)
     for number in range(8):
         study.epochs(study.begin(), [0.1, 0.2, {1: 0.8, 3: 0.9, 5: 0.7}.get(number, 0.3)])
-    selected = study.search.selection(UNET)
-    assert selected is not None
-    assert selected.number == 5  # of the value with the best mean
+    assert study.search.selection(UNET).number == 5  # of the value with the best mean
     study.select()
     study.confirm(UNET)
     study.finish()

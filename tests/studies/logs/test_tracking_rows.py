@@ -34,21 +34,15 @@ def test_trial_has_its_state_its_cost_and_what_was_lost(log):
     lost: dict[str, Any] = {"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 2.5}
     ended: dict[str, Any] = {"reason": "rung 4", "best_epoch": 3, "seconds": 8.0} | lost
     tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG), "search")
-    tracking.log_trial(log, Trial(Arm("unet", 24), 7, CONFIG, epoch=4, best=0.5, outcome="stopped", **ended), "search")
-    common = {"arm": "unet-24", "run_arm": "unet-24", "number": 7, "stage": "search", "signature": CONFIG.signature()}
+    final = Arm("unet", 24, confirms="0123456789abcdef")  # counts for the arm of the search
+    tracking.log_trial(log, Trial(final, 7, CONFIG, epoch=4, best=0.5, outcome="stopped", **ended), "final")
+    common = {"arm": "unet-24", "number": 7, "signature": CONFIG.signature()}
     nothing = {"reason": "", "epochs": 0, "seconds": 0} | dict.fromkeys(lost, 0)
     first, second = ({key.removeprefix("trial/"): value for key, value in row.items()} for row in log.rows)
-    assert first == common | nothing | {"state": "interrupted"}
+    assert first == common | nothing | {"state": "interrupted", "stage": "search", "run_arm": "unet-24"}
+    ended |= {"run_arm": "unet-24-confirmation-01234567", "stage": "final"}
     assert second == common | ended | {"state": "stopped", "epochs": 4, "judged": 0.5}
     assert second.keys() == set(TrialRow.__annotations__)
-
-
-def test_final_trial_has_the_arm_that_it_counts_for_and_its_own(log):
-    arm = Arm("unet", 24, confirms="0123456789abcdef")
-    tracking.log_trial(log, Trial(arm, 0, CONFIG), "final")
-    (row,) = log.rows
-    assert (row["trial/arm"], row["trial/run_arm"]) == ("unet-24", "unet-24-confirmation-01234567")
-    assert row["trial/stage"] == "final"
 
 
 def test_model_has_its_tiles_as_lists_and_nothing_that_is_none(log):

@@ -1,9 +1,16 @@
-"""Registers that were tampered with, moved or lost: what is refused, and what is remembered."""
+"""Registers that were tampered with, moved, lost or locked: what is refused, remembered and waited for."""
 
+import fcntl
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 
+from studies.seal import chained_file
 from studies.seal.register import Known, Register, when
 from tests.studies.seal.registers import add, attempts, content, lines_of, make, reseal
 from trainables.common.errors import UserError
@@ -137,3 +144,42 @@ def test_lines_removed_under_changed_tiles_are_remembered(root):
     changed = make(root, "two", digest="e" * 64)
     assert attempts(changed.read()) == ["a", "b", "c"]
     assert changed.read().notes == (f"2 openings of these tiles are recorded in {make(root).memory} but not in {path}",)
+
+
+# What another process holds
+
+
+@contextmanager
+def held(path: Path) -> Iterator[TextIO]:
+    """Somebody has the lock until the file is closed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(chained_file, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(chained_file, "LOCK_SECONDS", 0.5)
+
+
+@pytest.mark.parametrize("which", ["path", "memory", "own"])
+def test_file_that_stays_locked_is_one_line_and_nothing_is_written(which, register, capsys):
+    path = getattr(register, which)
+    with held(path), pytest.raises(UserError) as refused:
+        add(register, "a")
+    assert str(refused.value).startswith(f"{path} has been locked by another process for ")
+    assert "\n" not in str(refused.value)
+    assert capsys.readouterr().err == f"waiting for {path}, which another process has locked\n"
+    assert register.read().lines == ()
+    assert not any(other.exists() and other.read_bytes() for other in (register.path, register.memory, register.own))
+
+
+def test_lock_that_is_given_back_is_taken(register, monkeypatch, capsys):
+    monkeypatch.setattr(chained_file, "LOCK_SECONDS", 30.0)
+    with held(register.path) as file:
+        threading.Timer(0.5, file.close).start()
+        add(register, "a")
+    assert len(register.read().lines) == 1
+    assert "waiting for" in capsys.readouterr().err

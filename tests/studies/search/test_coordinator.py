@@ -1,16 +1,18 @@
-"""Fairness and decisions, without Ray: who runs next, who stops, who can be selected."""
+"""Fairness and decisions, without Ray: who runs next, who stops, who can be selected, and who is tried again."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from searchspace.spaces import recipe_point, space_for, starting_points
-from studies.search.coordinator import Coordinator
+from studies.search.coordinator import MAX_LOSSES, Coordinator
 from studies.spec import Arm
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import EPOCHS, coordinate, make_spec, take
+from trainables.config import Recipe
 
 
 def make(**changes: Any) -> Coordinator:
@@ -99,7 +101,6 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected():
     assert coordinator.selection(arm) is None
     coordinator.report(first.key, epoch_report(2, 0.4, ended="early stopping"))
     selected = coordinator.selection(arm)
-    assert selected is not None
     assert (selected.number, selected.best) == (0, 0.4)
 
 
@@ -129,14 +130,61 @@ def test_an_epoch_counts_once():
 def test_tie_selects_the_earliest():
     coordinator = make(architectures=("unet",), tiles=(5,))
     run(coordinator, lambda arm, lr, epoch: 0.5)
-    selected = coordinator.selection(coordinator.arms[0])
-    assert selected is not None
-    assert selected.number == 0
+    assert coordinator.selection(coordinator.arms[0]).number == 0
 
 
-def test_signature_in_the_ledger_is_the_configuration_s():
-    coordinator = make()
+# Lost workers and full memories
+
+
+@pytest.mark.parametrize("is_resumed", [True, False])
+def test_trial_that_lost_its_worker_goes_on_first_and_fails_when_no_worker_survives(begin, is_resumed):
+    coordinator = begin()
     job = take(coordinator)
-    trial = coordinator.ledger.trials(job.arm.name)[0]
-    assert trial.user_attrs["signature"] == job.config.signature()
-    assert type(job.config).model_validate_json(trial.user_attrs["config"]) == job.config
+    for _ in range(MAX_LOSSES - 1):
+        coordinator.lose(job.key, "its worker was lost")
+        take(coordinator)
+    coordinator.report(job.key, epoch_report(1, 0.5))  # an epoch: it is not the trial that kills them
+    if is_resumed:
+        coordinator = begin()
+        take(coordinator)
+    for _ in range(MAX_LOSSES - 1):
+        coordinator.lose(job.key, "its worker was lost")
+        again = take(coordinator)
+        assert (again.arm, again.number, again.epoch) == (job.arm, 0, 1)
+    coordinator = begin()  # losses count over drivers
+    coordinator.next()
+    coordinator.lose(job.key, "its worker was lost")
+    progress = coordinator.trials[job.key]
+    assert (progress.outcome, progress.reason) == ("failed", "lost 3 workers in epoch 2: its worker was lost")
+    assert coordinator.ledger.trials(job.arm.name)[0].state == TrialState.FAIL
+
+
+def test_trial_that_was_taken_back_is_not_taken_back_twice(begin):
+    coordinator = begin()
+    job = take(coordinator)
+    coordinator.interrupt(job.key)
+    coordinator.lose(job.key, "late news")
+    coordinator.interrupt(job.key)
+    following = [coordinator.next(), coordinator.next()]
+    assert [(j.arm.name, j.number) for j in following if j] == [("unet-5", 0), ("unet-24", 0)]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"), [(8, [4, 2]), (4, [2]), (5, [2]), (7, [3]), (2, []), (3, [])], ids=str
+)
+@pytest.mark.parametrize("has_company", [True, False])
+def test_out_of_memory_is_tried_alone_then_in_smaller_micro_batches_and_never_the_same_twice(
+    begin, batch_size, sizes, has_company
+):
+    recipe = Recipe(epochs=EPOCHS, batch_size=batch_size)
+    tried = []
+    coordinator = begin(recipe=recipe)
+    while (job := coordinator.next()) is not None and job.number == 0 and job.arm == coordinator.arms[0]:
+        tried.append((job.is_alone, job.micro_batch_size))
+        coordinator.out_of_memory(job.key, "out of memory on cuda", has_company=has_company)
+        coordinator = begin(recipe=recipe)  # a driver that goes on knows what was tried
+    alone = [(True, 0)] if has_company else []
+    assert tried == [(False, 0), *alone, *((True, size) for size in sizes)]
+    progress = coordinator.trials[coordinator.arms[0], 0]
+    assert (progress.outcome, progress.reason) == ("out of memory", "out of memory on cuda")
+    assert progress.micro_batch_size == (sizes[-1] if sizes else 0)

@@ -64,15 +64,6 @@ def test_end_tells_optuna_what_each_outcome_means_and_the_file_says_the_same_wit
             assert (ours.best, ours.attributes) == (optunas.intermediate_values, optunas.user_attrs)
 
 
-def test_decision_is_there_before_its_epoch(ledger):
-    add(ledger)
-    ledger.decide("unet-5", 0, 3, "stopped", "rung")
-    trial = ledger.trials("unet-5")[0]
-    assert trial.user_attrs["stop"] == [3, "stopped", "rung"]
-    assert trial.intermediate_values == {}
-    assert trial.state == TrialState.RUNNING
-
-
 def test_closed_ledger_is_one_file_that_optuna_reads(ledger, tmp_path):
     add(ledger)
     ledger.end("unet-5", 0, "finished", 0.7, {})
@@ -104,14 +95,3 @@ def test_ledger_of_another_study_is_refused_and_left_alone(ledger, tmp_path):
     with pytest.raises(UserError, match=r"is not the ledger of study\.yaml beside it: put that one back"):
         Ledger(tmp_path / "optuna.db", ARMS, study_id="another")
     assert (tmp_path / "optuna.db").read_bytes() == before
-
-
-def test_ledger_goes_on_where_it_was_and_takes_more_arms(ledger, tmp_path):
-    add(ledger)
-    ledger.report("unet-5", 0, 1, 0.5)
-    again = Ledger(tmp_path / "optuna.db", ARMS, study_id="one")
-    again.add_arms({"unet-5-confirmation-ab": "unet"})
-    again.report("unet-5", 0, 2, 0.6)
-    assert again.trials("unet-5")[0].intermediate_values == {1: 0.5, 2: 0.6}
-    assert add(again) == 1
-    assert add(again, "unet-5-confirmation-ab") == 0

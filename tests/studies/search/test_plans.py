@@ -104,11 +104,6 @@ def test_phase_3_trains_what_was_chosen_with_every_budget():
             assert {name: getattr(config, name) for name in POINT} == POINT | {"lr": lr}
             assert config.tiles == arm.tiles
         assert len({config.signature() for config in configs(plan, arm)}) == plan.allowance(arm)
-
-
-def test_every_subset_has_every_seed():
-    plan = Finals.of_phase(phase3(), {}, NUM_TILES)
-    for arm in plan.arms:
         places = [plan.subset_and_seed(arm, number) for number in range(plan.allowance(arm))]
         assert sorted(places) == [(subset, seed) for subset in range({24: 1}.get(arm.tiles, 3)) for seed in range(2)]
 
@@ -127,7 +122,7 @@ def test_a_seed_is_the_same_for_all_arms_budgets_and_subsets():
 
 
 def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_search_and_the_same_for_all_arms():
-    spec = make_spec(trials=20)
+    spec = make_spec(trials=20, subsets=5)  # which are for phase 3 alone
     search = Search(spec)
     chosen = {arm: search.config(arm, 3, POINT) for arm in spec.arms()}
     plan = Finals.confirming(spec, chosen, NUM_TILES)
@@ -178,14 +173,6 @@ def test_subsets_are_nested_over_budgets_and_the_first_is_the_study_s_own(pool):
     assert len(set(learned_from.values())) == len(drawn)
 
 
-@pytest.mark.parametrize("phase", ["phase1_comparison", "phase2_tuning"])
-def test_only_phase_3_draws_subsets(phase):
-    plan = Finals.of_phase(phase3(phase=phase), {}, NUM_TILES)
-    for arm in plan.arms:
-        assert plan.allowance(arm) == 2
-        assert {config.recipe.subset_seed for config in configs(plan, arm)} == {RECIPE.subset_seed}
-
-
 @pytest.mark.parametrize("name", ["init_seed", "draw_seed"])
 def test_seeds_of_a_phase_are_new_to_those_before_it(name):
     """Phase 3 takes the best of what phase 2 confirmed: its own models are new to that choice."""
@@ -224,8 +211,9 @@ def test_grid_has_every_value_with_every_seed_and_all_else_at_the_recipe(vary):
         assert plan.ladder(arm).rungs == {}
 
 
-def test_grid_pairs_values_and_arms_by_seed():
+def test_grid_pairs_values_and_arms_by_seed_and_grows_by_seeds():
     plan = grid(seeds=2)
+    assert all(configs(plan, arm)[:4] == configs(grid(seeds=1), arm) for arm in plan.arms)
     pairs = [[(config.init_seed, config.recipe.draw_seed) for config in configs(plan, arm)] for arm in plan.arms]
     assert pairs[0] == pairs[1]
     first, second = pairs[0][:4], pairs[0][4:]
@@ -234,12 +222,6 @@ def test_grid_pairs_values_and_arms_by_seed():
     finals = Finals.of_phase(phase3(), {}, NUM_TILES)
     assert not {seed for seed, _ in pairs[0]} & seeds_of(configs(finals, finals.arms[0]), "init_seed")
     assert not {seed for _, seed in pairs[0]} & seeds_of(configs(finals, finals.arms[0]), "draw_seed")
-
-
-def test_grid_grows_by_seeds():
-    few, many = grid(seeds=1), grid(seeds=3)
-    for arm in few.arms:
-        assert configs(many, arm)[: few.allowance(arm)] == configs(few, arm)
 
 
 @pytest.mark.parametrize(
