@@ -1,6 +1,6 @@
 """Injects faults at random moments into running studies and counts what is lost: `make chaos`, `make chaos-long`.
 
-Faults are injected for two fifths of the time, three quarters of a long one, and longer where too few hit;
+Faults are injected for a quarter of the time, three quarters of a long one, and longer where too few hit;
 then the studies are brought to their end. In less than ten minutes two of the scenarios are run, and the seed chooses
 these and where in a study the faults come; else all three, again and again. Exit code 0 only where nothing was lost,
 every rule held, and enough faults hit a study.

@@ -123,14 +123,6 @@ def test_starting_points_are_the_same_places_for_all_arms(seed):
     assert all(place == places[0] for place in places)
 
 
-def test_starting_points_depend_on_the_seed():
-    space = space_for("unet")
-    one, again, other = (starting_points(space, RECIPE_POINT, 6, seed) for seed in (0, 0, 1))
-    assert one == again
-    assert one[0] == other[0]
-    assert one[1:] != other[1:]
-
-
 @given(seed=SEEDS)
 def test_starting_points_after_the_recipe_are_balanced(seed):
     # Eight points of a Sobol sequence: one in each eighth of every range, two of each of four presets

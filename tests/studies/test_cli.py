@@ -169,17 +169,8 @@ def test_seed_seeds_subsets_and_draws_unless_they_have_their_own(file):
 
 
 def test_fixed_values_are_read_as_their_hyperparameter_takes_them():
-    spec = read(
-        "--fix",
-        "loss=focal_dice",
-        "focal_weight=1",
-        "augmentation=NONE",
-        "lr=3e-4",
-        "--profile",
-        "smoke",
-        "--tiles",
-        "5",
-    )
+    fixed = ["loss=focal_dice", "focal_weight=1", "augmentation=NONE", "lr=3e-4"]
+    spec = read("--profile", "smoke", "--tiles", "5", "--fix", *fixed)
     assert spec.fixed == {"loss": "focal_dice", "focal_weight": 1.0, "augmentation": "NONE", "lr": 3e-4}
     assert isinstance(spec.fixed["focal_weight"], float)
     for arm in spec.arms():

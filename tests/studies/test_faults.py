@@ -12,14 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from analysis.logs.wandb_files import read_logs
-from studies.files.folder import LEDGER
 from tests.chaos.forked import RECORDED
+from tests.studies.reports import trials_of
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 PHASE = Path(__file__).parents[2] / "studies" / "phase2_tuning.py"
@@ -36,10 +35,6 @@ def flags(data):
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "study"
-
-
-def trials_of(out: Path) -> list[FrozenTrial]:
-    return optuna.load_study(study_name="unet-4", storage=f"sqlite:///{out / LEDGER}").get_trials()
 
 
 def content_of(out: Path) -> list[tuple[Any, ...]]:

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
@@ -17,6 +16,7 @@ from optuna.trial import TrialState
 from analysis.logs.wandb_files import read_logs
 from analysis.logs.wandb_run import read_run
 from analysis.report import write
+from tests.studies.reports import trials_of
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig
 from trainables.predict import evaluate
@@ -52,10 +52,6 @@ def study(drivers, ray_address, dataset_root, tmp_path_factory):
     drivers.start(SCRIPT, *flags, cwd=cwd, output=output, errors=errors, environment={"COLUMNS": "200"}).ends()
     assert errors.read_text(encoding="utf-8") == ""
     return cwd / "runs" / "one", output.read_text(encoding="utf-8")
-
-
-def trials_of(out: Path, arm: str) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
 
 
 def selection_of(out: Path) -> dict[str, Any]:

@@ -11,16 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
 import ray
-from optuna.trial import FrozenTrial, TrialState
-from ray.cluster_utils import Cluster
+from optuna.trial import TrialState
 
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.spec import StudySpec
 from tests.chaos.forked import RECORDED, SOON, DriverServer
 from tests.chaos.recorded import curve
+from tests.studies.reports import trials_of
 from tests.trainables.own_network import write_networks
 from trainables.checkpoints import load_config
 from trainables.common.errors import UserError
@@ -53,10 +52,6 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 # A node that dies
 
 
-def trials_of(out: Path, arm: str) -> list[FrozenTrial]:
-    return optuna.load_study(study_name=arm, storage=f"sqlite:///{out / 'optuna.db'}").get_trials()
-
-
 def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | None:
     """A process of that node which has a trial with a checkpoint."""
     own = {pid for pid, about in drivers.workers().items() if about["parent"] == raylet_pid}
@@ -68,41 +63,27 @@ def worker_below(out: Path, raylet_pid: int, drivers: DriverServer) -> int | Non
 
 
 @pytest.mark.faults
-def test_study_goes_on_when_a_node_dies_under_its_trials(drivers, dataset_root, tmp_path):
+def test_study_goes_on_when_a_node_dies_under_its_trials(drivers, start, dataset_root, tmp_path):
     """Ray attaches a driver to the head where that is on its machine: it outlives the other node.
 
     The network is a person's own, which all nodes take from the study's copy.
     """
-    with drivers.ray(num_cpus=1, _system_config=SOON) as cluster:
-        kill_a_node(cluster, drivers, dataset_root, tmp_path)
-
-
-def kill_a_node(cluster: Cluster, drivers: DriverServer, dataset_root: Path, tmp_path: Path) -> None:
     out, network = tmp_path / "study", write_networks(tmp_path)
     flags = (
-        f"--data {dataset_root} --out {out} --address {cluster.address} --profile smoke "
-        f"--architectures {network}:build --tiles 2 4 --window-px 64 --epochs {EPOCHS} --grace-epochs {EPOCHS} "
-        f"--trials {TRIALS} --wandb disabled"
+        f"--data {dataset_root} --out {out} --architectures {network}:build --tiles 2 4 --window-px 64 --profile smoke "
     )
-    node = cluster.add_node(num_cpus=1)
-    (raylet,) = node.all_processes["raylet"]
-    driver = drivers.start(
-        RECORDED, *flags.split(), cwd=tmp_path, output=tmp_path / "log", environment={"EPOCH_SECONDS": "0.4"}
-    )
-    try:
-        wait_for(
-            lambda: driver.poll() is not None or worker_below(out, raylet.process.pid, drivers),
-            "a checkpoint from the node",
-        )
+    flags += f"--epochs {EPOCHS} --grace-epochs {EPOCHS} --trials {TRIALS} --wandb disabled"
+    with drivers.ray(num_cpus=1, _system_config=SOON) as cluster:
+        node = cluster.add_node(num_cpus=1)
+        (raylet,) = node.all_processes["raylet"]
+        driver = start(RECORDED, *flags.split(), address=cluster.address, EPOCH_SECONDS="0.4")
+        driver.until(lambda: worker_below(out, raylet.process.pid, drivers))  # with a checkpoint
         worker = worker_below(out, raylet.process.pid, drivers)
-        assert worker is not None, driver.said()
         network.unlink()
         os.kill(worker, signal.SIGSTOP)  # it ends no trial any more, however slow this machine is
         cluster.remove_node(node, allow_graceful=False)
         os.kill(worker, signal.SIGKILL)  # with the power goes everything at once
-        assert driver.wait(DEADLINE_SECONDS) == 0, driver.said()
-    finally:
-        driver.send(signal.SIGKILL)
+        driver.ends(timeout=DEADLINE_SECONDS)
     output = driver.said()
     assert "2 trials at a time, each on 1 core" in output
     assert "Traceback" not in output

@@ -102,14 +102,9 @@ def test_machine_without_a_loopback_interface_is_one_line(monkeypatch):
     reason="no namespace without a loopback interface can be made here",
 )
 def test_real_namespace_without_a_loopback_interface_is_told():
-    command = [
-        "unshare",
-        "-n",
-        sys.executable,
-        "-c",
-        "from studies.backend.environment import check_machine; check_machine()",
-    ]
+    script = "from studies.backend.environment import check_machine; check_machine()"
+    command = ["unshare", "-n", sys.executable, "-c", script]
     ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert "UserError: this machine cannot reach itself at 127.0.0.1 (Network is unreachable)" in ended.stderr

@@ -1,10 +1,12 @@
 """Writing the register: the chain, crashes in the middle of a line, folders that refuse, and many writers."""
 
+import contextlib
 import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -181,30 +183,37 @@ def test_append_refuses_where_neither_register_can_be_written(register, root, mo
     assert not register.own.exists()
 
 
-def test_append_goes_on_where_the_disk_of_the_tiles_is_full(register, monkeypatch):
-    add(register, "a")
+@pytest.fixture
+def fill(monkeypatch):
+    """Fills the disk of a file, or of all files, as long as a block runs."""
     original = os.write
 
-    def write(descriptor, content):
-        is_full = os.fstat(descriptor).st_ino == register.path.stat().st_ino
-        return original(descriptor, content[:50] if is_full else content)
+    @contextlib.contextmanager
+    def full(path: Path | None = None) -> Iterator[None]:
+        def write(descriptor, content):
+            is_full = path is None or os.fstat(descriptor).st_ino == path.stat().st_ino
+            return original(descriptor, content[:50] if is_full else content)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(chained_file.os, "write", write)
+        with monkeypatch.context() as patch:
+            patch.setattr(chained_file.os, "write", write)
+            yield
+
+    return full
+
+
+def test_append_goes_on_where_the_disk_of_the_tiles_is_full(register, fill):
+    add(register, "a")
+    with fill(register.path):
         add(register, "b")
     assert attempts(register.read()) == ["a", "b"]
     add(register, "c")
     assert attempts(register.read()) == ["a", "b", "c"]
 
 
-def test_append_refuses_where_all_disks_are_full(register, monkeypatch):
-    original = os.write
-    with monkeypatch.context() as patch:
-        patch.setattr(chained_file.os, "write", lambda descriptor, content: original(descriptor, content[:50]))
-        with pytest.raises(
-            UserError, match=r"seal.jsonl \(No space left on device\) nor .* can be written, but an opening"
-        ):
-            add(register, "a")
+def test_append_refuses_where_all_disks_are_full(register, fill):
+    words = r"seal.jsonl \(No space left on device\) nor .* can be written, but an opening"
+    with fill(), pytest.raises(UserError, match=words):
+        add(register, "a")
     assert register.read().lines == ()
     add(register, "b")
     assert attempts(register.read()) == ["b"]
