@@ -125,9 +125,6 @@ class WandbServer:
 
     _GetViewer = _GetDefaultEntity = _Viewer
 
-    def _ServerFeaturesQuery(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return {"serverInfo": {"features": []}}
-
     def _UpsertBucket(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         name = given["name"]
         is_new = name not in self.runs
@@ -154,8 +151,6 @@ class WandbServer:
         wanted = json.loads(given.get("filters") or "{}")
         assert set(wanted) <= {"jobType"}, "no other filter is known here"
         chosen = [run for run in runs if wanted.get("jobType", run.fields.get("jobType")) == run.fields.get("jobType")]
-        if given.get("order", "").startswith("-"):
-            chosen.reverse()
         begin = int(given.get("cursor") or 0)
         page = chosen[begin : begin + given.get("perPage", 50)]
         edges = [{"node": run.node(), "cursor": str(begin + place)} for place, run in enumerate(page, start=1)]
