@@ -28,7 +28,13 @@ ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 1}
 SHARE_RAY = [
     f"tests/studies/{name}.py"
-    for name in ("test_study", "test_extending", "backend/test_cluster", "backend/test_scoring")
+    for name in (
+        "test_study",
+        "test_extending",
+        "backend/test_cluster",
+        "backend/test_scoring",
+        "backend/test_precision",
+    )
 ]
 """Files whose tests need a Ray or the processes of `tests/chaos/forked.py`, which take seconds to start."""
 

@@ -51,7 +51,9 @@ def out(begun, tmp_path):
 
 @pytest.fixture
 def spec(root):
-    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(update={"weights": ("none",)})
+    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(
+        update={"weights": ("none",), "bf16": ("unet",)}
+    )
 
 
 @pytest.fixture
@@ -82,7 +84,8 @@ def test_study_is_started_where_none_has_begun(tmp_path):
     assert (request.spec, request.options.resume) == (read(*FLAGS), True)
 
 
-def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path):
+def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "faster_in_bf16", lambda *_: pytest.fail("a study decides this once"))
     moved = Path(shutil.move(out, tmp_path / "moved"))
     flags = ["--trials", "50", "--seeds", "3", "--tensorboard", "--max-hours", "1e-9"]
     request = request_of("--out", str(moved), "--resume", *flags)
