@@ -26,16 +26,8 @@ settings.load_profile("fewtile")
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 1}
-SHARE_RAY = [
-    f"tests/studies/{name}.py"
-    for name in (
-        "test_study",
-        "test_extending",
-        "backend/test_cluster",
-        "backend/test_scoring",
-        "backend/test_precision",
-    )
-]
+SHARE_RAY = [f"tests/studies/{name}.py" for name in ("test_study", "test_extending")]
+SHARE_RAY += [f"tests/studies/backend/test_{name}.py" for name in ("cluster", "precision", "scoring")]
 """Files whose tests need a Ray or the processes of `tests/chaos/forked.py`, which take seconds to start."""
 
 

@@ -5,6 +5,7 @@ It imports before what they need: see forked.py, which starts it, and ray_worker
 
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -22,15 +23,9 @@ from typing import Any
 from forked import MARK, RAY_PARTS
 
 IMPORTED = (
-    *(
-        "analysis.report.write",
-        "matplotlib.figure",
-        "pyarrow",
-        "sqlalchemy",
-        "studies.logs.tensorboard",
-        "studies.models.evaluation",
-    ),
-    *("studies.logs.tracking", "studies.search.ledger_file", "trainables.trial"),
+    *("alembic.command", "matplotlib.figure", "pyarrow", "segmentation_models_pytorch", "sqlalchemy"),
+    *("analysis.report.write", "studies.logs.tensorboard", "studies.logs.tracking", "studies.models.evaluation"),
+    *("studies.search.ledger_file", "trainables.trial"),
 )
 """All that takes long but Ray itself, which looks at the environment of each process when it is imported."""
 
@@ -140,8 +135,11 @@ def fork_workers() -> None:
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[2]))  # for scripts that are tests
+    gc.disable()
     for module in IMPORTED:
         importlib.import_module(module)
+    gc.freeze()  # whoever is forked would look for garbage in all of it again and again, and copy it by that
+    gc.enable()
     if (asked := serve(sys.argv[1])) is not None:
         become(asked)
         runpy.run_path(sys.argv[0], run_name="__main__")

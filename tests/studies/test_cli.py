@@ -33,7 +33,7 @@ def flags_of(phase: PhaseName, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 SEARCHES = {"--trials", "--vary", "--sampler", "--grace-epochs", "--reduction-factor"}
 BUDGETS = {"--from", "--subsets", "--best"}
-FOLLOWS = {"--phase", "--chosen"}
+FOLLOWS = {"--phase", "--chosen", "--bf16"}
 
 
 def test_every_phase_has_the_flags_that_say_something_in_it(capsys):
