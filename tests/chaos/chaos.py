@@ -1,6 +1,6 @@
 """Injects faults at random moments into running studies and counts what is lost: `make chaos`, `make chaos-long`.
 
-Faults are injected for a quarter of the time, three quarters of a long one, and longer where too few hit;
+Faults are injected for two fifths of the time, three quarters of a long one, and longer where too few hit;
 then the studies are brought to their end. In less than ten minutes two of the scenarios are run, and the seed chooses
 these and where in a study the faults come; else all three, again and again. Exit code 0 only where nothing was lost,
 every rule held, and enough faults hit a study.
@@ -19,12 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from driving import SCHEDULE, ChaosError, end_all, processes, say, server
-from evidence import evidence
 from records import LOSABLE
 from rich.console import Console
 from rich.table import Table
 from scenarios import SCENARIOS
-from subject import Fault, Outcome
+from subject import Fault, Outcome, evidence
 
 LEAVE_SECONDS = 90.0
 """For what killed drivers left behind to end itself."""

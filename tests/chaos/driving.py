@@ -46,11 +46,11 @@ class Schedule:
 
     @property
     def may_inject(self) -> bool:
-        """For a quarter of a short time, else three quarters, so that studies end; longer where too few hit so far.
+        """For two fifths of a short time, else three quarters, so that studies end; longer where too few hit so far.
 
         Half of them will do in a short one: faults inside of trials and scorings are counted when their study is over.
         """
-        share, least = (0.25, self.least_faults // 2) if self.is_short else (0.75, self.least_faults)
+        share, least = (0.4, self.least_faults // 2) if self.is_short else (0.75, self.least_faults)
         return time.monotonic() - _BEGAN < share * 60 * self.minutes or (self.num_hits < least and not self.is_over)
 
     @property

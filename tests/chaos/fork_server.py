@@ -3,6 +3,7 @@
 It imports before what they need: see forked.py, which starts it, and ray_worker.py, which Ray starts for a worker.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -140,6 +141,7 @@ if __name__ == "__main__":
         importlib.import_module(module)
     gc.freeze()  # whoever is forked would look for garbage in all of it again and again, and copy it by that
     gc.enable()
+    atexit.register(gc.unfreeze)  # libraries say what is left of them
     if (asked := serve(sys.argv[1])) is not None:
         become(asked)
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import invariants
 import records
-from driving import SCHEDULE, ChaosError, Driver, busyness, mark_of, processes, say
+from driving import SCHEDULE, ChaosError, Driver, busyness, mark_of, processes, say, tail
 from invariants import Expected
 from records import Key, Snapshot, TrialRecord
 
@@ -24,6 +24,8 @@ HANG_MINUTES = 0.25
 """More than a worker that is forked needs from its start to its first batch while four studies share two cores."""
 
 REASON = "the first look was cut short"
+
+LOGS = ("raylet.out", "raylet.err", "gcs_server.out", "gcs_server.err")
 
 
 @dataclass(slots=True)
@@ -248,3 +250,20 @@ def check(subject: Subject, expected: Expected) -> None:
     """Holds a complete study against the rules."""
     found = invariants.broken(subject.out, subject.tiles, subject.seen, expected)
     subject.outcome.broken += [f"{subject.name}: {text}" for text in found]
+
+
+def evidence(subject: Subject) -> Iterator[str]:
+    """What the next person needs where a check fails: what the driver said, which Ray is alive, and what it logged."""
+    driver = subject.driver
+    if driver is None:
+        yield "no driver was started"
+        return
+    yield f"{driver.log.name}, of process {driver.pid}, which {'runs' if driver.is_running else 'has ended'}:"
+    yield driver.tail()
+    raylets = [process.pid for process in processes(subject.mark) if "/raylet/raylet " in process.command]
+    yield f"raylets of {subject.name}: {raylets or 'none'}"
+    ray_folder = Path(subject.environment["RAY_TMPDIR"]) / "ray"
+    for starter in (driver.pid, os.getpid()):  # of a Ray of its own, and of a cluster
+        for folder in ray_folder.glob(f"session_*_{starter}/logs"):
+            for path in [folder / name for name in LOGS if (folder / name).exists()]:
+                yield f"{path.relative_to(ray_folder)}:\n{tail(path, 10)}"

@@ -14,7 +14,7 @@ from studies.files import folder
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan
-from studies.search.trials import TrialKey
+from studies.search.trials import Outcome, TrialKey
 from studies.spec import Arm, StudySpec
 from tests.studies.reports import epoch_report
 from trainables.common.command import run
@@ -113,18 +113,16 @@ def fill_search(study: Study) -> None:
         for _ in study.spec.arms():
             study.epochs(study.begin(), best)
     coordinator = study.coordinator
-    for number in (2, 3, 4):
+    failures: tuple[tuple[Outcome, dict[Arm, str]], ...] = (
+        ("diverged", dict.fromkeys((UNET, CONV), "the training loss is nan in epoch 2")),
+        ("out of memory", dict.fromkeys((UNET, CONV), "out of memory on cuda: 80 GiB")),
+        ("failed", {UNET: "OSError: [/data/x.tif] is no [image] :x:", CONV: "KeyError: 'roof'"}),
+    )
+    for outcome, reasons in failures:
         for _ in study.spec.arms():
             arm, _ = trial = study.begin()
             study.epochs(trial, [0.4])
-            match number:
-                case 2:
-                    coordinator.fail(trial, "diverged", "the training loss is nan in epoch 2")
-                case 3:
-                    coordinator.fail(trial, "out of memory", "out of memory on cuda: 80 GiB")
-                case 4:
-                    reason = "OSError: [/data/x.tif] is no [image] :x:" if arm == UNET else "KeyError: 'roof'"
-                    coordinator.fail(trial, "failed", reason)
+            coordinator.fail(trial, outcome, reasons[arm])
     for _ in study.spec.arms():
         trial = study.begin()
         study.epochs(trial, [0.45])

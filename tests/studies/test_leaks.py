@@ -2,7 +2,6 @@
 
 import io
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from trainables.config import Recipe
 
 
 @pytest.fixture
-def root(tmp_path: Path, dataset_root: Path) -> Path:
+def root(tmp_path, dataset_root):
     """Demo tiles, whose only test tile is another one, and whole."""
     root = Path(shutil.copytree(dataset_root, tmp_path / "tiles"))
     shutil.rmtree(root / "test")
@@ -34,7 +33,7 @@ def give_test_tile(root: Path, image: Path, turn: Image.Transpose = Image.Transp
 
 
 @pytest.fixture
-def check(root: Path, tmp_path: Path) -> Callable[..., tuple[str, list[str]]]:
+def check(root, tmp_path):
     """Checks the splits; gives what is shown and what is logged."""
 
     def look(*, strict: bool = False, is_tested: bool = True) -> tuple[str, list[str]]:

@@ -16,10 +16,9 @@ from optuna.trial import TrialState
 from analysis.logs.wandb_files import read_logs
 from analysis.logs.wandb_run import read_run
 from analysis.report import write
-from tests.studies.reports import trials_of
+from tests.studies.reports import scores_on_val, trials_of
 from trainables.checkpoints import load_model
 from trainables.config import TrialConfig
-from trainables.predict import evaluate
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "studies" / "phase2_tuning.py"
@@ -103,14 +102,7 @@ def test_selection_is_the_best_finished_trial_with_its_signature_and_checkpoint(
         assert config.signature() == row["signature"] == best.user_attrs["signature"]
         trained = load_model(out / row["checkpoint"])
         assert trained.config == config
-        again = evaluate(
-            trained.model,
-            tiles.val,
-            tiles.info,
-            stride=trained.stride,
-            loss=config.loss_function,
-            device=next(trained.model.parameters()).device,
-        )
+        again = scores_on_val(trained, tiles)
         assert again.scores.iou == pytest.approx(row["val_iou"], abs=1e-6)
     kept = sorted(str(path.relative_to(out)) for path in out.rglob("*.pt"))
     assert kept == sorted(row["checkpoint"] for row in selection.values())

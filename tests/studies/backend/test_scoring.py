@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from studies.backend.cluster import ray_session
-from studies.backend.scoring import OnScored, Scorers, scoring_modes
+from studies.backend.scoring import Scorers, scoring_modes
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit
 from studies.files.folder import trial_folder
@@ -65,27 +65,14 @@ class Scene:
         return ScoringJob(folder=folder, beat=folder / "beat", permit=self.permit.path if may_end else None)
 
     def score(
-        self,
-        evaluate: Evaluate,
-        count: int = 1,
-        *,
-        slots: Slots = ONE,
-        hang_seconds: float = 60.0,
-        may_end: bool = True,
-        on_scored: OnScored = lambda *_: None,
-        **named: Any,
+        self, evaluate: Evaluate, count: int = 1, *, slots: Slots = ONE, may_end: bool = True, **named: Any
     ) -> dict[int, ScoringResult]:
+        """`first_labels` are for the models, all else that is named for those who score them."""
         jobs = {(ARM, number): self.job(number, may_end=may_end) for number in range(count)}
-        with Scorers(
-            self.tiles.info,
-            slots,
-            self.permit,
-            hang_seconds=hang_seconds,
-            console=self.said,
-            evaluate=evaluate,
-            on_scored=on_scored,
-        ) as scorers:
-            results = scorers.score(jobs, self.tiles.val, **named)
+        first_labels = named.pop("first_labels", {})
+        settings = {"hang_seconds": 60.0, "on_scored": lambda *_: None, "console": self.said} | named
+        with Scorers(self.tiles.info, slots, self.permit, evaluate=evaluate, **settings) as scorers:
+            results = scorers.score(jobs, self.tiles.val, first_labels=first_labels)
         return {number: result for (_, number), result in results.items()}
 
     def tried(self, number: int) -> list[list[Any]]:

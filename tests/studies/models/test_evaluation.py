@@ -14,11 +14,11 @@ from PIL import Image
 from studies.models import evaluation
 from studies.models.evaluation import VAL_SCORES, load_pictures, load_scores, pictured, score_model
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode
+from tests.studies.reports import scores_on_val
 from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import file_stem
 from trainables.config import Recipe, TrialConfig
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
-from trainables.predict import evaluate
 from trainables.trial import fit
 
 CPU = ScoringMode(label="", cpus=1, gpus=0.0)
@@ -51,14 +51,7 @@ def scores_of(job: ScoringJob, tiles: Tiles, info: DatasetInfo) -> ModelScores:
 def test_scores_are_those_of_whole_tiles(job, tiles):
     result = scores_of(job, tiles.val, tiles.info)
     trained = load_model(job.folder / BEST)
-    whole = evaluate(
-        trained.model,
-        tiles.val,
-        tiles.info,
-        stride=trained.stride,
-        loss=trained.config.loss_function,
-        device=torch.device("cpu"),
-    )
+    whole = scores_on_val(trained, tiles)
     assert result.iou == whole.scores.iou
     assert result.tile_iou == dict(zip(tiles.val.ids, whole.scores.tile_iou, strict=True))
     for tile, matrix in zip(tiles.val.ids, whole.confusions, strict=True):

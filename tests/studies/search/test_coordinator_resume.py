@@ -21,31 +21,20 @@ class KilledError(BaseException):
     """What a kill looks like to a test: nothing after it is written."""
 
 
+WRITES = ("create_new_trial", "set_trial_user_attr", "set_trial_intermediate_value", "set_trial_state_values")
+
+
 class Storage(InMemoryStorage):
     """Is killed before its write number `dies_at`, counted over all kinds of writes."""
 
     writes, dies_at = 0, math.inf
 
-    def _write(self) -> None:
-        self.writes += 1
-        if self.writes >= self.dies_at:
-            raise KilledError
-
-    def create_new_trial(self, *arguments: Any, **named: Any) -> int:
-        self._write()
-        return super().create_new_trial(*arguments, **named)
-
-    def set_trial_user_attr(self, *arguments: Any) -> None:
-        self._write()
-        super().set_trial_user_attr(*arguments)
-
-    def set_trial_intermediate_value(self, *arguments: Any) -> None:
-        self._write()
-        super().set_trial_intermediate_value(*arguments)
-
-    def set_trial_state_values(self, *arguments: Any, **named: Any) -> bool:
-        self._write()
-        return super().set_trial_state_values(*arguments, **named)
+    def __getattribute__(self, name: str) -> Any:
+        if name in WRITES:
+            self.writes += 1
+            if self.writes >= self.dies_at:
+                raise KilledError
+        return super().__getattribute__(name)
 
 
 @pytest.fixture
