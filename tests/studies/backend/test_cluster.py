@@ -174,6 +174,7 @@ def stranger(ray_address, connected, folders):
             yield
         finally:
             node.kill()
+            wait_for(lambda: sum(n["Alive"] for n in ray.nodes()) == num_alive, "the end of the node")
 
 
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger, folders):
