@@ -204,20 +204,9 @@ def make_subject(root: Path, name: str, rng: random.Random, outcome: Outcome, **
     flags += f" --epochs {EPOCHS} --test"
     for setting, value in ({"seeds": 2} | settings).items():
         flags += f" --{setting.replace('_', '-')} {value}"
-    subject = Subject(
-        name=name,
-        out=folder / "study",
-        tiles=tiles,
-        data_home=data_home,
-        flags=flags.split(),
-        rng=rng,
-        environment={
-            "XDG_DATA_HOME": str(data_home),
-            "TMPDIR": str(scratch),
-            "RAY_TMPDIR": str(root),  # its sockets allow no long names
-        },
-        outcome=outcome,
-    )
+    environment = {"XDG_DATA_HOME": str(data_home), "TMPDIR": str(scratch)}
+    environment["RAY_TMPDIR"] = str(root)  # its sockets allow no long names
+    subject = Subject(name, folder / "study", tiles, data_home, flags.split(), rng, environment, outcome)
     outcome.subjects.append(subject)
     return subject
 

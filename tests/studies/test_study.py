@@ -33,19 +33,8 @@ DEADLINE_SECONDS = 600
 def study(drivers, ray_address, dataset_root, tmp_path_factory):
     """The folder and the output of a study of one architecture and two budgets, as a person starts it elsewhere."""
     cwd = tmp_path_factory.mktemp("elsewhere")
-    flags = ["--profile", "smoke", "--architectures", "unet", "--tiles", "2", "4", "--seed", "3"]
-    flags += [
-        "--trials",
-        str(TRIALS),
-        "--seeds",
-        "0",
-        "--data",
-        str(dataset_root),
-        "--out",
-        "runs/one",
-        "--address",
-        ray_address,
-    ]
+    flags = f"--profile smoke --architectures unet --tiles 2 4 --seed 3 --trials {TRIALS} --seeds 0 --out runs/one"
+    flags = [*flags.split(), "--data", str(dataset_root), "--address", ray_address]
     logs = tmp_path_factory.mktemp("said")
     output, errors = logs / "output", logs / "errors"
     drivers.start(SCRIPT, *flags, cwd=cwd, output=output, errors=errors, environment={"COLUMNS": "200"}).ends()

@@ -33,16 +33,8 @@ Open = Callable[..., TrialWorker]
 
 def job(number: int = 0, **changes: Any) -> dict[str, Any]:
     config = TrialConfig(**({"architecture": "unet", "tiles": 2, "lr": 1e-3, "recipe": RECIPE} | changes))
-    return {
-        "arm": "unet-2",
-        "parent": "unet-2",
-        "number": number,
-        "config": config.model_dump_json(),
-        "epoch": 0,
-        "rungs": [1],
-        "is_alone": False,
-        "micro_batch_size": 0,
-    }
+    about = {"arm": "unet-2", "parent": "unet-2", "number": number, "config": config.model_dump_json()}
+    return about | {"epoch": 0, "rungs": [1], "is_alone": False, "micro_batch_size": 0}
 
 
 def made_up(config: TrialConfig, tiles: TrainVal, **named: Any) -> Iterator[EpochRecord]:
@@ -65,17 +57,14 @@ def raising(error: Exception) -> Fit:
 def settings(tmp_path):
     permit = tmp_path / "permit"
     permit.touch()
-    return WorkerSettings(
-        out=tmp_path,
-        study="test",
-        profile="smoke",
-        wandb="disabled",
-        num_threads=1,
-        overlays_every=10,
-        device="cpu",
-        permit=permit,
-        stage="final",
-    )
+    about: dict[str, Any] = {
+        "study": "test",
+        "profile": "smoke",
+        "stage": "final",
+        "wandb": "disabled",
+        "device": "cpu",
+    }
+    return WorkerSettings(out=tmp_path, permit=permit, num_threads=1, overlays_every=10, **about)
 
 
 @pytest.fixture

@@ -37,14 +37,9 @@ class Logged(NamedTuple):
 
 def log(out: Path, mode: Any, job_type: str) -> str:
     """Logs a run with rows and pictures, and returns its trouble."""
-    run = tracking.WandbRun(
-        out,
-        mode,
-        name=f"{mode} {job_type}",
-        job_type=job_type,
-        group="demo/unet-24",
-        config={"study": "demo", "arms": [{"arm": "unet-24", "tiles": 24}], "hyperparameters": {"lr": 1e-3}},
-    )
+    config = {"study": "demo", "arms": [{"arm": "unet-24", "tiles": 24}], "hyperparameters": {"lr": 1e-3}}
+    about = {"name": f"{mode} {job_type}", "job_type": job_type, "group": "demo/unet-24", "config": config}
+    run = tracking.WandbRun(out, mode, **about)
     for row in ROWS:
         run.log(row)
     run.log_pictures("selected/unet-24", PICTURES, ["t1", "t2"])

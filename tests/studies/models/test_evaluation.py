@@ -34,11 +34,9 @@ def model(tiles, tmp_path_factory):
 
 @pytest.fixture
 def job(model, tmp_path):
-    threads = torch.get_num_threads()
     permit = tmp_path / "permit"
     permit.touch()
     (tmp_path / BEST).hardlink_to(model / BEST)
-    torch.set_num_threads(threads)
     return ScoringJob(folder=tmp_path, beat=tmp_path / "beat", permit=permit)
 
 
