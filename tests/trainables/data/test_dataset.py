@@ -1,27 +1,18 @@
 """Reading and decoding a good folder, and the seal over its test tiles."""
 
 import shutil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from PIL import Image
 
+from tests.trainables.made_up_sources import read_all, save
 from trainables.common.errors import UserError
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.formats.raster import read_pixels
 from trainables.data.tiles import IGNORE
-
-
-def read_all(root: Path) -> Any:
-    return decode_train_val(read_dataset(root))
-
-
-def save_mask(path: Path, pixels: Any) -> None:
-    Image.fromarray(np.asarray(pixels)).save(path)
 
 
 def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
@@ -87,22 +78,6 @@ def test_decode_turns_ignore_index_into_ignore(band_folder):
     assert set(np.unique(mask[:, 3:])) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("foreground", [1, 255])
-def test_decode_takes_binary_masks_as_0_1_or_0_255(tmp_path, write_rgb, foreground):
-    mask = read_all(write_rgb(tmp_path, foreground=foreground)).train.masks[0]
-    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
-    assert set(np.unique(written)) == {0, foreground}
-    assert np.array_equal(mask, written // foreground)
-
-
-def test_decode_ignores_255_in_binary_masks_where_dataset_json_says_so(tmp_path, write_rgb):
-    write_rgb(tmp_path, foreground=1, info={"ignore_index": 255})
-    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
-    written[:5] = 255
-    save_mask(tmp_path / "train/masks/train_0.png", written)
-    assert np.array_equal(read_all(tmp_path).train.masks[0], written)
-
-
 def test_read_dataset_takes_uppercase_suffixes(tmp_path, write_rgb):
     write_rgb(tmp_path, suffix=".JPG")
     mask = tmp_path / "train/masks/train_0.png"
@@ -118,8 +93,8 @@ def test_read_dataset_does_without_test_tiles(rgb_folder):
 
 
 def test_read_dataset_allows_tiles_of_different_sizes(rgb_folder):
-    save_mask(rgb_folder / "train/images/wide.png", np.zeros((64, 96, 3), np.uint8))
-    save_mask(rgb_folder / "train/masks/wide.png", np.zeros((64, 96), np.uint8))
+    save(rgb_folder / "train/images/wide.png", np.zeros((64, 96, 3), np.uint8))
+    save(rgb_folder / "train/masks/wide.png", np.zeros((64, 96), np.uint8))
     dataset = read_dataset(rgb_folder)
     (wide,) = [tile for tile in dataset.train.tiles if tile.id == "wide"]
     assert (wide.height_px, wide.width_px) == (64, 96)

@@ -48,21 +48,16 @@ def test_cityscapes_becomes_a_dataset(src, tmp_path):
     assert counts["test"].tolist() == expected
 
 
-def test_cityscapes_images_are_halved_by_the_mean_of_four_pixels(src):
-    image = np.zeros((*SIZE, 3), np.uint8)
+def test_cityscapes_images_are_halved_by_the_mean_of_four_pixels_and_labels_by_the_upper_left(src):
+    image, ids = np.zeros((*SIZE, 3), np.uint8), np.full(SIZE, 11, np.uint8)
     image[0, :4, 0] = 10, 20, 100, 0
     image[1, :4, 0] = 30, 40, 1, 0
+    ids[0, 0], ids[0, 2], ids[1, 5] = 33, 24, 26
     save(src / "leftImg8bit/val/lindau/lindau_000000_000019_leftImg8bit.png", image)
+    save(src / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png", ids)
     tile = next(tile for tile in plan_cityscapes(src, size_px=SIZE).tiles if tile.id == "lindau_000000_000019")
     assert tile.load_image()[0, :3, 0].tolist() == [25, 25, 0]  # 100 / 4, 101 / 4, 0
     assert tile.load_image().shape == (16, 32, 3)
-
-
-def test_cityscapes_labels_are_the_upper_left_of_four_never_a_mean(src):
-    ids = np.full(SIZE, 11, np.uint8)
-    ids[0, 0], ids[0, 2], ids[1, 5] = 33, 24, 26
-    save(src / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png", ids)
-    tile = next(tile for tile in plan_cityscapes(src, size_px=SIZE).tiles if tile.id == "lindau_000000_000019")
     assert tile.load_mask()[0, :4].tolist() == [18, 11, 2, 2]
     assert set(np.unique(tile.load_mask())) == {2, 11, 18}
 

@@ -20,7 +20,7 @@ class Facts(NamedTuple):
     """What a row must come to.
 
     The parameters are those of three bands and one output: of `unet`, SAM's decoders, `lavit`, the graph attention and
-    DeepLabV3 by the formulas in their own tests, of the others as seen with segmentation-models-pytorch 0.6,
+    DeepLabV3 added up by hand, layer by layer, of the others as seen with segmentation-models-pytorch 0.6,
     segment-anything and timm 1.0. `dropped` are the shapes (C, h, w), by hand, at which the small variant drops out
     where it sees 64×64 px.
     """

@@ -18,6 +18,7 @@ from torch import nn
 from torchvision.models import get_weight, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
+from tests.trainables.models.test_weights import ABC
 from trainables.common.whole_files import digest
 from trainables.models import sam
 from trainables.models.architecture import Normalisation
@@ -26,8 +27,6 @@ from trainables.models.spec import ModelSpec
 from trainables.models.weight_files import PUBLISHED, TORCHVISION
 
 State = dict[str, torch.Tensor]
-ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-"""SHA-256 of `abc`: FIPS 180-2, example B.1."""
 
 
 def under(prefix: str, state: State) -> State:
@@ -157,6 +156,11 @@ def test_weights_land_bit_by_bit_in_the_encoder_and_nowhere_else(file, published
         others = [p for key, p in model.named_parameters() if not key.startswith(("encoder.", "model.backbone."))]
         decoders.append(torch.cat([parameter.flatten() for parameter in others]))
     assert not torch.equal(*decoders)  # random, by the seed or of another architecture
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_width16"])
+def test_architecture_without_an_encoder_looks_at_no_weights(name):
+    assert build(name, Path("nowhere.pth"), small=True).head.out_channels == 1
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -12,14 +12,12 @@ import timm
 import torch
 from torchvision.models import get_weight
 
+from tests.trainables.models.test_weights import ABC
 from trainables.common.whole_files import digest
 from trainables.models import weights as weights_module
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.weight_files import HUB, PUBLISHED, TORCHVISION, TorchvisionFile
 from trainables.models.weights import fetch_weights, torch_hub_folder
-
-ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-"""SHA-256 of `abc`: FIPS 180-2, example B.1."""
 
 
 @pytest.fixture
