@@ -199,9 +199,13 @@ def test_encoder_is_a_part_of_the_network(name, model):
     assert segmenter.frozen_digest == (model.encoder.digest if ARCHITECTURES[name].is_frozen else "")
 
 
-def test_dropout_is_in_the_decoder_only_and_at_its_places(name):
+def test_seed_decides_the_weights_and_dropout_is_in_the_decoder_only_and_at_its_places(name, model):
+    without = model.state_dict()
+    other = build(name, seed=1).state_dict()
+    assert any(not torch.equal(value, other[key]) for key, value in without.items())
     model = build(name, decoder_dropout=0.4)
     seen: list[tuple[int, ...]] = []
+    assert all(torch.equal(value, without[key]) for key, value in model.state_dict().items())
     for layer in dropouts(model):
         assert layer.p == 0.4
         layer.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[1:])))
@@ -235,12 +239,6 @@ def test_parameters_are_as_many_as_those_of_the_real_thing(name, model):
         assert all(few < many / 2 or few == many == 0 for few, many in zip(count(model), count(full), strict=True))
     else:
         assert count(model) == count(full)
-
-
-def test_seed_decides_the_weights(name, model):
-    one, same, other = (its.state_dict() for its in (model, build(name), build(name, seed=1)))
-    assert all(torch.equal(one[key], same[key]) for key in one)
-    assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
 def test_copy_is_a_second_model_but_for_a_frozen_encoder_which_no_state_holds(name, model):
