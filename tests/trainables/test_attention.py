@@ -142,18 +142,14 @@ def test_pixels_outside_the_image_are_refused(x, y, checkpoint, image_file, refu
     )
 
 
-def test_images_with_other_bands_are_refused(checkpoint, tmp_path, refusal):
-    path = tmp_path / "grey.png"
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
-    assert refusal(lambda: write_attention(checkpoint, path, 0, 0, tmp_path / "a.npz")) == (
-        f"{path} has 1 band, but {checkpoint} was trained on 3 (red, green, blue): name these by --bands, or pass an "
+def test_bands_are_chosen_by_number_where_an_image_has_others(checkpoint, image_file, tmp_path, refusal):
+    grey, four = tmp_path / "grey.png", tmp_path / "four.png"
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(grey)
+    assert refusal(lambda: write_attention(checkpoint, grey, 0, 0, tmp_path / "a.npz")) == (
+        f"{grey} has 1 band, but {checkpoint} was trained on 3 (red, green, blue): name these by --bands, or pass an "
         "image with these"
     )
-
-
-def test_bands_are_chosen_by_number(checkpoint, image_file, tmp_path, refusal):
     pixels = np.asarray(Image.open(image_file))
-    four = tmp_path / "four.png"
     Image.fromarray(np.concatenate([pixels, pixels[..., :1]], axis=2)).save(four)
     write_attention(checkpoint, image_file, 7, 9, tmp_path / "a.npz")
     write_attention(checkpoint, four, 7, 9, tmp_path / "b.npz", bands=(4, 2, 3))
@@ -164,15 +160,10 @@ def test_bands_are_chosen_by_number(checkpoint, image_file, tmp_path, refusal):
     )
 
 
-def test_missing_files_are_refused(checkpoint, image_file, tmp_path, refusal):
-    nowhere = tmp_path / "nowhere"
+def test_files_that_are_missing_or_cannot_be_written_are_refused(checkpoint, image_file, tmp_path, refusal):
+    nowhere, to = tmp_path / "nowhere", image_file / "a.npz"
     assert refusal(lambda: write_attention(nowhere, image_file, 0, 0, tmp_path / "a.npz")).startswith(str(nowhere))
     assert refusal(lambda: write_attention(checkpoint, nowhere, 0, 0, tmp_path / "a.npz")) == (
         f"{nowhere} is no file, but must be an image (.jpg, .jpeg, .png, .tif, .tiff): check the path"
     )
-
-
-def test_folder_that_cannot_be_written_is_refused(checkpoint, image_file, refusal):
-    to = image_file / "a.npz"
-    message = refusal(lambda: write_attention(checkpoint, image_file, 0, 0, to))
-    assert message.startswith(f"{to} cannot be written (")
+    assert refusal(lambda: write_attention(checkpoint, image_file, 0, 0, to)).startswith(f"{to} cannot be written (")

@@ -214,14 +214,6 @@ def test_fit_ends_with_the_same_best_wherever_it_was_killed(
     assert one["epoch"] == 4
 
 
-def test_fit_ends_with_the_same_best_when_epochs_are_really_judged(config, tiles, tmp_path, kill_after):
-    whole = list(fit(config, tiles, checkpoints=tmp_path / "whole"))
-    resumed = kill_after(4)()
-    assert load(tmp_path / BEST)["epoch"] > 1
-    assert list(resumed) == whole[1:]
-    assert have_equal_weights(tmp_path, tmp_path / "whole")
-
-
 def test_fit_lets_a_later_best_stay_until_an_epoch_is_better(tmp_path, kill_after, judge_as):
     judge_as([0.2, 0.3, 0.5])
     resumed = kill_after(3)()

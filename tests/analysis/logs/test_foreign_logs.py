@@ -47,7 +47,7 @@ def test_logs_of_joins_rows_as_a_server_gives_them():
 
 
 @pytest.mark.parametrize("lost", ["arm", "run_arm", "trial", "stage"])
-def test_logs_of_leaves_out_a_trial_s_run_that_does_not_say_which_it_is(lost: str):
+def test_logs_of_leaves_out_runs_of_trials_and_rows_of_the_study_that_do_not_say_what_they_are_of(lost: str):
     lacking = trial_run(1, at=3)
     del lacking.config[lost]
     logs = logs_of([study_run(), trial_run(0), lacking], "someone/fewtile")
@@ -56,9 +56,6 @@ def test_logs_of_leaves_out_a_trial_s_run_that_does_not_say_which_it_is(lost: st
         "1 of 2 runs of trials do not say all of arm, run_arm, trial, stage, such as run-trial3.wandb: "
         "they are left out.",
     )
-
-
-def test_logs_of_leaves_out_rows_of_the_study_that_lack_a_key():
     row = {"model/arm": "unet-5", "model/number": 0, "model/run_arm": "unet-5", "model/val_iou": 0.5}
     logs = logs_of([study_run(rows=[row, {"model/arm": "unet-5", "model/val_iou": 0.9}])], "someone/fewtile")
     assert list(logs.models["val_iou"]) == [0.5]
@@ -74,12 +71,9 @@ def test_logs_of_takes_the_newest_study_or_the_one_that_is_named():
     assert newest.notes == ("There are logs of other studies as well (mine): only the newest, theirs, is read.",)
     named = logs_of(runs, "someone/fewtile", study="mine")
     assert (named.study["study"], list(named.runs["number"]), named.notes) == ("mine", [0], ())
-
-
-def test_logs_of_names_the_studies_that_there_are():
     with pytest.raises(LogsError) as caught:
-        logs_of([study_run("b", 1), study_run("a", 2)], "someone/fewtile", study="c")
-    assert str(caught.value) == "someone/fewtile holds no study 'c', but a, b: name one of these"
+        logs_of(runs, "someone/fewtile", study="other")
+    assert str(caught.value) == "someone/fewtile holds no study 'other', but mine, theirs: name one of these"
 
 
 def test_logs_of_says_where_studies_of_one_name_cannot_be_one():
