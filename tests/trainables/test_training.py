@@ -234,9 +234,10 @@ def test_a_whole_batch_is_one_plain_step_bit_for_bit(make_config, tiny, tiles, m
 
 
 @pytest.mark.parametrize("value", [1, 0, -4])
-def test_fit_refuses_chunks_of_less_than_two(make_config, tiles, tmp_path, value, refusal):
+def test_fit_refuses_chunks_of_less_than_two_and_wrong_windows(make_config, tiles, tmp_path, value, refusal):
     message = refusal(lambda: next(fit(make_config(), tiles, checkpoints=tmp_path / "out", micro_batch_size=value)))
     assert message.startswith(f"micro_batch_size is {value}, but must be at least 2 ")
+    refusal(lambda: next(fit(make_config(window_px=40), tiles, checkpoints=tmp_path / "out")))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -49,13 +49,6 @@ def test_arrays_become_tiffs_of_their_own_type(tmp_path, dtype):
     assert counts["val"].tolist() == [18, 18, 18, 18, 0]
 
 
-def test_four_bands_of_8_bits_stay_four_where_nobody_names_them(tmp_path):
-    images, masks = make_arrays("uint8")
-    write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
-    train = read_all(tmp_path / "dst").train
-    assert all(np.array_equal(image, images[int(id_)]) for id_, image in zip(train.ids, train.images, strict=True))
-
-
 def test_containers_give_the_same_tiles(tmp_path):
     images, masks = make_arrays()
     forms = {
@@ -104,9 +97,13 @@ def test_mask_values_become_classes(tmp_path, values, ignore, num_classes, expec
     assert read_all(tmp_path / "dst").val.masks[0][0, : len(values)].tolist() == expected
 
 
-def test_another_pickle_under_the_same_name_is_told_from_the_first(tmp_path, refusal):
-    images, masks = make_arrays()
+def test_four_bands_of_8_bits_that_nobody_names_stay_four_and_another_pickle_of_the_same_name_is_told(
+    tmp_path, refusal
+):
+    images, masks = make_arrays("uint8")
     write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
+    train = read_all(tmp_path / "dst").train
+    assert all(np.array_equal(image, images[int(id_)]) for id_, image in zip(train.ids, train.images, strict=True))
     other = plan_pickled(*dump(tmp_path, images + 1, masks), classes=CLASSES, **COUNTS)
     message = refusal(lambda: write_tiles("pickled", other, tmp_path / "dst"))
     assert "was made from other tiles or with other flags (images.pkl (SHA-256 " in message

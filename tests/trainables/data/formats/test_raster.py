@@ -1,5 +1,6 @@
 """One raster file: what its header says, and its pixels as people mean them."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ def without_places(recwarn: pytest.WarningsRecorder) -> None:
 # Orientation
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@pytest.mark.parametrize(
+    ("suffix", "orientation"),
+    [*itertools.product(("png", "jpg", "tif"), range(1, 9)), *(("png", nothing) for nothing in (0, 9, 77))],
+)
 def test_every_orientation_is_turned_as_viewers_turn_it(tmp_path, suffix, orientation):
     path, exif = tmp_path / f"a.{suffix}", Image.Exif()
     exif[0x0112] = orientation
@@ -43,19 +46,11 @@ def test_every_orientation_is_turned_as_viewers_turn_it(tmp_path, suffix, orient
     assert np.array_equal(read_pixels(path).stored[0], found[..., 0])  # as of a mask
 
 
-@pytest.mark.parametrize("value", [0, 9, 77])
-def test_an_orientation_that_means_nothing_is_upright(tmp_path, value):
-    exif = Image.Exif()
-    exif[0x0112] = value
-    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read_image(tmp_path / "a.png"), PIXELS)
-
-
 # Palettes
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_a_palette_is_three_bands_for_images_and_indices_for_masks(tmp_path, suffix):
+def test_a_palette_is_three_bands_for_images_where_it_is_not_transparent_and_indices_for_masks(tmp_path, suffix):
     indices = (PIXELS[..., 0] % 4).astype(np.uint8)
     image = Image.fromarray(indices, "P")
     image.putpalette(PALETTE)
@@ -68,13 +63,7 @@ def test_a_palette_is_three_bands_for_images_and_indices_for_masks(tmp_path, suf
     assert np.array_equal(raster.stored[0], indices)
     assert raster.palette is not None
     assert np.array_equal(raster.palette[:4, :3], colors)
-
-
-def test_transparent_colours_of_a_palette_are_no_data(tmp_path):
-    indices = (PIXELS[..., 0] % 4).astype(np.uint8)
-    image = Image.fromarray(indices, "P")
-    image.putpalette(PALETTE)
-    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 255, 0]))
+    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 255, 0]))  # colours of which are no data
     pixels, missing = read_pixels(tmp_path / "a.png").image()
     assert pixels.shape == (20, 30, 3)
     assert np.array_equal(missing, indices % 2 == 1)
@@ -144,6 +133,7 @@ def test_pixels_of_the_nodata_value_are_no_data_where_any_band_has_it(tmp_path, 
 
 
 def test_only_chosen_bands_decide_where_there_is_no_data(tmp_path):
+    assert read_pixels(write_tiff(tmp_path / "b.tif", floats(1.5), nodata=-9999)).image()[1] is None  # a tag of none
     raster = read_pixels(write_tiff(tmp_path / "a.tif", floats(-9999), nodata=-9999))
     _, missing = raster.image(places=[2, 1])
     assert missing is not None
@@ -171,11 +161,6 @@ def test_an_internal_mask_says_where_there_is_no_data(tmp_path):
         target.write_mask(valid)
     _, missing = read_pixels(path).image()
     assert np.array_equal(missing, valid == 0)
-
-
-def test_a_tag_that_no_pixel_has_changes_nothing(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", floats(1.5), nodata=-9999)
-    assert read_pixels(path).image()[1] is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
