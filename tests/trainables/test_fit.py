@@ -242,9 +242,10 @@ def test_folder_of_other_things_is_refused_and_resuming_needs_an_attempt(command
             (out / "attempt.json").write_text(content)
         message = refusal(lambda: main(command("01", *SHORT, "--resume")))
         assert message.startswith(f"--resume needs an attempt in {out}")
+    (out / "attempt.json").rename(out / "thesis.txt")
     message = refusal(lambda: main(command("01", *SHORT)))
     assert message.startswith(f"--out {out} exists and is not empty: ")
-    assert [path.name for path in out.iterdir()] == ["attempt.json"]
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 
 
 SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"

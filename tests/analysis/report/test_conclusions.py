@@ -140,7 +140,7 @@ def test_certainty_is_unknown_where_nothing_was_varied(config, models, why):
     assert first.endswith(f": {why}.")
 
 
-def test_certainty_is_unknown_where_only_the_leader_can_be_judged_or_not_even_that():
+def test_architectures_that_cannot_be_compared_are_left_out_by_name_or_leave_certainty_unknown():
     study = MadeUp("unet", "unet_resnet34")
     study.model("unet-24", 0, test=LOW)
     study.models("unet_resnet34-24", 2, test=HIGH)
@@ -150,9 +150,6 @@ def test_certainty_is_unknown_where_only_the_leader_can_be_judged_or_not_even_th
     study.models("unet_resnet34-24", 2, test_iou=0.9)
     assert said(study)[0].endswith(": its scores by tile are not in the logs.")
     assert close_to_leader(study.logs()) == ["unet_resnet34-24"]
-
-
-def test_architecture_with_a_single_model_is_left_out_of_the_comparison_by_name():
     study = clear()
     study.arms |= MadeUp("sam_conv").arms
     study.config["arms"] = list(study.arms.values())
@@ -239,9 +236,7 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
 
 
 def test_budgets_whose_intervals_overlap_may_be_equal():
-    study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
-    study.models("unet-24", 2, test=[0.3, 0.3, 0.6, 0.6])
-    study.models("unet-5", 2, test=[0.3, 0.3, 0.5, 0.6])
-    assert "with 5 (unet); these intervals overlap, " in said(study)[1]
-    one = study_of({"unet-5": HIGH, "unet-24": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 24))
+    scores = {"unet-24": [0.3, 0.3, 0.6, 0.6], "unet-5": [0.3, 0.3, 0.5, 0.6]}
+    both, one = (study_of(scores, models=n, phase="phase3_data_budget", tiles=(5, 24)) for n in (2, 1))
+    assert "with 5 (unet); these intervals overlap, " in said(both)[1]
     assert "overlap" not in said(one)[1]  # without intervals

@@ -120,7 +120,10 @@ def test_html_numbers_tables_and_figures_has_no_id_twice_and_every_reference_is_
     assert any(target.startswith("#curves__") for target in targets)
 
 
-def test_html_keeps_raw_values_beside_rounded_ones():
+def test_html_keeps_raw_values_beside_rounded_ones_and_leaves_out_what_is_empty():
+    empty = page.html(document(warnings=(), footer=()))
+    assert "Before you rely on this" not in empty
+    assert Elements(empty).all("nav") == Elements(empty).all("footer") == []
     text = page.html(document(TableBlock("by_arm", "By arm", "What it shows.", FRAME)))
     assert '<td class="number" data-value="0.61234567">0.612</td>' in text
     assert '<td class="number" data-missing>–</td>' in text
@@ -136,13 +139,6 @@ def test_html_keeps_raw_values_beside_rounded_ones():
 def test_html_sorts_a_column_as_text_unless_all_its_cells_begin_with_a_number(texts):
     text = page.html(document(TableBlock("t", "T", "C.", pd.DataFrame({"a": ["x", "y"], "b": texts}))))
     assert [header["data-type"] for header in Elements(text).all("th") if "data-type" in header] == ["text", "text"]
-
-
-def test_html_leaves_out_what_is_empty():
-    text = page.html(document(warnings=(), footer=()))
-    assert "Before you rely on this" not in text
-    assert not Elements(text).all("nav")
-    assert not Elements(text).all("footer")
 
 
 def test_inline_svg_turns_greys_into_ink_and_paper_keeps_colours_brings_no_style_of_its_own_and_is_named():

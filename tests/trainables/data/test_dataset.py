@@ -15,7 +15,7 @@ from trainables.data.formats.raster import read_pixels
 from trainables.data.tiles import IGNORE
 
 
-def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
+def test_read_dataset_lists_tiles_of_each_split_sorted_and_fills_in_info_of_rgb(rgb_folder):
     dataset = read_dataset(rgb_folder)
     assert [tile.id for tile in dataset.train.tiles] == ["train_0", "train_1", "train_2"]
     assert [tile.id for tile in dataset.val.tiles] == ["val_0", "val_1"]
@@ -24,10 +24,6 @@ def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
     first = dataset.train.tiles[0]
     assert first.image == rgb_folder / "train/images/train_0.png"
     assert first.mask == rgb_folder / "train/masks/train_0.png"
-
-
-def test_read_dataset_fills_in_info_of_rgb(rgb_folder):
-    dataset = read_dataset(rgb_folder)
     info = dataset.info
     assert (dataset.dtype, info.bands, info.scale) == ("uint8", ("red", "green", "blue"), 1 / 255)
     assert (info.classes, info.num_outputs) == (("background", "foreground"), 1)
@@ -63,17 +59,14 @@ def test_decode_keeps_pixels_as_written(rgb_folder):
     assert tiles.train.masks[0].dtype == np.uint8
 
 
-def test_decode_keeps_uint16_bands_in_file_order(band_folder):
+def test_decode_keeps_uint16_bands_in_file_order_and_turns_ignore_index_into_ignore(band_folder):
     tiles = read_all(band_folder)
     with rasterio.open(band_folder / "train/images/train_1.tif") as source:
         written = source.read()
     image = tiles.train.images[1]
     assert (image.dtype, image.shape) == (np.uint16, (64, 64, 4))
     assert all(np.array_equal(image[..., band], written[band]) for band in range(4))
-
-
-def test_decode_turns_ignore_index_into_ignore(band_folder):
-    mask = read_all(band_folder).val.masks[0]
+    mask = tiles.val.masks[0]
     assert (mask[:, :3] == IGNORE).all()
     assert set(np.unique(mask[:, 3:])) == {0, 1, 2, 3}
 

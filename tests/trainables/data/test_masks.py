@@ -204,15 +204,17 @@ def test_a_colour_of_no_class_is_refused(rgb_folder, refusal):
     )
 
 
-def test_a_picture_as_a_mask_is_refused(rgb_folder, refusal):
-    shutil.copy(rgb_folder / "train/images/train_0.png", first_mask(rgb_folder))
-    assert "colours, which are more than classes can be" in refusal(lambda: read_all(rgb_folder))
-
-
-def test_see_through_pixels_of_a_mask_are_refused(rgb_folder, refusal):
-    rewrite(rgb_folder, colored((0, 0, 0, 0), (255, 255, 255, 255)))
+def test_pictures_see_through_pixels_and_smoothed_values_are_no_masks(rgb_folder, refusal):
+    path = first_mask(rgb_folder)
+    grey(path, np.arange(4096, dtype=np.uint16).reshape(64, 64).clip(0, 200).astype(np.uint8))
+    assert refusal(lambda: read_all(rgb_folder)).startswith(
+        f"{path} holds the value 2 and 198 more, as smoothing or JPEG makes them, but a mask of 2 "
+    )
+    colored((0, 0, 0, 0), (255, 255, 255, 255))(path, np.eye(64, dtype=np.uint8))
     message = refusal(lambda: read_all(rgb_folder))
-    assert message.startswith(f"{first_mask(rgb_folder)} has see-through pixels, but every pixel of a mask must say")
+    assert message.startswith(f"{path} has see-through pixels, but every pixel of a mask must say")
+    shutil.copy(rgb_folder / "train/images/train_0.png", path)
+    assert "colours, which are more than classes can be" in refusal(lambda: read_all(rgb_folder))
 
 
 def test_min_is_white_is_stored_the_other_way_round(tmp_path):
@@ -239,13 +241,6 @@ def test_a_bit_does_not_hide_that_1_and_255_are_mixed(rgb_folder, refusal):
     path = rewrite(rgb_folder, grey, names="train_1")
     assert refusal(lambda: read_all(rgb_folder)).startswith(
         f"{rgb_folder / 'train/masks/train_2.png'} holds 255 and {path} holds 1, but the foreground must be the same "
-    )
-
-
-def test_many_values_that_are_no_class_are_counted(rgb_folder, refusal):
-    grey(first_mask(rgb_folder), np.arange(4096, dtype=np.uint16).reshape(64, 64).clip(0, 200).astype(np.uint8))
-    assert refusal(lambda: read_all(rgb_folder)).startswith(
-        f"{first_mask(rgb_folder)} holds the value 2 and 198 more, as smoothing or JPEG makes them, but a mask of 2 "
     )
 
 

@@ -191,15 +191,18 @@ NAN = np.full((16, 16, 3), np.nan, np.float32)
 def test_write_refuses_bad_tiles_before_anything_is_written(sources, tmp_path, changes, words, refusal):
     plan = make_plan(sources, **changes)
     assert refusal(lambda: write_tiles("toy", plan, tmp_path / "dst")).startswith(words)
-    for split in ("train", "val"):
-        others = replace(plan, tiles=tuple(tile for tile in plan.tiles if tile.split != split))
-        message = refusal(lambda its=others: write_tiles("toy", its, tmp_path / "dst"))
-        assert message == f"the source has no {split} tiles, but a study needs train and val tiles: check --src"
     assert not (tmp_path / "dst").exists()
 
 
-def test_write_refuses_a_folder_of_another_data_set_of_other_flags_or_with_a_damaged_mask(plan, dst, refusal):
+def test_write_refuses_a_lacking_split_and_a_folder_of_another_data_set_other_flags_or_a_damaged_mask(
+    plan, dst, refusal
+):
     before = digests(dst)
+    for split in ("train", "val"):
+        others = replace(plan, tiles=tuple(tile for tile in plan.tiles if tile.split != split))
+        message = refusal(lambda its=others: write_tiles("toy", its, dst.with_name("other")))
+        assert message == f"the source has no {split} tiles, but a study needs train and val tiles: check --src"
+    assert not dst.with_name("other").exists()
     assert refusal(lambda: write_tiles("game", plan, dst)) == f"--dst {dst} holds toy, not game: name another --dst"
     other = replace(plan, info=INFO.model_copy(update={"source": "seed 43"}))
     message = refusal(lambda: write_tiles("toy", other, dst))

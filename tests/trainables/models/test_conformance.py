@@ -96,7 +96,7 @@ def test_facts_are_of_every_row():
     assert set(FACTS) == set(ARCHITECTURES)
 
 
-def test_row_is_whole(name):
+def test_row_is_whole_and_its_label_never_passes_for_the_real_thing(name):
     row, facts = get_architecture(name), FACTS[name]
     assert (row.name, row.batch_size, row.only_px) == (name, facts.batch_size, facts.only_px)
     assert row.track in ("cnn", "frozen_encoder", "transformer")
@@ -108,10 +108,7 @@ def test_row_is_whole(name):
         assert side <= WHOLE_PX
         assert side % row.stride == 0
     assert "arXiv:" in row.source
-
-
-def test_label_never_passes_for_the_real_thing(name):
-    row, small = ARCHITECTURES[name], FACTS[name].small
+    small = facts.small
     assert row.label(small=True, weights="none") == (f"{name} ({small})" if small else name)
     assert row.label(small=False, weights="none") == (f"{name} (random encoder)" if row.is_frozen else name)
     assert row.label(small=False, weights="somewhere.pth") == name

@@ -60,11 +60,11 @@ def test_tables_of_weights_say_what_the_libraries_own_tables_say():
     assert {row.encoder for row in ARCHITECTURES.values()} - {None} == {*HUB, *TORCHVISION, *PUBLISHED}
 
 
-@pytest.mark.parametrize("variables", [{}, {"TORCH_HOME": "~/torch"}, {"XDG_CACHE_HOME": "/cache"}])
-def test_torch_hub_folder_is_the_one_of_torch(variables, monkeypatch):
-    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
+@pytest.mark.parametrize(("name", "value"), [("", ""), ("TORCH_HOME", "~/torch"), ("XDG_CACHE_HOME", "/cache")])
+def test_torch_hub_folder_is_the_one_of_torch(name, value, monkeypatch):
+    for other in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(other, raising=False)
+    if name:
         monkeypatch.setenv(name, value)
     assert torch_hub_folder() == Path(torch.hub.get_dir())
 
@@ -109,7 +109,5 @@ def test_fetch_weights_downloads_and_verifies_a_file(content, abc, hub_folder, t
 
 @pytest.mark.parametrize("encoder", [*HUB, *PUBLISHED])
 def test_fetch_weights_has_coco_for_one_encoder_only(encoder, refusal):
-    assert refusal(lambda: fetch_weights("coco", encoder)) == (
-        f"--weights coco is for deeplabv3_resnet50 only, but {encoder} would take it too: write "
-        "deeplabv3_resnet50=coco, and imagenet, none or a path for the others"
-    )
+    message = refusal(lambda: fetch_weights("coco", encoder))
+    assert message.startswith(f"--weights coco is for deeplabv3_resnet50 only, but {encoder} would take it too: write ")

@@ -47,10 +47,7 @@ def test_what_follows_the_encoder_says_how_it_is_adapted(name, adaptation, needs
     row = find_architecture(name)
     assert (row.name, row.adaptation, row.needs_weights) == (name, adaptation, needs_weights)
     assert row.is_frozen == (adaptation == "frozen")
-
-
-def test_one_side_of_an_encoder_is_known():
-    assert find_encoder("swin_tiny_patch4_window7_224").only_px == 224
+    assert find_encoder("swin_tiny_patch4_window7_224").only_px == 224  # as timm says
 
 
 @pytest.mark.parametrize("decoder", [name for name, encoder in OVER.items() if encoder == LITE])
