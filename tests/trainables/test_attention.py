@@ -98,7 +98,9 @@ def test_stage_attentions_sum_to_one_over_the_padded_image(trained):
 # The file
 
 
-def test_write_attention_writes_image_pixel_and_arrays(checkpoint, image_file, tmp_path, trained):
+def test_image_pixel_and_arrays_are_written_and_main_says_what_draws_them(
+    checkpoint, image_file, tmp_path, trained, capsys
+):
     to = tmp_path / "deep" / "attention.npz"
     shapes = write_attention(checkpoint, image_file, 7, 9, to)
     with np.load(to, allow_pickle=False) as file:
@@ -111,9 +113,6 @@ def test_write_attention_writes_image_pixel_and_arrays(checkpoint, image_file, t
     assert shapes == [array.shape for array in expected]
     assert all(np.array_equal(content[f"stage{n}"], array) for n, array in zip(STAGES, expected, strict=True))
     assert [path.name for path in to.parent.iterdir()] == ["attention.npz"]
-
-
-def test_main_says_what_it_wrote_and_what_draws_it(checkpoint, image_file, tmp_path, capsys):
     to = tmp_path / "a.npz"
     assert main([str(checkpoint), str(image_file), "--pixel", "3", "4", "--to", str(to)]) == 0
     assert capsys.readouterr().out == (

@@ -57,7 +57,7 @@ def config(**changes: Any) -> TrialConfig:
 # The signature
 
 
-def test_signature_is_of_every_field():
+def test_signature_is_of_every_field_and_survives_json():
     fields = set(TrialConfig.model_fields) - {"network_digest"}  # which follows from the architecture
     assert (set(OTHER_TRIAL), set(OTHER_RECIPE)) == (fields, set(Recipe.model_fields))
     base = config().signature()
@@ -67,9 +67,6 @@ def test_signature_is_of_every_field():
     signatures = {config(**changes).signature() for changes in (*trials, *recipes)}
     assert len(signatures) == len(trials) + len(recipes) - 1  # epochs=61 is among both
     assert base not in signatures
-
-
-def test_signature_survives_json():
     whole = config(**OTHER_TRIAL)
     again = TrialConfig.model_validate_json(whole.model_dump_json())
     assert (again, again.signature()) == (whole, whole.signature())

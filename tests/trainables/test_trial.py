@@ -147,15 +147,14 @@ def test_fit_says_to_which_class_a_model_collapsed(make_config, tiles, tiny, mon
         assert (record.collapsed_to, record.metrics["val/collapsed"]) == (name, float(only is not None))
 
 
-def test_fit_ends_early_without_a_better_epoch(make_config, tiles, tiny, judge_as):
+def test_fit_ends_early_without_a_better_epoch_and_has_patience_with_a_frozen_encoder(
+    make_config, tiles, tiny, judge_as
+):
     judge_as([0.2, 0.5, 0.4, 0.5, 0.5, 0.9])
     records = list(fit(make_config(**tiny | {"weights": "none"}, epochs=20, stop_patience=3), tiles))
     # an equal epoch is no better one: three after epoch 2
     assert [record.ended for record in records] == ["", "", "", "", "early stopping"]
     assert (records[-1].best, records[-1].best_epoch) == (0.5, 2)
-
-
-def test_fit_has_patience_with_a_frozen_encoder(make_config, tiles, tiny, judge_as):
     judge_as([0.5] + [0.1] * 20)
     records = list(fit(make_config(**tiny, epochs=12, frozen_fraction=0.5, stop_patience=2), tiles))
     assert [record.epoch for record in records] == list(range(1, 9))  # two after the sixth, when it was unfrozen

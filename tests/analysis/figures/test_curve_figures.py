@@ -126,7 +126,7 @@ def test_learning_curves_of_many_trials_are_pixels():
     assert len(render(figure, "svg")) < 400_000
 
 
-def test_cost_curves_step_where_a_trial_that_can_be_selected_is_better(logs):
+def test_cost_curves_step_where_a_trial_that_can_be_selected_is_better_and_count_gpu_hours(logs):
     figure = cost_curves(logs)
     by_trials, by_epochs, by_hours = figure.axes
     for axes, spent in ((by_trials, [1, 4, 5]), (by_epochs, [3, 9, 9]), (by_hours, [1, 5, 6])):
@@ -138,9 +138,6 @@ def test_cost_curves_step_where_a_trial_that_can_be_selected_is_better(logs):
         assert end.get_marker() == looks([UNET, SAM])[UNET][1]
     assert by_hours.get_xlabel() == "core-hours spent"
     assert legend_words(figure)[0] == UNET
-
-
-def test_cost_curves_count_gpu_hours_where_there_is_a_gpu():
     (*_, axes) = cost_curves(searched(gpus=0.5).logs()).axes
     assert axes.get_xlabel() == "GPU-hours spent"
     assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.25, 1.25, 1.5])

@@ -120,7 +120,7 @@ def test_read_logs_notes_a_picture_whose_file_is_gone(copied: Path):
     assert logs.notes == (f"The picture {lost.name} is in the log, but its file is gone.",)
 
 
-def test_read_logs_reads_values_that_span_blocks(tmp_path: Path):
+def test_read_logs_reads_values_that_span_blocks_and_a_torn_trial_up_to_the_tear(tmp_path: Path):
     long = {f"key {index}": "x" * 1000 for index in range(150)}
     study = MadeUp("unet", spec=long)
     study.trial("unet-24", 0, [0.1 + 0.001 * epoch for epoch in range(120)], is_ended=False, config={"more": long})
@@ -129,16 +129,13 @@ def test_read_logs_reads_values_that_span_blocks(tmp_path: Path):
     assert logs.study["spec"] == study.config["spec"]
     assert list(logs.history["epoch"]) == list(range(1, 121))
     assert logs.notes == ()
-
-
-def test_read_logs_reads_a_torn_trial_up_to_the_tear(tmp_path: Path):
     study = MadeUp("unet")
     study.trial("unet-24", 0, [0.01 * epoch for epoch in range(1, 61)], is_ended=False)
-    study.write(tmp_path)
+    study.write(tmp_path / "torn")
     (path,) = study.paths
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[: size // 2])
-    logs = read_logs(tmp_path)
+    logs = read_logs(tmp_path / "torn")
     epochs = list(logs.history["epoch"])
     assert epochs == list(range(1, len(epochs) + 1))
     assert 10 < len(epochs) < 50

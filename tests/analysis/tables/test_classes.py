@@ -134,16 +134,13 @@ def test_intervals_of_more_classes_hold_the_pooled_iou(study: MadeUp):
     assert iou_by_arm(logs)["low"].iloc[0] == pytest.approx(low)
 
 
-def test_pooled_replicates_are_those_of_drawn_matrices():
+def test_pooled_replicates_are_those_of_drawn_matrices_and_class_iou_takes_any_number():
     """With a single tile group every replicate holds all tiles equally often: the plain pooled IoU of the models."""
     pooled = np.array([[RIGHT, WRONG], [WRONG, WRONG]], dtype=float)[None]
     by_hand = [float(mean_class_iou(model.sum(axis=0))) for model in pooled[0]]
     found = bootstrap_pooled_iou(pooled, (np.arange(2),), np.zeros(2, dtype=int), num_replicates=500)
     values = sorted(set(np.round(found[:, 0], 12)))
     assert values == pytest.approx(sorted({by_hand[0], by_hand[1], sum(by_hand) / 2}))
-
-
-def test_class_iou_takes_matrices_of_any_number():
     stack = np.array([RIGHT, WRONG, CLEAR], dtype=float)
     assert np.allclose(class_iou(stack)[1], [2 / 6, 0, np.nan], equal_nan=True)
     assert mean_class_iou(stack).tolist() == pytest.approx([1.0, 1 / 6, (4 / 6) / 2])

@@ -132,7 +132,7 @@ def test_levels_leave_out_a_value_without_scores_and_keep_the_seeds_apart():
     assert search_results.fixed_values(study.logs()).empty
 
 
-def test_preset_contrasts_ask_what_was_expected_of_each_track():
+def test_preset_contrasts_ask_what_was_expected_of_each_track_over_the_seeds_that_all_presets_have():
     frame = preset_contrasts(varied(architectures=("unet", "sam_conv")).logs())
     assert list(frame["contrast"]) == ["unet", "sam_conv"]
     cnn, frozen = frame.to_dict("records")
@@ -143,9 +143,6 @@ def test_preset_contrasts_ask_what_was_expected_of_each_track():
     assert frozen["what"] == "LIGHT and MEDIUM against the others"
     assert frozen["difference"] == pytest.approx(0.025)  # (0.3 + 0.5) / 2 and (0.5 + 0.3 + 0.3) / 3, and so on
     assert cnn["better"] == 1.0
-
-
-def test_preset_contrasts_are_over_the_seeds_that_all_presets_have():
     known = preset_contrasts(varied(failed=(6, 10), seeds=3).logs()).to_dict("records")[0]
     assert known["models"] == 1  # LIGHT lacks the second seed, NONE the third
     assert known["difference"] == pytest.approx(0.15)

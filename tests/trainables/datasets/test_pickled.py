@@ -66,10 +66,7 @@ def test_containers_give_the_same_tiles(tmp_path):
         del files["dataset.json"], files["prepared.json"]  # name the pickles' digests
         found.add(tuple(sorted(files.items())))
     assert len(found) == 1
-
-
-def test_sizes_may_differ_in_a_list(tmp_path):
-    images = [np.full((4 + number, 5, 2), number, np.uint8) for number in range(5)]
+    images = [np.full((4 + number, 5, 2), number, np.uint8) for number in range(5)]  # sizes may differ in a list
     masks = [np.eye(4 + number, 5, dtype=bool) for number in range(5)]
     write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), **COUNTS), tmp_path / "dst")
     train = read_all(tmp_path / "dst").train

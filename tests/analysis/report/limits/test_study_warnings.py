@@ -46,7 +46,7 @@ def test_study_that_has_just_begun_or_found_nothing_is_incomplete():
     ]
 
 
-def test_arm_without_a_final_model_is_named_where_others_have_some():
+def test_arms_without_a_final_model_or_with_fewer_than_planned_are_named():
     study = whole(phase="phase2_tuning")
     other = MadeUp("sam_conv", "sam_unet").arms
     study.arms |= other
@@ -55,16 +55,13 @@ def test_arm_without_a_final_model_is_named_where_others_have_some():
     study.select("sam_conv-24", 0, 0.4)
     study.trial("sam_unet-24", 0, [], "failed")  # has nothing to be confirmed
     assert study_warnings(study.logs())[0] == "INCOMPLETE: No final model yet: sam_conv-24."
-
-
-def test_fewer_models_than_planned_are_counted_with_their_subsets():
     spec = {"seeds": 2, "subsets": 3}
     study = whole(phase="phase3_data_budget", tiles=(5, 24), spec=spec)
     assert study_warnings(study.logs()) == ["Fewer final models than planned: unet-5 2 of 6."]
     assert study_warnings(whole(spec={"seeds": 3}).logs()) == ["Fewer final models than planned: unet-24 2 of 3."]
 
 
-def test_reopened_test_tiles_are_named_with_their_reasons():
+def test_reopened_test_tiles_smoke_runs_small_variants_and_missing_weights_are_named():
     study = whole()
     study.open("unet-24")
     study.open("unet-24", "reopened", why="a bug in\nthe metric.")
@@ -74,9 +71,6 @@ def test_reopened_test_tiles_are_named_with_their_reasons():
         "The test tiles were REOPENED for unet-24: a bug in the metric.",
         "The test tiles were REOPENED for sam_conv-24: no reason is logged.",
     ]
-
-
-def test_smoke_runs_small_variants_and_missing_weights_are_named():
     study = whole("unet", "unet_resnet34", "sam_conv", profile="smoke")
     study.arms["sam_conv-24"] |= {"is_stand_in": True, "architecture_label": "sam_conv (small)", "weights": "none"}
     study.arms["unet_resnet34-24"]["weights"] = "none"

@@ -93,7 +93,7 @@ def test_transparent_pixels_are_no_data(tmp_path):
     assert (pixels[:5] == np.rint(PIXELS[5:].mean(axis=(0, 1)))).all()
 
 
-def test_a_last_band_that_is_named_is_a_band(tmp_path):
+def test_a_last_band_that_is_named_is_a_band_and_is_asked_about_where_it_is_not(tmp_path, refusal):
     alpha = PIXELS[..., 1]
     path = write_tiff(tmp_path / "a.tif", np.dstack([PIXELS, alpha]).transpose(2, 0, 1))
     with rasterio.open(path) as source:
@@ -103,10 +103,6 @@ def test_a_last_band_that_is_named_is_a_band(tmp_path):
     pixels, missing = read_pixels(path).image(4)
     assert np.array_equal(pixels[..., 3], alpha)
     assert missing is None
-
-
-def test_opacity_that_looks_like_another_band_is_asked_about(tmp_path, refusal):
-    path = write_tiff(tmp_path / "a.tif", np.dstack([PIXELS, PIXELS[..., 1]]).transpose(2, 0, 1))
     message = refusal(lambda: read_image(path))
     assert message.startswith(f"{path} calls its last band opacity (alpha), but ")
     assert 'name every stored band in dataset.json ("bands": ["red", "green", "blue", "nir"])' in message
