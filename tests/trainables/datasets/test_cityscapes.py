@@ -22,14 +22,11 @@ def cities(plan: Plan, split: str) -> set[str | None]:
     return {tile.group for tile in plan.tiles if tile.split == split}
 
 
-def test_labels_are_the_published_19():
+def test_cityscapes_becomes_a_dataset_of_the_published_19_classes(src, tmp_path):
     assert list(LABELS) == [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
     names = [name for name, _ in LABELS.values()]
     assert (len(names), names[0], names[13], names[18]) == (19, "road", "car", "bicycle")
     assert LABELS[24] == ("person", (220, 20, 60))
-
-
-def test_cityscapes_becomes_a_dataset(src, tmp_path):
     plan = plan_cityscapes(src, size_px=SIZE)
     counts = write_tiles("cityscapes", plan, tmp_path / "dst")
     dataset = read_dataset(tmp_path / "dst")

@@ -46,15 +46,12 @@ def check_crops(dst: Path) -> None:
         assert (int(row["moved_right_px"]), int(row["moved_down_px"])) == (left - CENTER, top - CENTER)
 
 
-def test_splits_are_those_of_record():
+def test_prepared_folder_is_a_dataset_with_the_splits_of_record(prepared):
     of = {split: [int(tile[6:]) for tile in SPLITS if SPLITS[tile] == split] for split in ("train", "val", "test")}
     assert of["val"] == [1, 6, 11, 16, 21, 26]
     assert of["test"] == [31, 32, 33, 34, 35, 36]
     assert of["train"] == [n for n in range(1, 31) if n % 5 != 1]
     assert list(SPLITS) == [f"austin{n}" for n in range(1, 37)]
-
-
-def test_prepared_folder_is_a_dataset(prepared):
     dataset = read_dataset(prepared)
     assert [len(files.tiles) for files in (dataset.train, dataset.val, dataset.test)] == [6, 2, 2]
     assert {(tile.height_px, tile.width_px) for tile in dataset.test.tiles} == {(SIDE, SIDE)}
