@@ -28,7 +28,7 @@ def test_row_without_a_required_key_is_counted_and_left_out_and_these_are_in_the
     assert "chosen" not in required(ArmFacts)
 
 
-def test_scores_by_tile_are_read_as_they_were_given():
+def test_scores_and_pictures_by_tile_are_read_as_they_were_given():
     model = FinalModel(arm="unet-24", number=0, run_arm="unet-24", val_tile_iou={"a.b": 0.5, "c": None})
     model["val_tile_confusion"] = {"a.b": [1, 2, 3, 4], "c": [0, 0, 0, 0]}
     row = rows.model_row(model)
@@ -36,9 +36,6 @@ def test_scores_by_tile_are_read_as_they_were_given():
     assert rows.tile_iou(row, "val") == {"a.b": 0.5, "c": None}
     assert rows.tile_confusion(row, "val") == [[1, 2, 3, 4], [0, 0, 0, 0]]
     assert (rows.tile_iou(row, "test"), rows.tile_confusion(row, "test")) == ({}, [])
-
-
-def test_pictures_have_names_and_captions_whether_one_or_several_were_logged():
     assert rows.pictures({"filenames": ["a.jpg", "b.jpg"], "captions": ["t1", "t.2"]}) == [
         ("a.jpg", "t1"),
         ("b.jpg", "t.2"),

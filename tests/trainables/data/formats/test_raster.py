@@ -178,9 +178,13 @@ def save_pages(path: Path, pages: list[Any]) -> Path:
     return path
 
 
-def test_pages_of_one_band_are_bands(tmp_path):
+def test_pages_of_one_band_are_bands_and_overviews_are_no_pages(tmp_path):
     path = save_pages(tmp_path / "a.tif", [PIXELS[..., band] for band in range(3)])
     assert tuple(read_header(path)) == (20, 30, 3, "uint8", 3)
+    assert np.array_equal(read_image(path), PIXELS)
+    path = write_tiff(tmp_path / "b.tif", PIXELS.transpose(2, 0, 1))
+    with rasterio.open(path, "r+") as target:
+        target.build_overviews([2])
     assert np.array_equal(read_image(path), PIXELS)
 
 
@@ -188,13 +192,6 @@ def test_pages_of_one_band_are_bands(tmp_path):
 def test_pages_that_are_no_bands_are_refused(tmp_path, refusal, second):
     path = save_pages(tmp_path / "a.tif", [PIXELS[..., 0], second])
     assert refusal(lambda: read_header(path)).startswith(f"{path} has 2 pages that are no bands of one image (page 2")
-
-
-def test_overviews_are_no_pages(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", PIXELS.transpose(2, 0, 1))
-    with rasterio.open(path, "r+") as target:
-        target.build_overviews([2])
-    assert np.array_equal(read_image(path), PIXELS)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])
