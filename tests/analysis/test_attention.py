@@ -1,6 +1,5 @@
 """Attention pictures: what is drawn where, heads, and what a file has to be."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,13 @@ def test_shown_is_the_mean_or_one_head():
     assert shown(stage, 3) is None
 
 
-def test_draw_puts_each_stage_over_the_grey_image(path, content):
-    axes = panels(draw(read_attention(path)))
+def test_draw_puts_each_stage_with_a_colour_bar_over_the_grey_image_and_says_who_looks(path, content):
+    figure = draw(read_attention(path))
+    axes = panels(figure)
+    assert len(figure.axes) == 2 * len(HEADS)
+    assert figure.get_suptitle().replace("\n", " ") == (
+        "Attention of segformer_mit_b3 (MiT-B0) from the pixel in column 30, row 20; weights sum to 1, mean over heads"
+    )
     assert [a.get_title() for a in axes] == [
         "stage 1: 3×4 keys, 1 head",
         "stage 2: 3×4 keys, 2 heads",
@@ -73,14 +77,6 @@ def test_draw_puts_each_stage_over_the_grey_image(path, content):
         assert {tuple(line.get_xydata()[0]) for line in panel.lines} == {(30.5, 20.5)}
 
 
-def test_draw_gives_each_panel_a_colour_bar_and_says_who_looks(path):
-    figure = draw(read_attention(path))
-    assert len(figure.axes) == 2 * len(HEADS)
-    assert figure.get_suptitle().replace("\n", " ") == (
-        "Attention of segformer_mit_b3 (MiT-B0) from the pixel in column 30, row 20; weights sum to 1, mean over heads"
-    )
-
-
 def test_draw_of_a_head_leaves_out_stages_without_it(path, content):
     figure = draw(read_attention(path), 5)
     axes = panels(figure)
@@ -93,42 +89,34 @@ def test_draw_of_a_head_leaves_out_stages_without_it(path, content):
 # The command line
 
 
-def test_main_draws_beside_the_file(path, capsys):
+def test_main_draws_beside_the_file_and_the_same_bytes_again(path, tmp_path, capsys):
     assert main([str(path)]) == 0
     assert capsys.readouterr().out == f"{path.with_suffix('.png')}\n"
     with Image.open(path.with_suffix(".png")) as picture:
         assert picture.width > 2 * picture.height
-
-
-def test_main_draws_the_same_bytes_again(path, tmp_path):
     for name in ("a.svg", "b.svg"):
         assert main([str(path), "--head", "2", "--to", str(tmp_path / name)]) == 0
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_main_refuses_what_it_cannot_draw(path, content, tmp_path, capsys):
-    torn, other, partial = tmp_path / "torn.npz", tmp_path / "other.txt", tmp_path / "partial.npz"
-    torn.write_bytes(path.read_bytes()[:500])
-    other.write_text("no archive", encoding="utf-8")
-    np.savez(partial, image=content["image"], pixel=content["pixel"])
-    single = io.BytesIO()
-    np.save(single, content["image"])
-    (tmp_path / "single.npz").write_bytes(single.getvalue())
-    refused = {
-        (str(tmp_path / "nowhere.npz"),): "is no file, but must be what python -m trainables.attention wrote: check it",
-        (str(torn),): "is damaged or no .npz file: write it again",
-        (str(other),): "is damaged or no .npz file: write it again",
-        (str(tmp_path / "single.npz"),): "is damaged or no .npz file: write it again",
-        (str(partial),): "has no model, padded_px, stage1: pass a file that python -m trainables.attention wrote",
+    (tmp_path / "torn.npz").write_bytes(path.read_bytes()[:500])
+    (tmp_path / "other.txt").write_text("no archive", encoding="utf-8")
+    np.savez(tmp_path / "partial.npz", image=content["image"], pixel=content["pixel"])
+    np.save(tmp_path / "single.npy", content["image"])
+    (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    refused = dict.fromkeys(("torn.npz", "other.txt", "single.npz"), "is damaged or no .npz file: write it again") | {
+        "nowhere.npz": "is no file, but must be what python -m trainables.attention wrote: check it",
+        "partial.npz": "has no model, padded_px, stage1: pass a file that python -m trainables.attention wrote",
     }
-    for arguments, message in refused.items():
-        assert main(list(arguments)) == 2
-        assert capsys.readouterr().err == f"error: {arguments[0]} {message}\n"
-    for flags, message in {
-        ("--head", "9"): "--head is 9, but the stages have heads 1 to 8: choose one of these",
-        ("--head", "0"): "--head is 0, but the stages have heads 1 to 8: choose one of these",
-        ("--to", "a.gif"): "--to is a.gif, but must end in .png or .svg: name it so",
-    }.items():
-        assert main([str(path), *flags]) == 2
+    for file, message in refused.items():
+        assert main([str(tmp_path / file)]) == 2
+        assert capsys.readouterr().err == f"error: {tmp_path / file} {message}\n"
+    for flag, value, message in (
+        ("--head", "9", "--head is 9, but the stages have heads 1 to 8: choose one of these"),
+        ("--head", "0", "--head is 0, but the stages have heads 1 to 8: choose one of these"),
+        ("--to", "a.gif", "--to is a.gif, but must end in .png or .svg: name it so"),
+    ):
+        assert main([str(path), flag, value]) == 2
         assert capsys.readouterr().err == f"error: {message}\n"
     assert list(tmp_path.glob("*.png")) == []

@@ -31,7 +31,9 @@ def report(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write_report([demo], tmp_path_factory.mktemp("elsewhere") / "report").folder
 
 
-def test_every_trial_with_pictures_is_there_with_every_tile(report: Path):
+def test_every_trial_with_pictures_is_there_with_every_tile_and_the_report_links_to_the_page(report: Path):
+    assert f'<a href="{NAME}">' in (report / "report.html").read_text("utf-8")
+    assert tiles_page([(report, MadeUp("unet").logs())], report) is None  # of no pictures
     trials = content((report / NAME).read_text("utf-8"))["trials"]
     assert [trial["arm"] for trial in trials] == ["unet (base width 16), 24 tiles"] * 3 + ["sam_conv, 24 tiles"]
     assert all([tile["tile"] for tile in trial["tiles"]] == ["t1", "t.2"] for trial in trials)
@@ -41,14 +43,6 @@ def test_every_trial_with_pictures_is_there_with_every_tile(report: Path):
         for tile in trial["tiles"]:
             assert (report / unquote(tile["path"])).is_file()
             assert (tile["width"], tile["height"]) == (136, 40)
-
-
-def test_the_report_links_to_the_page(report: Path):
-    assert f'<a href="{NAME}">' in (report / "report.html").read_text("utf-8")
-
-
-def test_no_pictures_make_no_page(tmp_path: Path):
-    assert tiles_page([(tmp_path, MadeUp("unet").logs())], tmp_path) is None
 
 
 def pictured(out: Path, *, name: str = "demo", trials: int = 1) -> Path:
@@ -69,11 +63,14 @@ def test_pictures_that_are_gone_or_torn_are_left_out(tmp_path: Path):
     assert sum(len(trial["tiles"]) for trial in content(page)["trials"]) == 2
 
 
-def test_pictures_in_folders_of_odd_names_have_addresses(tmp_path: Path):
-    odd = pictured(tmp_path / "lr#2 50%?")
-    tile = content(tiles_page([(odd, read_logs(odd))], tmp_path))["trials"][0]["tiles"][0]
-    assert tile["path"].startswith("./lr%232%2050%25%3F/")
-    assert (tmp_path / unquote(tile["path"])).is_file()
+def test_odd_names_of_folders_have_addresses_and_those_of_studies_end_no_script(tmp_path: Path):
+    odd = pictured(tmp_path / "lr#2 50%?", name="</script><b>")
+    page = tiles_page([(odd, read_logs(odd))], tmp_path)
+    assert page.count("</script>") == 2
+    (trial,) = content(page)["trials"]
+    assert trial["study"] == "</script><b>"
+    assert trial["tiles"][0]["path"].startswith("./lr%232%2050%25%3F/")
+    assert (tmp_path / unquote(trial["tiles"][0]["path"])).is_file()
 
 
 def test_test_pictures_have_the_score_of_the_model_that_they_are_of(tmp_path: Path):
@@ -83,13 +80,6 @@ def test_test_pictures_have_the_score_of_the_model_that_they_are_of(tmp_path: Pa
     study.picture("unet-24", tmp_path, ["north-1", "north-2"])
     page = tiles_page([(tmp_path, study.logs())], tmp_path)
     assert [tile["words"] for tile in content(page)["trials"][0]["tiles"]] == ["test IoU 0.100", "test IoU 0.900"]
-
-
-def test_nothing_in_a_name_ends_the_script(tmp_path: Path):
-    out = pictured(tmp_path, name="</script><b>")
-    page = tiles_page([(out, read_logs(out))], tmp_path)
-    assert page.count("</script>") == 2
-    assert content(page)["trials"][0]["study"] == "</script><b>"
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,9 @@ def filters(runset: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(kept["key"]["name"], kept["op"], kept["value"]) for kept in runset["filters"]["filters"]]
 
 
-def test_workspace_arrives_with_a_section_for_each_part(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_workspace_and_report_arrive_with_a_section_for_each_part(
+    server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["someone/fewtile"]) == 0
     (view,) = [view for view in server.views.values() if view["type"] == "project-view"]
     assert (view["entityName"], view["projectName"], view["displayName"]) == ("someone", "fewtile", "Fewtile")
@@ -72,12 +74,6 @@ def test_workspace_arrives_with_a_section_for_each_part(server: Any, capsys: pyt
     name = view["name"].removeprefix("nw-").removesuffix("-v")
     assert told.out.splitlines()[0] == f"workspace: {server.url}/someone/fewtile?nw={name}"
     assert told.err == ""
-
-
-def test_report_arrives_with_the_same_panels_and_its_address_is_told(
-    server: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["someone/fewtile"]) == 0
     ((view_id, view),) = [(key, view) for key, view in server.views.items() if view["type"] == "runs"]
     assert view["displayName"] == "Fewtile: fewtile"
     blocks = json.loads(view["spec"])["blocks"]
@@ -90,7 +86,7 @@ def test_report_arrives_with_the_same_panels_and_its_address_is_told(
         assert filters(runset) == ONLY_TRIALS
     headings = [block["children"][0]["text"] for block in blocks if block["type"] == "heading"]
     assert headings == [part.title for part in parts(METRIC)]
-    address = capsys.readouterr().out.splitlines()[1].split()[1]
+    address = told.out.splitlines()[1].split()[1]
     assert address.startswith(f"{server.url}/someone/fewtile/reports/")
     assert address.rstrip("=").endswith(view_id.rstrip("="))
 
@@ -128,11 +124,9 @@ def test_trouble_of_the_server_is_one_line(server: Any, capsys: pytest.CaptureFi
 
 
 def test_project_that_is_not_entity_and_project_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    rule = "error: the W&B project is 'fewtile', but must be entity/project: give it like someone/fewtile\n"
     for arguments in (["fewtile"], ["fewtile", "--dry-run"]):
-        assert main(arguments) == 2
-        assert capsys.readouterr().err == (
-            "error: the W&B project is 'fewtile', but must be entity/project: give it like someone/fewtile\n"
-        )
+        assert (main(arguments), capsys.readouterr().err) == (2, rule)
 
 
 def test_dry_run_prints_the_specification_without_server_or_login(tmp_path: Path) -> None:

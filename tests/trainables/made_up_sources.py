@@ -11,6 +11,10 @@ import numpy as np
 import rasterio
 from PIL import Image
 
+from trainables.data.dataset import read_dataset
+from trainables.data.decode import decode_train_val
+from trainables.data.tiles import TrainVal
+
 
 def photo(*seed: int, size: tuple[int, int] = (16, 16)) -> np.ndarray:
     """(H, W, 3) uint8 of a few grey-green patches: JPEG changes it little."""
@@ -26,6 +30,11 @@ def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
 
 def pixels(path: Path) -> np.ndarray:
     return np.array(Image.open(path))
+
+
+def read_all(root: Path) -> TrainVal:
+    """The train and val tiles of a folder."""
+    return decode_train_val(read_dataset(root))
 
 
 def write_deepglobe(root: Path, count: int = 10) -> Path:

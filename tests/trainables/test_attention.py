@@ -98,7 +98,9 @@ def test_stage_attentions_sum_to_one_over_the_padded_image(trained):
 # The file
 
 
-def test_write_attention_writes_image_pixel_and_arrays(checkpoint, image_file, tmp_path, trained):
+def test_image_pixel_and_arrays_are_written_and_main_says_what_draws_them(
+    checkpoint, image_file, tmp_path, trained, capsys
+):
     to = tmp_path / "deep" / "attention.npz"
     shapes = write_attention(checkpoint, image_file, 7, 9, to)
     with np.load(to, allow_pickle=False) as file:
@@ -111,9 +113,6 @@ def test_write_attention_writes_image_pixel_and_arrays(checkpoint, image_file, t
     assert shapes == [array.shape for array in expected]
     assert all(np.array_equal(content[f"stage{n}"], array) for n, array in zip(STAGES, expected, strict=True))
     assert [path.name for path in to.parent.iterdir()] == ["attention.npz"]
-
-
-def test_main_says_what_it_wrote_and_what_draws_it(checkpoint, image_file, tmp_path, capsys):
     to = tmp_path / "a.npz"
     assert main([str(checkpoint), str(image_file), "--pixel", "3", "4", "--to", str(to)]) == 0
     assert capsys.readouterr().out == (
@@ -142,18 +141,14 @@ def test_pixels_outside_the_image_are_refused(x, y, checkpoint, image_file, refu
     )
 
 
-def test_images_with_other_bands_are_refused(checkpoint, tmp_path, refusal):
-    path = tmp_path / "grey.png"
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
-    assert refusal(lambda: write_attention(checkpoint, path, 0, 0, tmp_path / "a.npz")) == (
-        f"{path} has 1 band, but {checkpoint} was trained on 3 (red, green, blue): name these by --bands, or pass an "
+def test_bands_are_chosen_by_number_where_an_image_has_others(checkpoint, image_file, tmp_path, refusal):
+    grey, four = tmp_path / "grey.png", tmp_path / "four.png"
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(grey)
+    assert refusal(lambda: write_attention(checkpoint, grey, 0, 0, tmp_path / "a.npz")) == (
+        f"{grey} has 1 band, but {checkpoint} was trained on 3 (red, green, blue): name these by --bands, or pass an "
         "image with these"
     )
-
-
-def test_bands_are_chosen_by_number(checkpoint, image_file, tmp_path, refusal):
     pixels = np.asarray(Image.open(image_file))
-    four = tmp_path / "four.png"
     Image.fromarray(np.concatenate([pixels, pixels[..., :1]], axis=2)).save(four)
     write_attention(checkpoint, image_file, 7, 9, tmp_path / "a.npz")
     write_attention(checkpoint, four, 7, 9, tmp_path / "b.npz", bands=(4, 2, 3))
@@ -164,15 +159,10 @@ def test_bands_are_chosen_by_number(checkpoint, image_file, tmp_path, refusal):
     )
 
 
-def test_missing_files_are_refused(checkpoint, image_file, tmp_path, refusal):
-    nowhere = tmp_path / "nowhere"
+def test_files_that_are_missing_or_cannot_be_written_are_refused(checkpoint, image_file, tmp_path, refusal):
+    nowhere, to = tmp_path / "nowhere", image_file / "a.npz"
     assert refusal(lambda: write_attention(nowhere, image_file, 0, 0, tmp_path / "a.npz")).startswith(str(nowhere))
     assert refusal(lambda: write_attention(checkpoint, nowhere, 0, 0, tmp_path / "a.npz")) == (
         f"{nowhere} is no file, but must be an image (.jpg, .jpeg, .png, .tif, .tiff): check the path"
     )
-
-
-def test_folder_that_cannot_be_written_is_refused(checkpoint, image_file, refusal):
-    to = image_file / "a.npz"
-    message = refusal(lambda: write_attention(checkpoint, image_file, 0, 0, to))
-    assert message.startswith(f"{to} cannot be written (")
+    assert refusal(lambda: write_attention(checkpoint, image_file, 0, 0, to)).startswith(f"{to} cannot be written (")

@@ -43,6 +43,7 @@ def test_check_refuses_centre_windows_in_which_nothing_counts(make_config, tiles
 
 SQUARE = (64, 64)
 UNEVEN = "train tiles have sides of 48 to 64 px, but training on whole tiles needs equal squares: "
+SMALLEST = "--window-px is 64, but the smallest train tile has a side of "
 
 
 @pytest.mark.parametrize(
@@ -51,29 +52,17 @@ UNEVEN = "train tiles have sides of 48 to 64 px, but training on whole tiles nee
         ({"window_px": 33}, [SQUARE], "--window-px is 33, but unet needs a multiple of 16: use 32"),
         ({"window_px": 40}, [SQUARE], "--window-px is 40, but unet needs a multiple of 16: use 32"),
         ({"window_px": 63}, [SQUARE], "--window-px is 63, but unet needs a multiple of 16: use 48"),
-        (
-            {"window_px": 64},
-            [SQUARE, SQUARE, (64, 50)],
-            "--window-px is 64, but the smallest train tile has a side of 50 px: use 48",
-        ),
+        ({"window_px": 64}, [SQUARE, (64, 50)], SMALLEST + "50 px: use 48"),
+        ({"window_px": 64}, [(31, 31)], SMALLEST + "31 px: use tiles of 64 px or more"),
         ({}, [SQUARE, SQUARE, (48, 48)], UNEVEN + "set --window-px 48 to cut windows"),
         ({}, [(50, 50)], "tile side is 50 px, but unet needs a multiple of 16: set --window-px 48 to cut windows"),
-        (
-            {"draws_per_epoch": 3, "batch_size": 4},
-            [SQUARE],
-            "draws_per_epoch is 3, but must be at least the batch size of 4",
-        ),
+        ({"draws_per_epoch": 3}, [SQUARE], "draws_per_epoch is 3, but must be at least the batch size of 4"),
         ({}, [(17, 17)], "tile side is 17 px, but unet needs a multiple of 16: use tiles of 32×32 px"),
-        (
-            {"window_px": 64},
-            [(31, 31)],
-            "--window-px is 64, but the smallest train tile has a side of 31 px: use tiles of 64 px or more",
-        ),
         ({"tiles": 4}, [SQUARE] * 3, "--tiles 4 asks for 4 train tiles, but there are 3: ask for 1 to 3"),
     ],
 )
 def test_check_refuses_what_does_not_fit(make_config, tiles, changes, sizes, words, refusal):
-    config = make_config(**{"tiles": len(sizes)} | changes)
+    config = make_config(**{"tiles": len(sizes), "batch_size": 4, "draws_per_epoch": 8} | changes)
     assert refusal(lambda: check_config(config, of_side(tiles, *sizes))) == words
 
 

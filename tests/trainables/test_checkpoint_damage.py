@@ -46,14 +46,6 @@ def torch_saves(monkeypatch):
     return lambda function: monkeypatch.setattr(ckpt.torch, "save", function)
 
 
-@pytest.mark.parametrize("mmap", [False, True])
-def test_save_writes_what_torch_itself_reads(whole, scratch, mmap):
-    scratch.write_bytes(whole)
-    content = torch.load(scratch, weights_only=True, mmap=mmap)
-    assert torch.equal(content["tensor"], torch.arange(1000))
-    assert torch.equal(load(scratch)["tensor"], content["tensor"])
-
-
 # What a kill or a bad disk leaves
 
 
@@ -203,10 +195,14 @@ def test_load_refuses_a_flipped_bit_anywhere_and_in_the_trailer(whole, scratch, 
         assert is_refused_as_damaged(scratch, refusal)
 
 
-def test_load_unpickles_nothing_of_a_damaged_file(whole, scratch, monkeypatch, refusal):
+def test_save_writes_what_torch_itself_reads_and_load_unpickles_nothing_of_a_damaged_file(
+    whole, scratch, monkeypatch, refusal
+):
+    scratch.write_bytes(whole)
+    for content in (load(scratch), *(torch.load(scratch, weights_only=True, mmap=mmap) for mmap in (False, True))):
+        assert torch.equal(content["tensor"], torch.arange(1000))
     unpickled = []
     monkeypatch.setattr(ckpt.torch, "load", lambda *_, **__: unpickled.append(1) or {})
-    scratch.write_bytes(whole)
     assert (load(scratch), unpickled) == ({}, [1])
     scratch.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
     assert is_refused_as_damaged(scratch, refusal)

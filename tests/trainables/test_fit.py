@@ -235,18 +235,14 @@ def test_resume_refuses_other_settings_tiles_and_checkpoints(go_on, write_rgb, o
     assert (out / "best.pt").read_bytes() == best
 
 
-@pytest.mark.parametrize("content", [None, "{}", "[]", '{"settings": 1}', "{"])
-def test_resume_refuses_a_folder_without_an_attempt(content, command, out, refusal):
-    if content is not None:
-        out.mkdir()
-        (out / "attempt.json").write_text(content)
-    message = refusal(lambda: main(command("01", *SHORT, "--resume")))
-    assert message.startswith(f"--resume needs an attempt in {out}")
-
-
-def test_folder_that_is_not_empty_is_refused(command, out, refusal):
-    out.mkdir()
-    (out / "thesis.txt").write_text("mine")
+def test_folder_of_other_things_is_refused_and_resuming_needs_an_attempt(command, out, refusal):
+    for content in (None, "{}", "[]", '{"settings": 1}', "{"):
+        if content is not None:
+            out.mkdir(exist_ok=True)
+            (out / "attempt.json").write_text(content)
+        message = refusal(lambda: main(command("01", *SHORT, "--resume")))
+        assert message.startswith(f"--resume needs an attempt in {out}")
+    (out / "attempt.json").rename(out / "thesis.txt")
     message = refusal(lambda: main(command("01", *SHORT)))
     assert message.startswith(f"--out {out} exists and is not empty: ")
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
@@ -264,6 +260,7 @@ REFUSALS = {
     "setting": (["--attempt", "01", "--lr", "fast"], "--lr is 'fast', but must be a valid number"),
     "device": (["--attempt", "01", "--device", "abacus"], "--device is 'abacus', but must be cuda or cpu"),
     "no device": (["--attempt", "01", "--device", "meta"], "--device is 'meta', but must be cuda or cpu"),
+    "no cuda": (["--attempt", "01", "--device", "cuda"], "--device is cuda, but PyTorch sees no such device: use cpu"),
     "threads": (["--attempt", "01", "--threads", "-1"], "argument --threads: it is -1, but must be a whole number "),
     "seed": (["--attempt", "01", "--seed", "x"], "argument --seed: it is x, but must be a whole number from 0 up"),
     "flag": (["--attempt", "01", "--lern", "1"], "unrecognized arguments: --lern 1: see --help"),
@@ -273,6 +270,7 @@ REFUSALS = {
 @pytest.mark.parametrize("name", REFUSALS)
 def test_mistake_is_one_line_exit_code_2_and_leaves_nothing(name, data, out, capsys, monkeypatch):
     flags, message = REFUSALS[name]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["fit", "--data", str(data), "--out", str(out), *flags])
     with pytest.raises(SystemExit) as end:
         run(main)
@@ -281,9 +279,3 @@ def test_mistake_is_one_line_exit_code_2_and_leaves_nothing(name, data, out, cap
     assert (printed, error.count("\n")) == ("", 1)
     assert error.startswith(f"error: {message}")
     assert not out.exists()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
-def test_cuda_is_refused_where_there_is_none(command, refusal):
-    message = refusal(lambda: main(command("01", "--smoke", "--device", "cuda")))
-    assert message == "--device is cuda, but PyTorch sees no such device: use cpu"

@@ -82,10 +82,6 @@ def test_scores_are_the_same_with_an_ignored_tile_among_the_others(num_classes, 
     np.testing.assert_equal(asdict(replace(more, tile_iou=others)), asdict(found))
 
 
-def test_tile_values_have_none_for_a_tile_without_a_score():
-    assert tile_values(["a", "b"], (0.25, float("nan"))) == {"a": 0.25, "b": None}
-
-
 @given(prediction=masks(2), truth=truths(2).filter(lambda truth: (truth != IGNORE).any()))
 def test_scores_of_a_binary_tile_are_those_of_sets(prediction, truth):
     claimed = set(np.flatnonzero((prediction == 1) & (truth != IGNORE)))
@@ -130,6 +126,7 @@ def test_class_iou_by_hand_leaves_out_what_is_nowhere():
     assert found.class_iou[:3] == pytest.approx((0.5, 0.5, 0.0))
 
 
-def test_class_pixels_count_every_class_and_what_is_ignored():
+def test_class_pixels_count_every_class_and_what_is_ignored_and_tile_values_have_none_for_a_tile_without_a_score():
     masks = [np.array([[0, 1], [1, IGNORE]], np.uint8), np.array([[2, 2, IGNORE]], np.uint8)]
     assert class_pixels(masks, 4) == ([1, 2, 2, 0], 2)
+    assert tile_values(["a", "b"], (0.25, float("nan"))) == {"a": 0.25, "b": None}

@@ -13,10 +13,6 @@ from trainables.training import TrainingState
 CPU = torch.device("cpu")
 
 
-def test_presets_are_those_that_there_are_functions_for():
-    assert tuple(augment.PRESETS) == PRESETS
-
-
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_can_be_computed_and_change_with_their_weights_alone(name):
     logits, masks = torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8), torch.arange(64).reshape(1, 8, 8) % 2
@@ -26,8 +22,8 @@ def test_losses_can_be_computed_and_change_with_their_weights_alone(name):
         assert (changed != usual) == (weight in LOSS_WEIGHTS[name]), weight
 
 
-def test_losses_all_have_an_entry_of_weights():
-    assert tuple(LOSS_WEIGHTS) == LOSSES
+def test_presets_have_functions_and_losses_weights():
+    assert (tuple(augment.PRESETS), tuple(LOSS_WEIGHTS)) == (PRESETS, LOSSES)
 
 
 @pytest.mark.parametrize("name", typing.get_args(Optimizer))

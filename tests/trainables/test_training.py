@@ -44,21 +44,15 @@ def test_fit_freezes_pretrained_encoders_first_and_never_the_decoder(make_config
         assert all(torch.equal(states[1][f"network.encoder.{name}"], value) for name, value in began.items())
 
 
-def test_fit_lowers_lr_when_the_encoder_is_unfrozen(make_config, tiles, tiny, judge_as):
+def test_fit_lowers_lr_when_the_encoder_is_unfrozen_on_a_plateau_and_along_a_cosine(make_config, tiles, tiny, judge_as):
     judge_as([0.1, 0.2, 0.3, 0.4])
     config = make_config(**tiny, epochs=4, frozen_fraction=0.5, unfreeze_lr_factor=0.1, lr=1e-3)
     assert [record.lr for record in fit(config, tiles)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
-
-
-def test_fit_halves_lr_on_a_plateau(make_config, tiles, tiny, judge_as):
     # Patience 1: the second epoch in a row without a better one halves the rate for the next
     judge_as([0.5, 0.5, 0.4, 0.6, 0.6, 0.6, 0.6])
     config = make_config(**tiny | {"weights": "none"}, epochs=7, plateau_patience=1, lr=8e-4)
     rates = [record.lr for record in fit(config, tiles)]
     assert rates == pytest.approx([8e-4, 8e-4, 8e-4, 4e-4, 4e-4, 4e-4, 2e-4])
-
-
-def test_fit_lowers_lr_along_a_cosine_with_every_step(make_config, tiles, tiny, judge_as):
     # Two steps an epoch, eight in all: after n of them, lr (1 + cos(n π / 8)) / 2, whatever val says
     judge_as([0.5, 0.4, 0.3, 0.2])
     config = make_config(**tiny | {"weights": "none"}, epochs=4, schedule="cosine", plateau_patience=0, lr=8e-4)
@@ -121,15 +115,12 @@ def test_pretrained_weights_see_the_same_pixels_whatever_the_scale(make_config, 
     assert seen.flatten().tolist() == pytest.approx(expected, rel=1e-4)
 
 
-def test_fit_normalises_by_the_budgets_own_tiles(make_config, tiles, tiny):
+def test_fit_normalises_by_the_budgets_own_tiles_and_never_trains_on_val_tiles(make_config, tiles, tiny):
     settings = tiny | {"weights": "none"}
     one, all_of_them = (TrainingState(make_config(**settings, tiles=n), tiles, CPU) for n in (1, 3))
     assert not torch.equal(one.model.mean, all_of_them.model.mean)
     for state in (one, all_of_them):
         assert state.model.mean.flatten().tolist() == pytest.approx(band_statistics(state.tiles.train, 1 / 255)[0])
-
-
-def test_fit_never_trains_on_val_tiles(make_config, tiles, tiny):
     painted = tuple(np.zeros_like(image) for image in tiles.val.images)
     blind = replace(tiles, val=replace(tiles.val, images=painted))
     one, other = (next(fit(make_config(**tiny), t)) for t in (tiles, blind))
@@ -234,9 +225,10 @@ def test_a_whole_batch_is_one_plain_step_bit_for_bit(make_config, tiny, tiles, m
 
 
 @pytest.mark.parametrize("value", [1, 0, -4])
-def test_fit_refuses_chunks_of_less_than_two(make_config, tiles, tmp_path, value, refusal):
+def test_fit_refuses_chunks_of_less_than_two_and_wrong_windows(make_config, tiles, tmp_path, value, refusal):
     message = refusal(lambda: next(fit(make_config(), tiles, checkpoints=tmp_path / "out", micro_batch_size=value)))
     assert message.startswith(f"micro_batch_size is {value}, but must be at least 2 ")
+    refusal(lambda: next(fit(make_config(window_px=40), tiles, checkpoints=tmp_path / "out")))
     assert list(tmp_path.iterdir()) == []
 
 

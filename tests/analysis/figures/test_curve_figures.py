@@ -71,17 +71,13 @@ def legend_words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_learning_curves_draw_each_known_epoch_of_each_trial(logs):
+def test_learning_curves_draw_each_known_epoch_of_each_trial_and_mark_how_it_ended(logs):
     unet, sam = learning_curves(logs).axes
     others, models, selected = curves(unet)
     assert others == [[[1, 0.1], [2, 0.4], [3, 0.3]], [[1, 0.2]], [[1, 0.9]]]
     assert models == [[[1, 0.2], [2, 0.55]]]
     assert selected == [[[1, 0.3], [2, 0.5], [3, 0.6]]]
     assert curves(sam) == [[[[1, 0.15], [2, 0.25]]], [], []]
-
-
-def test_learning_curves_mark_how_each_trial_ended(logs):
-    unet, sam = learning_curves(logs).axes
     assert ends(unet, "o") == [(3, 0.3), (3, 0.6)]
     assert ends(unet, "o", filled=False) == [(1, 0.2)]
     assert ends(unet, "x") == [(1, 0.9)]
@@ -94,32 +90,28 @@ def test_learning_curves_mark_how_each_trial_ended(logs):
     ]
 
 
-def test_learning_curves_set_final_models_apart_from_the_search(logs):
-    collections = learning_curves(logs).axes[0].collections
-    assert [to_hex(drawn.get_edgecolor()[0]) for drawn in collections] == ["#0072b2", INK, "#0072b2"]
+def test_learning_curves_set_final_models_apart_and_draw_the_trivial_predictor_on_what_was_judged(logs):
+    figure = learning_curves(logs)
+    assert [to_hex(drawn.get_edgecolor()[0]) for drawn in figure.axes[0].collections] == ["#0072b2", INK, "#0072b2"]
+    for axes in figure.axes:
+        assert [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"] == [[0.34, 0.34]]
+    assert legend_words(figure)[-1] == "trivial: everything is roof (on the same pixels)"
     figure = learning_curves(only(logs, stage="final"))
     assert to_hex(figure.axes[0].collections[1].get_edgecolor()[0]) == "#0072b2"
     assert legend_words(figure)[:2] == ["final model", "a final model's last epoch"]
     assert figure.axes[1].texts[0].get_text() == "no trial"
 
 
-def test_learning_curves_draw_the_trivial_predictor_on_what_was_judged(logs):
-    figure = learning_curves(logs)
-    for axes in figure.axes:
-        assert [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"] == [[0.34, 0.34]]
-    assert legend_words(figure)[-1] == "trivial: everything is roof (on the same pixels)"
-
-
-def test_learning_curves_set_budgets_side_by_side():
-    figure = learning_curves(searched(tiles=(24, 5)).logs())
+def test_curves_of_several_budgets_lie_side_by_side_or_in_a_row_each():
+    made = searched(tiles=(24, 5))
+    figure = learning_curves(made.logs())
     titles = [" ".join(axes.get_title(loc="left").split()) for axes in figure.axes]
     assert titles == [f"{label}, {count} tiles" for label in (UNET, SAM) for count in (5, 24)]
     assert figure.axes[0].get_gridspec().ncols == 2
-
-
-def test_learning_curves_are_none_without_epochs(logs):
-    assert learning_curves(dataclasses.replace(logs, history=logs.history.iloc[:0])) is None
-    assert learning_curves(dataclasses.replace(logs, history=logs.history.drop(columns=METRIC))) is None
+    made.trial("sam_conv-5", 0, [0.3])
+    figure = cost_curves(made.logs())
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["24 tiles", "", "", "5 tiles", "", ""]
+    assert figure.axes[3].lines[0].get_color() == looks([UNET, SAM])[SAM][0]
 
 
 def test_learning_curves_of_many_trials_are_pixels():
@@ -134,7 +126,7 @@ def test_learning_curves_of_many_trials_are_pixels():
     assert len(render(figure, "svg")) < 400_000
 
 
-def test_cost_curves_step_where_a_trial_that_can_be_selected_is_better(logs):
+def test_cost_curves_step_where_a_trial_that_can_be_selected_is_better_and_count_gpu_hours(logs):
     figure = cost_curves(logs)
     by_trials, by_epochs, by_hours = figure.axes
     for axes, spent in ((by_trials, [1, 4, 5]), (by_epochs, [3, 9, 9]), (by_hours, [1, 5, 6])):
@@ -146,23 +138,14 @@ def test_cost_curves_step_where_a_trial_that_can_be_selected_is_better(logs):
         assert end.get_marker() == looks([UNET, SAM])[UNET][1]
     assert by_hours.get_xlabel() == "core-hours spent"
     assert legend_words(figure)[0] == UNET
-
-
-def test_cost_curves_count_gpu_hours_where_there_is_a_gpu():
     (*_, axes) = cost_curves(searched(gpus=0.5).logs()).axes
     assert axes.get_xlabel() == "GPU-hours spent"
     assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.25, 1.25, 1.5])
 
 
-def test_cost_curves_have_a_row_per_budget():
-    made = searched(tiles=(24, 5))
-    made.trial("sam_conv-5", 0, [0.3])
-    figure = cost_curves(made.logs())
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["24 tiles", "", "", "5 tiles", "", ""]
-    assert figure.axes[3].lines[0].get_color() == looks([UNET, SAM])[SAM][0]
-
-
-def test_cost_curves_are_none_where_no_trial_of_a_search_ran_its_course(logs):
+def test_curves_are_none_without_epochs_or_where_no_trial_of_a_search_ran_its_course(logs):
+    assert learning_curves(dataclasses.replace(logs, history=logs.history.iloc[:0])) is None
+    assert learning_curves(dataclasses.replace(logs, history=logs.history.drop(columns=METRIC))) is None
     assert cost_curves(only(logs, stage="final")) is None
     assert cost_curves(only(logs, state="stopped")) is None
 

@@ -103,19 +103,15 @@ def test_trials_draws_the_trivial_predictor_on_what_trials_are_judged_on(logs, k
     assert [dashed(axes, "x") for axes in figure.axes] == [[[drawn, drawn]]] * 2
 
 
-def test_trials_has_no_bar_where_trials_are_judged_at_full_resolution():
+def test_trials_has_no_bar_where_trials_are_judged_at_full_resolution_and_nothing_of_final_models():
     study = MadeUp("unet")
+    study.model("unet-24", test=[0.5] * 4)
+    assert figures.trials(study.logs()) is None
     study.trial("unet-24", 0, [0.3])
     study.select("unet-24", 0, 0.46)
     (axes,) = figures.trials(study.logs()).axes
     assert marks(axes, "D") == [0.3]
     assert marks(axes, "|") == []
-
-
-def test_trials_has_nothing_to_draw_where_there_are_only_final_models():
-    study = MadeUp("unet")
-    study.model("unet-24", test=[0.5] * 4)
-    assert figures.trials(study.logs()) is None
 
 
 def test_trials_stays_small_with_thousands_of_trials():
@@ -142,9 +138,12 @@ def test_intervals_has_a_line_per_cell_in_the_given_order():
     assert dashed(first, "x") == [[0.25, 0.25]]
 
 
-def test_intervals_draws_each_model_below_the_bar_of_its_architecture():
+def test_intervals_draws_each_model_below_the_bar_of_its_architecture_and_no_trivial_value_where_there_is_none():
     styles = drawing.looks([LONG, SHORT])
-    axes = intervals(labels=[LONG]).axes[0]
+    figure = intervals(labels=[LONG], trivial=None)
+    assert [dashed(axes, "x") for axes in figure.axes] == [[], [], []]
+    assert not any("trivial" in text.get_text() for text in figure.findobj(Text))
+    axes = figure.axes[0]
     by_colour = {
         line.get_color(): (sorted(line.get_xdata()), np.floor(line.get_ydata()).tolist())
         for line in axes.lines
@@ -153,13 +152,7 @@ def test_intervals_draws_each_model_below_the_bar_of_its_architecture():
     assert by_colour == {styles[LONG][0]: ([0.68, 0.70, 0.72], [0] * 3), styles[SHORT][0]: ([0.60], [1])}
 
 
-def test_intervals_has_no_dashed_line_without_a_trivial_value():
-    figure = intervals(trivial=None)
-    assert [dashed(axes, "x") for axes in figure.axes] == [[], [], []]
-    assert not any("trivial" in text.get_text() for text in figure.findobj(Text))
-
-
-def test_by_tiles_draws_a_line_per_architecture_through_its_known_means():
+def test_by_tiles_draws_a_line_per_architecture_through_its_known_means_and_none_of_one_budget():
     (axes,) = by_tiles().axes
     lines = {line.get_color(): line for line in axes.lines if line.get_linestyle() == "-"}
     styles = drawing.looks([LONG, SHORT])
@@ -173,9 +166,6 @@ def test_by_tiles_draws_a_line_per_architecture_through_its_known_means():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "12", "24"]
     assert [[y for _, y in bar] for bar in bars(axes)] == [[0.30, 0.55], [0.60, 0.75]]
     assert dashed(axes, "y") == [[0.25, 0.25]]
-
-
-def test_by_tiles_has_nothing_to_compare_for_one_budget():
     one = CELLS[CELLS["tiles"] == 24]
     assert figures.by_tiles(one, POINTS, metric="test IoU", trivial=None) is None
 
@@ -185,26 +175,16 @@ def test_figures_cut_nothing_off_and_overlap_nowhere(logs, name):
     assert_all_is_seen({"trials": lambda: figures.trials(logs), "intervals": intervals, "by_tiles": by_tiles}[name]())
 
 
-@pytest.fixture(scope="module")
-def rendered() -> dict[str, bytes]:
-    return {kind: drawing.render(intervals(), kind) for kind in ("png", "svg")}
-
-
-@pytest.mark.parametrize("kind", ["png", "svg"])
-def test_render_gives_the_same_bytes_each_time_and_no_date(rendered, kind):
-    assert drawing.render(intervals(), kind) == rendered[kind]
-    assert b"<dc:date>" not in rendered[kind]
-
-
-def test_render_writes_only_greys_that_a_page_can_replace(rendered):
+def test_render_gives_the_same_bytes_each_time_on_white_and_only_greys_that_a_page_can_replace():
+    rendered = {kind: drawing.render(intervals(), kind) for kind in ("png", "svg")}
+    for kind, content in rendered.items():
+        assert drawing.render(intervals(), kind) == content
+        assert b"<dc:date>" not in content
     svg = rendered["svg"].decode()
     colours = {colour.lower() for colour in re.findall(r"#[0-9a-fA-F]{6}\b", svg)}
     greys = {colour for colour in colours if len({colour[1:3], colour[3:5], colour[5:7]}) == 1}
     assert greys == {drawing.GREY, drawing.GRID}  # its paper is the page's
     assert drawing.INK in colours
-
-
-def test_render_paints_pictures_white(rendered):
     pixels = np.asarray(Image.open(io.BytesIO(rendered["png"])).convert("RGBA"))
     assert pixels[0, 0].tolist() == [255, 255, 255, 255]
 

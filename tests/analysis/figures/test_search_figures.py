@@ -85,16 +85,9 @@ def test_importance_has_a_panel_per_hyperparameter_and_a_row_per_budget():
         [],
     ]
     assert [[text.get_text() for text in axes.texts] for axes in panels] == [["0.75", "–"], ["0.25", "–"], ["1.00"], []]
-
-
-def test_importance_marks_best_values_at_a_bound():
-    panels = importance(SHARES).axes
     marked = [[line.get_ydata()[0] for line in axes.lines if line.get_marker() == "<"] for axes in panels]
-    assert marked == [[0, 1], [], [], []]
-
-
-def test_importance_does_not_name_the_only_budget():
-    figure = importance(SHARES[SHARES["tiles"] == 24])
+    assert marked == [[0, 1], [], [], []]  # best values at a bound
+    figure = importance(SHARES[SHARES["tiles"] == 24])  # the only budget is not named
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["lr", "bce weight"]
 
 
@@ -112,12 +105,16 @@ def test_parallel_coordinates_lead_each_trial_through_its_settings_to_its_value(
     assert [len(collection.get_segments()) for collection in sam.collections] == [0, 1]
 
 
-def test_parallel_coordinates_order_presets_by_strength_and_name_the_ends_of_ranges():
-    (axes, _) = parallel_coordinates(trials(*TRIALS)).axes
-    words = {text.get_text(): round(text.get_position()[1], 6) for text in axes.texts}
+def test_parallel_coordinates_order_presets_by_strength_name_the_ends_of_ranges_and_colour_by_value_over_all_arms():
+    unet, sam = parallel_coordinates(trials(*TRIALS)).axes
+    words = {text.get_text(): round(text.get_position()[1], 6) for text in unet.texts}
     assert {"LIGHT": 0, "MEDIUM": 0.5, "HEAVY": 1}.items() <= words.items()
     ends = {"0.0001": 0, "0.001": 0.5, "0.01": 1, "0": 0, "0.25": 0.5, "0.5": 1, "0.4": 0, "0.8": 1}
     assert ends.items() <= words.items()
+    low, middle = (to_hex(colour) for colour in unet.collections[1].get_edgecolor())
+    (high,) = (to_hex(colour) for colour in sam.collections[1].get_edgecolor())
+    assert len({low, middle, high}) == 3
+    assert [to_hex(colour) for colour in unet.collections[0].get_edgecolor()] == ["#999999"]
 
 
 def test_parallel_coordinates_name_the_numbers_that_can_be_chosen():
@@ -132,14 +129,6 @@ def test_parallel_coordinates_name_the_numbers_that_can_be_chosen():
     heights = [segment[place, 1] for drawn in axes.collections for segment in drawn.get_segments()]
     assert sorted(heights) == pytest.approx([0.5, 0.5, 1], abs=0.04)
     assert len(set(heights)) == 3  # lines of one choice lie side by side
-
-
-def test_parallel_coordinates_colour_by_value_over_all_arms():
-    unet, sam = parallel_coordinates(trials(*TRIALS)).axes
-    low, middle = (to_hex(colour) for colour in unet.collections[1].get_edgecolor())
-    (high,) = (to_hex(colour) for colour in sam.collections[1].get_edgecolor())
-    assert len({low, middle, high}) == 3
-    assert [to_hex(colour) for colour in unet.collections[0].get_edgecolor()] == ["#999999"]
 
 
 def test_parallel_coordinates_stretch_an_axis_to_a_recipe_outside_its_range():
@@ -175,7 +164,7 @@ def points(axes: Axes, label: str) -> list[list[float]]:
     return line.get_xydata().tolist()
 
 
-def test_levels_are_in_the_order_of_presets():
+def test_levels_are_in_the_order_of_presets_with_a_panel_per_number_of_tiles():
     (axes,) = fixed_values(PRESETS, name="augmentation", metric="val IoU", trivial=0.2).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["NONE", "LIGHT", "EXTREME"]
     assert points(axes, UNET) == [pytest.approx([0, 0.5], abs=0.1), pytest.approx([2, 0.4], abs=0.1)]
@@ -185,6 +174,9 @@ def test_levels_are_in_the_order_of_presets():
     intervals = [[y for _, y in segment] for segment in segments if segment.size and np.isfinite(segment).all()]
     assert intervals == [[0.3, 0.5], [0.5, 0.7], [0.6, 0.8]]
     assert [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"] == [[0.2, 0.2]]
+    many, few = fixed_values(PRESETS.assign(tiles=[5, 5, 24, 24]), name="augmentation", metric="val IoU").axes
+    assert [axes.get_title(loc="left") for axes in (many, few)] == ["24 tiles", "5 tiles"]
+    assert (points(many, UNET), len(points(few, UNET))) == ([], 2)
 
 
 @pytest.mark.parametrize(("name", "scale"), [("lr", "log"), ("bce_weight", "linear")])
@@ -202,14 +194,6 @@ def test_levels_of_numbers_stand_at_their_value(name, scale):
     FigureCanvasAgg(axes.get_figure()).draw()
     values = [float(label.get_text()) for label in axes.get_xticklabels() if label.get_text()]  # no formula among them
     assert {0.001, 0.1} <= {*values}
-
-
-def test_levels_have_a_panel_per_number_of_tiles():
-    figure = fixed_values(PRESETS.assign(tiles=[5, 5, 24, 24]), name="augmentation", metric="val IoU")
-    many, few = figure.axes
-    assert [axes.get_title(loc="left") for axes in (many, few)] == ["24 tiles", "5 tiles"]
-    assert points(many, UNET) == []
-    assert len(points(few, UNET)) == 2
 
 
 FIGURES = {

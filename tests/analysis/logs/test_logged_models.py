@@ -65,7 +65,7 @@ def test_read_logs_describes_a_final_model(logs: Logs):
     assert math.isnan(other["test_iou"])
 
 
-def test_read_logs_has_a_score_per_model_and_tile_with_its_place(logs: Logs):
+def test_read_logs_has_a_score_per_model_and_tile_with_its_place_and_tells_pictures_of_val_and_test_apart(logs: Logs):
     scores = logs.scores
     assert set(scores["arm"]) == {"unet-24"}
     assert list(scores[["number", "split", "tile", "group", "iou"]].itertuples(index=False, name=None)) == [
@@ -77,9 +77,6 @@ def test_read_logs_has_a_score_per_model_and_tile_with_its_place(logs: Logs):
         (1, "val", "t2", "north", 0.75),
         (1, "val", "t3", "south", 0.25),
     ]
-
-
-def test_read_logs_tells_pictures_of_val_and_test_tiles_apart(logs: Logs):
     images = logs.images
     assert list(images[["arm", "split", "caption"]].itertuples(index=False, name=None)) == [
         *(("unet-24", "val", tile) for tile in ("t1", "t2", "t3")),

@@ -36,16 +36,13 @@ def test_split_records_of_a_cut_file_returns_the_whole_records_before_the_cut(si
     assert (torn_at is None) == (cut == ends[whole] or (padding < 7 and cut - ends[whole] <= padding))
 
 
-def test_split_records_stops_at_a_damaged_record():
+def test_split_records_stops_at_a_damaged_record_and_reads_nothing_without_the_header():
+    assert split_records(b"PK\x03\x04" + join_records([b"record"])) == ([], 0)
     records = [b"first", b"second", b"third"]
     data = bytearray(join_records(records))
     second_at = len(join_records(records[:1]))
     data[second_at + 7] ^= 1
     assert split_records(bytes(data)) == ([b"first"], second_at)
-
-
-def test_split_records_reads_nothing_without_the_header():
-    assert split_records(b"PK\x03\x04" + join_records([b"record"])) == ([], 0)
 
 
 def test_join_records_writes_the_published_format():

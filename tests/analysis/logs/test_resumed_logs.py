@@ -72,6 +72,13 @@ def test_read_logs_takes_what_a_killed_study_selected_where_the_run_before_it_se
     study = MadeUp("unet", phase="phase2_tuning")
     study.trial("unet-24", 0, [0.1])
     study.write(tmp_path)
+    logs = read_logs(tmp_path)
+    assert all(frame.empty for frame in (logs.selection, logs.models, logs.scores, logs.openings))
+    assert list(logs.scores.columns) == ["arm", "number", "split", "tile", "group", "iou"]
+    assert list(logs.openings.columns) == [
+        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies")
+    ]
+    assert (logs.models["best_epoch"].dtype, logs.scores["iou"].dtype) == (pd.Int64Dtype(), float)
     study.model("unet-24", val=[0.1, 0.1])
     study.select("unet-24", 0, 0.1)
     cut(study.write(tmp_path))
@@ -94,17 +101,6 @@ def test_read_logs_returns_the_last_row_of_each_model_in_the_order_of_the_arms(t
     assert keys == [("unet-24", 0, "finished"), ("unet-24", 1, "diverged"), ("sam_conv-24", 0, "finished")]
     assert list(models["val_iou"].fillna(-1)) == [0.3, -1, 0.5]
     assert models["test_iou"].isna().to_list() == [False, True, True]
-
-
-def test_read_logs_has_all_columns_where_nothing_but_the_study_is_logged(tmp_path: Path):
-    MadeUp("unet").write(tmp_path)
-    logs = read_logs(tmp_path)
-    assert all(frame.empty for frame in (logs.runs, logs.history, logs.models, logs.scores, logs.openings))
-    assert list(logs.scores.columns) == ["arm", "number", "split", "tile", "group", "iou"]
-    assert list(logs.openings.columns) == [
-        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies")
-    ]
-    assert (logs.models["best_epoch"].dtype, logs.scores["iou"].dtype) == (pd.Int64Dtype(), float)
 
 
 def test_read_logs_forgets_no_opening_and_counts_none_twice(tmp_path: Path):
@@ -160,29 +156,22 @@ def test_read_logs_notes_a_file_that_is_cut_before_it_says_which_run_it_is(tmp_p
     assert missing == "The logs of unet-24, trial 0, hold 0 of its 1 epochs."
 
 
-def test_read_logs_keeps_the_models_of_a_study_that_was_resumed_and_ended_before_it_scored_any(tmp_path: Path):
-    """More seeds were asked for and interrupted, or another look was refused: nothing is taken back."""
-    study = MadeUp("unet")
-    study.model("unet-24", test=[0.4])
-    study.picture("unet-24", tmp_path, ["north-1"])
-    study.write(tmp_path)
-    study.forget("model")
-    study.write(tmp_path)
-    logs = read_logs(tmp_path)
-    assert logs.models["test_iou"].tolist() == [0.4]
-    assert logs.scores["iou"].tolist() == [0.4]
-    assert set(logs.images["split"]) == {"test"}
-
-
-def test_read_logs_leaves_out_models_of_an_earlier_selection(tmp_path: Path):
+def test_read_logs_keeps_the_models_of_a_study_that_scored_none_again_and_leaves_out_those_of_an_earlier_selection(
+    tmp_path: Path,
+):
     study = MadeUp("unet", phase="phase2_tuning")
     for number, iou in enumerate((0.5, 0.7)):
         study.trial("unet-24", number, [iou])
     study.select("unet-24", 0, 0.5)
     study.model("unet-24", test=[0.4], confirms="sig-unet-24-0")
+    study.picture("unet-24", tmp_path, ["north-1"])
     study.write(tmp_path)
-    assert len(read_logs(tmp_path).models) == 1
-    study.forget("selection", "model")
+    study.forget("model")
+    study.write(tmp_path)  # more seeds were asked for and interrupted, or another look was refused
+    logs = read_logs(tmp_path)
+    assert logs.models["test_iou"].tolist() == logs.scores["iou"].tolist() == [0.4]
+    assert set(logs.images["split"]) == {"test"}
+    study.forget("selection")
     study.select("unet-24", 1, 0.7)
     study.write(tmp_path)
     logs = read_logs(tmp_path)

@@ -17,14 +17,18 @@ def test_rows_are_found_among_others_and_without_what_is_none():
     assert rows.SELECTION.from_history([*others, logged]) == ([{"arm": "unet-24", "number": 3}], 0)
 
 
-@pytest.mark.parametrize("lost", ["run_arm", "number", "stage", "state", "epochs"])
-def test_row_without_a_required_key_is_counted_and_left_out(lost: str):
+def test_row_without_a_required_key_is_counted_and_left_out_and_these_are_in_their_order():
     logged = rows.TRIAL.to_history(TRIAL)
-    lacking = {key: value for key, value in logged.items() if key != f"trial/{lost}"}
-    assert rows.TRIAL.from_history([lacking, logged]) == ([TRIAL], 1)
+    lost = ("run_arm", "number", "stage", "state", "epochs")
+    lacking = [{key: value for key, value in logged.items() if key != f"trial/{name}"} for name in lost]
+    assert rows.TRIAL.from_history([*lacking, logged]) == ([TRIAL], 5)
+    assert required(TrialRunConfig) == ("arm", "run_arm", "trial", "stage")
+    assert required(TrialRow) == ("arm", "run_arm", "number", "stage", "state", "epochs")
+    assert required(ArmFacts)[:3] == ("arm", "architecture", "architecture_label")
+    assert "chosen" not in required(ArmFacts)
 
 
-def test_scores_by_tile_are_read_as_they_were_given():
+def test_scores_and_pictures_by_tile_are_read_as_they_were_given():
     model = FinalModel(arm="unet-24", number=0, run_arm="unet-24", val_tile_iou={"a.b": 0.5, "c": None})
     model["val_tile_confusion"] = {"a.b": [1, 2, 3, 4], "c": [0, 0, 0, 0]}
     row = rows.model_row(model)
@@ -32,9 +36,6 @@ def test_scores_by_tile_are_read_as_they_were_given():
     assert rows.tile_iou(row, "val") == {"a.b": 0.5, "c": None}
     assert rows.tile_confusion(row, "val") == [[1, 2, 3, 4], [0, 0, 0, 0]]
     assert (rows.tile_iou(row, "test"), rows.tile_confusion(row, "test")) == ({}, [])
-
-
-def test_pictures_have_names_and_captions_whether_one_or_several_were_logged():
     assert rows.pictures({"filenames": ["a.jpg", "b.jpg"], "captions": ["t1", "t.2"]}) == [
         ("a.jpg", "t1"),
         ("b.jpg", "t.2"),
@@ -42,13 +43,6 @@ def test_pictures_have_names_and_captions_whether_one_or_several_were_logged():
     assert rows.pictures({"filenames": ["a.jpg"]}) == rows.pictures({"path": "a.jpg"}) == [("a.jpg", "")]
     assert rows.pictures({"path": "a.jpg", "caption": "t1"}) == [("a.jpg", "t1")]
     assert rows.pictures({}) == []
-
-
-def test_required_keys_are_in_their_order():
-    assert required(TrialRunConfig) == ("arm", "run_arm", "trial", "stage")
-    assert required(TrialRow) == ("arm", "run_arm", "number", "stage", "state", "epochs")
-    assert required(ArmFacts)[:3] == ("arm", "architecture", "architecture_label")
-    assert "chosen" not in required(ArmFacts)
 
 
 @pytest.mark.parametrize(

@@ -65,18 +65,26 @@ def test_read_project_runs_gives_rows_config_and_state_of_each(server: Any, tmp_
     assert names == ["empty", "early", "late"]
 
 
-def test_row_that_the_server_changed_is_as_it_was_logged(server: Any, tmp_path: Path) -> None:
-    store(server, "a", [{"loss": "NaN", "up": "Infinity", "down": "-Infinity", "why": "Nan", "none": None, "zero": 0}])
-    (run,) = read_project_runs("someone/fewtile", tmp_path)
-    assert math.isnan(run.rows[0].pop("loss"))
-    assert run.rows == [{"_step": 0, "up": math.inf, "down": -math.inf, "why": "Nan", "zero": 0}]
-
-
-def test_history_of_another_programs_run_is_not_asked_for(server: Any, tmp_path: Path) -> None:
+def test_rows_are_as_they_were_logged_those_of_another_program_not_asked_for_and_unknown_projects_told(
+    server: Any, tmp_path: Path
+) -> None:
     store(server, "theirs", [{"loss": 1}], config={"lr": 1})
     (run,) = read_project_runs("someone/fewtile", tmp_path)
     assert (run.config, run.rows) == ({"lr": 1}, [])
     assert server.count("HistoryPage") == server.count("RunHistoryKeys") == 0
+    server.clear()
+    store(server, "a", [{"loss": "NaN", "up": "Infinity", "down": "-Infinity", "why": "Nan", "none": None, "zero": 0}])
+    twice = read_project_runs("someone/fewtile", tmp_path, lambda run: dataclasses.replace(run, rows=run.rows * 2))
+    (run,) = read_project_runs("someone/fewtile", tmp_path)
+    assert len(twice[0].rows) == 2  # runs are changed one by one
+    assert math.isnan(run.rows[0].pop("loss"))
+    assert run.rows == [{"_step": 0, "up": math.inf, "down": -math.inf, "why": "Nan", "zero": 0}]
+    with pytest.raises(LogsError) as raised:
+        read_project_runs("someone/other", tmp_path)
+    assert str(raised.value) == (
+        "W&B does not give someone/other (Could not find project other): check the name, the network and the "
+        "login's rights"
+    )
 
 
 def test_pictures_of_a_study_are_downloaded_once_and_lost_ones_left_out(server: Any, tmp_path: Path) -> None:
@@ -98,12 +106,6 @@ def test_pictures_of_a_study_are_downloaded_once_and_lost_ones_left_out(server: 
     read_project_runs("someone/fewtile", tmp_path)
     assert (files / names[1]).read_bytes() == b"x" * len(PICTURE)  # not downloaded again
     assert (files / names[2]).read_bytes() == PICTURE
-
-
-def test_runs_are_shrunk_one_by_one(server: Any, tmp_path: Path) -> None:
-    store(server, "a", [{"epoch": 1}])
-    (run,) = read_project_runs("someone/fewtile", tmp_path, lambda run: dataclasses.replace(run, rows=run.rows * 2))
-    assert [row["epoch"] for row in run.rows] == [1, 1]
 
 
 def test_many_runs_take_few_requests(server: Any, tmp_path: Path) -> None:
@@ -164,16 +166,6 @@ def test_trouble_of_the_server_is_told_in_one_line_and_soon(server: Any, tmp_pat
     assert time.monotonic() - began < 12  # one answer is waited for, not fifty
     assert is_told(str(raised.value)), str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_unknown_project_is_told(server: Any, tmp_path: Path) -> None:
-    store(server, "a", [])
-    with pytest.raises(LogsError) as raised:
-        read_project_runs("someone/other", tmp_path)
-    assert str(raised.value) == (
-        "W&B does not give someone/other (Could not find project other): check the name, the network and the "
-        "login's rights"
-    )
 
 
 def test_unreachable_server_is_told_at_once(elsewhere: pytest.MonkeyPatch, tmp_path: Path) -> None:

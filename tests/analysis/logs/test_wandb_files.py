@@ -8,8 +8,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.logs.frames import Logs
 from analysis.logs.wandb_files import read_logs
 from tests.analysis.made_up import MadeUp
+
+
+@pytest.fixture(scope="module")
+def logs(demo: Path) -> Logs:
+    return read_logs(demo)
+
+
+@pytest.fixture
+def copied(demo: Path, tmp_path: Path) -> Path:
+    """The same study, for a test that changes it."""
+    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
+    return tmp_path
 
 
 def trial(logs, arm: str, number: int) -> dict:
@@ -17,12 +30,8 @@ def trial(logs, arm: str, number: int) -> dict:
     return row
 
 
-def history(logs, arm: str, number: int) -> pd.DataFrame:
-    return logs.history[(logs.history["arm"] == arm) & (logs.history["number"] == number)]
-
-
-def test_read_logs_returns_the_configuration_of_the_study(demo: Path):
-    study = read_logs(demo).study
+def test_read_logs_returns_the_configuration_of_the_study(logs: Logs):
+    study = logs.study
     assert (study["study"], study["profile"], study["seed"]) == ("demo", "smoke", 42)
     assert [arm["arm"] for arm in study["arms"]] == ["unet-24", "sam_conv-24", "unet-5", "sam_conv-5"]
     assert (study["phase"], study["slots"]["count"], study["val_tiles"]) == ("phase2_tuning", 2, ["t1", "t.2"])
@@ -31,8 +40,7 @@ def test_read_logs_returns_the_configuration_of_the_study(demo: Path):
     assert "_wandb" not in study
 
 
-def test_read_logs_has_a_row_per_trial_in_the_order_of_the_arms(demo: Path):
-    logs = read_logs(demo)
+def test_read_logs_has_a_row_per_trial_in_the_order_of_the_arms(logs: Logs):
     assert list(zip(logs.runs["arm"], logs.runs["number"], logs.runs["state"], strict=True)) == [
         ("unet-24", 0, "finished"),
         ("unet-24", 1, "stopped"),
@@ -47,8 +55,8 @@ def test_read_logs_has_a_row_per_trial_in_the_order_of_the_arms(demo: Path):
     assert logs.notes == ()
 
 
-def test_read_logs_describes_an_ended_trial(demo: Path):
-    row = trial(read_logs(demo), "unet-24", 2)
+def test_read_logs_describes_an_ended_trial(logs: Logs, demo: Path):
+    row = trial(logs, "unet-24", 2)
     run = row.pop("run")
     assert len(list(demo.glob(f"wandb/*/{run}.wandb"))) == 1
     expected = {"arm": "unet-24", "run_arm": "unet-24", "number": 2, "stage": "search", "tiles": 24}
@@ -60,22 +68,18 @@ def test_read_logs_describes_an_ended_trial(demo: Path):
     assert row == expected | {f"hyperparameters/{name}": value for name, value in point.items()}
 
 
-def test_read_logs_leaves_missing_what_a_failed_trial_never_had(demo: Path):
-    row = trial(read_logs(demo), "sam_conv-5", 0)
+def test_read_logs_tells_what_is_known_of_a_trial_that_failed_or_has_not_ended(logs: Logs):
+    row = trial(logs, "sam_conv-5", 0)
     assert row["reason"] == "out of memory"
     assert math.isnan(row["judged"])
     assert pd.isna(row["best_epoch"])
-
-
-def test_read_logs_tells_how_far_a_trial_without_an_end_has_come(demo: Path):
-    row = trial(read_logs(demo), "sam_conv-24", 2)
+    row = trial(logs, "sam_conv-24", 2)
     assert (row["state"], row["epochs"], row["seconds"]) == ("started", 2, 120.0)
     assert (row["judged"], row["best_epoch"]) == (0.47, 2)
 
 
-def test_read_logs_has_a_history_row_per_epoch_with_numbers_only(demo: Path):
-    logs = read_logs(demo)
-    rows = history(logs, "unet-24", 0)
+def test_read_logs_has_a_history_row_per_epoch_with_numbers_only(logs: Logs):
+    rows = logs.history[(logs.history["arm"] == "unet-24") & (logs.history["number"] == 0)]
     assert list(rows["epoch"]) == [1, 2, 3]
     assert list(rows["val/iou_center512"]) == [0.30, 0.52, 0.50]
     assert rows[["val/iou_center512/t1", "val/iou_center512/t.2"]].to_numpy().tolist() == [[0.51, 0.48]] * 3
@@ -83,13 +87,10 @@ def test_read_logs_has_a_history_row_per_epoch_with_numbers_only(demo: Path):
     assert not [column for column in logs.history.columns if column.startswith(("_", "overlays"))]
 
 
-def test_read_logs_returns_the_selection(demo: Path):
+def test_read_logs_returns_the_selection_and_the_pictures_of_the_selected_trials(logs: Logs):
     known = {"arm": "unet-24", "number": 2, "signature": "sig-unet-24-2", "judged": 0.61, "best_epoch": 2}
-    assert read_logs(demo).selection.to_dict("records")[0] == known | {"val_iou": 0.60, "val_f1": 0.60}
-
-
-def test_read_logs_finds_the_pictures_of_the_selected_trials(demo: Path):
-    images = read_logs(demo).images
+    assert logs.selection.to_dict("records")[0] == known | {"val_iou": 0.60, "val_f1": 0.60}
+    images = logs.images
     expected = [(arm, tile) for arm in ("unet-24", "sam_conv-24") for tile in ("t1", "t.2")]
     assert list(zip(images["arm"], images["caption"], strict=True)) == expected
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in images["path"])
@@ -111,16 +112,15 @@ def test_read_logs_takes_the_pictures_that_were_logged_last(tmp_path: Path):
     assert [Path(path).name for path in images["path"]] == ["unet-24-v2.png", *["sam_conv-24-v1.png"] * 2]
 
 
-def test_read_logs_notes_a_picture_whose_file_is_gone(demo: Path, tmp_path: Path):
-    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
-    lost = Path(read_logs(tmp_path).images["path"].iloc[1])
+def test_read_logs_notes_a_picture_whose_file_is_gone(copied: Path):
+    lost = Path(read_logs(copied).images["path"].iloc[1])
     lost.unlink()
-    logs = read_logs(tmp_path)
+    logs = read_logs(copied)
     assert len(logs.images) == 3
     assert logs.notes == (f"The picture {lost.name} is in the log, but its file is gone.",)
 
 
-def test_read_logs_reads_values_that_span_blocks(tmp_path: Path):
+def test_read_logs_reads_values_that_span_blocks_and_a_torn_trial_up_to_the_tear(tmp_path: Path):
     long = {f"key {index}": "x" * 1000 for index in range(150)}
     study = MadeUp("unet", spec=long)
     study.trial("unet-24", 0, [0.1 + 0.001 * epoch for epoch in range(120)], is_ended=False, config={"more": long})
@@ -129,16 +129,13 @@ def test_read_logs_reads_values_that_span_blocks(tmp_path: Path):
     assert logs.study["spec"] == study.config["spec"]
     assert list(logs.history["epoch"]) == list(range(1, 121))
     assert logs.notes == ()
-
-
-def test_read_logs_reads_a_torn_trial_up_to_the_tear(tmp_path: Path):
     study = MadeUp("unet")
     study.trial("unet-24", 0, [0.01 * epoch for epoch in range(1, 61)], is_ended=False)
-    study.write(tmp_path)
+    study.write(tmp_path / "torn")
     (path,) = study.paths
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[: size // 2])
-    logs = read_logs(tmp_path)
+    logs = read_logs(tmp_path / "torn")
     epochs = list(logs.history["epoch"])
     assert epochs == list(range(1, len(epochs) + 1))
     assert 10 < len(epochs) < 50
@@ -148,16 +145,10 @@ def test_read_logs_reads_a_torn_trial_up_to_the_tear(tmp_path: Path):
     assert note.endswith(f" of {size // 2}: it is read up to there.")
 
 
-def test_read_logs_reads_nothing_beside_the_wandb_files(demo: Path, tmp_path: Path):
-    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
-    (tmp_path / "selection.json").write_text(json.dumps({"unet-24": {"number": 0}}))
-    (tmp_path / "optuna.db").write_bytes(b"no database")
-    logs = read_logs(tmp_path)
-    pd.testing.assert_frame_equal(logs.selection, read_logs(demo).selection)
-
-
-def test_read_logs_follows_no_link(demo: Path, tmp_path: Path):
-    shutil.copytree(demo / "wandb", tmp_path / "wandb", symlinks=True)
-    other = next((tmp_path / "wandb").glob("offline-run-*"))
-    (tmp_path / "wandb" / "run-linked").symlink_to(other)
-    assert list(read_logs(tmp_path).runs["num_segments"]) == [1] * 9
+def test_read_logs_reads_nothing_beside_the_wandb_files_and_follows_no_link(logs: Logs, copied: Path):
+    (copied / "selection.json").write_text(json.dumps({"unet-24": {"number": 0}}))
+    (copied / "optuna.db").write_bytes(b"no database")
+    (copied / "wandb" / "run-linked").symlink_to(next((copied / "wandb").glob("offline-run-*")))
+    found = read_logs(copied)
+    pd.testing.assert_frame_equal(found.selection, logs.selection)
+    assert list(found.runs["num_segments"]) == [1] * 9

@@ -75,15 +75,11 @@ def test_values_that_json_does_not_know_are_read(path: Path):
     assert found == {"b": math.inf, "c": -math.inf, "d": 1e300, "e": 1e-7}
 
 
-def test_keys_that_are_paths_are_nested_beside_numbers(path: Path):
+def test_keys_that_are_paths_are_nested_beside_numbers_and_summaries_are_no_rows(path: Path):
+    summary = Record()
+    summary.num = 6
+    summary.summary.update.add(nested_key=["epoch"], value_json="1")
     record = history({"epoch": 1, "lr": 0.5}, num=7)
     record.history.item.add(nested_key=["overlays", "count"], value_json="4")
     record.history.item.add(nested_key=["overlays", "format"], value_json='"png"')
-    assert read(path, record) == [{"epoch": 1, "lr": 0.5, "overlays": {"count": 4, "format": "png"}}]
-
-
-def test_summaries_are_no_rows(path: Path):
-    record = Record()
-    record.num = 200
-    record.summary.update.add(nested_key=["epoch"], value_json="1")
-    assert read(path, record, history({"epoch": 2}, num=201)) == [{"epoch": 2}]
+    assert read(path, summary, record) == [{"epoch": 1, "lr": 0.5, "overlays": {"count": 4, "format": "png"}}]

@@ -113,25 +113,12 @@ def test_report_of_one_study_has_its_blocks_in_reading_order(single: Composed):
     assert len(single.document.conclusions) == 3
 
 
-def test_every_block_has_its_frame_or_figure_under_a_name_of_its_own(joined: Composed):
-    assert list(joined.frames) == [*names(joined, TableBlock), *FINALS]
-    assert list(joined.figures) == names(joined, FigureBlock)
-    together = [*names(joined, TableBlock), *names(joined, FigureBlock)]
-    assert len(set(together)) == len(together)
-    assert {"iou_by_architecture_1", "iou_by_tiles_3", "preset_contrasts_4", "fixed_values_4", "cost_2"} <= set(
-        together
-    )
-
-
-def test_files_hold_every_model_trial_and_score_of_all_studies(joined: Composed):
+def test_files_hold_every_model_trial_and_score_of_all_studies_and_the_ends_of_intervals(joined: Composed):
     models, trials, scores = (joined.frames[name] for name in FINALS)
     assert dict(models["study"].value_counts(sort=False)) == {"phase1": 6, "phase2": 4, "phase3": 12}
     assert dict(trials["study"].value_counts(sort=False)) == {"phase1": 6, "phase2": 8, "phase3": 12, "varied": 10}
     assert len(scores[scores["study"] == "phase3"]) == 12 * len(TEST_TILES)
     assert models[["signature", "run", "seed"]].notna().all(axis=None)
-
-
-def test_tables_show_intervals_and_files_their_ends(joined: Composed):
     shown = table(joined, "iou_by_architecture_1").frame
     assert not [column for column in shown if str(column).endswith(("_low", "_high"))]
     first = joined.frames["iou_by_architecture_1"].to_dict("records")[0]
@@ -141,10 +128,15 @@ def test_tables_show_intervals_and_files_their_ends(joined: Composed):
     )
 
 
-def test_joined_report_can_be_read(joined: Composed):
+def test_joined_report_can_be_read_and_has_each_frame_and_figure_under_a_name_of_its_own(joined: Composed):
     assert_readable(joined)
     assert "(phase2: 4 test tiles in 3 places, 2 models each)" in joined.document.conclusions[0]
     assert joined.document.conclusions[1].startswith("In phase3, the highest mean test IoU is ")
+    assert list(joined.frames) == [*names(joined, TableBlock), *FINALS]
+    assert list(joined.figures) == names(joined, FigureBlock)
+    together = [*names(joined, TableBlock), *names(joined, FigureBlock)]
+    assert len(set(together)) == len(together)
+    assert {"iou_by_architecture_1", "iou_by_tiles_3", "preset_contrasts_4", "cost_2"} <= set(together)
 
 
 def test_same_logs_give_the_same_report(monkeypatch: pytest.MonkeyPatch):
@@ -157,7 +149,7 @@ def test_same_logs_give_the_same_report(monkeypatch: pytest.MonkeyPatch):
         pd.testing.assert_frame_equal(frame, second.frames[name])
 
 
-def test_warnings_that_all_studies_share_are_said_once(single: Composed):
+def test_warnings_that_all_studies_share_are_said_once_and_others_with_the_study(single: Composed):
     (few,) = single.document.warnings
     assert "3 places (4 test tiles)" in few
     other = MadeUp("unet", name="other", profile="smoke")
@@ -165,6 +157,13 @@ def test_warnings_that_all_studies_share_are_said_once(single: Composed):
     shared, smoke = report_warnings([sound("phase1"), other.logs()])
     assert shared == few
     assert smoke.startswith("other: This is a smoke run")
+    studies = [sound("phase1"), MadeUp(*THREE, name="late", phase="phase2_tuning").logs()]
+    assert "late: INCOMPLETE: No trial has started." in report_warnings(studies)
+    assert conclusions(studies)[0].startswith("Among 3 architectures")
+    (higher,) = [text for text in report_warnings([sound("phase1"), sound("phase2")]) if "higher" in text]
+    assert higher.startswith(
+        "phase1 has a higher test IoU with 24 tiles, 0.502 (deeplabv3plus_resnet34), than phase2 (0.490)"
+    )
 
 
 def test_studies_on_other_tiles_are_said_not_to_be_comparable():
@@ -173,13 +172,6 @@ def test_studies_on_other_tiles_are_said_not_to_be_comparable():
     assert "NOT USE THE SAME TILES (phase1, again | other)" in document.warnings[0]
     assert document.subtitle == (
         "phase1, again: 24 train, 2 val and 4 test tiles of roofs; other: 24 train, 2 val and 4 test tiles of clouds."
-    )
-
-
-def test_study_that_scored_higher_than_the_one_that_decides_is_named():
-    (said,) = [text for text in report_warnings([sound("phase1"), sound("phase2")]) if "higher" in text]
-    assert said.startswith(
-        "phase1 has a higher test IoU with 24 tiles, 0.502 (deeplabv3plus_resnet34), than phase2 (0.490)"
     )
 
 
@@ -283,12 +275,6 @@ def test_study_in_which_something_is_missing_still_gives_a_report(add: Callable[
         assert "best" not in shown
         assert "best" in composed.frames["iou_by_architecture"]
         assert "(n = 1)" in tables.markdown(shown, "")
-
-
-def test_empty_study_beside_a_sound_one_is_named():
-    studies = [sound("phase1"), MadeUp(*THREE, name="late", phase="phase2_tuning").logs()]
-    assert "late: INCOMPLETE: No trial has started." in report_warnings(studies)
-    assert conclusions(studies)[0].startswith("Among 3 architectures")
 
 
 def test_fixed_values_are_shown_with_their_intervals_and_what_was_expected_of_them(joined: Composed):

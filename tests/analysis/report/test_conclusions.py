@@ -27,18 +27,17 @@ def clear(**config) -> MadeUp:
     return study_of({"unet-24": LOW, "unet_resnet34-24": HIGH}, **config)
 
 
-def test_clear_winner_is_to_be_trusted():
-    groups = {tile: tile for tile in (f"e{number}" for number in range(8))}
-    study = MadeUp("unet", "sam_conv", test_tiles=list(groups), groups=groups)
-    study.models("unet-24", 3, test=[0.3] * 8)
-    study.models("sam_conv-24", 3, test=[0.6] * 8)
+EIGHT = {tile: tile for tile in (f"e{number}" for number in range(8))}
+PLACES = {"test_tiles": list(EIGHT), "groups": EIGHT}
+"""As many test tiles as places."""
+
+
+def test_clear_winner_is_to_be_trusted_but_less_on_few_places():
+    study = study_of({"unet-24": [0.3] * 8, "sam_conv-24": [0.6] * 8}, models=3, **PLACES)
     assert said(study)[0] == (
         "Among 2 architectures, trust sam_conv with 24 tiles: test IoU 0.600 (95 % interval 0.600 … 0.600), and the "
         "best in 100 % of bootstrap replicates (8 test tiles, 3 models each)."
     )
-
-
-def test_clear_winner_on_few_places_is_hedged():
     first = said(clear())[0]
     assert "(4 test tiles in 3 places, 2 models each)" in first
     assert first.endswith("less certain than it looks.")
@@ -58,7 +57,10 @@ def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
             assert "unet (0.300)" in first
 
 
-def test_small_variant_or_a_winner_on_val_is_not_to_be_trusted_but_ahead():
+def test_small_variant_a_winner_on_val_and_a_smoke_run_are_not_to_be_trusted():
+    first = said(clear(profile="smoke"))[0]
+    assert first.startswith("This is a smoke run")
+    assert "trust" not in first
     study = clear()
     study.arms["unet_resnet34-24"]["is_stand_in"] = True
     first = said(study)[0]
@@ -68,12 +70,6 @@ def test_small_variant_or_a_winner_on_val_is_not_to_be_trusted_but_ahead():
     assert "(2 small or random-encoder variants among them)" in said(study)[0]
     on_val = study_of({"unet-24": [0.3, 0.3], "unet_resnet34-24": [0.6, 0.6]}, split="val")
     assert "unet_resnet34 is clearly ahead with 24 tiles: val IoU 0.600" in said(on_val)[0]
-
-
-def test_smoke_run_says_first_that_it_means_nothing():
-    first = said(clear(profile="smoke"))[0]
-    assert first.startswith("This is a smoke run")
-    assert "trust" not in first
 
 
 def test_no_clear_winner_is_said_plainly_with_those_that_come_close():
@@ -105,10 +101,7 @@ def test_cheapest_that_comes_close_is_named_with_its_price():
 
 
 def test_equals_do_not_differ_however_many_seeds_and_places_there_are():
-    tiles = [f"e{number}" for number in range(8)]
-    study = MadeUp("unet", "sam_conv", test_tiles=tiles, groups={tile: tile for tile in tiles})
-    for arm in study.arms:
-        study.models(arm, 8, test=[0.5] * 8)
+    study = study_of({"unet-24": [0.5] * 8, "sam_conv-24": [0.5] * 8}, models=8, **PLACES)
     assert "the best in 50 % of bootstrap replicates, but its lead over sam_conv (0.500)" in said(study)[0]
 
 
@@ -125,15 +118,8 @@ def test_cheapest_is_never_one_that_is_worth_nothing(reason):
     assert said(study)[2].endswith("One model of unet_resnet34 takes 3.0 min to train (2.0 M trainable parameters).")
 
 
-def test_cost_of_a_model_that_was_not_logged_is_unknown():
-    study = MadeUp("unet")
-    study.model("unet-24", test=LOW, seconds=None)
-    assert said(study)[2].endswith("One model of unet takes an unknown time to train (2.0 M trainable parameters).")
-
-
 def test_single_architecture_has_nothing_to_be_compared_with():
-    first = said(study_of({"unet-24": LOW}))[0]
-    assert first == (
+    assert said(study_of({"unet-24": LOW}))[0] == (
         "Only unet has final models with 24 tiles, with test IoU 0.300 (95 % interval 0.300 … 0.300), so there is "
         "nothing to compare it with."
     )
@@ -154,7 +140,7 @@ def test_certainty_is_unknown_where_nothing_was_varied(config, models, why):
     assert first.endswith(f": {why}.")
 
 
-def test_certainty_is_unknown_where_only_the_leader_can_be_judged_or_not_even_that():
+def test_architectures_that_cannot_be_compared_are_left_out_by_name_or_leave_certainty_unknown():
     study = MadeUp("unet", "unet_resnet34")
     study.model("unet-24", 0, test=LOW)
     study.models("unet_resnet34-24", 2, test=HIGH)
@@ -164,9 +150,6 @@ def test_certainty_is_unknown_where_only_the_leader_can_be_judged_or_not_even_th
     study.models("unet_resnet34-24", 2, test_iou=0.9)
     assert said(study)[0].endswith(": its scores by tile are not in the logs.")
     assert close_to_leader(study.logs()) == ["unet_resnet34-24"]
-
-
-def test_architecture_with_a_single_model_is_left_out_of_the_comparison_by_name():
     study = clear()
     study.arms |= MadeUp("sam_conv").arms
     study.config["arms"] = list(study.arms.values())
@@ -204,14 +187,13 @@ def test_budgets_are_told_with_the_best_of_the_architectures_that_have_all_of_th
         "The highest mean test IoU is 0.600 (0.600 … 0.600) with 12 tiles (sam_conv) and 0.300 (0.300 … 0.300) with 5 "
         "(unet)."
     )
-
-
-def test_budgets_without_a_common_architecture_say_so():
     study = study_of({"unet-5": LOW, "sam_conv-12": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 12))
     assert said(study)[1] == (
         "The highest mean test IoU is 0.600 (n = 1) with 12 tiles (sam_conv) and 0.300 (n = 1) with 5 (unet), but no "
         "architecture was scored with all of these numbers of tiles."
     )
+    studies = [study_of({f"unet-{tiles}": LOW}, tiles=(tiles,), name=f"of{tiles}").logs() for tiles in (5, 12, 24)]
+    assert "is not known: of 5, 12 and 24 tiles, no study" in conclusions(studies)[1]
 
 
 def test_budgets_tell_how_much_comes_from_the_draw_of_tiles_and_from_seeds():
@@ -222,21 +204,15 @@ def test_budgets_tell_how_much_comes_from_the_draw_of_tiles_and_from_seeds():
     assert "about 0.141 between tile subsets and 0.071 between seeds" in said(study)[1]
 
 
-def test_budgets_that_no_study_has_scored_together_are_not_compared():
-    studies = [study_of({f"unet-{tiles}": LOW}, tiles=(tiles,), name=f"of{tiles}").logs() for tiles in (5, 12, 24)]
-    assert "is not known: of 5, 12 and 24 tiles, no study" in conclusions(studies)[1]
-
-
-def test_cost_is_the_sum_of_all_studies_by_unit():
+def test_cost_is_the_sum_of_all_studies_by_unit_and_unknown_where_it_is_not_logged():
     on_gpu = clear(name="a", slots={"count": 1, "cpus": 4, "gpus": 1.0})
     third = said(clear(name="b"), clear(name="c"), on_gpu)[2]
     assert third.startswith("In total, 12 trials and 24 epochs took 0.53 core-hours and 0.13 GPU-hours. ")
-
-
-def test_long_costs_are_written_out():
     study = MadeUp("unet", slots={"count": 1, "cpus": 600, "gpus": 0})
-    study.model("unet-24", test=LOW, epochs=123)
-    assert said(study)[2].startswith("In total, 1 trial and 123 epochs took 1,230 core-hours. ")
+    study.model("unet-24", test=LOW, epochs=123, seconds=None)
+    third = said(study)[2]
+    assert third.startswith("In total, 1 trial and 123 epochs took 1,230 core-hours. ")
+    assert third.endswith("One model of unet takes an unknown time to train (2.0 M trainable parameters).")
 
 
 def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
@@ -255,17 +231,12 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
         ([unconfirmed, sealed], "sealed"),
     ):
         assert deciding_study(studies).study["study"] == name
-
-
-def test_joined_answer_names_the_study_that_decides():
-    tuned = clear(phase="phase2_tuning", name="tuned", groups=GROUPS)
-    assert "(tuned: 4 test tiles in 3 places, 2 models each)" in said(clear(), tuned)[0]
+    joined = clear(phase="phase2_tuning", name="joined", groups=GROUPS)
+    assert "(joined: 4 test tiles in 3 places, 2 models each)" in said(clear(), joined)[0]
 
 
 def test_budgets_whose_intervals_overlap_may_be_equal():
-    study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
-    study.models("unet-24", 2, test=[0.3, 0.3, 0.6, 0.6])
-    study.models("unet-5", 2, test=[0.3, 0.3, 0.5, 0.6])
-    assert "with 5 (unet); these intervals overlap, " in said(study)[1]
-    one = study_of({"unet-5": HIGH, "unet-24": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 24))
+    scores = {"unet-24": [0.3, 0.3, 0.6, 0.6], "unet-5": [0.3, 0.3, 0.5, 0.6]}
+    both, one = (study_of(scores, models=n, phase="phase3_data_budget", tiles=(5, 24)) for n in (2, 1))
+    assert "with 5 (unet); these intervals overlap, " in said(both)[1]
     assert "overlap" not in said(one)[1]  # without intervals

@@ -85,17 +85,13 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_html_reads_every_text_as_text():
+def test_html_reads_every_text_as_text_lets_only_its_own_script_run_and_loads_nothing():
     text = page.html(everything())
+    parsed = Elements(text)
     assert "<title>Which &lt;one&gt;?</title>" in text
     assert "A &lt;script&gt;alert(1)&lt;/script&gt; paragraph." in text
     assert "unet &amp; &lt;b&gt;" in text
-    assert len(Elements(text).all("script")) == 1
-
-
-def test_html_lets_only_its_own_script_run_and_loads_nothing():
-    text = page.html(everything())
-    parsed = Elements(text)
+    assert len(parsed.all("script")) == 1
     (policy,) = [meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv")]
     script = text[text.index("<script>") + len("<script>") : text.index("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -107,8 +103,11 @@ def test_html_lets_only_its_own_script_run_and_loads_nothing():
     assert not re.search(r"url\((?!#)|@import", text)
 
 
-def test_html_has_no_id_twice_and_every_reference_is_there():
-    elements = Elements(page.html(everything())).elements
+def test_html_numbers_tables_and_figures_has_no_id_twice_and_every_reference_is_there():
+    parsed = Elements(page.html(everything()))
+    labels = [text for text in parsed.texts if re.fullmatch(r"(Table|Figure) \d", text)]
+    assert labels == ["Table 1", "Figure 1", "Figure 2", "Figure 3", "Table 2"]
+    elements = parsed.elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {attributes["href"] for _, attributes in elements if str(attributes.get("href")).startswith("#")}
@@ -121,13 +120,10 @@ def test_html_has_no_id_twice_and_every_reference_is_there():
     assert any(target.startswith("#curves__") for target in targets)
 
 
-def test_html_numbers_tables_and_figures_separately():
-    texts = Elements(page.html(everything())).texts
-    labels = [text for text in texts if re.fullmatch(r"(Table|Figure) \d", text)]
-    assert labels == ["Table 1", "Figure 1", "Figure 2", "Figure 3", "Table 2"]
-
-
-def test_html_keeps_raw_values_beside_rounded_ones():
+def test_html_keeps_raw_values_beside_rounded_ones_and_leaves_out_what_is_empty():
+    empty = page.html(document(warnings=(), footer=()))
+    assert "Before you rely on this" not in empty
+    assert Elements(empty).all("nav") == Elements(empty).all("footer") == []
     text = page.html(document(TableBlock("by_arm", "By arm", "What it shows.", FRAME)))
     assert '<td class="number" data-value="0.61234567">0.612</td>' in text
     assert '<td class="number" data-missing>–</td>' in text
@@ -145,30 +141,17 @@ def test_html_sorts_a_column_as_text_unless_all_its_cells_begin_with_a_number(te
     assert [header["data-type"] for header in Elements(text).all("th") if "data-type" in header] == ["text", "text"]
 
 
-def test_html_leaves_out_what_is_empty():
-    text = page.html(document(warnings=(), footer=()))
-    assert "Before you rely on this" not in text
-    assert not Elements(text).all("nav")
-    assert not Elements(text).all("footer")
-
-
-def test_inline_svg_turns_greys_into_ink_and_paper_and_keeps_colours():
-    svg = page.inline_svg(drawing("one"), "curves", "Alt.")
+def test_inline_svg_turns_greys_into_ink_and_paper_keeps_colours_brings_no_style_of_its_own_and_is_named():
+    svg = page.inline_svg(drawing("one"), "curves", 'A "rising" line.')
     assert not re.search(r"#(000000|ffffff|666666)", svg)
     assert {"var(--ink)", "var(--paper)", "color-mix(in srgb, var(--ink) 60%, var(--paper))"} <= set(
         re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)
     )
     assert "stroke: #0072b2" in svg
-
-
-def test_inline_svg_brings_no_style_of_its_own_and_is_named():
-    root = ElementTree.fromstring(page.inline_svg(drawing("one"), "curves", 'A "rising" line.'))
+    root = ElementTree.fromstring(svg)
     assert {element.tag for element in root.iter()} <= {"svg", "g", "path", "defs", "use", "clipPath", "rect"}
     size = {"viewBox": "0 0 216 144", "width": "288", "height": "192", "style": "--width: 288"}
     assert root.attrib == size | {"role": "img", "aria-label": 'A "rising" line.'}
-
-
-def test_inline_svg_refuses_a_drawing_without_a_size():
     with pytest.raises(ValueError, match="needs four numbers"):
         page.inline_svg("<svg/>", "curves", "Alt.")
 
@@ -226,12 +209,9 @@ def test_html_refuses_pictures_that_cannot_be_laid_over_each_other(before, after
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a--b", "a__b", "../a", "é"])
-def test_document_refuses_a_name_that_is_no_file_stem(name):
+def test_document_refuses_a_name_that_is_no_file_stem_or_there_twice(name):
     with pytest.raises(ValueError, match="a name is lower case letters"):
         document(TableBlock(name, "T", "C.", FRAME))
-
-
-def test_document_refuses_a_name_twice():
     table = TableBlock("tiles", "T", "C.", FRAME)
     with pytest.raises(ValueError, match="two blocks are called 'tiles'"):
         document(table, table)

@@ -133,8 +133,13 @@ def test_tables_are_sorted_by_value_or_leading_number_with_missing_values_last(v
         assert header(page, name).get_attribute("aria-sort") == sort
 
 
-def test_tables_are_sorted_by_keyboard_and_by_one_column_at_a_time(visit):
+def test_keyboard_skips_to_the_conclusions_and_sorts_by_one_column_at_a_time(visit):
     page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.locator(".skip").bounding_box()["y"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "Conclusions"
     page.get_by_role("button", name="#").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -145,7 +150,7 @@ def test_tables_are_sorted_by_keyboard_and_by_one_column_at_a_time(visit):
     assert page.locator("[aria-sort]").count() == 1
 
 
-def test_tables_are_saved_as_csv_with_raw_values(visit):
+def test_tables_are_saved_as_csv_with_raw_values_and_sliders_move_by_keyboard(visit):
     page = visit()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download Table 1 as CSV").click()
@@ -155,10 +160,6 @@ def test_tables_are_saved_as_csv_with_raw_values(visit):
     assert [row[2] for row in rows[1:]] == ["0.9", "", "0.10000001", "0.1", "0.25"]
     assert rows[1][4] == "0.9 [0.8, 1.0]"
     assert rows[1][-1].startswith('Says "no", or')
-
-
-def test_slider_moves_by_keyboard(visit):
-    page = visit()
     slider = page.get_by_role("slider").first
     assert split(page) == 0
     slider.focus()
@@ -214,13 +215,6 @@ def test_theme_follows_the_system_until_one_is_chosen_and_is_remembered(visit):
     assert paper(visit(scheme="light")) == light
 
 
-def test_drawings_take_the_colours_of_the_theme(visit):
-    for scheme, ink in (("light", "rgb(26, 26, 26)"), ("dark", "rgb(230, 229, 225)")):
-        svg = visit(scheme=scheme).locator("#curves svg")
-        assert svg.evaluate("svg => getComputedStyle(svg).fill") == ink
-        assert svg.locator("path[style*='#0072b2']").count() > 0
-
-
 @pytest.mark.parametrize("width", [1280, 390])
 def test_page_does_not_scroll_sideways_but_wide_tables_and_drawings_do(visit, width):
     page = visit(width)
@@ -242,9 +236,12 @@ SELECTORS = (
 )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast(visit, scheme):
+@pytest.mark.parametrize(("scheme", "ink"), [("light", "rgb(26, 26, 26)"), ("dark", "rgb(230, 229, 225)")])
+def test_text_has_enough_contrast_and_drawings_take_the_colours_of_the_theme(visit, scheme, ink):
     page = visit(scheme=scheme)
+    svg = page.locator("#curves svg")
+    assert svg.evaluate("svg => getComputedStyle(svg).fill") == ink
+    assert svg.locator("path[style*='#0072b2']").count() > 0
     # The colours as painted: text of each kind against the nearest background that is not transparent.
     pairs = page.evaluate(
         """(selectors) => selectors.map(selector => {
@@ -267,15 +264,6 @@ def test_text_has_enough_contrast(visit, scheme):
     for selector, text, ground in pairs:
         dark, light = sorted([luminance(text), luminance(ground)])
         assert (light + 0.05) / (dark + 0.05) >= 4.5, selector
-
-
-def test_skip_link_comes_first_and_leads_to_the_conclusions(visit):
-    page = visit()
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
-    assert page.locator(".skip").bounding_box()["y"] >= 0
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "Conclusions"
 
 
 def test_print_is_light_and_has_no_buttons_and_shows_both_pictures(visit):

@@ -67,26 +67,21 @@ def test_predictions_name_the_iou_of_the_model_that_they_picture(tmp_path: Path)
     assert block.predictions[0].label == "unet, IoU 0.40"
 
 
-def test_predictions_stand_beside_image_and_truth(study: MadeUp):
+def test_predictions_stand_beside_image_and_truth_and_large_pictures_shrink(study: MadeUp, tmp_path: Path):
     for jpeg, colour in panels_of(study.logs()):
         pixels = colours(jpeg)
         assert pixels.shape == (40, 40, 3)
         assert np.abs(pixels - np.array(colour)).max() <= 4  # what JPEG loses
-
-
-def test_predictions_shrink_large_pictures(study: MadeUp, tmp_path: Path):
     save(tmp_path / "files" / "unet-24-north-2.png", sheet(side_px=1024))
     block = predictions(study.logs())[0]
     assert colours(block.truth).shape == colours(block.predictions[0].picture).shape == (640, 640, 3)
 
 
-def test_predictions_choose_among_the_tiles_whose_pictures_all_have(study: MadeUp, tmp_path: Path):
+def test_predictions_choose_among_the_tiles_whose_pictures_all_have_and_show_none_twice(study: MadeUp, tmp_path: Path):
     (tmp_path / "files" / "sam_conv-24-north-2.png").unlink()
     blocks = predictions(study.logs())
     assert [block.caption.split()[0] for block in blocks] == ["west-1", "north-1", "south-1"]
-
-
-def test_predictions_show_a_tile_once_where_there_are_few(study: MadeUp, tmp_path: Path):
+    study.picture("sam_conv-24", tmp_path, TEST_TILES)
     for tile in TEST_TILES[1:]:
         (tmp_path / "files" / f"unet-24-{tile}.png").unlink()
     assert [block.title for block in predictions(study.logs())] == ["The worst test tile"]
@@ -102,8 +97,10 @@ def test_predictions_say_which_picture_cannot_be_read(study: MadeUp, tmp_path: P
 
 def test_predictions_need_pictures_and_scores_of_test_tiles(tmp_path: Path):
     study = MadeUp("unet")
+    assert at_a_glance(study.logs(), predictions(study.logs())) is None
     study.model("unet-24", test=[0.5] * 4)
     assert predictions(study.logs()) == ()
+    assert at_a_glance(study.logs(), []) is None
     study = MadeUp("unet")
     study.model("unet-24", val=[0.5] * 2)
     study.picture("unet-24", tmp_path, ["north-1"])
@@ -134,9 +131,3 @@ def test_figure_at_a_glance_has_the_best_architectures_first_with_their_mean_sco
     assert [axes.get_xlabel() for axes in figure.axes][2:4] == ["IoU 0.30", "IoU 0.10"]
     seen = [axes.get_images()[0].get_array()[20, 20] for axes in figure.axes[:3]]
     assert np.abs(np.array(seen).astype(int) - np.array(PANELS)).max() < 20
-
-
-def test_no_figure_at_a_glance_without_pictures_or_scores(study: MadeUp, tmp_path: Path):
-    assert at_a_glance(study.logs(), []) is None
-    empty = MadeUp("unet")
-    assert at_a_glance(empty.logs(), predictions(empty.logs())) is None

@@ -160,32 +160,18 @@ def test_command_prints_the_conclusions_the_limits_and_the_path(out: Path):
     assert done.stdout.splitlines()[-1] == f"report    {out / 'here' / 'report.html'}"
 
 
-def test_study_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.chdir(tmp_path)
-    assert refusal(capsys=capsys) == (
-        "no study is named, but a report needs one: give its folder, or --wandb entity/project"
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_folder_without_logs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert refusal(tmp_path, capsys=capsys).startswith(f"{tmp_path} holds no W&B run (wandb/*run-*/run-*.wandb): ")
-    assert refusal(tmp_path / "none", capsys=capsys) == (
-        f"the study's folder is {tmp_path / 'none'}, but no such folder exists: give the one that holds wandb/"
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_study_that_is_given_twice_is_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    said = refusal(out, out, "--to", tmp_path / "to", capsys=capsys)
-    assert said.startswith("two studies are called first, but ")
-    assert not (tmp_path / "to").exists()
-
-
-def test_bad_folder_among_good_ones_is_refused_with_nothing_written(
-    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_no_folder_of_a_study_is_refused_with_nothing_written(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    assert str(tmp_path / "none") in refusal(out, tmp_path / "none", capsys=capsys)
+    monkeypatch.chdir(tmp_path)
+    for folders, words in (
+        ((), "no study is named, but a report needs one: give its folder, or --wandb entity/project"),
+        (("none",), "the study's folder is none, but no such folder exists: give the one that holds wandb/"),
+        ((out, "none"), "the study's folder is none, but "),
+        ((tmp_path,), f"{tmp_path} holds no W&B run (wandb/*run-*/run-*.wandb): "),
+        ((out, out, "--to", "to"), "two studies are called first, but "),
+    ):
+        assert refusal(*folders, capsys=capsys).startswith(words)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 

@@ -54,7 +54,7 @@ def marks_of(logs):
     return class_figures.by_class(shown.reset_index(drop=True), metric="test IoU")
 
 
-def test_iou_by_class_is_of_the_pooled_matrix(study: MadeUp):
+def test_iou_and_f1_by_class_are_of_the_pooled_matrix(study: MadeUp):
     frame = scored(study.logs())
     assert list(frame["class"]) == ["clear", "thick", "thin", "mean over classes"]
     # Pooled: clear 12 of 16 right, 4 called thick; thick 4 of 8 right, 4 called clear
@@ -64,9 +64,6 @@ def test_iou_by_class_is_of_the_pooled_matrix(study: MadeUp):
     assert frame["train"].tolist()[:3] == pytest.approx([0.6, 0.3, 0.1])
     assert frame["sam_conv"].tolist() == pytest.approx(frame["everything is clear"].tolist(), nan_ok=True)
     assert frame["everything is clear"].tolist() == pytest.approx([16 / 24, 0, np.nan, 16 / 48], nan_ok=True)
-
-
-def test_f1_by_class_follows_from_hits_and_misses(study: MadeUp):
     clear, thick = 2 * 12 / (2 * 12 + 4 + 4), 2 * 4 / (2 * 4 + 4 + 4)
     expected = [clear, thick, np.nan, (clear + thick) / 2]
     assert scored(study.logs(), "F1")["unet"].tolist() == pytest.approx(expected, nan_ok=True)
@@ -105,12 +102,11 @@ def test_constant_of_two_classes_is_scored_by_tile(constant, iou):
     assert classes.constant_iou(study.logs(), "test") == pytest.approx(iou)
 
 
-def test_models_of_one_class_are_named(study: MadeUp):
-    assert classes.of_one_class(study.logs()) == ["sam_conv-24 #0 (clear)", "sam_conv-24 #1 (clear)"]
-
-
-def test_class_shares_have_the_test_tiles_once_they_were_opened(study: MadeUp):
-    frame = classes.class_shares(study.logs()).set_index("class")
+def test_class_shares_have_the_test_tiles_once_they_were_opened_and_models_of_one_class_are_named(study: MadeUp):
+    logs = study.logs()
+    assert {its.shape for its in logs.confusions.values()} == {(len(TEST_TILES), 3, 3)}
+    assert classes.of_one_class(logs) == ["sam_conv-24 #0 (clear)", "sam_conv-24 #1 (clear)"]
+    frame = classes.class_shares(logs).set_index("class")
     assert frame["train"].tolist() == pytest.approx([0.6, 0.3, 0.1, 0.5])  # the last one ignored, of all pixels
     assert frame["test"].tolist() == pytest.approx([16 / 24, 8 / 24, 0, np.nan], nan_ok=True)
     sealed = MadeUp("unet", **CLASSES)
@@ -138,42 +134,29 @@ def test_intervals_of_more_classes_hold_the_pooled_iou(study: MadeUp):
     assert iou_by_arm(logs)["low"].iloc[0] == pytest.approx(low)
 
 
-def test_pooled_replicates_are_those_of_drawn_matrices():
+def test_pooled_replicates_are_those_of_drawn_matrices_and_class_iou_takes_any_number():
     """With a single tile group every replicate holds all tiles equally often: the plain pooled IoU of the models."""
     pooled = np.array([[RIGHT, WRONG], [WRONG, WRONG]], dtype=float)[None]
     by_hand = [float(mean_class_iou(model.sum(axis=0))) for model in pooled[0]]
     found = bootstrap_pooled_iou(pooled, (np.arange(2),), np.zeros(2, dtype=int), num_replicates=500)
     values = sorted(set(np.round(found[:, 0], 12)))
     assert values == pytest.approx(sorted({by_hand[0], by_hand[1], sum(by_hand) / 2}))
-
-
-def test_class_iou_takes_matrices_of_any_number():
     stack = np.array([RIGHT, WRONG, CLEAR], dtype=float)
     assert np.allclose(class_iou(stack)[1], [2 / 6, 0, np.nan], equal_nan=True)
     assert mean_class_iou(stack).tolist() == pytest.approx([1.0, 1 / 6, (4 / 6) / 2])
     assert np.isnan(mean_class_iou(np.zeros((3, 3))))
 
 
-def test_figures_of_classes_name_every_class_and_architecture(study: MadeUp):
+def test_figures_of_classes_name_every_class_and_architecture_and_take_no_name_for_a_formula(study: MadeUp):
+    study.config["classes"] = names = ["x$_$y", "thick", "a$b_c$d"]
     logs = study.logs()
-    colors = dict(zip(CLASSES["classes"], CLASSES["class_colors"], strict=True))
+    colors = dict(zip(names, CLASSES["class_colors"], strict=True))
     bars = render(class_figures.shares(classes.class_shares(logs), colors), "svg").decode()
     marks = render(marks_of(logs), "svg").decode()
-    for name in (*CLASSES["classes"], "train 60.0 %"):
+    for name in (*names, "train 60.0 %"):
         assert f"<!-- {name}" in bars
-    for name in ("thick (33.3 %)", "mean over classes", "unet", "everything is clear"):
+    for name in ("x$_$y (66.7 %)", "thick (33.3 %)", "mean over classes", "unet", "everything is x$_$y"):
         assert f"<!-- {name} -->" in marks
-
-
-def test_test_tiles_have_one_matrix_each(study: MadeUp):
-    assert {its.shape for its in study.logs().confusions.values()} == {(len(TEST_TILES), 3, 3)}
-
-
-def test_names_of_classes_are_no_formulas(study: MadeUp):
-    study.config["classes"] = ["x$_$y", "a$b_c$d", "thin"]
-    logs = study.logs()
-    marks = render(marks_of(logs), "svg").decode()
-    assert "<!-- x$_$y (66.7 %) -->" in marks
 
 
 def test_levels_of_more_classes_are_means_of_what_was_judged():

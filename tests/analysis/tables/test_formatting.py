@@ -51,10 +51,10 @@ def test_cell_is_rounded_as_its_column_wants(column: str, value: object, text: s
     assert tables.cell(column, value) == text
 
 
-@pytest.mark.parametrize("value", [None, math.nan, pd.NA, pd.NaT, np.float64("nan")])
-def test_cell_that_is_missing_is_a_dash_in_every_column(value: object):
+def test_cell_that_is_missing_is_a_dash_in_every_column():
     for column in ("val_iou", "p", "lr", "trials", "architecture"):
-        assert tables.cell(column, value) == tables.MISSING
+        for value in (None, math.nan, pd.NA, pd.NaT, np.float64("nan")):
+            assert tables.cell(column, value) == tables.MISSING
 
 
 @given(st.floats(-1, 1), st.sampled_from(["val_iou", "difference", "effect", "lr", "minutes", "5"]))
@@ -79,21 +79,16 @@ def test_shown_puts_the_interval_behind_its_value():
         "test_iou": ["0.467 (0.396 … 0.577)", "0.500 (n = 1)", tables.MISSING, "0.300"],
         "models": [3, 1, 0, 2],
     }
-
-
-def test_shown_takes_the_column_s_own_count_before_that_of_the_row():
     frame = pd.DataFrame({"5": [0.4], "5_low": [math.nan], "5_high": [math.nan], "5_models": [1], "models": [9]})
-    assert tables.shown(frame).to_dict("list") == {"5": ["0.400 (n = 1)"], "models": [9]}
-
-
-def test_shown_leaves_a_frame_without_intervals_as_it_is():
-    frame = pd.DataFrame({"tiles": [5], "low": [0.1], "high": [0.2], "12": [0.3]})
+    assert tables.shown(frame).to_dict("list") == {"5": ["0.400 (n = 1)"], "models": [9]}  # the column's own count
+    frame = pd.DataFrame({"tiles": [5], "low": [0.1], "high": [0.2], "12": [0.3]})  # without intervals
     pd.testing.assert_frame_equal(tables.shown(frame), frame)
 
 
-def test_numeric_columns_are_those_of_numbers():
+def test_numeric_columns_are_those_of_numbers_and_the_trivial_predictor_is_named_after_its_class():
     frame = pd.DataFrame({"a": [1], "b": [0.5], "c": ["x"], "d": [True], "e": pd.array([None], dtype="Int64")})
     assert tables.numeric(frame) == [True, True, False, False, True]
+    assert tables.trivial_label(MadeUp("unet").logs()) == "trivial: everything is roof"
 
 
 def test_markdown_aligns_its_columns_and_marks_what_is_missing():
@@ -108,7 +103,3 @@ def test_markdown_aligns_its_columns_and_marks_what_is_missing():
         "| unet         |   0.123 |    1235 |     5 |\n"
         "| a\\|b         |       \N{EN DASH} |       7 |    24 |\n"
     )
-
-
-def test_trivial_predictor_is_named_after_its_class():
-    assert tables.trivial_label(MadeUp("unet").logs()) == "trivial: everything is roof"

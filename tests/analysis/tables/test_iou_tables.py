@@ -31,8 +31,9 @@ def tested() -> MadeUp:
     return study
 
 
-def test_iou_by_architecture_has_the_means_over_the_final_models(tested: MadeUp):
-    first = row(iou_by_architecture(tested.logs()))
+def test_iou_by_architecture_has_means_with_intervals_around_them_and_none_for_a_single_model(tested: MadeUp):
+    frame = iou_by_architecture(tested.logs())
+    first, second = frame.to_dict("records")
     assert (first["architecture"], first["tiles"], first["models"]) == ("unet", 24, 2)
     assert row(settings(tested.logs()))["augmentation"] == "MEDIUM"
     assert first["best_epoch"] == 4  # of 3 and 5
@@ -41,13 +42,11 @@ def test_iou_by_architecture_has_the_means_over_the_final_models(tested: MadeUp)
     assert first["val_iou"] == pytest.approx((0.6 + 0.4) / 2)
     assert first["minutes"] == pytest.approx(4.0)  # of 3 and 5 epochs of a minute
     assert first["trivial_iou"] == 0.25
-
-
-def test_iou_by_architecture_has_intervals_around_its_means_and_none_for_a_single_model(tested: MadeUp):
-    first, second = iou_by_architecture(tested.logs()).to_dict("records")
+    assert list(frame["architecture"]) == ["unet", "unet_resnet34"]
+    assert frame["best"].isna().all()  # how sure a single model is, nobody knows
     assert 0.2 < first["test_iou_low"] < 0.6 < first["test_iou_high"] < 1.0  # between the lowest and the highest IoU
     assert all(math.isnan(second[f"{split}_iou_{end}"]) for split in ("val", "test") for end in ("low", "high"))
-    shown = tables.shown(iou_by_architecture(tested.logs())).to_dict("records")
+    shown = tables.shown(frame).to_dict("records")
     assert shown[1]["test_iou"] == "0.500 (n = 1)"
     assert shown[0]["test_iou"] == f"0.600 ({first['test_iou_low']:.3f} … {first['test_iou_high']:.3f})"
 
@@ -80,27 +79,20 @@ def test_architectures_are_compared_on_the_models_that_both_have():
     assert contrast["difference"] == pytest.approx(-0.02)  # the first minus the second, as in the table above
 
 
-def test_selected_trial_is_shown_where_nothing_was_confirmed():
+def test_selected_trial_is_shown_where_nothing_was_confirmed_with_all_its_settings():
     study = MadeUp("unet", "sam_conv", phase="phase2_tuning")
+    study.arms["unet-24"]["ranges"] = {"lr": {}, "width": {"choices": [16, 32]}}
     study.trial("unet-24", 0, [0.4])
-    study.trial("unet-24", 1, [0.6], lr=5e-3)
+    study.trial("unet-24", 1, [0.6], lr=5e-3, width=32, weight_decay=1e-4)
     study.select("unet-24", 1, 0.58)
     first, second = iou_by_architecture(study.logs()).to_dict("records")
     assert (first["val_iou"], first["best_epoch"], first["models"]) == (0.58, 1, 0)
-    assert settings(study.logs())["lr"].to_list() == [5e-3, pytest.approx(math.nan, nan_ok=True)]
+    nothing = pytest.approx(math.nan, nan_ok=True)
+    for name, value in (("lr", 5e-3), ("width", 32), ("weight_decay", 1e-4)):  # searched over or not
+        assert settings(study.logs())[name].to_list() == [value, nothing]
     assert math.isnan(first["test_iou"])
     assert second["models"] == 0
     assert all(pd.isna(second[key]) for key in ("val_iou", "test_iou", "best_epoch", "minutes"))
-
-
-def test_settings_have_a_column_for_every_further_hyperparameter_searched_over_or_not():
-    study = MadeUp("unet", phase="phase2_tuning")
-    study.arms["unet-24"]["ranges"] = {"lr": {}, "width": {"choices": [16, 32]}}
-    study.trial("unet-24", 0, [0.4], width=32, weight_decay=1e-4)
-    study.select("unet-24", 0, 0.4)
-    frame = settings(study.logs())
-    assert list(frame["width"]) == [32]
-    assert list(frame["weight_decay"]) == [1e-4]
 
 
 def test_iou_by_arm_sums_up_each_arm_that_has_a_scored_model():
@@ -140,21 +132,18 @@ def test_contrasts_are_the_planned_ones_paired_over_tiles():
     assert first["p_places"] == pytest.approx(2 / 2**3)
     assert [first[key] for key in ("models", "scored_tiles", "places")] == [2, 4, 3]
     assert row(frame, 1)["difference"] == pytest.approx(-0.15)
-
-
-def test_contrasts_are_adjusted_for_all_rows_and_say_how_small_p_could_be():
-    frame = architecture_contrasts(contrasted().logs())
-    assert list(frame["p_holm"]) == pytest.approx([2 * 0.125, 2 * 0.125])
+    assert list(frame["p_holm"]) == pytest.approx([2 * 0.125, 2 * 0.125])  # of both rows
     assert list(frame["smallest_p"]) == pytest.approx([2 * 0.125, 2 * 0.125])
-
-
-def test_contrasts_are_on_val_while_the_test_tiles_are_sealed():
-    first = row(architecture_contrasts(contrasted(test=False).logs()))
+    first = row(architecture_contrasts(contrasted(test=False).logs()))  # on val while the test tiles are sealed
     assert first["difference"] == pytest.approx((0.1 + 0.2) / 2)
     assert (first["scored_tiles"], first["p"]) == (2, pytest.approx(0.5))
 
 
-def test_contrasts_need_both_architectures_with_scores():
+def test_contrasts_need_both_architectures_with_scores_and_have_no_interval_of_single_models(tested: MadeUp):
+    frame = architecture_contrasts(tested.logs())
+    assert math.isnan(frame["difference_low"][0])
+    assert frame["difference"][0] == pytest.approx(0.5 - 0.5)
+    assert tables.shown(frame)["difference"][0] == "0.000 (n = 1)"
     assert architecture_contrasts(MadeUp(*THREE).logs()).empty
     study = MadeUp("unet", "deeplabv3plus_resnet34")
     for arm in study.arms:
@@ -166,14 +155,8 @@ def test_contrasts_need_both_architectures_with_scores():
     assert architecture_contrasts(study.logs()).empty
 
 
-def test_contrast_of_single_models_has_no_interval(tested: MadeUp):
-    first = row(architecture_contrasts(tested.logs()))
-    assert math.isnan(first["difference_low"])
-    assert first["difference"] == pytest.approx(0.5 - 0.5)
-    assert tables.shown(architecture_contrasts(tested.logs()))["difference"][0] == "0.000 (n = 1)"
-
-
-def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing():
+def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing(tested: MadeUp):
+    assert iou_by_tiles(tested.logs()).empty  # of one budget
     study = MadeUp("unet", "sam_conv", phase="phase3_data_budget", tiles=(5, 12))
     study.model("unet-5", 0, test=[0.2] * 4)
     study.model("unet-5", 1, test=[0.4] * 4)
@@ -189,11 +172,7 @@ def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing():
     assert (shown[1]["5"], shown[1]["12"]) == (tables.MISSING, "0.600 (n = 1)")
 
 
-def test_by_tiles_needs_two_budgets(tested: MadeUp):
-    assert iou_by_tiles(tested.logs()).empty
-
-
-def test_spread_is_split_into_subsets_seeds_and_configurations():
+def test_spread_is_split_into_subsets_seeds_and_configurations(tested: MadeUp):
     study = MadeUp("unet", phase="phase2_tuning")
     for number, judged in enumerate((0.3, 0.5)):
         study.trial("unet-24", number, [judged])
@@ -205,10 +184,7 @@ def test_spread_is_split_into_subsets_seeds_and_configurations():
     names = ("sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters")
     expected = [math.sqrt(0.02), math.sqrt(0.005), 0.0, math.sqrt(0.02)]
     assert [known[name] for name in names] == pytest.approx(expected, abs=1e-9)
-
-
-def test_spread_of_one_subset_is_of_seeds_alone_and_none_of_one_model(tested: MadeUp):
-    frame = spread(tested.logs())
+    frame = spread(tested.logs())  # of one subset, and of one model
     assert math.isnan(frame["sd_seed"][1])
     assert frame["sd_seed"][0] == pytest.approx(math.sqrt(2 * 0.1**2))
     assert math.isnan(frame["sd_subset"][0])
@@ -225,13 +201,10 @@ def test_spread_tells_optimism_of_tuning_from_the_gap_between_the_same_models():
     assert known["tuned_val_iou"] == 0.68
     assert known["optimism"] == pytest.approx(0.28)
     assert known["gap"] == pytest.approx((0.2 + 0.1) / 2)
-
-
-def test_spread_has_no_optimism_without_val_scores():
     study = MadeUp("unet")
+    assert spread(study.logs()).empty
     study.model("unet-24", test=FLAT)
     assert spread(study.logs())[["optimism", "gap"]].isna().all(axis=None)
-    assert spread(MadeUp("unet").logs()).empty
 
 
 def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
@@ -250,12 +223,6 @@ def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
     assert frame["minutes"][0] == 2.0
     assert row(settings(study.logs()))["trainable"] == 2.0
     assert row(settings(study.logs()))["frozen"] == 0.0
-
-
-def test_iou_by_architecture_says_nothing_of_how_sure_a_single_model_is(tested: MadeUp):
-    frame = iou_by_architecture(tested.logs())
-    assert list(frame["architecture"]) == ["unet", "unet_resnet34"]
-    assert frame["best"].isna().all()
 
 
 def test_comparable_scores_leave_out_what_has_a_single_model_or_no_scores_by_tile():

@@ -26,7 +26,7 @@ def frame() -> pd.DataFrame:
     )
 
 
-def test_latex_sets_numbers_flush_right_between_the_rules_of_booktabs():
+def test_latex_sets_numbers_flush_right_between_the_rules_of_booktabs_and_breaks_sentences_into_lines():
     table = pd.DataFrame({"architecture": ["unet", "sam_conv"], "test_iou": [0.61234, None], "epochs": [12, 4]})
     lines = latex(table, "IoU & more.", "tab:iou").splitlines()
     assert [line.strip() for line in lines[lines.index("\\small") + 2 :]] == [
@@ -42,9 +42,6 @@ def test_latex_sets_numbers_flush_right_between_the_rules_of_booktabs():
     ]
     assert r"\caption{IoU \& more.}" in lines
     assert r"\label{tab:iou}" in lines
-
-
-def test_latex_breaks_a_column_of_sentences_into_lines():
     table = pd.DataFrame({"claim": ["It is not clear which of the two is the better one."], "p": [0.25]})
     assert r"\begin{tabular}{p{18em}r}" in latex(table, "A caption.", "tab:claims")
 
@@ -83,13 +80,10 @@ def test_escape_leaves_no_sign_that_latex_acts_upon(text):
     assert all(sign.isascii() or "\u00c0" <= sign <= "\u017f" for sign in source)
 
 
-@pytest.mark.parametrize("label", ["", "a b", "tab:é", "tab}"])
-def test_latex_refuses_a_label_that_latex_could_not_read(label):
-    with pytest.raises(ValueError, match="the label is"):
-        latex(frame(), "A caption.", label)
-
-
-def test_latex_refuses_a_table_without_a_column():
+def test_latex_refuses_a_label_that_latex_could_not_read_and_a_table_without_a_column():
+    for label in ("", "a b", "tab:é", "tab}"):
+        with pytest.raises(ValueError, match="the label is"):
+            latex(frame(), "A caption.", label)
     with pytest.raises(ValueError, match="has no column"):
         latex(pd.DataFrame(), "A caption.", "tab:a")
 

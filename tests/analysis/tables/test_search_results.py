@@ -38,27 +38,21 @@ def test_cost_counts_trials_epochs_hours_and_what_asha_saved():
     assert unet["saved_epochs"] == (10 - 3) + (10 - 1)
     expected = {"started": 3, "finished": 0, "stopped": 0, "failed": 3, "out_of_memory": 0, "models": 0}
     assert {key: sam[key] for key in expected} == expected
-
-
-def test_hours_are_of_the_gpu_s_share_where_there_is_one():
-    logs = searched(slots={"count": 2, "cpus": 4, "gpus": 0.5}).logs()
-    assert search_results.hours_word(logs) == "GPU-hours"
-    assert search_results.cost(logs)["hours"][0] == pytest.approx(30 * 60 * 0.5 / 3600)
     assert search_results.hours_word(searched().logs()) == "core-hours"
+    on_gpu = searched(slots={"count": 2, "cpus": 4, "gpus": 0.5}).logs()  # and of its share
+    assert search_results.hours_word(on_gpu) == "GPU-hours"
+    assert search_results.cost(on_gpu)["hours"][0] == pytest.approx(30 * 60 * 0.5 / 3600)
 
 
-def test_cost_has_no_allowance_without_a_search_and_counts_models_as_trials():
+def test_cost_is_zero_at_first_has_no_allowance_without_a_search_and_counts_models_as_trials():
     study = MadeUp("unet")
+    known = search_results.cost(study.logs()).to_dict("records")[0]
+    assert [known[key] for key in ("started", "epochs", "hours", "lost_hours", "saved_epochs")] == [0] * 5
     study.model("unet-24", 0, test=[0.5] * 4)
     study.model("unet-24", 1, state="diverged")
     known = search_results.cost(study.logs()).to_dict("records")[0]
     assert [known[key] for key in ("started", "finished", "failed", "models")] == [2, 1, 1, 1]
     assert search_results.cost(study.logs())["allowance"].isna().all()
-
-
-def test_cost_of_a_study_that_has_just_begun_is_zero():
-    known = search_results.cost(MadeUp("unet").logs()).to_dict("records")[0]
-    assert [known[key] for key in ("started", "epochs", "hours", "lost_hours", "saved_epochs")] == [0] * 5
 
 
 def test_importances_are_missing_with_few_trials_but_bounds_are_told():
@@ -77,7 +71,9 @@ def test_importances_are_missing_with_few_trials_but_bounds_are_told():
     assert [row[5] for row in tables.cells(frame)] == ["0.01", "MEDIUM", "0.3", "0.5"]
 
 
-def test_importances_find_the_one_hyperparameter_that_decides():
+def test_importances_find_the_one_hyperparameter_that_decides_where_there_is_a_search():
+    assert search_results.importances(MadeUp("unet").logs()).empty
+    assert search_results.importances(varied().logs()).empty  # of fixed values
     study = MadeUp("unet", phase="phase2_tuning")
     rng = np.random.default_rng(0)
     for number in range(40):
@@ -86,11 +82,6 @@ def test_importances_find_the_one_hyperparameter_that_decides():
     found = search_results.importances(study.logs()).set_index("hyperparameter")["importance"]
     assert found["lr"] > 0.5  # all of it, but for what 40 draws of the other hold by chance
     assert found.sum() == pytest.approx(1)
-
-
-def test_importances_are_none_of_a_study_without_a_search_or_of_fixed_values():
-    assert search_results.importances(MadeUp("unet").logs()).empty
-    assert search_results.importances(varied().logs()).empty
 
 
 def test_expected_best_is_told_of_random_search_without_early_stopping_only():
@@ -135,16 +126,13 @@ def test_levels_leave_out_a_value_without_scores_and_keep_the_seeds_apart():
     assert list(frame["models"]) == [1, 2, 2, 2]
     assert list(frame["low"].isna()) == [True, False, False, False]
     assert frame["mean"][0] == pytest.approx(0.4)
-
-
-def test_levels_are_none_of_other_studies_or_without_scores_by_tile():
-    assert search_results.fixed_values(searched().logs()).empty
+    assert search_results.fixed_values(searched().logs()).empty  # of another study, or without scores by tile
     study = MadeUp("unet", phase="phase2_tuning", spec={"vary": "augmentation"})
     study.trial("unet-24", 0, [0.4])
     assert search_results.fixed_values(study.logs()).empty
 
 
-def test_preset_contrasts_ask_what_was_expected_of_each_track():
+def test_preset_contrasts_ask_what_was_expected_of_each_track_over_the_seeds_that_all_presets_have():
     frame = preset_contrasts(varied(architectures=("unet", "sam_conv")).logs())
     assert list(frame["contrast"]) == ["unet", "sam_conv"]
     cnn, frozen = frame.to_dict("records")
@@ -155,16 +143,9 @@ def test_preset_contrasts_ask_what_was_expected_of_each_track():
     assert frozen["what"] == "LIGHT and MEDIUM against the others"
     assert frozen["difference"] == pytest.approx(0.025)  # (0.3 + 0.5) / 2 and (0.5 + 0.3 + 0.3) / 3, and so on
     assert cnn["better"] == 1.0
-
-
-def test_preset_contrasts_are_over_the_seeds_that_all_presets_have():
     known = preset_contrasts(varied(failed=(6, 10), seeds=3).logs()).to_dict("records")[0]
     assert known["models"] == 1  # LIGHT lacks the second seed, NONE the third
     assert known["difference"] == pytest.approx(0.15)
     assert math.isnan(known["difference_low"])
-    assert preset_contrasts(varied(failed=(1, 5)).logs()).empty
-
-
-def test_preset_contrasts_need_all_presets():
-    assert preset_contrasts(varied(failed=(2, 7)).logs()).empty
-    assert preset_contrasts(searched().logs()).empty
+    for made in (varied(failed=(1, 5)), varied(failed=(2, 7)), searched()):  # without all presets
+        assert preset_contrasts(made.logs()).empty

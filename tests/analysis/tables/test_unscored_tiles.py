@@ -36,7 +36,7 @@ def made_up(void: list[float | None]) -> Logs:
     return study.logs()
 
 
-def test_tables_are_the_same_with_a_tile_without_a_scored_pixel() -> None:
+def test_tables_and_pooled_scores_are_of_the_tiles_that_have_scored_pixels() -> None:
     with_it, without = made_up([None]), made_up([])
     for table in (iou_by_architecture, iou_by_arm, spread, architecture_contrasts):
         pd.testing.assert_frame_equal(table(with_it), table(without))
@@ -44,9 +44,6 @@ def test_tables_are_the_same_with_a_tile_without_a_scored_pixel() -> None:
     found = read_tile_scores(with_it, "test")
     assert found is not None
     assert (found.tiles, found.num_groups) == (tuple(TEST_TILES[:3]), 2)
-
-
-def test_pooled_scores_take_the_matrices_of_the_tiles_that_have_pixels() -> None:
     config = {"classes": ["a", "b", "c"], "class_pixels": {"train": [2, 1, 1], "val": [2, 1, 1]}}
     study = MadeUp("unet", **config, ignored_pixels={"train": 0, "val": 9})
     scored = np.diag([4, 3, 2]).ravel().tolist()

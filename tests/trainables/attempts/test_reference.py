@@ -47,12 +47,8 @@ def test_attempts_name_the_weights_they_started_from():
     assert [a.weights for a in ATTEMPTS.values()] == ["none", "imagenet", "imagenet", sam, sam]
 
 
-@pytest.mark.parametrize("written", ["2", "02"])
-def test_get_attempt_takes_numbers_with_and_without_zero(written):
-    assert get_attempt(written) == ("02", ATTEMPTS["02"])
-
-
-@pytest.mark.parametrize("number", ["6", "00", "unet", ""])
-def test_get_attempt_refuses_others(number, refusal):
-    message = refusal(lambda: get_attempt(number))
-    assert message == f"--attempt is {number}, but must be one of 01, 02, 03, 04, 05"
+def test_get_attempt_takes_numbers_with_and_without_zero_and_refuses_others(refusal):
+    assert get_attempt("2") == get_attempt("02") == ("02", ATTEMPTS["02"])
+    for number in ("6", "00", "unet", ""):
+        message = refusal(lambda its=number: get_attempt(its))
+        assert message == f"--attempt is {number}, but must be one of 01, 02, 03, 04, 05"

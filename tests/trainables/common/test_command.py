@@ -22,11 +22,8 @@ def test_home_folder_is_meant_by_a_tilde_behind_an_equals_sign(home: Path) -> No
     command.add_argument("--dst", type=Path)
     assert parser.parse_args(["--out=~/runs"]).out == home / "runs"
     assert parser.parse_args(["one", "--dst=~/tiles"]).dst == home / "tiles"
-
-
-@pytest.mark.parametrize("text", ["runs/a", "./runs/~a", "/runs", "a=~"])
-def test_other_paths_stay_as_they_were_written(text: str) -> None:
-    assert path_of(text) == text
+    others = ["runs/a", "./runs/~a", "/runs", "a=~"]
+    assert [path_of(text) for text in others] == others
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,6 @@ from trainables.common.errors import UserError, is_disk_trouble
 FULL_DEVICE = Path("/dev/full")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG])
-def test_full_failing_and_read_only_disks_are_disk_trouble(number):
-    assert is_disk_trouble(OSError(number, "words"))
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -34,11 +29,13 @@ def test_other_errors_are_no_disk_trouble(error):
     assert not is_disk_trouble(error)
 
 
-@pytest.mark.parametrize("is_named", [True, False])
-def test_an_error_that_a_full_disk_led_to_is_disk_trouble(is_named):
-    error = RuntimeError("unexpected pos 768 vs 662")  # as torch says it
-    setattr(error, "__cause__" if is_named else "__context__", OSError(errno.ENOSPC, "No space left on device"))
-    assert is_disk_trouble(error)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG])
+def test_full_failing_and_read_only_disks_and_what_they_lead_to_are_disk_trouble(number):
+    assert is_disk_trouble(OSError(number, "words"))
+    for place in ("__cause__", "__context__"):
+        error = RuntimeError("unexpected pos 768 vs 662")  # as torch says it
+        setattr(error, place, OSError(number, "words"))
+        assert is_disk_trouble(error)
 
 
 @pytest.mark.skipif(not FULL_DEVICE.exists(), reason="there is no /dev/full here")

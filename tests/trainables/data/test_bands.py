@@ -39,23 +39,13 @@ def test_one_odd_pixel_moves_no_range(odd, place):
         assert found.tolist() == wanted.tolist()
 
 
-def test_a_rare_object_on_plain_ground_keeps_its_range():
+def test_rare_objects_and_bright_ones_of_a_hundredth_keep_their_range():
     image = np.full((60, 60, 1), 100, np.uint16)
     image[3, 4:6] = 900  # 2 of 3600 pixels
     assert [limit.tolist() for limit in value_ranges(make_tiles([image]))] == [[100], [900]]
-
-
-def test_bright_objects_of_a_hundredth_keep_their_range():
     image = reflectance(dtype=np.float32)
     image[:4, :4] = 60_000
     assert value_ranges(make_tiles([image]))[1].tolist() == [60_000, 60_000]
-
-
-def test_ranges_leave_out_what_is_no_data():
-    image, missing = reflectance(), np.zeros((40, 40), bool)
-    image[:20], missing[:20] = 65535, True
-    assert max(value_ranges(make_tiles([image], (missing,)))[1]) < 3000
-    assert [limit.tolist() for limit in value_ranges(make_tiles([image], (np.ones((40, 40), bool),)))] == [[0, 0]] * 2
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -86,7 +76,7 @@ def test_statistics_know_no_scale(factor):
 
 
 @pytest.mark.parametrize("value", [0, 7, 0.3])
-def test_a_band_without_variation_has_no_std(value):
+def test_a_band_has_a_std_where_it_varies_also_between_the_looked_at_pixels_alone(value):
     image = reflectance(dtype=np.float32)
     image[..., 1] = value
     image[::2, :, 1] *= np.float32(1 + 1e-7)  # but for rounding
@@ -94,15 +84,12 @@ def test_a_band_without_variation_has_no_std(value):
     assert mean[1] == pytest.approx(value)
     assert std[0] > 0
     assert std[1] == 0
-
-
-def test_a_band_that_varies_between_the_looked_at_pixels_has_a_std():
     image = np.full((32, 32, 1), 9, np.uint8)
     image[1::4, 1::4] = 10
     assert band_statistics(make_tiles([image]), 1.0)[1] == [pytest.approx(np.std(image))]
 
 
-def test_statistics_leave_out_what_is_no_data():
+def test_ranges_and_statistics_leave_out_what_is_no_data():
     image, missing = reflectance(), np.zeros((40, 40), bool)
     missing[5:30, 9:] = True
     masked = image.copy()
@@ -111,5 +98,7 @@ def test_statistics_leave_out_what_is_no_data():
     mean, std = band_statistics(make_tiles([masked], (missing,)), 1.0)
     assert mean == pytest.approx(expected.mean(axis=0))
     assert std == pytest.approx(expected.std(axis=0))
+    assert max(value_ranges(make_tiles([masked], (missing,)))[1]) < 3000
     nothing = make_tiles([masked], (np.ones((40, 40), bool),))
+    assert [limit.tolist() for limit in value_ranges(nothing)] == [[0, 0], [0, 0]]
     assert band_statistics(nothing, 1.0) == ([0, 0], [0, 0])

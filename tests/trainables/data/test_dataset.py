@@ -1,14 +1,13 @@
 """Reading and decoding a good folder, and the seal over its test tiles."""
 
 import shutil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from PIL import Image
 
+from tests.trainables.made_up_sources import read_all, save
 from trainables.common.errors import UserError
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
@@ -16,15 +15,7 @@ from trainables.data.formats.raster import read_pixels
 from trainables.data.tiles import IGNORE
 
 
-def read_all(root: Path) -> Any:
-    return decode_train_val(read_dataset(root))
-
-
-def save_mask(path: Path, pixels: Any) -> None:
-    Image.fromarray(np.asarray(pixels)).save(path)
-
-
-def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
+def test_read_dataset_lists_tiles_of_each_split_sorted_and_fills_in_info_of_rgb(rgb_folder):
     dataset = read_dataset(rgb_folder)
     assert [tile.id for tile in dataset.train.tiles] == ["train_0", "train_1", "train_2"]
     assert [tile.id for tile in dataset.val.tiles] == ["val_0", "val_1"]
@@ -33,10 +24,6 @@ def test_read_dataset_lists_tiles_of_each_split_sorted(rgb_folder):
     first = dataset.train.tiles[0]
     assert first.image == rgb_folder / "train/images/train_0.png"
     assert first.mask == rgb_folder / "train/masks/train_0.png"
-
-
-def test_read_dataset_fills_in_info_of_rgb(rgb_folder):
-    dataset = read_dataset(rgb_folder)
     info = dataset.info
     assert (dataset.dtype, info.bands, info.scale) == ("uint8", ("red", "green", "blue"), 1 / 255)
     assert (info.classes, info.num_outputs) == (("background", "foreground"), 1)
@@ -72,54 +59,30 @@ def test_decode_keeps_pixels_as_written(rgb_folder):
     assert tiles.train.masks[0].dtype == np.uint8
 
 
-def test_decode_keeps_uint16_bands_in_file_order(band_folder):
+def test_decode_keeps_uint16_bands_in_file_order_and_turns_ignore_index_into_ignore(band_folder):
     tiles = read_all(band_folder)
     with rasterio.open(band_folder / "train/images/train_1.tif") as source:
         written = source.read()
     image = tiles.train.images[1]
     assert (image.dtype, image.shape) == (np.uint16, (64, 64, 4))
     assert all(np.array_equal(image[..., band], written[band]) for band in range(4))
-
-
-def test_decode_turns_ignore_index_into_ignore(band_folder):
-    mask = read_all(band_folder).val.masks[0]
+    mask = tiles.val.masks[0]
     assert (mask[:, :3] == IGNORE).all()
     assert set(np.unique(mask[:, 3:])) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("foreground", [1, 255])
-def test_decode_takes_binary_masks_as_0_1_or_0_255(tmp_path, write_rgb, foreground):
-    mask = read_all(write_rgb(tmp_path, foreground=foreground)).train.masks[0]
-    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
-    assert set(np.unique(written)) == {0, foreground}
-    assert np.array_equal(mask, written // foreground)
-
-
-def test_decode_ignores_255_in_binary_masks_where_dataset_json_says_so(tmp_path, write_rgb):
-    write_rgb(tmp_path, foreground=1, info={"ignore_index": 255})
-    written = np.array(Image.open(tmp_path / "train/masks/train_0.png"))
-    written[:5] = 255
-    save_mask(tmp_path / "train/masks/train_0.png", written)
-    assert np.array_equal(read_all(tmp_path).train.masks[0], written)
-
-
-def test_read_dataset_takes_uppercase_suffixes(tmp_path, write_rgb):
+def test_read_dataset_takes_uppercase_suffixes_and_does_without_test_tiles(tmp_path, write_rgb):
     write_rgb(tmp_path, suffix=".JPG")
     mask = tmp_path / "train/masks/train_0.png"
     mask.rename(mask.with_suffix(".PNG"))
+    shutil.rmtree(tmp_path / "test")
+    assert read_dataset(tmp_path).test.tiles == ()
     assert read_all(tmp_path).train.ids == ("train_0", "train_1", "train_2")
 
 
-def test_read_dataset_does_without_test_tiles(rgb_folder):
-    shutil.rmtree(rgb_folder / "test")
-    dataset = read_dataset(rgb_folder)
-    assert dataset.test.tiles == ()
-    assert len(decode_train_val(dataset).val) == 2
-
-
 def test_read_dataset_allows_tiles_of_different_sizes(rgb_folder):
-    save_mask(rgb_folder / "train/images/wide.png", np.zeros((64, 96, 3), np.uint8))
-    save_mask(rgb_folder / "train/masks/wide.png", np.zeros((64, 96), np.uint8))
+    save(rgb_folder / "train/images/wide.png", np.zeros((64, 96, 3), np.uint8))
+    save(rgb_folder / "train/masks/wide.png", np.zeros((64, 96), np.uint8))
     dataset = read_dataset(rgb_folder)
     (wide,) = [tile for tile in dataset.train.tiles if tile.id == "wide"]
     assert (wide.height_px, wide.width_px) == (64, 96)

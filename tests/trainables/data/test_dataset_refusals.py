@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainables.made_up_sources import read_all, save
 from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
-
-
-def read_all(root: Path) -> Any:
-    return decode_train_val(read_dataset(root))
-
-
-def save(path: Path, pixels: Any) -> Path:
-    Image.fromarray(np.asarray(pixels)).save(path)
-    return path
 
 
 def in_its_place(path: Path, pixels: Any, save_tiff: Callable[..., Path]) -> Path:
@@ -68,19 +59,16 @@ def test_unreadable_file_is_refused(rgb_folder, split, content, refusal):
     assert refusal(lambda: read_dataset(rgb_folder)) == f"{image} cannot be read as an image: replace or remove it"
 
 
-def test_one_id_in_two_splits_is_refused(rgb_folder, refusal):
-    for folder in ("images", "masks"):
-        shutil.copy(rgb_folder / f"train/{folder}/train_0.png", rgb_folder / f"test/{folder}/train_0.png")
-    copy, original = rgb_folder / "test/images/train_0.png", rgb_folder / "train/images/train_0.png"
-    message = refusal(lambda: read_dataset(rgb_folder))
-    assert message == f"{copy} and {original} share the id train_0: rename one of them"
-
-
-def test_one_id_with_two_suffixes_is_refused(rgb_folder, refusal):
-    path = rgb_folder / "train/images/train_0.png"
-    shutil.copy(path, path.with_suffix(".jpg"))
+def test_one_id_in_one_split_or_two_is_refused(rgb_folder, refusal):
+    path, jpeg = (rgb_folder / f"train/images/train_0.{suffix}" for suffix in ("png", "jpg"))
+    shutil.copy(path, jpeg)
     message = refusal(lambda: read_dataset(rgb_folder))
     assert message == f"{path} and train_0.jpg share the id train_0: keep one of them"
+    jpeg.unlink()
+    for folder in ("images", "masks"):
+        shutil.copy(rgb_folder / f"train/{folder}/train_0.png", rgb_folder / f"test/{folder}/train_0.png")
+    message = refusal(lambda: read_dataset(rgb_folder))
+    assert message == f"{rgb_folder}/test/images/train_0.png and {path} share the id train_0: rename one of them"
 
 
 # Headers
@@ -149,26 +137,20 @@ def test_bad_dataset_json_is_refused(rgb_folder, content, words, refusal):
 # Pixels
 
 
-@pytest.mark.parametrize("value", [2, 7, 254])
-def test_mask_value_that_is_no_class_is_refused(rgb_folder, value, refusal):
-    mask = rgb_folder / "val/masks/val_1.png"
-    pixels = np.array(Image.open(mask))
-    pixels[10, 20] = value
-    save(mask, pixels)
-    message = refusal(lambda: read_all(rgb_folder))
-    assert message.startswith(f"{mask} holds the value {value}, but a mask of 2 classes may hold 0 and 1 (or 255)")
+@pytest.mark.parametrize(
+    ("folder", "value", "rule"),
+    [
+        *(("rgb_folder", value, "2 classes may hold 0 and 1 (or 255)") for value in (-1, 2, 7, 254)),
+        ("band_folder", 255, "4 classes may hold 0 to 3 and 9 (ignored)"),
+    ],
+)
+def test_mask_value_that_is_no_class_is_refused(request, save_tiff, folder, value, rule, refusal):
+    root, pixels = request.getfixturevalue(folder), np.zeros((1, 64, 64), np.int16)
+    pixels[0, 10, 20] = value
+    mask = in_its_place(root / "val/masks/val_1.png", pixels, save_tiff)
+    message = refusal(lambda: read_all(root))
+    assert message.startswith(f"{mask} holds the value {value}, but a mask of {rule}")
     assert "dataset.json" in message
-
-
-def test_255_is_refused_where_there_are_more_classes(band_folder, refusal):
-    mask = save(band_folder / "train/masks/train_0.png", np.full((64, 64), 255, np.uint8))
-    message = refusal(lambda: read_all(band_folder))
-    assert f"{mask} holds the value 255, but a mask of 4 classes may hold 0 to 3 and 9 (ignored)" in message
-
-
-def test_negative_mask_values_are_refused(rgb_folder, save_tiff, refusal):
-    mask = in_its_place(rgb_folder / "train/masks/train_0.png", np.full((1, 64, 64), -1, np.int16), save_tiff)
-    assert f"{mask} holds the value -1" in refusal(lambda: read_all(rgb_folder))
 
 
 def test_both_1_and_255_in_a_mask_of_two_classes_are_refused(tmp_path, write_rgb, refusal):

@@ -10,18 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trainables.made_up_sources import write_tiff
-from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
+from tests.trainables.made_up_sources import read_all, write_tiff
 from trainables.data.formats.raster import read_pixels
-from trainables.data.tiles import IGNORE, TrainVal
+from trainables.data.tiles import IGNORE
 
 Write = Callable[[Path, np.ndarray], None]
 BLACK, WHITE, RED, YELLOW = (0, 0, 0), (255, 255, 255), (230, 57, 70), (250, 240, 60)
-
-
-def read_all(root: Path) -> TrainVal:
-    return decode_train_val(read_dataset(root))
 
 
 def classes_of(root: Path) -> list[np.ndarray]:
@@ -110,6 +104,7 @@ KINDS: dict[str, tuple[Write, str]] = {
     "MinIsWhite": (min_is_white(8), ".tif"),
     "1-bit MinIsWhite": (min_is_white(1), ".tif"),
     "0 and 65535": (of_16_bits, ".png"),
+    "0 and 1": (grey, ".png"),
 }
 BESIDE_255 = ("1-bit PNG", "0 and 65535", "palette of black and white")  # white is white, whatever its bits
 
@@ -184,21 +179,15 @@ def test_void_in_a_palette_is_its_value(rgb_folder):
 
 
 @pytest.mark.parametrize("opacity", [(), (255,)])
-def test_colour_masks_go_by_colors_rgb(rgb_folder, opacity):
-    describe(rgb_folder, classes=["ground", "roof", "tree"])
-    rewrite(rgb_folder, grey, change=with_third)
+@pytest.mark.parametrize("colors", [(WHITE, RED, YELLOW), (WHITE, BLACK)])
+def test_colour_masks_go_by_colors_rgb(rgb_folder, colors, opacity):
+    about = {"classes": ["ground", "roof", "tree"][: len(colors)]}
+    describe(rgb_folder, **about)
+    rewrite(rgb_folder, grey, change=with_third if len(colors) == 3 else None)
     expected = classes_of(rgb_folder)
-    colors = [(*color, *opacity) for color in (WHITE, RED, YELLOW)]
     for path in rgb_folder.glob("*/masks/*.png"):
-        colored(*colors)(path, np.array(Image.open(path)))
-    describe(rgb_folder, classes=["ground", "roof", "tree"], colors_rgb=[WHITE, RED, YELLOW])
-    assert_classes(rgb_folder, expected)
-
-
-def test_colour_masks_of_black_on_white_go_by_colors_rgb(rgb_folder):
-    expected = classes_of(rgb_folder)
-    rewrite(rgb_folder, colored(WHITE, BLACK))
-    describe(rgb_folder, colors_rgb=[WHITE, BLACK])
+        colored(*[(*color, *opacity) for color in colors])(path, np.array(Image.open(path)))
+    describe(rgb_folder, **about, colors_rgb=colors)
     assert_classes(rgb_folder, expected)
 
 
@@ -215,15 +204,17 @@ def test_a_colour_of_no_class_is_refused(rgb_folder, refusal):
     )
 
 
-def test_a_picture_as_a_mask_is_refused(rgb_folder, refusal):
-    shutil.copy(rgb_folder / "train/images/train_0.png", first_mask(rgb_folder))
-    assert "colours, which are more than classes can be" in refusal(lambda: read_all(rgb_folder))
-
-
-def test_see_through_pixels_of_a_mask_are_refused(rgb_folder, refusal):
-    rewrite(rgb_folder, colored((0, 0, 0, 0), (255, 255, 255, 255)))
+def test_pictures_see_through_pixels_and_smoothed_values_are_no_masks(rgb_folder, refusal):
+    path = first_mask(rgb_folder)
+    grey(path, np.arange(4096, dtype=np.uint16).reshape(64, 64).clip(0, 200).astype(np.uint8))
+    assert refusal(lambda: read_all(rgb_folder)).startswith(
+        f"{path} holds the value 2 and 198 more, as smoothing or JPEG makes them, but a mask of 2 "
+    )
+    colored((0, 0, 0, 0), (255, 255, 255, 255))(path, np.eye(64, dtype=np.uint8))
     message = refusal(lambda: read_all(rgb_folder))
-    assert message.startswith(f"{first_mask(rgb_folder)} has see-through pixels, but every pixel of a mask must say")
+    assert message.startswith(f"{path} has see-through pixels, but every pixel of a mask must say")
+    shutil.copy(rgb_folder / "train/images/train_0.png", path)
+    assert "colours, which are more than classes can be" in refusal(lambda: read_all(rgb_folder))
 
 
 def test_min_is_white_is_stored_the_other_way_round(tmp_path):
@@ -250,13 +241,6 @@ def test_a_bit_does_not_hide_that_1_and_255_are_mixed(rgb_folder, refusal):
     path = rewrite(rgb_folder, grey, names="train_1")
     assert refusal(lambda: read_all(rgb_folder)).startswith(
         f"{rgb_folder / 'train/masks/train_2.png'} holds 255 and {path} holds 1, but the foreground must be the same "
-    )
-
-
-def test_many_values_that_are_no_class_are_counted(rgb_folder, refusal):
-    grey(first_mask(rgb_folder), np.arange(4096, dtype=np.uint16).reshape(64, 64).clip(0, 200).astype(np.uint8))
-    assert refusal(lambda: read_all(rgb_folder)).startswith(
-        f"{first_mask(rgb_folder)} holds the value 2 and 198 more, as smoothing or JPEG makes them, but a mask of 2 "
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.trainables.made_up_sources import write_tiff
+from tests.trainables.made_up_sources import read_all, write_tiff
 from tests.trainables.network_input import CPU, SIDE, assert_alike, mapped, seen, segmenter
 from trainables.common.errors import UserError
 from trainables.data.augment import PRESETS
@@ -56,10 +56,6 @@ def folder(tmp_path, recwarn) -> Callable[..., Path]:
     return write
 
 
-def tiles_of(root: Path) -> TrainVal:
-    return decode_train_val(read_dataset(root))
-
-
 def with_band(image: np.ndarray, band: Any) -> np.ndarray:
     return np.dstack([image, np.broadcast_to(np.asarray(band, image.dtype), image.shape[:2])])
 
@@ -71,10 +67,10 @@ def test_opacity_is_said_once_and_its_holes_count_nowhere(folder):
     assert opaque.notes == (
         "the images have opacity (alpha): it is left out, and pixels where it is 0 count as no data",
     )
-    plain = tiles_of(folder(lambda image, _: image))
-    mixed = tiles_of(folder(lambda image, number: with_band(image, 255) if number % 2 else image))
+    plain = read_all(folder(lambda image, _: image))
+    mixed = read_all(folder(lambda image, number: with_band(image, 255) if number % 2 else image))
     assert decode_train_val(opaque).digest() == plain.digest() == mixed.digest()
-    tiles = tiles_of(folder(lambda image, number: with_band(image, hole if number else 255)))
+    tiles = read_all(folder(lambda image, number: with_band(image, hole if number else 255)))
     assert tiles.is_photograph
     assert tiles.train.missing(0) is None
     assert (tiles.train.masks[1] == IGNORE).sum() == 96 * 20
@@ -92,15 +88,15 @@ def test_opacity_is_said_once_and_its_holes_count_nowhere(folder):
 )
 def test_dataset_json_says_what_a_fourth_band_is(folder, names, taken):
     root = folder(lambda image, _: with_band(image, 255), info=None if names is None else {"bands": names})
-    tiles = tiles_of(root)
+    tiles = read_all(root)
     assert list(tiles.info.bands) == taken
     assert tiles.train.images[0].shape == (96, 96, len(taken))
 
 
 def test_images_without_any_data_are_refused_and_a_single_one_is_named(folder):
     with pytest.raises(UserError, match="no pixel of the train tiles has data"):
-        tiles_of(folder(lambda image, _: with_band(image, 0)))
-    tiles = tiles_of(folder(lambda image, number: with_band(image, 0 if number == 1 else 255)))
+        read_all(folder(lambda image, _: with_band(image, 0)))
+    tiles = read_all(folder(lambda image, number: with_band(image, 0 if number == 1 else 255)))
     assert "t1 hold no data at all: remove them" in tiles.notes
 
 
@@ -108,8 +104,8 @@ def test_images_without_any_data_are_refused_and_a_single_one_is_named(folder):
     ("dtype", "preset"), [*(("uint16", preset) for preset in PRESETS), ("uint8", "EXTREME"), ("float32", "EXTREME")]
 )
 def test_a_constant_band_is_zero_and_the_others_are_as_without_it(folder, dtype, preset):
-    tiles = tiles_of(folder(lambda image, _: with_band(image, 7).astype(dtype), bands=4))
-    without = tiles_of(folder(lambda image, _: image.astype(dtype), bands=4, photometric="minisblack"))
+    tiles = read_all(folder(lambda image, _: with_band(image, 7).astype(dtype), bands=4))
+    without = read_all(folder(lambda image, _: image.astype(dtype), bands=4, photometric="minisblack"))
     assert tiles.notes == ("band5 is 7 all over the train tiles: it is 0 for the model, which learns from the others",)
     for (x, _), (y, _) in zip(seen(tiles, preset), seen(without, preset), strict=True):
         assert (x[:, 4] == 0).all()
@@ -129,7 +125,7 @@ def test_a_hot_pixel_is_said_and_moves_nothing_else(folder):
         pixels[40, 40, 0] = 65535 if number == 0 else 3000
         return pixels
 
-    hot = tiles_of(folder(change))
+    hot = read_all(folder(change))
     plain = mapped(hot, lambda image: np.where(image == 65535, np.uint16(3000), image))
     far = "far off (65535): training takes the nearest value within"
     assert hot.notes == (f"red is 400 to 4180 in the train tiles but for 1 pixel {far}",)
@@ -155,7 +151,7 @@ def test_nodata_is_zero_and_ignored_after_every_augmentation(folder, dtype, tag,
         pixels[: 10 * number, :40] = tag
         return pixels
 
-    tiles = tiles_of(folder(change, nodata=tag))
+    tiles = read_all(folder(change, nodata=tag))
     assert tiles.train.missing(0) is None
     count = 0
     for pixels, mask in seen(tiles, preset):
@@ -173,7 +169,7 @@ def test_draws_without_nodata_are_the_same_beside_tiles_with_it(folder):
         image[:9, :9] *= number != 1
         return image
 
-    lacking = tiles_of(folder(change, nodata=0))
+    lacking = read_all(folder(change, nodata=0))
     plain = replace(lacking, train=replace(lacking.train, nodata=()))
     settings: dict[str, Any] = {"preset": "EXTREME", "window_px": SIDE, "subset_seed": 0, "draw_seed": 0}
     one, other = DrawSource(lacking, **settings), DrawSource(plain, **settings)
@@ -191,7 +187,7 @@ def test_what_stands_where_there_is_no_data_changes_no_evaluation(folder):
             pixels[5:30, 40:] = value
             return pixels
 
-        return tiles_of(folder(change, nodata=value))
+        return read_all(folder(change, nodata=value))
 
     inputs: list[torch.Tensor] = []
 
@@ -224,7 +220,7 @@ def test_values_that_look_like_nodata_are_said_where_no_tag_names_them(folder, d
         pixels[:4, :20, 1] = value
         return pixels
 
-    (note,) = [note for note in tiles_of(folder(change)).notes if "tag it" in note]
+    (note,) = [note for note in read_all(folder(change)).notes if "tag it" in note]
     assert note.startswith(f"green is {value:g} in 240 pixels of 3 train and val tiles and 20 to 209 in all others: ")
     assert f"rio edit-info --nodata {value:g} FILE" in note
 
@@ -240,7 +236,7 @@ def test_values_that_mean_something_are_not_taken_for_nodata(folder, case):
             pixels[:rows] = value
         return pixels if case != "saturated" else np.maximum(pixels, 1)
 
-    notes = tiles_of(folder(change, **({"nodata": 65535} if case == "tagged" else {}))).notes
+    notes = read_all(folder(change, **({"nodata": 65535} if case == "tagged" else {}))).notes
     assert not any("tag it" in note for note in notes)
 
 
@@ -249,12 +245,12 @@ def test_values_that_mean_something_are_not_taken_for_nodata(folder, case):
 
 @pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64", "int16"])
 def test_wide_whole_numbers_are_scaled_by_what_they_hold(folder, dtype):
-    tiles = tiles_of(folder(lambda image, _: image.astype(dtype) * 40, bands=2))
+    tiles = read_all(folder(lambda image, _: image.astype(dtype) * 40, bands=2))
     greatest = max(int(image.max()) for image in tiles.train.images)
     assert tiles.scale == 1 / greatest
     said = f"the pixels are {dtype}, which says nothing of their range: they are divided by {greatest}"
     assert said in tiles.notes[0]
-    floats = tiles_of(folder(lambda image, _: image.astype(np.float32) * 40, bands=2))
+    floats = read_all(folder(lambda image, _: image.astype(np.float32) * 40, bands=2))
     assert_alike(tiles, floats)
     image = tiles.val.images[0]
     found = predict_logits(segmenter(tiles), image, scale=tiles.scale, stride=1, device=CPU)
@@ -262,22 +258,19 @@ def test_wide_whole_numbers_are_scaled_by_what_they_hold(folder, dtype):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_scale_in_dataset_json_stands(folder):
-    tiles = tiles_of(folder(lambda image, _: image.astype(np.int32), info={"scale": 0.5}))
-    assert (tiles.scale, tiles.notes, tiles.train.images[0].dtype) == (0.5, (), np.int32)
-
-
 @pytest.mark.parametrize("bands", [3, 130])
 def test_8_bit_values_in_a_wide_type_are_8_bit_rgb_where_they_are_rgb(folder, bands):
-    tiles = tiles_of(folder(lambda image, _: image.astype(np.int64), bands=bands))
+    tiles = read_all(folder(lambda image, _: image.astype(np.int64), bands=bands))
     assert tiles.train.images[0].dtype == (np.uint8 if bands == 3 else np.int64)
     assert tiles.is_photograph is (bands == 3)
     assert tiles.scale == (1 / 255 if bands == 3 else 1 / 209)
+    tiles = read_all(folder(lambda image, _: image.astype(np.int32), bands=bands, info={"scale": 0.5}))  # it stands
+    assert (tiles.scale, tiles.notes, tiles.train.images[0].dtype) == (0.5, (), np.int32)
 
 
 @pytest.mark.parametrize("preset", ["LIGHT", "EXTREME"])
 def test_more_bands_than_opencv_turns_at_once_are_augmented_alike(folder, preset):
-    tiles = tiles_of(folder(lambda image, _: np.repeat(image, 150, axis=2).astype(np.uint16), bands=1))
+    tiles = read_all(folder(lambda image, _: np.repeat(image, 150, axis=2).astype(np.uint16), bands=1))
     for pixels, mask in seen(tiles, preset, num_draws=12):
         assert pixels.shape == (1, 150, SIDE, SIDE)
         assert mask.shape == (SIDE, SIDE)

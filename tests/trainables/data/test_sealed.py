@@ -54,7 +54,7 @@ def test_damaged_test_tiles_and_values_of_no_class_are_refused(folder, refusal, 
 # Digests
 
 
-def test_file_digests_are_of_both_files_and_decode_nothing(folder, monkeypatch):
+def test_file_digests_are_of_both_files_and_decode_nothing(folder, monkeypatch, refusal):
     dataset = read_dataset(folder)
     monkeypatch.setattr(decode_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     files = [folder / "test" / kind / "test_1.png" for kind in ("images", "masks")]
@@ -62,6 +62,8 @@ def test_file_digests_are_of_both_files_and_decode_nothing(folder, monkeypatch):
     digests = file_digests(dataset)
     assert list(digests) == ["test_0", "test_1"]
     assert digests["test_1"] == hashlib.sha256(parts.encode()).hexdigest()
+    files[0].unlink()
+    assert refusal(lambda: file_digests(dataset)).startswith(f"{files[0]} cannot be read (No such file or directory)")
 
 
 def test_file_digests_notice_one_byte_of_a_test_file_alone(folder):
@@ -76,13 +78,6 @@ def test_file_digests_notice_one_byte_of_a_test_file_alone(folder):
         assert before["test_1"] != after["test_1"]
         assert tiles_digest(before) != tiles_digest(after)
         flip_last_byte(folder / "test" / kind / "test_1.png")
-
-
-def test_file_digests_refuse_a_file_that_is_gone(folder, refusal):
-    dataset = read_dataset(folder)
-    path = folder / "test/masks/test_0.png"
-    path.unlink()
-    assert refusal(lambda: file_digests(dataset)).startswith(f"{path} cannot be read (No such file or directory)")
 
 
 def test_tiles_digest_is_of_ids_and_files_in_any_order():
@@ -158,7 +153,5 @@ def test_one_door_leads_to_test_pixels():
 def test_decode_has_no_way_around_for_test_files(folder):
     dataset = read_dataset(folder)
     assert isinstance(dataset.test, SealedFiles)
-    with pytest.raises(
-        TypeError, match=r"^SealedFiles cannot be decoded: only train and val tiles are open to tuning$"
-    ):
+    with pytest.raises(TypeError, match=r"^SealedFiles cannot be decoded: only train and val tiles are open to tuning"):
         decode(dataset.test, [], dataset, mask_rule(dataset))

@@ -44,6 +44,9 @@ def test_budget_differs_between_seeds():
     subsets = {POOL.budget(5, seed).train.ids for seed in range(20)}
     assert len(subsets) == 20
     assert {POOL.budget(5, seed).train.ids for seed in range(20)} == subsets
+    small = POOL.budget(5, 0)
+    assert small.val is POOL.val
+    assert (small.info, small.scale) == (POOL.info, 1 / 255)
 
 
 def test_budget_gives_every_tile_its_chance():
@@ -54,13 +57,6 @@ def test_budget_gives_every_tile_its_chance():
         for tile_id in POOL.budget(5, seed).train.ids:
             counts[tile_id] += 1
     assert all(abs(count - 1000 * 5 / 24) < 64 for count in counts.values())
-
-
-def test_budget_keeps_val_and_info():
-    small = POOL.budget(5, 0)
-    assert small.val is POOL.val
-    assert small.info is POOL.info
-    assert small.scale == 1 / 255
 
 
 @pytest.mark.parametrize("count", [0, -1, 25, 1000])
@@ -83,20 +79,10 @@ def test_center_windows_lie_in_the_middle(side, size_px, start, length):
         assert np.array_equal(windows.images[index], tiles.images[index][part, part])
         assert np.array_equal(windows.masks[index], tiles.masks[index][part, part])
         assert np.shares_memory(windows.images[index], tiles.images[index])
-
-
-def test_center_windows_keep_all_of_a_shorter_side():
-    tiles = make_tiles("t", 1, height=4, width=9)
+    tiles = make_tiles("t", 1, height=4, width=9)  # all of a shorter side is kept
     windows = tiles.center_windows(6)
     assert windows.masks[0].shape == (4, 6)
     assert np.array_equal(windows.images[0], tiles.images[0][:, 1:7])
-
-
-def test_take_keeps_the_order_asked_for():
-    taken = POOL.train.take([3, 0])
-    assert taken.ids == ("train_03", "train_00")
-    assert taken.images[0] is POOL.train.images[3]
-    assert taken.masks[1] is POOL.train.masks[0]
 
 
 def with_nodata(tiles: Tiles) -> Tiles:
@@ -106,10 +92,13 @@ def with_nodata(tiles: Tiles) -> Tiles:
     return replace(tiles, nodata=tuple(missing.copy() if i % 2 else None for i in range(len(tiles))))
 
 
-def test_take_budget_and_center_windows_keep_nodata_with_its_tile():
+def test_take_keeps_the_order_asked_for_and_nodata_stays_with_its_tile():
     pool = replace(POOL, train=with_nodata(POOL.train))
     assert POOL.train.missing(1) is None
     taken = pool.train.take([3, 0])
+    assert taken.ids == ("train_03", "train_00")
+    assert taken.images[0] is pool.train.images[3]
+    assert taken.masks[1] is pool.train.masks[0]
     assert taken.missing(0) is pool.train.missing(3)
     assert taken.missing(1) is None
     small = pool.budget(5, 0).train

@@ -66,12 +66,9 @@ def test_windows_keep_each_pixel_once_and_lie_on_the_strides_grid(height, width,
 )
 def test_margins_are_an_eighth_or_what_a_quarter_leaves_of_the_least(window, stride, margin):
     assert margin_of(window, stride) == margin
-
-
-def test_windows_of_a_tile_that_is_no_larger_are_one():
-    (one,) = windows(96, 64, window_px=96, stride=32)
-    assert (one.rows.kept_stop, one.columns.kept_stop) == (96, 64)
-    assert list(windows(96, 64, window_px=None, stride=32)) == [one]
+    (one,) = windows(window, stride, window_px=window, stride=stride)  # of a tile that is no larger
+    assert (one.rows.kept_stop, one.columns.kept_stop) == (window, stride)
+    assert list(windows(window, stride, window_px=None, stride=stride)) == [one]
 
 
 # What is predicted by them
@@ -134,7 +131,7 @@ def test_unet_sees_no_farther_than_the_margin(unet):
 
 
 def test_unet_says_by_windows_what_it_says_of_the_whole_tile(unet):
-    image = np.random.default_rng(1).integers(0, 256, (576, 320, 3)).astype(np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (576, 96, 3)).astype(np.uint8)
     args: dict[str, Any] = {"scale": 1 / 255, "stride": 16, "device": CPU}
     with torch.inference_mode():
         whole = predict_logits(unet, image, **args)
@@ -157,9 +154,12 @@ def large() -> Tiles:
     return Tiles(("a", "b"), images, tuple(masks))
 
 
-def test_evaluate_by_windows_predicts_and_scores_alike(large):
+def test_evaluate_by_windows_predicts_and_scores_alike_and_asks_between_them(large):
     args = ARGS | {"loss": Loss(bce_weight=1.0), "keeps_probabilities": True}
-    whole = evaluate(Brightness(), large, INFO, **args)
+    asked: list[str] = []
+    whole = evaluate(Brightness(), large, INFO, **args, before_tile=lambda: asked.append("tile"))
+    evaluate(Brightness(), large, INFO, **args, before_tile=lambda: asked.append("window"), window_px=64)
+    assert (asked.count("tile"), asked.count("window")) == (2, 10)
     parts = evaluate(Brightness(), large, INFO, **args, window_px=32)
     for name in ("predictions", "probabilities"):
         pairs = list(zip(getattr(whole, name), getattr(parts, name), strict=True))
@@ -169,13 +169,6 @@ def test_evaluate_by_windows_predicts_and_scores_alike(large):
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)  # BCE is a mean over pixels, in parts or not
     empty = replace(large, masks=tuple(np.full_like(mask, IGNORE) for mask in large.masks))
     assert math.isnan(evaluate(Brightness(), empty, INFO, **args, window_px=32).loss)  # of nothing
-
-
-@pytest.mark.parametrize(("window_px", "count"), [(None, 2), (64, 10)])
-def test_evaluate_asks_before_each_tile_and_between_windows(large, window_px, count):
-    asked: list[int] = []
-    evaluate(Brightness(), large, INFO, **ARGS, before_tile=lambda: asked.append(1), window_px=window_px)
-    assert len(asked) == count
 
 
 def test_evaluate_keeps_what_it_is_told_and_hands_over_all(large):

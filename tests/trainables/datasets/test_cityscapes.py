@@ -22,14 +22,11 @@ def cities(plan: Plan, split: str) -> set[str | None]:
     return {tile.group for tile in plan.tiles if tile.split == split}
 
 
-def test_labels_are_the_published_19():
+def test_cityscapes_becomes_a_dataset_of_the_published_19_classes(src, tmp_path):
     assert list(LABELS) == [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
     names = [name for name, _ in LABELS.values()]
     assert (len(names), names[0], names[13], names[18]) == (19, "road", "car", "bicycle")
     assert LABELS[24] == ("person", (220, 20, 60))
-
-
-def test_cityscapes_becomes_a_dataset(src, tmp_path):
     plan = plan_cityscapes(src, size_px=SIZE)
     counts = write_tiles("cityscapes", plan, tmp_path / "dst")
     dataset = read_dataset(tmp_path / "dst")
@@ -48,26 +45,21 @@ def test_cityscapes_becomes_a_dataset(src, tmp_path):
     assert counts["test"].tolist() == expected
 
 
-def test_cityscapes_images_are_halved_by_the_mean_of_four_pixels(src):
-    image = np.zeros((*SIZE, 3), np.uint8)
+def test_cityscapes_images_are_halved_by_the_mean_of_four_pixels_and_labels_by_the_upper_left(src):
+    image, ids = np.zeros((*SIZE, 3), np.uint8), np.full(SIZE, 11, np.uint8)
     image[0, :4, 0] = 10, 20, 100, 0
     image[1, :4, 0] = 30, 40, 1, 0
+    ids[0, 0], ids[0, 2], ids[1, 5] = 33, 24, 26
     save(src / "leftImg8bit/val/lindau/lindau_000000_000019_leftImg8bit.png", image)
+    save(src / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png", ids)
     tile = next(tile for tile in plan_cityscapes(src, size_px=SIZE).tiles if tile.id == "lindau_000000_000019")
     assert tile.load_image()[0, :3, 0].tolist() == [25, 25, 0]  # 100 / 4, 101 / 4, 0
     assert tile.load_image().shape == (16, 32, 3)
-
-
-def test_cityscapes_labels_are_the_upper_left_of_four_never_a_mean(src):
-    ids = np.full(SIZE, 11, np.uint8)
-    ids[0, 0], ids[0, 2], ids[1, 5] = 33, 24, 26
-    save(src / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png", ids)
-    tile = next(tile for tile in plan_cityscapes(src, size_px=SIZE).tiles if tile.id == "lindau_000000_000019")
     assert tile.load_mask()[0, :4].tolist() == [18, 11, 2, 2]
     assert set(np.unique(tile.load_mask())) == {2, 11, 18}
 
 
-def test_cityscapes_val_is_whole_cities_of_about_a_fifth(src):
+def test_cityscapes_val_is_whole_cities_of_about_a_fifth_or_as_many_as_are_asked_for(src):
     chosen = set()
     for seed in range(12):
         plan = plan_cityscapes(src, size_px=SIZE, seed=seed)
@@ -82,9 +74,6 @@ def test_cityscapes_val_is_whole_cities_of_about_a_fifth(src):
     notes = " ".join(plan.notes)
     assert "The published test split has no labels: the published val split is the test split here." in notes
     assert "scores are not those of the benchmark" in notes
-
-
-def test_cityscapes_takes_as_many_as_are_asked_for(src):
     plan = plan_cityscapes(src, size_px=SIZE, num_train=3, num_val=1, num_test=1)
     assert sorted(tile.split for tile in plan.tiles) == ["test", "train", "train", "train", "val"]
     assert cities(plan, "val") <= cities(plan_cityscapes(src, size_px=SIZE), "val")

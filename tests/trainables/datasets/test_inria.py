@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,15 +65,9 @@ def test_find_place_keeps_the_centre_with_exactly_5_percent_and_reads_no_more():
     assert windows == [(20, 30, 20, 20)]
 
 
-def test_find_place_reads_only_around_the_centre_when_that_is_enough():
+@pytest.mark.parametrize(("left", "place", "sides"), [(163, (140, 144), [20, 30]), (173, (140, 154), [20, 30, 40, 60])])
+def test_find_place_reads_around_the_centre_twice_as_far_each_time_until_it_is_enough(left, place, sides):
     mask, windows = np.zeros((300, 300), np.uint8), []
-    mask[140:160, 163:170] = 255
-    assert find_place(reader(mask, windows), 300, 300, 20) == (140, 144)
-    assert windows == [(140, 140, 20, 20), (135, 135, 30, 30)]
-
-
-def test_find_place_searches_twice_as_far_each_time():
-    mask, windows = np.zeros((300, 300), np.uint8), []
-    mask[140:160, 173:180] = 255
-    assert find_place(reader(mask, windows), 300, 300, 20) == (140, 154)
-    assert [height for _, _, height, _ in windows] == [20, 30, 40, 60]
+    mask[140:160, left : left + 7] = 255
+    assert find_place(reader(mask, windows), 300, 300, 20) == place
+    assert windows == [(150 - side // 2, 150 - side // 2, side, side) for side in sides]

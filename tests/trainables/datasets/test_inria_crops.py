@@ -46,15 +46,12 @@ def check_crops(dst: Path) -> None:
         assert (int(row["moved_right_px"]), int(row["moved_down_px"])) == (left - CENTER, top - CENTER)
 
 
-def test_splits_are_those_of_record():
+def test_prepared_folder_is_a_dataset_with_the_splits_of_record(prepared):
     of = {split: [int(tile[6:]) for tile in SPLITS if SPLITS[tile] == split] for split in ("train", "val", "test")}
     assert of["val"] == [1, 6, 11, 16, 21, 26]
     assert of["test"] == [31, 32, 33, 34, 35, 36]
     assert of["train"] == [n for n in range(1, 31) if n % 5 != 1]
     assert list(SPLITS) == [f"austin{n}" for n in range(1, 37)]
-
-
-def test_prepared_folder_is_a_dataset(prepared):
     dataset = read_dataset(prepared)
     assert [len(files.tiles) for files in (dataset.train, dataset.val, dataset.test)] == [6, 2, 2]
     assert {(tile.height_px, tile.width_px) for tile in dataset.test.tiles} == {(SIDE, SIDE)}
@@ -64,11 +61,8 @@ def test_prepared_folder_is_a_dataset(prepared):
     assert set(decode_train_val(dataset).val.masks[0].ravel()) == {0, 1}
 
 
-def test_crops_are_the_pixels_that_crops_csv_names(prepared):
+def test_crops_are_the_pixels_that_crops_csv_names_and_it_says_how_each_was_placed(prepared):
     check_crops(prepared)
-
-
-def test_crops_csv_says_how_each_crop_was_placed(prepared):
     table = rows(prepared)
     assert list(table) == list(SOME_INRIA)
     assert list(table["austin1"]) == list(Crop.model_fields)
@@ -107,12 +101,9 @@ def test_overview_outlines_the_buildings_of_every_crop(dst, monkeypatch):
     assert not square[64:192, 64:192].any()  # tinted, not filled
 
 
-def test_finished_folder_needs_no_source(dst, prepared, tmp_path):
+def test_finished_folder_needs_no_source_and_a_missing_tile_its_own_alone(dst, src, prepared, tmp_path):
     prepare_small(tmp_path / "gone", dst)
     assert digests(dst) == digests(prepared)
-
-
-def test_prepare_makes_only_what_is_missing(dst, src, prepared):
     (dst / "val/masks/austin6.png").unlink()
     for path in src.glob("*/*.tif"):
         if path.stem != "austin6":

@@ -45,20 +45,17 @@ def test_nudge_gives_the_same_bytes_in_a_fresh_folder_and_is_undone_by_0_0(src, 
     assert digests(dst) == digests(prepared)
 
 
-@pytest.mark.parametrize("nudge", [(-34, -34), (34, 34)])
-def test_nudge_reaches_the_edges(src, dst, nudge):
-    prepare_small(src, dst, nudges={"austin5": nudge})
-    assert rows(dst)["austin5"]["left_px"] == str(CENTER + nudge[0])
-
-
-@pytest.mark.parametrize("nudge", [(-35, 0), (35, 0), (0, -35), (0, 35)])
-def test_nudge_past_the_edge_is_refused_before_anything_is_written(src, tmp_path, nudge, refusal):
-    message = refusal(lambda: prepare_small(src, tmp_path / "dst", nudges={"austin5": nudge}))
-    assert message == (
-        f"--nudge austin5={nudge[0]:+d},{nudge[1]:+d} leaves the source of 100×100 px: "
-        "DX may be -34 to +34, DY -34 to +34"
-    )
-    assert not (tmp_path / "dst").exists()
+def test_nudge_reaches_the_edges_and_past_them_is_refused_before_anything_is_written(src, dst, tmp_path, refusal):
+    for off in (-34, 34):
+        prepare_small(src, dst, nudges={"austin5": (off, off)})
+        assert rows(dst)["austin5"]["left_px"] == str(CENTER + off)
+    for right, down in ((-35, 0), (35, 0), (0, -35), (0, 35)):
+        args = {"nudges": {"austin5": (right, down)}}
+        message = refusal(lambda its=args: prepare_small(src, tmp_path / "other", **its))
+        assert message == (
+            f"--nudge austin5={right:+d},{down:+d} leaves the source of 100×100 px: DX may be -34 to +34, DY -34 to +34"
+        )
+    assert not (tmp_path / "other").exists()
 
 
 def test_nudge_killed_anywhere_never_mixes_two_places(tmp_path, inria_sources, monkeypatch):

@@ -53,18 +53,14 @@ def test_prepare_refuses_bad_files_before_anything_is_written(src, tmp_path, fol
     assert not (tmp_path / "dst").exists()
 
 
-def test_prepare_refuses_masks_without_building_before_anything_is_written(src, tmp_path, refusal):
+def test_prepare_refuses_small_sources_and_masks_without_building_before_anything_is_written(src, tmp_path, refusal):
+    message = refusal(lambda: prepare_inria(src, tmp_path / "dst"))
+    assert message == f"{src}/imgs/austin1.tif is 100×100 px, but a crop takes 1024×1024 px: replace it"
     for number in (1, 6):
         write_tiff(src / f"msks/austin{number}.tif", np.zeros((1, *SQUARE), np.uint8))
     message = refusal(lambda: prepare_small(src, tmp_path / "dst"))
     assert message == "all val crops are without building, but a split needs both: check the masks of --src"
     assert not (tmp_path / "dst").exists()
-
-
-def test_prepare_refuses_sources_smaller_than_a_crop(src, tmp_path, refusal):
-    message = refusal(lambda: prepare_inria(src, tmp_path / "dst"))
-    path = src / "imgs" / "austin1.tif"
-    assert message == f"{path} is 100×100 px, but a crop takes 1024×1024 px: replace it"
 
 
 @pytest.mark.parametrize("folder", ["imgs", "msks"])

@@ -47,7 +47,7 @@ def test_landcover_becomes_a_dataset(src, tmp_path):
     assert dataset.info.source == "TRAIN_VAL_SET and TEST_SET of src; val is the scenes tile4, as named"
 
 
-def test_landcover_draws_whole_scenes_that_leave_every_class_in_both(src):
+def test_landcover_draws_whole_scenes_that_leave_every_class_in_both_and_says_where_named_ones_do_not(src):
     chosen = set()
     for seed in range(8):
         plan = plan_landcover(src, seed=seed)
@@ -59,13 +59,9 @@ def test_landcover_draws_whole_scenes_that_leave_every_class_in_both(src):
         assert not [note for note in plan.notes if note.startswith("Of the pixels")]
     assert chosen == {"tile1", "tile4"}
     assert plan.notes[0] == f"Val is 2 of 8 images, whole scenes: {next(iter(val))}."
-
-
-def test_landcover_says_which_class_train_or_val_has_too_little_of(src):
-    notes = plan_landcover(src, val_scenes=["tile2"]).notes
-    assert "Of the pixels of train and val, val has 0.0% of building." in notes
-    notes = plan_landcover(src, val_scenes=["tile1", "tile4"]).notes
-    assert "Of the pixels of train and val, train has 0.0% of building." in notes
+    for named, lacking in ((["tile2"], "val"), (["tile1", "tile4"], "train")):
+        notes = plan_landcover(src, val_scenes=named).notes
+        assert f"Of the pixels of train and val, {lacking} has 0.0% of building." in notes
 
 
 def test_landcover_ignores_colours_of_no_class_and_says_where(src, tmp_path):

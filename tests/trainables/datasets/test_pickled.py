@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from tests.trainables.killing import digests
-from tests.trainables.made_up_sources import write_pickles
+from tests.trainables.made_up_sources import read_all, write_pickles
 from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
 from trainables.data.tiles import IGNORE
 from trainables.datasets.pickled import plan_pickled
 from trainables.datasets.write import write_tiles
@@ -42,19 +41,12 @@ def test_arrays_become_tiffs_of_their_own_type(tmp_path, dtype):
     assert dataset.info.classes == CLASSES
     assert (dataset.info.bands, dataset.info.scale) == (("red", "green", "blue", "nir"), 1e-4)
     assert dataset.info.ignore_index is None
-    train = decode_train_val(dataset).train
+    train = read_all(tmp_path / "dst").train
     for id_, image, mask in zip(train.ids, train.images, train.masks, strict=True):
         assert image.dtype == np.dtype(dtype).newbyteorder("=")
         assert np.array_equal(image, images[int(id_)])
         assert np.array_equal(mask, masks[int(id_)])
     assert counts["val"].tolist() == [18, 18, 18, 18, 0]
-
-
-def test_four_bands_of_8_bits_stay_four_where_nobody_names_them(tmp_path):
-    images, masks = make_arrays("uint8")
-    write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
-    train = decode_train_val(read_dataset(tmp_path / "dst")).train
-    assert all(np.array_equal(image, images[int(id_)]) for id_, image in zip(train.ids, train.images, strict=True))
 
 
 def test_containers_give_the_same_tiles(tmp_path):
@@ -74,13 +66,10 @@ def test_containers_give_the_same_tiles(tmp_path):
         del files["dataset.json"], files["prepared.json"]  # name the pickles' digests
         found.add(tuple(sorted(files.items())))
     assert len(found) == 1
-
-
-def test_sizes_may_differ_in_a_list(tmp_path):
-    images = [np.full((4 + number, 5, 2), number, np.uint8) for number in range(5)]
+    images = [np.full((4 + number, 5, 2), number, np.uint8) for number in range(5)]  # sizes may differ in a list
     masks = [np.eye(4 + number, 5, dtype=bool) for number in range(5)]
     write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), **COUNTS), tmp_path / "dst")
-    train = decode_train_val(read_dataset(tmp_path / "dst")).train
+    train = read_all(tmp_path / "dst").train
     assert [image.shape for image in train.images] == [(4 + int(id_), 5, 2) for id_ in train.ids]
 
 
@@ -102,12 +91,16 @@ def test_mask_values_become_classes(tmp_path, values, ignore, num_classes, expec
     assert plan.tiles[0].load_mask()[0, : len(values)].tolist() == expected
     assert plan.info.ignore_index == (None if ignore is None else IGNORE)
     write_tiles("pickled", plan, tmp_path / "dst")
-    assert decode_train_val(read_dataset(tmp_path / "dst")).val.masks[0][0, : len(values)].tolist() == expected
+    assert read_all(tmp_path / "dst").val.masks[0][0, : len(values)].tolist() == expected
 
 
-def test_another_pickle_under_the_same_name_is_told_from_the_first(tmp_path, refusal):
-    images, masks = make_arrays()
+def test_four_bands_of_8_bits_that_nobody_names_stay_four_and_another_pickle_of_the_same_name_is_told(
+    tmp_path, refusal
+):
+    images, masks = make_arrays("uint8")
     write_tiles("pickled", plan_pickled(*dump(tmp_path, images, masks), classes=CLASSES, **COUNTS), tmp_path / "dst")
+    train = read_all(tmp_path / "dst").train
+    assert all(np.array_equal(image, images[int(id_)]) for id_, image in zip(train.ids, train.images, strict=True))
     other = plan_pickled(*dump(tmp_path, images + 1, masks), classes=CLASSES, **COUNTS)
     message = refusal(lambda: write_tiles("pickled", other, tmp_path / "dst"))
     assert "was made from other tiles or with other flags (images.pkl (SHA-256 " in message

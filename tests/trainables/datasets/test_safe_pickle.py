@@ -117,9 +117,14 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path, protocol, refusal):
     assert not ran.exists()
 
 
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
 @pytest.mark.parametrize(
     ("value", "what"),
     [
+        (LOOP, "a list (item 0)"),
         (Fraction(1, 2), "fractions.Fraction"),
         (OrderedDict(a=np.zeros(2)), "collections.OrderedDict"),
         (Path("a"), "pathlib"),
@@ -198,23 +203,12 @@ def test_crafted_pickles_are_refused(tmp_path, content, refusal):
     assert refusal(lambda: load_arrays(path, "--images")).startswith(f"--images {path} ")
 
 
-def test_shape_must_agree_with_the_bytes(tmp_path, refusal):
+def test_shape_must_agree_with_the_bytes_of_a_file_that_is_there(tmp_path, refusal):
     content = pickle.dumps(np.zeros(4, np.uint8), 4)
     path = tmp_path / "a.pkl"
+    message = refusal(lambda: load_arrays(path, "--images"))
+    assert message == f"--images {path} cannot be read (No such file or directory): check the path"
     assert content.count(b"K\x04\x85") == 1
     for shape in (b"K\x05", b"K\x03"):
         path.write_bytes(content.replace(b"K\x04\x85", shape + b"\x85"))
         assert "is damaged" in refusal(lambda: load_arrays(path, "--images"))
-
-
-def test_list_that_holds_itself_is_refused(tmp_path, refusal):
-    loop: list[Any] = []
-    loop.append(loop)
-    path = dump(tmp_path / "a.pkl", loop)
-    assert "holds a list (item 0)" in refusal(lambda: load_arrays(path, "--images"))
-
-
-def test_missing_file_is_refused(tmp_path, refusal):
-    path = tmp_path / "a.pkl"
-    message = refusal(lambda: load_arrays(path, "--images"))
-    assert message == f"--images {path} cannot be read (No such file or directory): check the path"

@@ -92,10 +92,9 @@ def test_written_folder_is_a_dataset(written):
 
 def test_counts_are_pixels_per_class_and_ignored(plan, tmp_path):
     expected = {"train": [2 * 251, 251, 251, 20], "val": [0, 251, 251, 10], "test": [251, 0, 0, 5]}
-    first = write_tiles("toy", plan, tmp_path / "dst")
-    again = write_tiles("toy", plan, tmp_path / "dst")
-    assert {split: count.tolist() for split, count in first.items()} == expected
-    assert {split: count.tolist() for split, count in again.items()} == expected
+    for _ in range(2):
+        counts = write_tiles("toy", plan, tmp_path / "dst")
+        assert {split: count.tolist() for split, count in counts.items()} == expected
 
 
 @pytest.mark.parametrize(("ignore", "values"), [(None, {0, 255}), (IGNORE, {0, 1, 255})])
@@ -195,15 +194,15 @@ def test_write_refuses_bad_tiles_before_anything_is_written(sources, tmp_path, c
     assert not (tmp_path / "dst").exists()
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_write_refuses_a_plan_without_train_or_val(plan, tmp_path, split, refusal):
-    others = replace(plan, tiles=tuple(tile for tile in plan.tiles if tile.split != split))
-    message = refusal(lambda: write_tiles("toy", others, tmp_path / "dst"))
-    assert message == f"the source has no {split} tiles, but a study needs train and val tiles: check --src"
-
-
-def test_write_refuses_a_folder_of_another_data_set_or_of_other_flags(plan, dst, refusal):
+def test_write_refuses_a_lacking_split_and_a_folder_of_another_data_set_other_flags_or_a_damaged_mask(
+    plan, dst, refusal
+):
     before = digests(dst)
+    for split in ("train", "val"):
+        others = replace(plan, tiles=tuple(tile for tile in plan.tiles if tile.split != split))
+        message = refusal(lambda its=others: write_tiles("toy", its, dst.with_name("other")))
+        assert message == f"the source has no {split} tiles, but a study needs train and val tiles: check --src"
+    assert not dst.with_name("other").exists()
     assert refusal(lambda: write_tiles("game", plan, dst)) == f"--dst {dst} holds toy, not game: name another --dst"
     other = replace(plan, info=INFO.model_copy(update={"source": "seed 43"}))
     message = refusal(lambda: write_tiles("toy", other, dst))
@@ -211,6 +210,9 @@ def test_write_refuses_a_folder_of_another_data_set_or_of_other_flags(plan, dst,
     fewer = replace(plan, tiles=plan.tiles[1:])
     assert "other tiles" in refusal(lambda: write_tiles("toy", fewer, dst))
     assert digests(dst) == before
+    path = dst / "val/masks/t4.png"
+    path.write_bytes(b"")
+    assert refusal(lambda: write_tiles("toy", plan, dst)) == f"{path} is damaged: remove it and run again"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"data_set": "toy", "dataset.json": 3, "tiles": {}}', "\xff"])
@@ -218,9 +220,3 @@ def test_write_refuses_a_prepared_json_of_something_else(plan, dst, content, ref
     (dst / "prepared.json").write_text(content, encoding="latin1")
     message = refusal(lambda: write_tiles("toy", plan, dst))
     assert message == f"{dst / 'prepared.json'} is not as this command writes it: name another --dst"
-
-
-def test_write_refuses_a_damaged_mask_of_its_own(plan, dst, refusal):
-    path = dst / "val/masks/t4.png"
-    path.write_bytes(b"")
-    assert refusal(lambda: write_tiles("toy", plan, dst)) == f"{path} is damaged: remove it and run again"

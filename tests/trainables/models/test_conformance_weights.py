@@ -1,5 +1,6 @@
 """What every pretrained encoder keeps: files laid out as published, with random values, through the architectures."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,9 +16,10 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, Sam
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
-from torchvision.models import get_weight, resnet50
+from torchvision.models import get_weight, resnet, resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
+from tests.trainables.models.test_weights import ABC
 from trainables.common.whole_files import digest
 from trainables.models import sam
 from trainables.models.architecture import Normalisation
@@ -26,8 +28,6 @@ from trainables.models.spec import ModelSpec
 from trainables.models.weight_files import PUBLISHED, TORCHVISION
 
 State = dict[str, torch.Tensor]
-ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-"""SHA-256 of `abc`: FIPS 180-2, example B.1."""
 
 
 def under(prefix: str, state: State) -> State:
@@ -83,13 +83,18 @@ WITH_WEIGHTS = [name for name, row in ARCHITECTURES.items() if row.encoder is no
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_blocks() -> Iterator[None]:
-    """MiT-B3 and SAM's ViT-B with a few of their many blocks, which are loaded alike; all else is as published."""
+    """ResNets, MiT-B3 and SAM's ViT-B with a few of their many blocks, loaded alike; all else is as published."""
+
+    def shallow(original: Callable[..., nn.Module], block: Any, _: Any, *others: Any, **more: Any) -> nn.Module:
+        return original(block, [1, 2, 1, 1], *others, **more)
 
     def few(**arguments: Any) -> ImageEncoderViT:
         return ImageEncoderViT(**arguments | {"depth": 2, "global_attn_indexes": (1,)})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(smp.encoders.encoders["mit_b3"]["params"], "depths", [1, 2, 1, 1])
+        patch.setitem(smp.encoders.encoders["resnet34"]["params"], "layers", [1, 2, 1, 1])
+        patch.setattr(resnet, "_resnet", functools.partial(shallow, resnet._resnet))
         for module in (sys.modules["segment_anything.build_sam"], sam):
             patch.setattr(module, "ImageEncoderViT", few)
         yield
@@ -159,10 +164,16 @@ def test_weights_land_bit_by_bit_in_the_encoder_and_nowhere_else(file, published
     assert not torch.equal(*decoders)  # random, by the seed or of another architecture
 
 
+@pytest.mark.parametrize("name", ["unet", "unet_width16"])
+def test_architecture_without_an_encoder_looks_at_no_weights(name):
+    assert build(name, Path("nowhere.pth"), small=True).head.out_channels == 1
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_weights_of_something_else_are_refused(file, published, tmp_path, monkeypatch, refusal):
     whole = published(file)[1]
-    for content in ({"conv1.weight": torch.zeros(3)}, {key: whole[key] for key in list(whole)[::2]}):
+    half = {key: torch.zeros(()).expand(whole[key].shape) for key in list(whole)[::2]}  # which is soon written
+    for content in ({"conv1.weight": torch.zeros(3)}, half):
         path = tmp_path / "other.pth"
         torch.save(content, path)
         take_for_published(monkeypatch, path)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainables.models.architectures import ARCHITECTURES
-from trainables.models.lavit import HEAD_DIM, MLP_RATIO, Block, Cut, Lavit, WindowAttention, lavit
+from trainables.models.lavit import HEAD_DIM, Block, Cut, WindowAttention, lavit
 from trainables.models.spec import ModelSpec
 
 SETTINGS = {name: setting.default for name, setting in ARCHITECTURES["lavit"].settings.items()}
@@ -96,20 +96,6 @@ def test_encoder_shifts_the_windows_of_every_second_block():
 
 
 # The whole
-
-
-@pytest.mark.parametrize(("dim", "depth", "reduction"), [(256, 6, 2), (256, 8, 4), (64, 4, 1)])
-def test_lavit_has_the_parameters_of_its_formula(dim, depth, reduction):
-    hidden = MLP_RATIO * dim
-    position, norm, reduce = 9 * dim + dim, 2 * dim, reduction**2 * dim * dim + dim
-    attention = dim * 3 * dim + 3 * dim + dim * dim + dim
-    mlp = 2 * dim + dim * hidden + hidden + hidden * dim + dim
-    encoder = 16 * 3 * dim + dim + depth * (position + norm + reduce + attention + mlp) + norm
-    decoder = sum(9 * i * (i // 2) + 2 * (i // 2) for i in (dim, dim // 2)) + dim // 4 + 1
-    with torch.device("meta"):
-        model = Lavit(3, 1, dim=dim, depth=depth, reduction=reduction, window=8, decoder_dropout=0.0)
-    assert sum(p.numel() for p in model.encoder.parameters()) == encoder
-    assert sum(p.numel() for p in model.parameters()) == encoder + decoder
 
 
 def test_lavit_tells_places_apart_that_look_alike():

@@ -105,8 +105,9 @@ def trained(make_config, tiles, tmp_path_factory) -> Path:
     return folder
 
 
-def test_checkpoints_hold_no_encoder(trained):
+def test_checkpoints_hold_no_encoder_and_a_random_one_needs_no_file(trained, tmp_path):
     digest = sam._encoder(SMALL).digest
+    assert load_model(trained / BEST, weights=str(tmp_path / "sam.pth")).model.frozen_digest == digest
     sizes = [p.numel() for p in ARCHITECTURES["sam_conv"].build(SMALL).parameters() if p.requires_grad]
     for file, parts, copies in ((BEST, ("model",), 1), (NEWEST, ("model", "ema"), 4)):  # and Adam's two moments
         content = load(trained / file)
@@ -116,11 +117,6 @@ def test_checkpoints_hold_no_encoder(trained):
         assert (trained / file).stat().st_size < 4 * copies * sum(sizes) + 2**18  # names and buffers
     assert (trained / NEWEST).stat().st_size < 4 * NUM_FROZEN
     assert len(load(trained / NEWEST)["optimizer"]["state"]) == len(sizes)
-
-
-def test_load_model_of_a_random_encoder_needs_no_file(trained, tmp_path):
-    model = load_model(trained / BEST, weights=str(tmp_path / "sam.pth")).model
-    assert model.frozen_digest == sam._encoder(SMALL).digest
 
 
 def test_load_model_takes_the_encoder_from_where_it_lies_now(pretrained, tiles, save_best, tmp_path, monkeypatch):

@@ -48,7 +48,9 @@ def test_graph_attention_is_that_of_loops_over_nodes(num_heads, num_nodes):
         assert np.allclose(found[image], expected, atol=1e-5)
 
 
-def test_graph_attention_of_two_nodes_by_hand():
+def test_affinity_is_the_mean_product_and_graph_attention_of_two_nodes_is_as_by_hand():
+    nodes = torch.tensor([[[1.0, 2.0], [3.0, -1.0]]])
+    assert affinity_of(nodes).tolist() == [[[2.5, 0.5], [0.5, 5.0]]]
     layer = GraphAttention(1, 1, 1)
     with torch.no_grad():
         for parameter, value in ((layer.project.weight, 1.0), (layer.of_node, -1.0), (layer.of_neighbour, 2.0)):
@@ -60,40 +62,20 @@ def test_graph_attention_of_two_nodes_by_hand():
     assert found.flatten().tolist() == pytest.approx([first, second], rel=1e-6)
 
 
-def test_affinity_is_the_mean_product():
-    nodes = torch.tensor([[[1.0, 2.0], [3.0, -1.0]]])
-    assert affinity_of(nodes).tolist() == [[[2.5, 0.5], [0.5, 5.0]]]
-
-
-@pytest.mark.parametrize(("in_channels", "channels", "heads"), [(384, 128, 4), (96, 32, 4)])
-def test_graph_attention_has_the_parameters_of_its_formula(in_channels, channels, heads):
-    count = sum(parameter.numel() for parameter in GraphAttention(in_channels, channels, heads).parameters())
-    assert count == (in_channels + 3) * heads * channels  # the projection, two ends of the scores, the bias
-
-
 # The network
 
 
-def test_network_takes_the_patch_embeddings_as_its_skip():
-    model = vit_gat(SMALL).eval()
-    seen = []
+def test_network_takes_the_patch_embeddings_as_its_skip_and_raises_logits_as_the_source_raises_features():
+    model, seen, features = vit_gat(SMALL).eval(), [], []
     model.fuse.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model.dropout.register_forward_hook(lambda _, __, output: features.append(output))
     pixels = torch.rand(2, 3, 32, 48)
     with torch.inference_mode():
-        model(pixels)
-        embedded = model.encoder.vit.patch_embed.proj(pixels)
-    assert seen[0].shape == (2, 128 + 96, 4, 6)
-    assert torch.equal(seen[0][:, 128:], embedded)
-
-
-def test_network_raises_logits_as_the_source_raises_features():
-    model = vit_gat(SMALL).eval()
-    features = []
-    model.dropout.register_forward_hook(lambda _, __, output: features.append(output))
-    with torch.inference_mode():
-        logits = model(torch.rand(2, 3, 32, 48))
+        logits, embedded = model(pixels), model.encoder.vit.patch_embed.proj(pixels)
         raised = nn.functional.interpolate(features[0], size=(32, 48), mode="bilinear", align_corners=False)
         assert torch.allclose(logits, model.head(raised), atol=1e-5)
+    assert seen[0].shape == (2, 128 + 96, 4, 6)
+    assert torch.equal(seen[0][:, 128:], embedded)
 
 
 def test_every_pixel_reaches_every_other():

@@ -55,13 +55,11 @@ def test_weights_for_an_encoder_are_its_own_choice_or_the_one_for_all(choices, r
     assert weights_for(choices, "sam_vit_b") == sam_vit_b
 
 
-@pytest.mark.parametrize("encoder", ["resnet34", "sam_vit_b"])  # even of one that has its own
-def test_weights_for_refuses_two_choices_for_all(encoder, refusal):
+def test_weights_for_refuses_two_choices_for_all(refusal):
     choices = ["imagenet", "sam_vit_b=sam.pth", "runs/x.pth"]
-    assert refusal(lambda: weights_for(choices, encoder)) == (
-        "--weights has imagenet and runs/x.pth for every encoder, but one only can be: write the others as "
-        "ENCODER=WEIGHTS"
-    )
+    for encoder in ("resnet34", "sam_vit_b"):  # even of one that has its own
+        message = refusal(lambda its=encoder: weights_for(choices, its))
+        assert message.startswith("--weights has imagenet and runs/x.pth for every encoder, but one only can be: ")
 
 
 # Where they come from
@@ -131,24 +129,22 @@ def test_fetch_weights_takes_the_file_of_the_hub_and_downloads_it_where_it_is_no
 # The very file that a study began from
 
 
-def test_fetch_weights_refuses_a_file_of_another_digest_and_names_machine_and_file(tmp_path, monkeypatch, refusal):
+def test_file_of_another_digest_is_refused_with_its_machine_and_by_trials(
+    make_config, tiles, tmp_path, monkeypatch, refusal
+):
     monkeypatch.setattr(weights_module.platform, "node", lambda: "node-7")
     path = tmp_path / "w.pth"
     path.write_bytes(b"abc")
     assert fetch_weights(str(path), "resnet34", ABC) == path
+    assert fetch_weights("none", "resnet34", ABC) is None
     path.write_bytes(b"abcd")
     assert refusal(lambda: fetch_weights(str(path), "resnet34", ABC)) == (
         f"--weights {path} is {path} of SHA-256 88d4266fd4e6… on node-7, but the trial is to begin from resnet34 of "
         "ba7816bf8f01…: put that file there, or in a place that all machines share and pass --weights resnet34=PATH"
     )
-    assert fetch_weights("none", "resnet34", ABC) is None
-
-
-def test_trial_refuses_weights_of_another_digest_before_it_trains(make_config, tiles, resnet34_file, refusal):
-    config = make_config(architecture="unet_resnet34", weights=str(resnet34_file), draws_per_epoch=2, epochs=1)
-    wrong = config.model_copy(update={"weights_digest": ABC})
-    message = refusal(lambda: next(fit(wrong, tiles)))
-    assert f"--weights {resnet34_file} is {resnet34_file} of SHA-256 " in message
+    config = make_config(architecture="unet_resnet34", weights=str(path), weights_digest=ABC)
+    message = refusal(lambda: next(fit(config, tiles)))  # before it trains
+    assert f"--weights {path} is {path} of SHA-256 " in message
 
 
 def test_known_digest_reads_a_file_once_unless_it_changes(tmp_path, monkeypatch):

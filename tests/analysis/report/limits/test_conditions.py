@@ -24,18 +24,7 @@ def study(*configs: dict[str, Any], name: str = "demo", **config: Any) -> MadeUp
     return made
 
 
-def test_a_study_without_anything_special_says_nothing() -> None:
-    assert conditions(study({}, {"dtype": "fp32"}, {"dtype": "fp32", "device_model": "A"}).logs()) == []
-
-
-def test_shared_places_are_among_the_first_warnings() -> None:
-    logs = study({}, groups=dict.fromkeys([*VAL_TILES, *TEST_TILES], "one"), data_notes=["Odd."]).logs()
-    found = study_warnings(logs)
-    assert found[0].startswith("One place has tiles in several splits")
-    assert found[-1] == "Odd."
-
-
-def test_places_on_both_sides_of_a_split_are_named() -> None:
+def test_places_on_both_sides_of_a_split_are_named_up_to_four() -> None:
     groups = GROUPS | {"t1": "north", "t2": "west", "t3": "else", "v1": "north", "v2": "hill", "gone": "hill"}
     found = shared_places(study({}, groups=groups, train_tiles=["t1", "t2", "t3"]).logs())
     assert found == [
@@ -43,13 +32,13 @@ def test_places_on_both_sides_of_a_split_are_named() -> None:
         "too high: north (train, val, test), west (train, test)."
     ]
     groups = dict.fromkeys([*VAL_TILES, *TEST_TILES], "one")
-    (only,) = shared_places(study({}, groups=groups).logs())  # as logs without train tiles have it
+    one_place = study({}, groups=groups, data_notes=["Odd."]).logs()  # as logs without train tiles have it
+    (only,) = shared_places(one_place)
     assert only.startswith("One place has tiles in several splits, ")
     assert only.endswith(": one (val, test).")
+    told = study_warnings(one_place)
+    assert (told[0], told[-1]) == (only, "Odd.")
     assert shared_places(study({}, groups={tile: f"in {tile}" for tile in groups}).logs()) == []
-
-
-def test_many_shared_places_are_counted() -> None:
     tiles = [f"t{number}" for number in range(6)]
     groups = {tile: f"p{number}" for number, tile in enumerate(tiles)} | {f"e{n}": f"p{n}" for n in range(6)}
     (said,) = shared_places(study({}, groups=groups, train_tiles=tiles, test_tiles=[f"e{n}" for n in range(6)]).logs())
@@ -74,6 +63,7 @@ def test_notes_on_the_data_come_before_the_results() -> None:
     ],
 )
 def test_arms_that_ran_differently_are_named(key: str, values: tuple[str, ...], words: str) -> None:
+    assert conditions(study({}, {"dtype": "fp32"}, {"dtype": "fp32", "device_model": "A"}).logs()) == []
     made = study(*({key: value} for value in values))
     made.model("unet-24", 2, test=TEST, config={key: f"{values[0]} then {values[1]}"})
     made.model("unet-24", 3, test=TEST)  # an older log does not say

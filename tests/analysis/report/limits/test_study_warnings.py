@@ -20,11 +20,8 @@ def whole(*architectures: str, **config: Any) -> MadeUp:
     return study
 
 
-def test_sound_study_has_no_warning():
+def test_incomplete_study_says_so_first_and_a_sound_one_nothing():
     assert study_warnings(whole().logs()) == []
-
-
-def test_incomplete_study_says_so_first():
     study = whole()
     study.trial("unet-24", 7, [0.2], stage="final", is_ended=False)
     study.trial("unet-24", 8, [0.2], "interrupted", stage="final")
@@ -49,7 +46,7 @@ def test_study_that_has_just_begun_or_found_nothing_is_incomplete():
     ]
 
 
-def test_arm_without_a_final_model_is_named_where_others_have_some():
+def test_arms_without_a_final_model_or_with_fewer_than_planned_are_named():
     study = whole(phase="phase2_tuning")
     other = MadeUp("sam_conv", "sam_unet").arms
     study.arms |= other
@@ -58,16 +55,13 @@ def test_arm_without_a_final_model_is_named_where_others_have_some():
     study.select("sam_conv-24", 0, 0.4)
     study.trial("sam_unet-24", 0, [], "failed")  # has nothing to be confirmed
     assert study_warnings(study.logs())[0] == "INCOMPLETE: No final model yet: sam_conv-24."
-
-
-def test_fewer_models_than_planned_are_counted_with_their_subsets():
     spec = {"seeds": 2, "subsets": 3}
     study = whole(phase="phase3_data_budget", tiles=(5, 24), spec=spec)
     assert study_warnings(study.logs()) == ["Fewer final models than planned: unet-5 2 of 6."]
     assert study_warnings(whole(spec={"seeds": 3}).logs()) == ["Fewer final models than planned: unet-24 2 of 3."]
 
 
-def test_reopened_test_tiles_are_named_with_their_reasons():
+def test_reopened_test_tiles_smoke_runs_small_variants_and_missing_weights_are_named():
     study = whole()
     study.open("unet-24")
     study.open("unet-24", "reopened", why="a bug in\nthe metric.")
@@ -77,9 +71,6 @@ def test_reopened_test_tiles_are_named_with_their_reasons():
         "The test tiles were REOPENED for unet-24: a bug in the metric.",
         "The test tiles were REOPENED for sam_conv-24: no reason is logged.",
     ]
-
-
-def test_smoke_runs_small_variants_and_missing_weights_are_named():
     study = whole("unet", "unet_resnet34", "sam_conv", profile="smoke")
     study.arms["sam_conv-24"] |= {"is_stand_in": True, "architecture_label": "sam_conv (small)", "weights": "none"}
     study.arms["unet_resnet34-24"]["weights"] = "none"
@@ -88,7 +79,7 @@ def test_smoke_runs_small_variants_and_missing_weights_are_named():
     assert (small.rpartition(": ")[2], scratch.rpartition(": ")[2]) == ("sam_conv (small).", "unet_resnet34.")
 
 
-def test_failed_trials_are_counted_by_how_and_where():
+def test_failed_trials_are_counted_by_how_and_where_and_models_without_a_score_named_up_to_four():
     study = whole("unet", "sam_conv", phase="phase2_tuning")
     study.trial("sam_conv-24", 0, [], "out of memory")
     study.trial("unet-24", 0, [0.1], "diverged")
@@ -97,9 +88,6 @@ def test_failed_trials_are_counted_by_how_and_where():
         "3 of 7 trials gave no result: 1 failed, 1 diverged, 1 out of memory (unet-24 1, sam_conv-24 2). They count "
         "against the trials allowed.",
     ]
-
-
-def test_models_without_a_score_are_named_up_to_four():
     study = whole()
     for seed in range(2, 8):
         study.model("unet-24", seed, state="diverged")
@@ -119,14 +107,6 @@ def test_sealed_test_tiles_say_what_val_is_worth():
     assert "which also chose the epoch of each model" in study_warnings(study.logs())[0]
 
 
-def test_single_models_are_named():
-    study = MadeUp("unet", "sam_conv", test_tiles=TEST_TILES)
-    study.model("unet-24", test=FLAT)
-    assert "Only one final model, so neither an interval (n = 1) nor a comparison: unet-24." in study_warnings(
-        study.logs()
-    )
-
-
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
@@ -144,15 +124,16 @@ def test_few_places_are_counted(groups: dict[str, str] | None, told: str):
     assert study_warnings(study.logs()) == [told]
 
 
-def test_scores_that_are_not_logged_by_tile_are_named():
-    study = MadeUp("unet")
-    study.models("unet-24", 2, test_iou=0.5)
-    assert study_warnings(study.logs()) == [
-        "No scores by test tile are logged, so neither an interval nor a comparison: unet-24.",
-    ]
+def test_arms_without_an_interval_are_named():
+    study = MadeUp("unet", "sam_conv", test_tiles=TEST_TILES)
+    study.model("unet-24", test=FLAT)
+    study.models("sam_conv-24", 2, test_iou=0.5)
+    told = study_warnings(study.logs())
+    assert "Only one final model, so neither an interval (n = 1) nor a comparison: unet-24." in told
+    assert "No scores by test tile are logged, so neither an interval nor a comparison: sam_conv-24." in told
 
 
-def test_remarks_tell_who_opened_the_test_tiles():
+def test_remarks_tell_who_opened_the_test_tiles_micro_batches_and_lost_work():
     study = whole()
     study.open("unet-24", num_attempts=4, num_studies=3)
     study.open("unet-24", "recorded", num_attempts=5, num_studies=3)
@@ -160,9 +141,6 @@ def test_remarks_tell_who_opened_the_test_tiles():
         "Test scores recorded at an earlier opening were used again for unet-24.",
         "These test tiles have been opened by 5 attempts of 3 studies so far.",
     ]
-
-
-def test_remarks_tell_micro_batches_and_lost_work():
     study = whole(phase="phase2_tuning")
     study.trial("unet-24", 1, [0.6], cost={"micro_batch_size": 2, "lost_epochs": 1, "lost_seconds": 10.4})
     study.trial("unet-24", 2, [0.6], cost={"lost_seconds": 5.0})
@@ -172,15 +150,10 @@ def test_remarks_tell_micro_batches_and_lost_work():
     ]
 
 
-def test_remarks_say_where_an_iou_is_not_the_mean_over_tiles():
+def test_remarks_tell_where_an_iou_is_not_the_mean_over_tiles_and_what_val_was_used_for():
     study = whole()
     study.model("unet-24", 2, test=[0.5] * 8, test_iou=0.52)
-    assert study_notes(study.logs())[0].startswith(
-        "The IoU of a model is computed from the pixels of all tiles together; intervals, "
-    )
-
-
-def test_remarks_tell_what_val_was_used_for():
+    assert study_notes(study.logs())[0].startswith("The IoU of a model is computed from the pixels of all tiles")
     assert study_notes(whole().logs()) == [
         "Besides its train tiles, every model used 2 labelled val tiles to choose its epoch.",
     ]

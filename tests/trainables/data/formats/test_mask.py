@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
-from trainables.data.tiles import TrainVal
+from tests.trainables.made_up_sources import read_all
 
 
 @pytest.fixture
@@ -23,10 +21,6 @@ def jpegs(rgb_folder: Path) -> dict[Path, np.ndarray]:
         found[path.with_suffix(".jpg")] = (np.array(Image.open(path)) > 0).astype(np.uint8)
         path.unlink()
     return found
-
-
-def read_all(root: Path) -> TrainVal:
-    return decode_train_val(read_dataset(root))
 
 
 def test_masks_of_nearly_black_and_white_are_cut_and_said(rgb_folder, jpegs):

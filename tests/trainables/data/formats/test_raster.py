@@ -1,5 +1,6 @@
 """One raster file: what its header says, and its pixels as people mean them."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ def without_places(recwarn: pytest.WarningsRecorder) -> None:
 # Orientation
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@pytest.mark.parametrize(
+    ("suffix", "orientation"),
+    [*itertools.product(("png", "jpg", "tif"), range(1, 9)), *(("png", nothing) for nothing in (0, 9, 77))],
+)
 def test_every_orientation_is_turned_as_viewers_turn_it(tmp_path, suffix, orientation):
     path, exif = tmp_path / f"a.{suffix}", Image.Exif()
     exif[0x0112] = orientation
@@ -43,19 +46,11 @@ def test_every_orientation_is_turned_as_viewers_turn_it(tmp_path, suffix, orient
     assert np.array_equal(read_pixels(path).stored[0], found[..., 0])  # as of a mask
 
 
-@pytest.mark.parametrize("value", [0, 9, 77])
-def test_an_orientation_that_means_nothing_is_upright(tmp_path, value):
-    exif = Image.Exif()
-    exif[0x0112] = value
-    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read_image(tmp_path / "a.png"), PIXELS)
-
-
 # Palettes
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_a_palette_is_three_bands_for_images_and_indices_for_masks(tmp_path, suffix):
+def test_a_palette_is_three_bands_for_images_where_it_is_not_transparent_and_indices_for_masks(tmp_path, suffix):
     indices = (PIXELS[..., 0] % 4).astype(np.uint8)
     image = Image.fromarray(indices, "P")
     image.putpalette(PALETTE)
@@ -68,13 +63,7 @@ def test_a_palette_is_three_bands_for_images_and_indices_for_masks(tmp_path, suf
     assert np.array_equal(raster.stored[0], indices)
     assert raster.palette is not None
     assert np.array_equal(raster.palette[:4, :3], colors)
-
-
-def test_transparent_colours_of_a_palette_are_no_data(tmp_path):
-    indices = (PIXELS[..., 0] % 4).astype(np.uint8)
-    image = Image.fromarray(indices, "P")
-    image.putpalette(PALETTE)
-    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 255, 0]))
+    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 255, 0]))  # colours of which are no data
     pixels, missing = read_pixels(tmp_path / "a.png").image()
     assert pixels.shape == (20, 30, 3)
     assert np.array_equal(missing, indices % 2 == 1)
@@ -104,7 +93,7 @@ def test_transparent_pixels_are_no_data(tmp_path):
     assert (pixels[:5] == np.rint(PIXELS[5:].mean(axis=(0, 1)))).all()
 
 
-def test_a_last_band_that_is_named_is_a_band(tmp_path):
+def test_a_last_band_that_is_named_is_a_band_and_is_asked_about_where_it_is_not(tmp_path, refusal):
     alpha = PIXELS[..., 1]
     path = write_tiff(tmp_path / "a.tif", np.dstack([PIXELS, alpha]).transpose(2, 0, 1))
     with rasterio.open(path) as source:
@@ -114,10 +103,6 @@ def test_a_last_band_that_is_named_is_a_band(tmp_path):
     pixels, missing = read_pixels(path).image(4)
     assert np.array_equal(pixels[..., 3], alpha)
     assert missing is None
-
-
-def test_opacity_that_looks_like_another_band_is_asked_about(tmp_path, refusal):
-    path = write_tiff(tmp_path / "a.tif", np.dstack([PIXELS, PIXELS[..., 1]]).transpose(2, 0, 1))
     message = refusal(lambda: read_image(path))
     assert message.startswith(f"{path} calls its last band opacity (alpha), but ")
     assert 'name every stored band in dataset.json ("bands": ["red", "green", "blue", "nir"])' in message
@@ -144,6 +129,7 @@ def test_pixels_of_the_nodata_value_are_no_data_where_any_band_has_it(tmp_path, 
 
 
 def test_only_chosen_bands_decide_where_there_is_no_data(tmp_path):
+    assert read_pixels(write_tiff(tmp_path / "b.tif", floats(1.5), nodata=-9999)).image()[1] is None  # a tag of none
     raster = read_pixels(write_tiff(tmp_path / "a.tif", floats(-9999), nodata=-9999))
     _, missing = raster.image(places=[2, 1])
     assert missing is not None
@@ -173,11 +159,6 @@ def test_an_internal_mask_says_where_there_is_no_data(tmp_path):
     assert np.array_equal(missing, valid == 0)
 
 
-def test_a_tag_that_no_pixel_has_changes_nothing(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", floats(1.5), nodata=-9999)
-    assert read_pixels(path).image()[1] is None
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
 def test_what_is_no_number_is_refused_where_it_is_data(tmp_path, refusal, bad):
     pixels = floats(0).astype(np.float64)
@@ -197,9 +178,13 @@ def save_pages(path: Path, pages: list[Any]) -> Path:
     return path
 
 
-def test_pages_of_one_band_are_bands(tmp_path):
+def test_pages_of_one_band_are_bands_and_overviews_are_no_pages(tmp_path):
     path = save_pages(tmp_path / "a.tif", [PIXELS[..., band] for band in range(3)])
     assert tuple(read_header(path)) == (20, 30, 3, "uint8", 3)
+    assert np.array_equal(read_image(path), PIXELS)
+    path = write_tiff(tmp_path / "b.tif", PIXELS.transpose(2, 0, 1))
+    with rasterio.open(path, "r+") as target:
+        target.build_overviews([2])
     assert np.array_equal(read_image(path), PIXELS)
 
 
@@ -207,13 +192,6 @@ def test_pages_of_one_band_are_bands(tmp_path):
 def test_pages_that_are_no_bands_are_refused(tmp_path, refusal, second):
     path = save_pages(tmp_path / "a.tif", [PIXELS[..., 0], second])
     assert refusal(lambda: read_header(path)).startswith(f"{path} has 2 pages that are no bands of one image (page 2")
-
-
-def test_overviews_are_no_pages(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", PIXELS.transpose(2, 0, 1))
-    with rasterio.open(path, "r+") as target:
-        target.build_overviews([2])
-    assert np.array_equal(read_image(path), PIXELS)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])

@@ -31,12 +31,6 @@ def rename(path: Path, name: str) -> Path:
     return path.rename(path.with_name(name))
 
 
-def test_named_counts_what_it_does_not_name():
-    assert named(["a"]) == "a"
-    assert named(["a", "b", "c"]) == "a, b, c"
-    assert named(range(5)) == "0, 1, 2 and 2 more"
-
-
 # Names that are taken
 
 
@@ -85,17 +79,14 @@ def test_names_in_other_unicode_forms_are_the_same(rgb_folder, of_image, of_mask
 # What could be two things
 
 
-def test_two_folders_of_one_split_are_refused(rgb_folder, refusal):
+def test_two_folders_of_one_split_are_refused_unless_one_is_of_other_things(rgb_folder, refusal):
+    (rgb_folder / "train/labels").mkdir()
+    (rgb_folder / "train/labels/train_0.txt").write_text("0 0.5 0.5 0.1 0.1")
+    assert ids_of(read_dataset(rgb_folder)) == IDS
     shutil.copytree(rgb_folder / "val", rgb_folder / "valid")
     assert refusal(lambda: read_dataset(rgb_folder)) == (
         f"{rgb_folder} has both val/ and valid/, which mean the same: keep one of them"
     )
-
-
-def test_a_folder_of_other_things_is_no_second_one(rgb_folder):
-    (rgb_folder / "train/labels").mkdir()
-    (rgb_folder / "train/labels/train_0.txt").write_text("0 0.5 0.5 0.1 0.1")
-    assert ids_of(read_dataset(rgb_folder)) == IDS
 
 
 def test_two_masks_of_one_image_are_refused(rgb_folder, refusal):
@@ -132,17 +123,12 @@ def test_a_split_of_nearly_the_name_is_named_with_a_command_that_mends_it(rgb_fo
 # What is left out
 
 
-def save_as(rgb_folder: Path, suffix: str) -> None:
-    for kind in ("images", "masks"):
-        path = rgb_folder / "train" / kind / "train_1.png"
-        Image.open(path).save(path.with_suffix(suffix))
-        path.unlink()
-
-
 @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".gif", ".WEBP"])
 def test_a_pair_in_another_format_is_refused_with_a_command(rgb_folder, suffix, refusal):
-    save_as(rgb_folder, suffix)
     images = rgb_folder / "train/images"
+    for path in (images / "train_1.png", rgb_folder / "train/masks/train_1.png"):
+        Image.open(path).save(path.with_suffix(suffix))
+        path.unlink()
     assert refusal(lambda: read_dataset(rgb_folder)) == (
         f"{images} holds train_1{suffix}, but tiles are read from .jpg, .jpeg, .png, .tif, .tiff only: store it as PNG "
         f"or TIFF (rio convert {images}/train_1{suffix} {images}/train_1.tif) and move it elsewhere"
@@ -150,6 +136,7 @@ def test_a_pair_in_another_format_is_refused_with_a_command(rgb_folder, suffix, 
 
 
 def test_many_files_in_other_formats_are_counted(rgb_folder, refusal):
+    assert [named(its) for its in ("a", "abc", range(5))] == ["a", "a, b, c", "0, 1, 2 and 2 more"]
     for number in range(5):
         (rgb_folder / "val/masks" / f"a{number}.heic").write_bytes(b"")
     assert refusal(lambda: read_dataset(rgb_folder)) == (

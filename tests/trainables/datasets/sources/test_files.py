@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 
-from tests.trainables.made_up_sources import photo, save, write_pickles
+from tests.trainables.made_up_sources import write_pickles
 from trainables.datasets.pickled import plan_pickled
 from trainables.datasets.sources.files import files_by_id
 
@@ -19,14 +19,11 @@ def test_keys_of_pickles_in_either_unicode_form_are_the_same(tmp_path):
     assert {tile.id for tile in plan.tiles} == set(images)
 
 
-def test_two_files_of_one_id_are_refused(tmp_path, refusal):
-    save(tmp_path / f"{NFC}.tif", photo(1))
-    save(tmp_path / f"{NFD}.tif", photo(1))
-    assert f"share the id {NFC}: keep one of them" in refusal(lambda: files_by_id(tmp_path, ".tif"))
-    assert files_by_id(tmp_path / "nowhere", ".tif") == {}
-
-
-def test_files_are_found_by_their_ending_in_any_case(tmp_path):
+def test_files_are_found_by_their_ending_in_any_case_and_two_of_one_id_are_refused(tmp_path, refusal):
     for name in ("b.TIF", "a.tiff", "c.png", ".d.tif"):
         (tmp_path / name).touch()
     assert files_by_id(tmp_path, ".tif", ".tiff") == {"a": tmp_path / "a.tiff", "b": tmp_path / "b.TIF"}
+    assert files_by_id(tmp_path / "nowhere", ".tif") == {}
+    for name in (NFC, NFD):
+        (tmp_path / f"{name}.tif").touch()
+    assert f"share the id {NFC}: keep one of them" in refusal(lambda: files_by_id(tmp_path, ".tif"))

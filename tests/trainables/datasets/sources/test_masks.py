@@ -46,25 +46,18 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_read_grey_is_what_viewers_show_however_it_is_stored(tmp_path, kind):
+def test_masks_are_what_viewers_show_and_those_of_a_source_0_and_1_however_they_are_stored(tmp_path, kind):
     suffix, write = KINDS[kind]
-    write(tmp_path / f"mask{suffix}")
-    found = read_grey(tmp_path / f"mask{suffix}")
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, SHOWN)
-    assert np.array_equal(read_colors(tmp_path / f"mask{suffix}"), SHOWN.astype(np.uint32) * 0x10101)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_masks_of_a_source_are_0_and_1_however_they_are_stored(tmp_path, kind):
-    suffix, write = KINDS[kind]
-    paths = [tmp_path / f"mask{suffix}", tmp_path / "empty.png"]
-    write(paths[0])
-    save(paths[1], np.zeros_like(SHOWN))
+    path, empty = tmp_path / f"mask{suffix}", save(tmp_path / "empty.png", np.zeros_like(SHOWN))
+    write(path)
+    assert read_grey(path).dtype == np.uint8
+    assert np.array_equal(read_grey(path), SHOWN)
+    assert np.array_equal(read_colors(path), SHOWN.astype(np.uint32) * 0x10101)
     for threshold in (None, 128):
-        masks = BinaryMasks(paths=paths, threshold=threshold)
-        assert np.array_equal(masks.read(paths[0]), SHOWN // 255)
-        assert not masks.read(paths[1]).any()
+        masks = BinaryMasks(paths=[path, empty], threshold=threshold)
+        assert np.array_equal(masks.read(path), SHOWN // 255)
+        assert not masks.read(empty).any()
+    assert not BinaryMasks(paths=[empty]).read(empty).any()  # alone
 
 
 @pytest.mark.parametrize("threshold", [None, 128])
@@ -72,11 +65,6 @@ def test_masks_that_go_up_to_1_alone_have_1_as_foreground(tmp_path, threshold):
     paths = [save(tmp_path / "a.png", np.zeros_like(SHOWN)), save(tmp_path / "b.png", SHOWN // 255)]
     masks = BinaryMasks(paths=paths, threshold=threshold)
     assert [int(masks.read(path).sum()) for path in paths] == [0, 3 * 24]
-
-
-def test_masks_of_zeros_alone_are_empty(tmp_path):
-    path = save(tmp_path / "a.png", np.zeros_like(SHOWN))
-    assert not BinaryMasks(paths=[path]).read(path).any()
 
 
 @pytest.mark.parametrize(
@@ -107,19 +95,14 @@ def test_read_indices_takes_a_palettes_index_and_not_its_colour(tmp_path):
 def test_reading_refuses_what_is_damaged_or_no_mask(tmp_path, refusal, suffix):
     path = save(tmp_path / f"mask{suffix}", photo(1, size=(64, 64))[..., 0])
     path.write_bytes(path.read_bytes()[:-2000])
+    none = tmp_path / f"none{suffix}"
     for read in (read_grey, read_indices, read_colors):
-        assert refusal(lambda read=read: read(path)) == f"{path} is damaged or truncated: replace it"
-        none = tmp_path / f"none{suffix}"
-        assert (
-            refusal(lambda read=read, none=none: read(none)) == f"{none} is no file, but must be a mask: put it there"
-        )
+        assert refusal(lambda its=read: its(path)) == f"{path} is damaged or truncated: replace it"
+        assert refusal(lambda its=read: its(none)) == f"{none} is no file, but must be a mask: put it there"
     save(path, photo(1)[..., 0].astype(np.uint16))
     assert "but a mask must have 8 bits per band" in refusal(lambda: read_grey(path))
-
-
-def test_read_grey_refuses_colours(tmp_path, refusal):
-    red = save(tmp_path / "red.png", np.array([[[255, 0, 0]]], np.uint8))
-    assert refusal(lambda: read_grey(red)).startswith(f"{red} is coloured, but a mask must be grey")
+    save(path, np.array([[[255, 0, 0]]], np.uint8))
+    assert refusal(lambda: read_grey(path)).startswith(f"{path} is coloured, but a mask must be grey")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])

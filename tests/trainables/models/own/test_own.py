@@ -162,8 +162,8 @@ def test_checkpoint_needs_the_file_that_it_was_trained_with(own, make_config, sa
 
 def test_copy_never_takes_the_place_of_another_file(own, refusal, tmp_path):
     name = own("build")
-    write_copies(tmp_path, [name, "unet"])
-    write_copies(tmp_path, [name])
+    for names in ([name, "unet"], [name]):
+        write_copies(tmp_path, names)
     assert [path.name for path in (tmp_path / NETWORKS).iterdir()] == ["my_nets.py"]
     own("build", end="\n# edited\n")
     assert "another file" in refusal(lambda: write_copies(tmp_path, [name]))
