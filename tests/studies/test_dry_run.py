@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import re
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +12,6 @@ from rich.console import Console
 from studies import dry_run
 from studies.backend import cluster
 from studies.backend.slots import Node, fit_slots
-from studies.phases import run_phase
 from studies.profiles import PHASES, REFERENCE, PhaseName
 from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
@@ -155,11 +153,3 @@ def test_wandb_is_asked_where_something_of_it_is_set(planned, dataset_root, monk
     with pytest.raises(UserError, match="WANDB_PROJECT is 'a/b', but W&B refuses it"):
         planned(PHASE_2, "--data", str(dataset_root), *SMALL)
     planned(PHASE_2, "--data", str(dataset_root), *SMALL, "--wandb", "disabled")
-
-
-def test_script_shows_it_and_ends_well(dataset_root, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["phase2_tuning.py", "--dry-run", "--data", str(dataset_root), *SMALL])
-    assert run_phase("phase2_tuning", "") == 0
-    assert "would write runs/phase2;" in capsys.readouterr().out
-    assert list(tmp_path.iterdir()) == []

@@ -25,10 +25,6 @@ def refusal(register: Register) -> str:
 # What was tampered with
 
 
-def test_read_of_nothing_knows_nothing(root):
-    assert make(root).read() == Known((), (), (), ())
-
-
 EDITED = "its hash does not fit what it says"
 FOREIGN = [b'{"event": "opened"}', b"[1]", b"17", b"null", b'{"hash": ""}']
 
