@@ -133,10 +133,12 @@ def read_header(path: Path) -> Header:
             height, width = source.shape
             if orientation(path, source.driver) >= 5:
                 height, width = width, height
+            has_palette, has_opacity = _has_palette(source), _alpha(source) is not None
+            # Last: where a tag has no meaning, GDAL reads it as an error of whatever is asked for next
             stored = max(1, len(_pages(source, path))) * source.count
-            if _has_palette(source):
+            if has_palette:
                 return Header(height, width, 3, "uint8", stored)
-            return Header(height, width, stored - (_alpha(source) is not None), source.dtypes[0], stored)
+            return Header(height, width, stored - has_opacity, source.dtypes[0], stored)
     except RasterioError as error:
         raise UserError(f"{path} cannot be read as an image: replace or remove it") from error
 
