@@ -130,8 +130,12 @@ def test_single_models_are_named():
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        (None, "Intervals are based on only 3 places (4 test tiles): with fewer than 8 they are too narrow."),
-        ({}, "Intervals are based on only 4 test tiles: with fewer than 8 they are too narrow."),
+        (
+            None,
+            "All scores are from only 3 places (4 test tiles): "
+            "intervals are wide for it, and say nothing of unlike places.",
+        ),
+        ({}, "All scores are from only 4 test tiles: intervals are wide for it, and say nothing of unlike places."),
         (
             dict.fromkeys(TEST_TILES, "north"),
             "All scores are from one place (4 test tiles), so there are no intervals.",
@@ -176,7 +180,7 @@ def test_remarks_say_where_an_iou_is_not_the_mean_over_tiles():
     study = whole()
     study.model("unet-24", 2, test=[0.5] * 8, test_iou=0.52)
     assert study_notes(study.logs())[0].startswith(
-        "The IoU of a model is computed from the pixels of all tiles together; intervals, "
+        "The IoU of a model is computed from the pixels of all tiles together; intervals and contrasts use its mean "
     )
 
 
