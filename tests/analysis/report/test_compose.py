@@ -109,7 +109,7 @@ def test_report_of_one_study_has_its_blocks_in_reading_order(single: Composed):
     assert names(single, TableBlock) == [
         *("iou_by_architecture", "contrasts", "settings", "cost", "spread", "bootstrap"),
     ]
-    assert len(single.document.sections) == 5
+    assert len(single.document.sections) == 6
     assert names(single, FigureBlock) == ["intervals", "learning"]
     assert single.document.subtitle == "phase1: 24 train, 2 val and 4 test tiles of roofs."
     assert len(single.document.conclusions) == 3
