@@ -27,9 +27,9 @@ from trainables.models.weights import encoder_of
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
 
 NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
-    "phase1_comparison": ("phase", "chosen", "subsets", "best", *_SEARCHES),
-    "phase2_tuning": ("phase", "chosen", "subsets", "best"),
-    "phase3_data_budget": ("phase", "chosen", "fix", *_SEARCHES),
+    "phase1_comparison": ("phase", "chosen", "bf16", "subsets", "best", *_SEARCHES),
+    "phase2_tuning": ("phase", "chosen", "bf16", "subsets", "best"),
+    "phase3_data_budget": ("phase", "chosen", "bf16", "fix", *_SEARCHES),
 }
 """Settings that say nothing in a phase."""
 

@@ -1,6 +1,7 @@
 """Loads and checks what a study starts from: tiles, weights, and the configuration of its W&B run."""
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +80,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         values = getattr(spec, name) or ()
         if len(set(values)) < len(values):
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
+    _check_networks_differ(spec.architectures)
     spec, digests = _find_weights(spec)
     checks_wandb = spec.wandb == "online" or (
         spec.wandb == "offline" and not (is_dry_run and wandb_variables.are_unset())
@@ -129,6 +131,17 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     return StudyInputs(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+
+
+def _check_networks_differ(names: Iterable[str]) -> None:
+    """Refuses two names of one network, such as `unet:resnet34` and `unet:resnet34@staged`."""
+    first: dict[tuple[str, str | None, str], str] = {}
+    for name in names:
+        if name not in ARCHITECTURES and not is_own(name):  # these have recipes of their own
+            row = get_architecture(name)
+            other = first.setdefault((row.decoder, row.encoder, row.adaptation), name)
+            if other != name:
+                raise UserError(f"--architectures names {other} and {name}, which are one network: leave one out")
 
 
 def _budgets(spec: StudySpec, num_tiles: int) -> tuple[int, ...]:

@@ -70,6 +70,9 @@ class StudySpec(BaseModel):
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, TunedConfig] = Field(default={}, description="phase 3: the configuration of each architecture")
+    bf16: tuple[str, ...] = Field(
+        default=(), description="architectures that the study found faster in bf16 on its CPUs, where precision is auto"
+    )
     data: Annotated[str, AfterValidator(path_of)] | None = Field(
         default=None, description="folder of tiles (see README); built-in demo tiles if left out"
     )
@@ -275,6 +278,9 @@ class Arm:
             name for name in LOSS_WEIGHTS[whole["loss"]] if name not in whole
         ]  # where the point has another loss
         whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
+        own: dict[str, Any] = {} if draw_seed is None else {"draw_seed": draw_seed}
+        if self.architecture in spec.bf16:
+            own["precision"] = "bf16"
         return trial_config(
             self.architecture,
             whole,
@@ -282,7 +288,7 @@ class Arm:
             weights=weights,
             weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
             init_seed=init_seed,
-            recipe=spec.recipe.model_copy(update={} if draw_seed is None else {"draw_seed": draw_seed}),
+            recipe=spec.recipe.model_copy(update=own),
         )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from analysis.logs.errors import LogsError
 from analysis.logs.run_configs import STUDY_JOB
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.backend.memory import needed_gib, trial_memory
+from studies.backend.precision import faster_in_bf16
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.files import folder
@@ -77,7 +78,6 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     if is_resumed:
         provenance = check_unchanged(inputs, out, console)
         check_ledger(out / folder.LEDGER, provenance["study_id"])
-    parameters = parameters_by_architecture(inputs)
     ends_at = None if options.max_hours is None else started + 3600 * options.max_hours
     with StudyProgress(console) as progress:
         with (
@@ -88,9 +88,13 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
+            parameters = parameters_by_architecture(inputs)  # while Ray's workers import what they need
             slots = ray_slots(inputs.spec, lambda: needed_gib(trial_memory(inputs, console)))
             if spec.address is not None:
                 probe_storage(out)
+            if not is_resumed:
+                bf16 = faster_in_bf16(inputs, slots, console)
+                inputs = replace(inputs, spec=inputs.spec.model_copy(update={"bf16": bf16}))
             with _open_ledger(inputs, out, provenance["study_id"]) as ledger:
                 plan = first_plan(inputs.spec, inputs.digests, len(inputs.tiles.train))
                 coordinator = Coordinator(inputs.spec, ledger, plan)

@@ -36,6 +36,9 @@ class TrainingState:
         torch.manual_seed(_torch_seed(config.init_seed, 0))
         model = build_model(config, tiles.info, *pixel_statistics(config, self.tiles))
         self.model: Segmenter = move_model(model, device)
+        # Where nothing cuts or bends them, augmentation shows each tile in eight views at most
+        has_few_views = config.recipe.window_px is None and config.augmentation in ("NONE", "LIGHT")
+        self.model.keep_features(in_training=has_few_views)
         parameters = _parameter_groups(self.model, config)
         self.optimizer: torch.optim.Optimizer  # fused: half the time of a step over parameters (24 M: 0.09 for 0.20 s)
         if config.optimizer == "adam":

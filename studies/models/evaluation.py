@@ -114,6 +114,7 @@ def _score(
 ) -> ModelScores:
     use_threads(mode.cpus)
     trained = load_model(job.folder / BEST)
+    trained.model.keep_features()  # other models over the same frozen encoder are scored on the same tiles
     target = named_device(mode.device)
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
     with autocast(trained.config, target):  # as it was judged

@@ -45,6 +45,11 @@ def refused(tmp_path, dataset_root, monkeypatch, refusal):
         (PHASE_2, "--config nowhere.yaml", "--config nowhere.yaml cannot be read"),
         (PHASE_2, "--architectures unet resnext", "--architectures is 'resnext'"),
         (PHASE_2, "--architectures unet unet", "--architectures names one of unet, unet twice"),
+        (
+            PHASE_2,
+            "--architectures unet:resnet18 unet_resnet34 unet:resnet18@full unet:resnet18@staged",
+            "--architectures names unet:resnet18 and unet:resnet18@staged, which are one network: leave one out",
+        ),
         (PHASE_2, "--profile huge", "--profile is 'huge', but must be one of smoke, quick, full"),
         (PHASE_2, "--wandb maybe", "--wandb is 'maybe'"),
         (PHASE_2, "--profile smoke --tiles 2 500", "--tiles 500 asks for 500 train tiles, but there are 4"),

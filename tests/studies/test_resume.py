@@ -37,6 +37,7 @@ def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(study, "ray_session", lambda address: contextlib.nullcontext())
     patch.setattr(study, "ray_slots", lambda *_: Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))
+    patch.setattr(study, "faster_in_bf16", lambda *_: ("unet",))
     patch.setattr(stages, "run_trials", wait)
 
 
@@ -67,7 +68,9 @@ def out(begun, tmp_path):
 
 @pytest.fixture
 def spec(root):
-    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(update={"weights": ("none",)})
+    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(
+        update={"weights": ("none",), "bf16": ("unet",)}
+    )
 
 
 @pytest.fixture
@@ -98,7 +101,8 @@ def test_study_is_started_where_none_has_begun(tmp_path):
     assert (request.spec, request.options.resume) == (read(*FLAGS), True)
 
 
-def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path):
+def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "faster_in_bf16", lambda *_: pytest.fail("a study decides this once"))
     moved = Path(shutil.move(out, tmp_path / "moved"))
     flags = ["--trials", "50", "--seeds", "3", "--tensorboard", "--max-hours", "1e-9"]
     request = request_of("--out", str(moved), "--resume", *flags)

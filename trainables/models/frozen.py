@@ -1,10 +1,13 @@
-"""An encoder that is never trained."""
+"""An encoder that is never trained, whose features of an image can be kept."""
 
 import hashlib
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
+
+from trainables.models.features import FEATURES
 
 
 class FrozenEncoder(nn.Module):
@@ -12,6 +15,9 @@ class FrozenEncoder(nn.Module):
 
     Attributes:
         inner: The encoder.
+        keeps_features: Whether features are computed once for each image that it is evaluated on.
+        keeps_in_training: Whether also for each that it is trained on; images are then encoded one by one, so that
+            features do not depend on which others are in a batch, and which of these were kept.
     """
 
     inner: Any
@@ -19,6 +25,7 @@ class FrozenEncoder(nn.Module):
     def __init__(self, inner: nn.Module):
         super().__init__()
         self.inner = inner.requires_grad_(False)
+        self.keeps_features = self.keeps_in_training = False
         self._digest = ""
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_not_missing)  # type: ignore[no-untyped-call]
@@ -35,6 +42,13 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> Any:
         """The encoder's features of (N, C, H, W)."""
+        if not (self.keeps_features if torch.is_inference_mode_enabled() else self.keeps_in_training):
+            return self.encode(x)
+        parts = [FEATURES.get(self.digest, x[index : index + 1], self.encode) for index in range(len(x))]
+        return tree_map(lambda *tensors: torch.cat(tensors), *parts) if len(parts) > 1 else parts[0]
+
+    def encode(self, x: torch.Tensor) -> Any:
+        """The features, computed; tensors of a batch of N in lists or tuples."""
         return self.inner(x)
 
     @property

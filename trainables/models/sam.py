@@ -37,8 +37,7 @@ class SamEncoder(FrozenEncoder):
         super().__init__(vit)
         self.dim, self.neck_dim = dim, neck_dim
 
-    @torch.no_grad()
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(N, C, H, W) to features of H/16 × W/16: the neck's (neck_dim channels) and those of `SKIP_BLOCKS` (dim)."""
         x = self.inner.patch_embed(x)
         if self.inner.pos_embed is not None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from trainables.data.windows import WHOLE_PX
+from trainables.models.frozen import FrozenEncoder
 
 
 class Segmenter(nn.Module):
@@ -50,6 +51,12 @@ class Segmenter(nn.Module):
         encoder = self.network.encoder
         assert isinstance(encoder, nn.Module)
         return encoder
+
+    def keep_features(self, *, in_training: bool = False) -> None:
+        """Lets an encoder that is frozen for good compute its features of an image once; see `FrozenEncoder`."""
+        encoder = getattr(self.network, "encoder", None)
+        if isinstance(encoder, FrozenEncoder):
+            encoder.keeps_features, encoder.keeps_in_training = True, in_training
 
     @property
     def frozen_digest(self) -> str:

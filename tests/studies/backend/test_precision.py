@@ -1,0 +1,58 @@
+"""Which architectures a study on CPUs computes in bf16, asked of a real Ray's nodes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from rich.console import Console
+
+from studies.backend import precision
+from studies.backend.cluster import ray_session
+from studies.backend.precision import faster_in_bf16
+from studies.backend.slots import Slots
+from studies.session import Session
+from studies.spec import StudySpec
+from trainables.config import Recipe
+
+ON_CPU = Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))
+
+
+@pytest.fixture
+def asked(make_session: Callable[..., Session], tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+    def ask(slots: Slots = ON_CPU, profile: Any = "quick", **recipe: Any) -> tuple[str, ...]:
+        spec = StudySpec(
+            architectures=("unet", "unet_resnet34"),
+            tiles=(2, 4),
+            profile=profile,
+            recipe=Recipe(epochs=1, small=True, window_px=32, batch_size=2, draws_per_epoch=2, **recipe),
+        )
+        return faster_in_bf16(make_session(tmp_path, spec).inputs, slots, Console(quiet=True))
+
+    return ask
+
+
+def test_nothing_is_measured_where_the_type_is_settled(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: pytest.fail("nodes are asked"))
+    assert asked(slots=replace(ON_CPU, gpus=1.0)) == ()
+    assert asked(precision="fp32") == asked(precision="bf16") == ()
+    assert asked(profile="smoke") == ()
+
+
+def test_study_takes_bf16_where_every_node_has_it_and_it_is_faster(
+    asked: Any, ray_address: str, monkeypatch: pytest.MonkeyPatch, make_session: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "_is_faster", ray.remote(lambda config, *_: config.architecture == "unet"))
+    with ray_session(ray_address):
+        for has, faster in ((True, ("unet",)), (False, ())):
+            monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda has=has: has))
+            assert asked() == faster
+
+
+def test_arms_of_these_architectures_are_configured_so() -> None:
+    spec = StudySpec(architectures=("unet", "unet_resnet34"), tiles=(2,), bf16=("unet_resnet34",))
+    configs = [arm.config(spec, {"lr": 1e-3}, {}, init_seed=0, draw_seed=5) for arm in spec.arms()]
+    assert [config.recipe.precision for config in configs] == ["auto", "bf16"]
+    assert {config.recipe.draw_seed for config in configs} == {5}

@@ -1,0 +1,49 @@
+"""bfloat16 on CPUs: which have it, and for which networks it is worth it."""
+
+import pytest
+
+from trainables import precision
+from trainables.precision import has_bf16, is_faster_in_bf16, step_seconds
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "expected"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 avx512_vnni\n", True),
+        ("processor : 0\nflags\t\t: fpu avx512f amx_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni\n", False),
+        ("Features\t: fp asimd\nbugs\t: bf16\n", False),
+        ("", False),
+    ],
+)
+def test_has_bf16_where_the_processor_says_so(cpu_info, expected):
+    assert has_bf16(cpu_info) is expected
+
+
+def test_has_bf16_is_of_this_machine(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    assert not has_bf16()
+    precision.CPU_INFO.write_text("flags\t\t: amx_bf16\n")
+    assert has_bf16()
+
+
+@pytest.mark.parametrize(("half_seconds", "expected"), [(0.5, True), (0.95, False), (2.0, False)])
+def test_bf16_must_be_clearly_faster(monkeypatch, make_config, tiles, half_seconds, expected):
+    monkeypatch.setattr(precision, "step_seconds", lambda *of: {"fp32": 1.0, "bf16": half_seconds}[of[-1]])
+    assert is_faster_in_bf16(make_config(), tiles) is expected
+
+
+def test_steps_are_of_what_is_ever_trained_in_the_type_that_is_asked_for(monkeypatch, make_config, tiles, tiny):
+    seen = []
+    step = precision.TrainingState.train_step
+
+    def train_step(state, images, masks):
+        trained = all(parameter.requires_grad for parameter in state.model.parameters())
+        seen.append((state.config.recipe.precision, trained, len(images)))
+        return step(state, images, masks)
+
+    monkeypatch.setattr(precision.TrainingState, "train_step", train_step)
+    for name in ("fp32", "bf16"):
+        assert step_seconds(make_config(**tiny, epochs=6), tiles, name) > 0
+    assert seen == [("fp32", True, 2)] * 4 + [("bf16", True, 2)] * 4

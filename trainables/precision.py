@@ -1,0 +1,65 @@
+"""Whether a CPU trains a network faster in bfloat16: found out on a few steps of it."""
+
+import re
+import time
+from pathlib import Path
+
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.draws import DrawSource
+from trainables.data.tiles import TrainVal
+from trainables.names import Precision
+from trainables.training import TrainingState
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+WORTH = 0.9
+"""A step in bfloat16 must take at most so much of the time of one in float32: for less, rounding is not worth it."""
+
+NUM_STEPS = 3
+"""Timed after one that warms up; the fastest counts, since others may use the machine meanwhile."""
+
+
+def has_bf16(cpu_info: str | None = None) -> bool:
+    """Whether the CPU computes in bfloat16 itself; others only imitate it, which is slower than float32.
+
+    Args:
+        cpu_info: The text of Linux' /proc/cpuinfo; this machine's if None. False where there is none.
+
+    Source: the flags of x86 (AVX512-BF16, AMX) and ARM in arch/*/include of Linux.
+    """
+    if cpu_info is None:
+        cpu_info = CPU_INFO.read_text(errors="replace") if CPU_INFO.exists() else ""
+    return bool(re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", cpu_info, re.MULTILINE))
+
+
+def is_faster_in_bf16(config: TrialConfig, tiles: TrainVal) -> bool:
+    """Whether a training step is clearly faster in bfloat16 on this CPU, by a few steps in both.
+
+    Steps are of the epochs in which all that is ever trained is trained.
+    """
+    return step_seconds(config, tiles, "bf16") < WORTH * step_seconds(config, tiles, "fp32")
+
+
+def step_seconds(config: TrialConfig, tiles: TrainVal, precision: Precision) -> float:
+    """The fastest of a few training steps on the CPU (s)."""
+    config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"precision": precision})})
+    recipe = config.recipe
+    trial = TrainingState(config, tiles, torch.device("cpu"))
+    source = DrawSource(
+        trial.tiles,
+        preset="NONE",
+        window_px=recipe.window_px,
+        subset_seed=recipe.subset_seed,
+        draw_seed=recipe.draw_seed,
+    )
+    epoch = config.frozen_epochs + 1
+    images, masks = next(source.batches(epoch, num_draws=config.batch_size, batch_size=config.batch_size))
+    trial.start_epoch(epoch)
+    seconds = []
+    for _ in range(1 + NUM_STEPS):
+        started = time.perf_counter()
+        trial.train_step(images, masks)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
