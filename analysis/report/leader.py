@@ -75,11 +75,13 @@ def _ahead(comparison: Comparison, labels: dict[str, str]) -> str:
 
 
 def _doubtful(comparison: Comparison, labels: dict[str, str]) -> str:
-    """Over which arms a lead is not clear, and how large it is, the smallest first."""
+    """Over which arms a lead is not clear, and how large it is, the best first."""
     leads = []
     for arm in _rivals(comparison, labels):
         found = comparison.behind[arm]
-        leads.append(f"over {labels[arm]}" if found is None else f"of {_lead(found)} over {labels[arm]}")
+        lead = f"over {labels[arm]}" if found is None else f"of {_lead(found)} over {labels[arm]}"
+        is_clear_alone = found is not None and found.interval()[0] > 0
+        leads.append(f"{lead} (as one of {len(comparison.behind)} comparisons)" if is_clear_alone else lead)
     return listed(leads)
 
 
@@ -109,7 +111,7 @@ def _rivals(comparison: Comparison, labels: dict[str, str]) -> list[str]:
 
 
 def _lead(found: Estimate) -> str:
-    low, high = found.interval()
+    low, high = found.interval(least=-1, most=1)
     return f"{signed(found.mean)} ({signed(low)} … {signed(high)})"
 
 

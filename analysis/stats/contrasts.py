@@ -59,8 +59,8 @@ def contrast(
     """Returns how far `a` is above `b`, paired on models and tiles, or None where no cell is in both.
 
     Args:
-        a: (M, T) scores of M models (row m has the same seed and tile subset in both) on T tiles; NaN where missing.
-            Of an IoU of all tiles together, what each tile adds to it (`stats.confusion.tile_parts`).
+        a: (M, T) scores in [0, 1] of M models (row m has the same seed and tile subset in both) on T tiles; NaN where
+            missing. Of an IoU of all tiles together, what each tile adds to it (`stats.confusion.tile_parts`).
         b: (M, T).
         model_factors: Each (M,), as for `stats.crossed.estimate`.
         tile_groups: (T,).
@@ -80,7 +80,7 @@ def contrast(
     found = estimate(differences, model_factors, tile_groups)
     return Contrast(
         difference=float(np.nanmean(differences)),
-        interval=None if found is None else found.interval(level),
+        interval=None if found is None else found.interval(level, least=-1, most=1),
         p=None if found is None else found.p,
         effect=_effect(by_tile),
         p_flip=sign_flip_p(by_tile, seed=seed),

@@ -105,7 +105,7 @@ def _beside_leader(comparison: Comparison | None) -> dict[str, dict[str, Any]]:
     for arm, behind in comparison.behind.items():
         found[arm] = {"differs": "yes" if arm in comparison.below else "no"}
         if behind is not None:
-            low, high = behind.interval()
+            low, high = behind.interval(least=-1, most=1)
             found[arm] |= {"behind": behind.mean, "behind_low": low, "behind_high": high, "p": behind.p}
     return found
 

@@ -12,7 +12,6 @@ from analysis.stats.arrays import FloatArray, IntArray
 from analysis.stats.best_of_n import expected_best
 from analysis.stats.crossed import estimate
 from analysis.stats.importance import at_bound, importance
-from analysis.tables.tile_scores import iou_interval
 
 FAILED = ("failed", "diverged", "interrupted")
 
@@ -138,7 +137,7 @@ def fixed_values(logs: Logs) -> pd.DataFrame:
             row = {"architecture": arm["architecture"], "label": arm["architecture_label"], "tiles": arm["tiles"]}
             mean = float(np.nanmean(scores.iou))
             found = estimate(scores.iou, (scores.seeds,), scores.groups)
-            low, high = (math.nan, math.nan) if found is None else iou_interval(found)
+            low, high = (math.nan, math.nan) if found is None else found.interval(least=0, most=1)
             if len(logs.study.get("classes", ())) > 2:  # judged by what is pooled over tiles: no interval here
                 its = (logs.runs["arm"] == arm["arm"]) & (logs.runs["stage"] == "search")
                 its &= (logs.runs["state"] == "finished") & (logs.runs[f"hyperparameters/{name}"] == value)

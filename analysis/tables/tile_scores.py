@@ -103,7 +103,7 @@ class TileScores:
     def interval(self, arm: str) -> tuple[float, float] | None:
         """The interval of an arm's IoU (`stats.crossed`), in [0, 1]; None with fewer than two models or two places."""
         found = estimate(self.parts_of(arm), self.factors, self.groups)
-        return None if found is None else iou_interval(found)
+        return None if found is None else found.interval(least=0, most=1)
 
     def means(self) -> FloatArray:
         """(A,) the arms' IoU: the mean over their models."""
@@ -112,12 +112,6 @@ class TileScores:
     def difference(self, first: str, second: str) -> Estimate | None:
         """The IoU of one arm minus that of another, paired on models and tiles; None as for `interval`."""
         return estimate(self.parts_of(first) - self.parts_of(second), self.factors, self.groups)
-
-
-def iou_interval(found: Estimate) -> tuple[float, float]:
-    """Returns the interval of an IoU, without what lies outside [0, 1]."""
-    low, high = found.interval()
-    return max(low, 0.0), min(high, 1.0)
 
 
 def final_split(logs: Logs) -> Split:

@@ -6,7 +6,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.crossed import Estimate, estimate, needed_levels, place_freedom, place_scores
+from analysis.stats.crossed import Estimate, estimate, needed_levels
+from analysis.stats.places import place_freedom, place_scores
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -35,7 +36,9 @@ def test_two_factors_by_hand():
     assert found.freedom == pytest.approx(1 / (0.5 / by_satterthwaite + 0.5 / 1))
     t = scipy.stats.t(found.freedom)
     assert found.p == pytest.approx(2 * t.sf(3 / found.error))
-    assert found.interval() == pytest.approx((3 - t.ppf(0.975) * found.error, 3 + t.ppf(0.975) * found.error))
+    margin = t.ppf(0.975) * found.error
+    assert found.interval() == pytest.approx((3 - margin, 3 + margin))
+    assert found.interval(least=2, most=3.5) == (2, 3.5)
 
 
 @pytest.mark.parametrize("factor", ["seeds", "places"])
