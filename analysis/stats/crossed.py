@@ -12,6 +12,7 @@ Crossed Random Effects for Subjects and Items, Journal of Memory and Language 59
 may be averaged away first).
 """
 
+import bisect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -217,23 +218,25 @@ def needed_levels(found: Estimate, factor: int) -> int | None:
     """
     if factor not in found.levels:
         return None
+    candidates = range(2, MOST_LEVELS + 1)
+    place = bisect.bisect_left(candidates, True, key=lambda count: _is_shown(found, factor, count))
+    return candidates[place] if place < len(candidates) else None
+
+
+def _is_shown(found: Estimate, factor: int, count: int) -> bool:
+    """Whether as many levels of a factor would show the mean."""
     factors = sorted(found.levels)
-    for count in range(2, MOST_LEVELS + 1):
-        levels = [count if its == factor else found.levels[its] for its in factors]
-        freedoms = [
-            found.freedoms[its] * (n - 1) / (found.levels[its] - 1) for its, n in zip(factors, levels, strict=True)
-        ]
-        variances = {tuple(map(factors.index, effect)): part for effect, part in found.variances.items()}
-        squares = {
-            effect: np.asarray(
-                sum(part * _rest(other, levels) for other, part in variances.items() if set(other) >= set(effect))
-            )
-            for effect in variances
-        }
-        error, freedom = error_of_mean(squares, levels, freedoms)
-        if abs(found.mean) >= float(error * (stdtrit(freedom, (1 + LEVEL) / 2) + stdtrit(freedom, POWER))):
-            return count
-    return None
+    levels = [count if its == factor else found.levels[its] for its in factors]
+    freedoms = [found.freedoms[its] * (n - 1) / (found.levels[its] - 1) for its, n in zip(factors, levels, strict=True)]
+    variances = {tuple(map(factors.index, effect)): part for effect, part in found.variances.items()}
+    squares = {
+        effect: np.asarray(
+            sum(part * _rest(other, levels) for other, part in variances.items() if set(other) >= set(effect))
+        )
+        for effect in variances
+    }
+    error, freedom = error_of_mean(squares, levels, freedoms)
+    return abs(found.mean) >= float(error * (stdtrit(freedom, (1 + LEVEL) / 2) + stdtrit(freedom, POWER)))
 
 
 def _effects(num_factors: int) -> list[Effect]:
