@@ -44,6 +44,16 @@ def studies(rng, num_studies: int, means: list[float], num_seeds: int, num_tiles
     return np.array(means)[:, None, None] + shared + own + rng.normal(0, spread.rest, size)
 
 
+def confusions(rng, num_seeds: int, num_tiles: int):
+    """(2, M, T, 3, 3) pixel counts of two equal arms; a third class is on half of the tiles, and rare."""
+    shares = rng.dirichlet([4.0, 2.0, 0.5], num_tiles) * (1, 1, 0.5)
+    size = (2, num_seeds, num_tiles, 3)
+    logit = 1.2 + rng.normal(0, 0.2, (2, num_seeds, 1, 1)) + rng.normal(0, 0.3, (2, 1, num_tiles, 1))
+    right = 1 / (1 + np.exp(-logit - rng.normal(0, 0.2, size)))[..., None] * np.eye(3)
+    wrong = (1 - right.sum(axis=-1, keepdims=True)) / 2 * (1 - np.eye(3))
+    return 1e4 * shares[:, :, None] * (right + wrong)
+
+
 def fitted(scores):
     """The mean, standard error and degrees of freedom of each table of (..., M, T) scores."""
     levels = scores.shape[-2:]
