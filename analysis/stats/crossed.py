@@ -69,7 +69,7 @@ class Estimate:
     ) -> tuple[float, float]:
         """Returns the interval by Student's t, `level` in (0, 1), without what lies outside of the possible values."""
         margin = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
-        return max(least, self.mean - margin), min(most, self.mean + margin)
+        return max(float(least), self.mean - margin), min(float(most), self.mean + margin)
 
 
 def estimate(scores: FloatArray, model_factors: Sequence[IntArray], tile_groups: IntArray) -> Estimate | None:
