@@ -65,6 +65,7 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         resume=flags.pop("resume", False),
         max_hours=_positive("--max-hours", flags.pop("max_hours", None)),
         hang_minutes=_positive("--hang-minutes", flags.pop("hang_minutes", None)) or HANG_MINUTES,
+        strict_splits=flags.pop("strict_splits", False),
         reopen=flags.pop("reopen", ""),
     )
     settings = load_settings(flags.pop("config"))[0] if "config" in flags else {}
@@ -264,6 +265,11 @@ def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
         "--hang-minutes",
         metavar="M",
         help=f"replace the worker of a trial that begins no batch for M minutes ({HANG_MINUTES:g})",
+    )
+    parser.add_argument(
+        "--strict-splits",
+        action="store_true",
+        help="refuse splits that share images, ground or places, which are noted otherwise",
     )
     parser.add_argument(
         "--reopen", metavar="WHY", help="look at test tiles again whose opening left no result; WHY is put on record"

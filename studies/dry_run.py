@@ -14,6 +14,7 @@ from studies.backend.memory import needed_gib, trial_memory
 from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
+from studies.leaks import check_splits
 from studies.seal.seal import Seal
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
@@ -27,7 +28,7 @@ COMMON_GPUS_GIB = (16, 24, 48, 80)
 """Memory of GPUs that are rented: T4, A10 or L4, L40S, A100 or H100."""
 
 
-def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
+def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bool = False) -> None:
     """Checks all that a start checks, and prints the arms, their trials and epochs, and the machines.
 
     Raises:
@@ -35,9 +36,11 @@ def show_plan(spec: StudySpec, out: Path, console: Console) -> None:
     """
     folder.check_free(out.resolve())
     inputs = load_inputs(spec, console, is_dry_run=True)
-    spec = inputs.spec
+    spec, seal = inputs.spec, None
     if spec.seeds and spec.test:
-        Seal(inputs.dataset, out=out.resolve(), study=out.name, study_id="").check()
+        seal = Seal(inputs.dataset, out=out.resolve(), study=out.name, study_id="")
+        seal.check()
+    check_splits(inputs, seal, console, strict=strict_splits)
     memories = functools.cache(lambda: trial_memory(inputs, console))
     node = this_machine()
     slots = _slots(inputs, node, lambda: needed_gib(memories()))

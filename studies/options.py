@@ -18,6 +18,7 @@ class Options:
         resume: Go on with the study in the folder, if one has begun there.
         max_hours: Stop cleanly after so long; None for never.
         hang_minutes: A trial that begins no batch for so long loses its worker.
+        strict_splits: Refuse tiles that train, val and test share.
         reopen: Why test tiles may be looked at again where an opening left no result; none if empty.
         checkpoint_seconds: Least time between two checkpoints of a trial; rungs have one anyway.
         fit: What a trial does; `trainables.trial.fit` if None.
@@ -27,6 +28,7 @@ class Options:
     resume: bool = False
     max_hours: float | None = None
     hang_minutes: float = HANG_MINUTES
+    strict_splits: bool = False
     reopen: str = ""
     checkpoint_seconds: float = 60.0
     fit: "Fit | None" = None

@@ -70,9 +70,7 @@ class StudySpec(BaseModel):
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, TunedConfig] = Field(default={}, description="phase 3: the configuration of each architecture")
-    bf16: tuple[str, ...] = Field(
-        default=(), description="architectures that the study found faster in bf16 on its CPUs, where precision is auto"
-    )
+    bf16: tuple[str, ...] = Field(default=(), description="architectures that a study on CPUs computes in bf16")
     data: Annotated[str, AfterValidator(path_of)] | None = Field(
         default=None, description="folder of tiles (see README); built-in demo tiles if left out"
     )

@@ -19,6 +19,7 @@ from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.files import folder
 from studies.files.disk import disk_errors_in_one_line
 from studies.inputs import StudyInputs, check_unchanged, load_inputs
+from studies.leaks import check_splits
 from studies.logs import tracking
 from studies.logs.study_config import log_config
 from studies.models.parameters import parameters_by_architecture
@@ -85,6 +86,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             folder.hold_folder(out, resume=is_resumed),
             disk_errors_in_one_line(out),
             contextlib.nullcontext(_check_seal(inputs, out, provenance["study_id"], options, console)) as seal,
+            contextlib.nullcontext(check_splits(inputs, seal, console, strict=options.strict_splits)) as inputs,
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):

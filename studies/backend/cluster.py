@@ -40,7 +40,7 @@ WORKER_ENVIRONMENT = {
 PRELOADED = "torch,ray.tune,albumentations,segmentation_models_pytorch,tensorboardX,wandb"
 """What a worker takes seconds to import. Those of a private Ray do so before a trial asks for one."""
 
-MOST_PRELOADED = 16
+MOST_PRELOADED = 8
 """Cores up to which they do: Ray starts a worker for each core, which may be many more than trials."""
 
 _PRIVATE = "fewtile_private"

@@ -12,6 +12,7 @@ from studies.seal.register import NAME, OPENINGS, Register, when
 from trainables.common.errors import UserError
 from trainables.common.whole_files import text_digest
 from trainables.data.dataset import Dataset
+from trainables.data.duplicates import Thumbnails, thumbnails
 from trainables.data.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 from trainables.data.tiles import Tiles
 
@@ -57,6 +58,10 @@ class Openings:
 class Seal:
     """Opens the test tiles, once per attempt; nothing else decodes them.
 
+    Attributes:
+        thumbnails: Of the test images, after `check`, which saw them: by these, images are found that are in train or
+            val, too. Nothing else is kept of what it saw.
+
     Args:
         dataset: The checked folder of tiles.
         out: The study's folder, which keeps the study's own lines in `seal.jsonl`.
@@ -74,12 +79,13 @@ class Seal:
                 "their masks in test/masks, or do without by --no-test"
             )
         self._dataset = dataset
+        self.thumbnails: Thumbnails = thumbnails(())
         self._own = out / NAME
         self._study = {"study": study, "study_id": study_id}
         self._look()
 
     def check(self, *, reopen: str = "") -> tuple[str, ...]:
-        """Verifies all that can be verified before anything runs; tells nothing of the test tiles but what is wrong.
+        """Verifies all that can be verified before anything runs.
 
         They are decoded one by one to find damaged files and wrong masks, which is no opening and leaves no record.
 
@@ -102,7 +108,7 @@ class Seal:
         changes = self._changes(known.lines)
         if changes and not reopen:
             raise self._changed(changes)
-        check_sealed(self._dataset)
+        self.thumbnails = check_sealed(self._dataset)
         return known.notes + ((f"{changes}; continuing because: {reopen.strip()}",) if changes else ())
 
     def recorded(self, attempt: Attempt) -> dict[str, Any] | None:

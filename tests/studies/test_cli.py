@@ -33,13 +33,14 @@ def flags_of(phase: PhaseName, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 SEARCHES = {"--trials", "--vary", "--sampler", "--grace-epochs", "--reduction-factor"}
 BUDGETS = {"--from", "--subsets", "--best"}
-FOLLOWS = {"--phase", "--chosen"}
+FOLLOWS = {"--phase", "--chosen", "--bf16"}
 
 
 def test_every_phase_has_the_flags_that_say_something_in_it(capsys):
     names = [*StudySpec.model_fields, *Recipe.model_fields]
     everything = {f"--{name.replace('_', '-')}" for name in names if name != "recipe"}
-    everything |= {"--from", "--out", "--config", "--dry-run", "--resume", "--max-hours", "--hang-minutes", "--reopen"}
+    everything |= {"--from", "--out", "--config", "--dry-run", "--resume", "--max-hours", "--hang-minutes"}
+    everything |= {"--strict-splits", "--reopen"}
     missing = {phase: everything - flags_of(phase, capsys) for phase in PHASES}
     assert missing == {
         PHASE_1: FOLLOWS | SEARCHES | BUDGETS,

@@ -62,6 +62,7 @@ class Dataset:
         val: Tiles that tuning judges by.
         test: Tiles that stay sealed.
         notes: What the reader should know of how the folder was read, a sentence each.
+        overlaps: A sentence on tiles of different splits that cover the same ground, if there are any.
     """
 
     root: Path
@@ -73,6 +74,7 @@ class Dataset:
     val: OpenFiles
     test: SealedFiles
     notes: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = ()
 
 
 def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
@@ -136,9 +138,9 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
         notes=(
             *((f"not read, since no tiles: {named(left_out)}",) if left_out else ()),
             *group_notes,
-            *overlaps(on_ground),
             *_band_notes(first_image, num_bands),
         ),
+        overlaps=overlaps(on_ground),
     )
 
 

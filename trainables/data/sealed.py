@@ -6,31 +6,40 @@ Only `studies.seal.seal` may import this module.
 import json
 from pathlib import Path
 
+import numpy as np
+
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest, text_digest
 from trainables.data.dataset import Dataset
 from trainables.data.decode import decode_files, mask_rule
+from trainables.data.duplicates import Thumbnails, thumbnails
 from trainables.data.tiles import IGNORE, Tiles
 
 
-def check_sealed(dataset: Dataset) -> None:
+def check_sealed(dataset: Dataset) -> Thumbnails:
     """Checks that the test tiles are whole and their masks hold classes, so that no study fails after its training.
 
-    Only errors are reported. One tile at a time is decoded, and then dropped.
+    One tile at a time is decoded, and then dropped.
+
+    Returns:
+        Thumbnails of the images, by which those are found that are in other splits, too; nothing of the masks.
 
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
             else in the train and val masks; or no pixel of all of them counts.
     """
     rule, has_counting = mask_rule(dataset), False
+    seen = []
     for tile in dataset.test.tiles:
-        (mask,) = decode_files((tile,), dataset, rule).masks
-        has_counting = has_counting or bool((mask != IGNORE).any())
+        decoded = decode_files((tile,), dataset, rule)
+        has_counting = has_counting or bool((decoded.masks[0] != IGNORE).any())
+        seen.append(thumbnails(decoded.images))
     if not has_counting:
         raise UserError(
             "all test tiles are void or without data in every pixel, but test scores need some that count: mend them, "
             "or do without by --no-test"
         )
+    return np.concatenate(seen)
 
 
 def decode_sealed(dataset: Dataset) -> Tiles:

@@ -75,7 +75,7 @@ def test_rounding_of_a_georeference_is_no_shift(rgb_folder, crs):
 def test_tiles_of_two_splits_on_the_same_ground_are_said(rgb_folder, right_px, crs, overlaps):
     place(rgb_folder, "train", NORTH_UP)
     place(rgb_folder, "test", Affine(2, 0, 500_000 + 2 * right_px, 0, -2, 5_000_000), crs=crs)
-    assert read_dataset(rgb_folder).notes == (
+    assert read_dataset(rgb_folder).overlaps == (
         (
             "tiles of different splits cover the same ground by their georeferences (train tile train_0 and test tile "
             "test_0): scores on them are better than on new ground",
