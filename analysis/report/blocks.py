@@ -10,7 +10,7 @@ from analysis.logs.frames import Logs
 from analysis.report.document import Block, FigureBlock, TableBlock
 from analysis.tables import formatting
 
-_IN_FILES_ONLY = {"trivial_iou", "rank", "rank_low", "rank_high", "effect", "p"}
+_IN_FILES_ONLY = {"trivial_iou", "effect", "p", "p_places", "smallest_p"}
 """Columns that a table shows in its file alone: others say the same, or no decision needs them."""
 _SHOWN_IF_ANY = {
     "stopped",

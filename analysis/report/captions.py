@@ -9,18 +9,17 @@ from analysis.logs.run_configs import NEVER_ADAPTED
 from analysis.tables.classes import constant_iou
 
 INTERVALS = (
-    "Numbers in parentheses are 95 % intervals over models and places (or tiles); n = 1 means a single model, which "
-    "has no interval."
+    "Numbers in parentheses are 95 % intervals for new seeds, tile subsets and places (or tiles) like these, by a "
+    "crossed random-effects analysis; n = 1 means a single model, which has no interval."
 )
 LEADER = (
     "The leader has the highest mean among architectures with the same number of tiles. The difference to it is "
     "paired; one without an interval is the plain difference of the means, and shows nothing."
 )
 COMPARED = (
-    "An architecture clearly differs from the leader if that difference is above 0 by Student's t for the number of "
-    "seeds, tile subsets or places, whichever is smallest: with so few, the interval alone is too narrow, and may "
-    "leave out 0 where this says no. P(best) is the share of bootstrap replicates in which an "
-    "architecture has the highest mean."
+    "All others clearly differ from the leader where the interval of each difference leaves out 0: the leader is then "
+    "the clear winner. Otherwise those do that differ by Holm's correction for their number, so an interval may leave "
+    "out 0 where this says no; the best architecture is among them in less than 5 % of studies."
 )
 PUBLISHED = (
     "Published figures are those of the reference study: Inria's Austin, 24 tiles, one T4 GPU; they stand beside full "
@@ -38,13 +37,19 @@ PRESET_CONTRASTS = (
     "others, on the val tiles."
 )
 CONTRASTS = (
-    "Differences are paired on tiles and seeds. P-values are of a sign-flip permutation test over tiles: they speak "
-    "of these models on other tiles like these, while the interval also speaks of newly trained models. p (Holm) is "
-    "corrected for all rows; p by place flips the tiles of a place together. The smallest possible p is the lowest "
-    "that p (Holm) can be with so few tiles: where it is above 0.05, no difference can be significant, however "
-    "large. P(better) is how often a model of the first architecture beats one of the second on the same tile."
+    "Differences are paired on tiles and seeds; of several classes they are of the IoU of all tiles together, as in "
+    "the main table. p (Holm) is of the same analysis as the interval, corrected for all rows. P-values of sign flips "
+    "are of a permutation test over tiles, uncorrected: it assumes less, but speaks of these models alone, not of "
+    "newly trained ones. P(better) is how often a model of the first architecture beats one of the second on the same "
+    "tile."
 )
 NO_FINALS = "No final model was scored: these scores are the best of several trials on val, so they are optimistic."
+BOOTSTRAP = (
+    "The same means with intervals by another method: percentiles of bootstrap replicates that draw seeds, tile "
+    "subsets and places (or tiles) independently, of the models that all architectures have. P(best) is the share of "
+    "replicates in which an architecture has the highest mean. With few seeds or places these intervals are too "
+    "narrow, by up to a third with three, and P(best) is too sure: they are a check, and decide nothing."
+)
 DOTS = "Small dots are models, large marks their means, and bars the 95 % intervals."
 BEST_SO_FAR = (
     "The best score so far of each arm's search against trials, epochs and hours spent, in the order of trials."

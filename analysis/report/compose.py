@@ -47,6 +47,7 @@ def compose(studies: Sequence[Logs], links: tuple[tuple[str, str], ...] = ()) ->
         Section("Cost", made(*(block for logs in studies for block in sections.cost_blocks(blocks, logs)))),
         *(sections.search_section(blocks, logs) for logs in searched),
         Section("Spread of the scores", made(*(sections.spread_block(blocks, logs) for logs in studies))),
+        Section("Check by bootstrap", made(*(sections.bootstrap_block(blocks, logs) for logs in studies))),
         Section("Learning curves", made(*(sections.curves_block(blocks, logs) for logs in studies))),
         _methods(studies),
     ]
@@ -73,9 +74,13 @@ def compose(studies: Sequence[Logs], links: tuple[tuple[str, str], ...] = ()) ->
 def _methods(studies: Sequence[Logs]) -> Section:
     notes = [note for logs in studies for note in logs.notes if "has not ended" not in note]
     paragraphs = (
-        f"Intervals are percentiles of {NUM_REPLICATES} bootstrap replicates that draw tile groups (places, where the "
-        "data set names them; else tiles), seeds and tile subsets independently and with replacement (the pigeonhole "
-        "bootstrap of Owen 2007). The same draws serve all arms, so differences and ranks are paired.",
+        "Intervals and p-values are by Student's t of a crossed random-effects analysis: places (where the data set "
+        "names them; else tiles), seeds and tile subsets are random factors, each with a variance component by mean "
+        "squares, and the degrees of freedom are Satterthwaite's, made fewer where a factor has two or three levels. "
+        "Differences are paired on models and tiles. A clear winner differs from each other architecture at the level "
+        "of 5 %, which holds for the leader of any number of equal ones (Gutmann and Maymin 1987). As a check, there "
+        f"are percentiles of {NUM_REPLICATES} bootstrap replicates that draw all factors independently and with "
+        "replacement (the pigeonhole bootstrap of Owen 2007).",
         "Every number can be traced: tables/models.csv has a row per final model with its scores, seeds, "
         "configuration signature, attempt in the register of test openings, and W&B run; tables/trials.csv has a row "
         "per trial; tables/scores.csv has one per model and tile. The CSV file of each table also has the columns "

@@ -13,6 +13,7 @@ from analysis.report.document import FigureBlock, Section, TableBlock
 from analysis.report.study_notes import study_notes
 from analysis.tables import classes, contrasts, formatting, search_results
 from analysis.tables.arm_scores import iou_by_arm, iou_by_model
+from analysis.tables.comparison import bootstrap_check
 from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
 from analysis.tables.settings import settings
 from analysis.tables.spread import spread
@@ -219,6 +220,12 @@ def cost_blocks(blocks: Blocks, logs: Logs) -> tuple[TableBlock | FigureBlock | 
 def spread_block(blocks: Blocks, logs: Logs) -> TableBlock | None:
     """Returns how far the scores of a study spread."""
     return blocks.table("spread", logs, f"Spread of IoU: {logs.study['study']}", spread(logs), captions.SPREAD)
+
+
+def bootstrap_block(blocks: Blocks, logs: Logs) -> TableBlock | None:
+    """Returns what the bootstrap says of the main table's means, as a check."""
+    title = f"Means and ranks by bootstrap: {logs.study['study']}"
+    return blocks.table("bootstrap", logs, title, bootstrap_check(logs), captions.BOOTSTRAP)
 
 
 def curves_block(blocks: Blocks, logs: Logs) -> FigureBlock | None:

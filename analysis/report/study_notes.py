@@ -54,7 +54,7 @@ def _unscored(logs: Logs) -> list[str]:
 
 
 def _pooled(logs: Logs) -> list[str]:
-    """Says so where a model's IoU is not the mean over tiles, which all intervals are about (more than two classes)."""
+    """Says so where a model's IoU is not the mean over tiles (more than two classes)."""
     split = final_split(logs)
     scores = read_tile_scores(logs, split)
     by_model = logs.scores[logs.scores["split"] == split].groupby(["arm", "number"])["iou"].mean()
@@ -63,10 +63,11 @@ def _pooled(logs: Logs) -> list[str]:
         return []
     if scores is not None and scores.confusions is not None:
         return [
-            "The IoU of a model is computed from the pixels of all tiles together; contrasts use its mean over tiles."
+            "The IoU of a model is computed from the pixels of all tiles together, in intervals and contrasts, too; "
+            "P(better) uses the IoU of each tile."
         ]
     return [
-        "The IoU of a model is computed from the pixels of all tiles together; intervals, P(best) and contrasts use "
+        "The IoU of a model is computed from the pixels of all tiles together; intervals and contrasts use "
         "its mean over tiles, so an IoU may lie outside its interval."
     ]
 

@@ -1,4 +1,4 @@
-"""Compares two arms that a plan names: difference, interval, effect size, sign-flip test, and Holm over the plan."""
+"""Compares two arms that a plan names: difference, interval, p-values, effect size, and Holm over the plan."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.stats.arrays import FloatArray, IntArray
-from analysis.stats.bootstrap import LEVEL, NUM_REPLICATES, count_scored, mean_interval
+from analysis.stats.bootstrap import count_scored
+from analysis.stats.crossed import LEVEL, estimate
 
 _EXACT_TILES = 16  # 2**16 sign patterns are all tried; for more tiles about as many are drawn
 _NUM_DRAWN = 2**16 - 1
@@ -20,13 +21,15 @@ class Contrast:
 
     Attributes:
         difference: Mean of the paired differences over all cells (model, tile).
-        interval: Its bootstrap interval; None with fewer than two models or two tile groups.
+        interval: By the crossed analysis (`stats.crossed`); None with fewer than two models or two tile groups.
+        p: Two-sided, of the same analysis: whether newly trained models would differ on other tiles like these. None
+            where there is no interval.
         effect: Cohen's d_z over tiles: the mean of the tiles' differences (each a mean over models) over their sample
             standard deviation; None for a single tile or where all tiles differ by the same.
-        p: Two-sided, of the sign-flip test over tiles. It says whether these models differ on tiles like these, not
-            whether newly trained ones would: the interval tells that.
-        p_by_group: The same with the tiles of a group flipped together: what remains if they are one observation.
-        smallest_p: What `p` is at least, however clear the difference.
+        p_flip: Two-sided, of the sign-flip test over tiles. It assumes less, and says less: whether these models differ
+            on tiles like these, not whether newly trained ones would.
+        p_flip_by_group: The same with the tiles of a group flipped together: what remains if they are one observation.
+        smallest_p: What `p_flip` is at least, however clear the difference.
         num_models: Pairs of models.
         num_tiles: Pairs of tiles.
         num_groups: Tile groups.
@@ -34,9 +37,10 @@ class Contrast:
 
     difference: float
     interval: tuple[float, float] | None
+    p: float | None
     effect: float | None
-    p: float
-    p_by_group: float
+    p_flip: float
+    p_flip_by_group: float
     smallest_p: float
     num_models: int
     num_tiles: int
@@ -50,19 +54,18 @@ def contrast(
     tile_groups: IntArray,
     *,
     level: float = LEVEL,
-    num_replicates: int = NUM_REPLICATES,
     seed: int = 0,
 ) -> Contrast | None:
     """Returns how far `a` is above `b`, paired on models and tiles, or None where no cell is in both.
 
     Args:
-        a: (M, T) scores of M models (row m has the same seed and tile subset in both) on T tiles; NaN where missing.
+        a: (M, T) scores in [0, 1] of M models (row m has the same seed and tile subset in both) on T tiles; NaN where
+            missing. Of an IoU of all tiles together, what each tile adds to it (`stats.confusion.tile_parts`).
         b: (M, T).
-        model_factors: Each (M,), as for `stats.bootstrap.bootstrap_means`.
+        model_factors: Each (M,), as for `stats.crossed.estimate`.
         tile_groups: (T,).
         level: Of the interval, in (0, 1).
-        num_replicates: Of the bootstrap.
-        seed: Of the bootstrap, and of the sign flips where not all patterns are tried.
+        seed: Of the sign flips where not all patterns are tried.
 
     Source: Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd edition, 1988, chapter 2 (d_z).
     """
@@ -74,14 +77,14 @@ def contrast(
     by_tile = np.nanmean(differences[:, tiles], axis=0)
     places = np.unique(np.asarray(tile_groups)[tiles], return_inverse=True)[1]
     by_group: FloatArray = np.bincount(places, weights=by_tile).astype(np.float64)
+    found = estimate(differences, model_factors, tile_groups)
     return Contrast(
         difference=float(np.nanmean(differences)),
-        interval=mean_interval(
-            differences, model_factors, tile_groups, level=level, num_replicates=num_replicates, seed=seed
-        ),
+        interval=None if found is None else found.interval(level, least=-1, most=1),
+        p=None if found is None else found.p,
         effect=_effect(by_tile),
-        p=sign_flip_p(by_tile, seed=seed),
-        p_by_group=sign_flip_p(by_group, seed=seed),
+        p_flip=sign_flip_p(by_tile, seed=seed),
+        p_flip_by_group=sign_flip_p(by_group, seed=seed),
         smallest_p=smallest_p(num_tiles),
         num_models=num_models,
         num_tiles=num_tiles,
@@ -155,13 +158,3 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = largest
     return tuple(adjusted)
-
-
-def smallest_adjusted_p(num_tiles: int, num_contrasts: int) -> float:
-    """Returns the smallest p-value that `holm` can leave of `sign_flip_p`: 1 says that nothing could ever be found.
-
-    Args:
-        num_tiles: Pairs of tiles in each contrast.
-        num_contrasts: Planned contrasts.
-    """
-    return min(1.0, num_contrasts * smallest_p(num_tiles))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.arrays import FloatArray
+from analysis.stats.arrays import FloatArray, complete_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,7 @@ class CrossedVariance:
 def crossed_variance(table: FloatArray) -> CrossedVariance | None:
     """Returns the components of a two-way crossed random effects model with one score per cell, by mean squares.
 
-    Where cells are missing, the row or column with the largest share of missing ones is left out, again and again,
-    until the rest is complete: simple, balanced, and not always the largest complete part.
+    Where cells are missing, it is of the complete part (`stats.arrays.complete_part`).
 
     Args:
         table: (S, K) mean scores of S tile subsets and K seeds; NaN where there is none. All subsets stem from one pool
@@ -43,7 +42,7 @@ def crossed_variance(table: FloatArray) -> CrossedVariance | None:
 
     Source: Searle, Casella and McCulloch, Variance Components, Wiley 1992, chapter 4 (balanced data, ANOVA estimators).
     """
-    complete = _complete_part(np.asarray(table, dtype=np.float64))
+    complete = complete_part(np.asarray(table, dtype=np.float64))
     num_subsets, num_seeds = complete.shape
     if min(num_subsets, num_seeds) < 2:
         return None
@@ -57,16 +56,6 @@ def crossed_variance(table: FloatArray) -> CrossedVariance | None:
         num_subsets=num_subsets,
         num_seeds=num_seeds,
     )
-
-
-def _complete_part(table: FloatArray) -> FloatArray:
-    while table.size and (is_missing := ~np.isfinite(table)).any():
-        rows, columns = is_missing.mean(axis=1), is_missing.mean(axis=0)
-        if rows.max() >= columns.max():
-            table = np.delete(table, int(rows.argmax()), axis=0)
-        else:
-            table = np.delete(table, int(columns.argmax()), axis=1)
-    return table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ def iou_by_arm(logs: Logs) -> pd.DataFrame:
     """Returns the IoU of each arm that has final models, in the order of the study's arms.
 
     Returns:
-        A frame with `arm`, `label`, `tiles`, `mean`, `low`, `high` (bootstrap interval), `num_models`, `num_subsets`,
+        A frame with `arm`, `label`, `tiles`, `mean`, `low`, `high` (interval), `num_models`, `num_subsets`,
         `num_seeds`, and `median`, `iqm` (interquartile mean) and `sd` over models; in [0, 1].
     """
     return _iou_by_arm(logs).copy()
@@ -55,7 +55,7 @@ def _iou_by_arm(logs: Logs) -> pd.DataFrame:
 
 
 def interval_ends(scores: TileScores | None, arm: str) -> tuple[float, float]:
-    """Returns the ends of an arm's bootstrap interval, NaN where it has none."""
+    """Returns the ends of an arm's interval, NaN where it has none."""
     return (None if scores is None else scores.interval(arm)) or (math.nan, math.nan)
 
 
@@ -71,8 +71,8 @@ def iou_by_model(logs: Logs) -> pd.DataFrame:
 def comparable_scores(logs: Logs, arms: list[str]) -> TileScores | None:
     """Returns the scores of those of some arms that have two models or more, scored on tiles of two places or more.
 
-    An arm with a single model would make every replicate hold that model, and nothing is known of its seeds. Models
-    that some of the arms lack are left out. None where fewer than two arms or models are left.
+    Of an arm with a single model nothing is known of its seeds. Models that some of the arms lack are left out. None
+    where fewer than two arms or models are left.
     """
     scores = read_tile_scores(logs, final_split(logs))
     if scores is None:

@@ -70,7 +70,7 @@ def scores_over_classes(logs: Logs) -> pd.DataFrame:
     Returns:
         A frame with `architecture`, `tiles`, `mean_iou` and `mean_f1` (macro: means over the classes that occur in
         truth or prediction), `micro_iou` and `accuracy` (of all pixels together; the latter is micro F1 too) with
-        `mean_iou_low` and `mean_iou_high` (bootstrap interval; missing where the main table's IoU is another), in
+        `mean_iou_low` and `mean_iou_high` (interval; missing where the main table's IoU is another), in
         [0, 1], `one_class` (of how many models all predictions are one class) and `models`.
     """
     split = final_split(logs)

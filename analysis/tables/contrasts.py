@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts
-from analysis.stats.contrasts import Contrast, contrast, holm, smallest_adjusted_p
+from analysis.stats.contrasts import Contrast, contrast, holm
 from analysis.stats.ranks import probability_of_improvement
 from analysis.tables.search_results import scores_by_value
 from analysis.tables.tile_scores import final_split, read_tile_scores
@@ -45,11 +45,12 @@ def architecture_contrasts(logs: Logs) -> pd.DataFrame:
     """Returns the planned contrasts of the study: one row per pair of architectures and number of tiles.
 
     Returns:
-        A frame with `contrast`, `what`, `tiles`, `difference` (of IoU), `difference_low`, `difference_high` (bootstrap
-        interval), `effect` (Cohen's d over tiles), `better` (probability that a model of the first beats one of the
-        second on the same tile), `p` (sign-flip test over tiles), `p_places` (the tiles of a place flipped together),
-        `p_holm` (`p` adjusted for all rows), `smallest_p` (the least that `p_holm` could ever be with so few tiles),
-        `models`, `scored_tiles` and `places` (pairs of each). Empty where no pair was run.
+        A frame with `contrast`, `what`, `tiles`, `difference` (of IoU), `difference_low`, `difference_high` (interval
+        of `stats.crossed`), `effect` (Cohen's d over tiles), `better` (probability that a model of the first beats one
+        of the second on the same tile, each tile by its own IoU), `p` (of the interval's analysis), `p_holm` (`p`
+        adjusted for all rows that have one), `p_flip` (sign-flip test over tiles), `p_places` (the tiles of a place
+        flipped together), `smallest_p` (the least that `p_flip` could ever be with so few tiles), `models`,
+        `scored_tiles` and `places` (pairs of each). Empty where no pair was run.
     """
     split = final_split(logs)
     scores = read_tile_scores(logs, split)
@@ -60,7 +61,9 @@ def architecture_contrasts(logs: Logs) -> pd.DataFrame:
             break
         for first, second, what in planned_pairs(group):
             one, other = scores.of(first["arm"]), scores.of(second["arm"])
-            result = contrast(one, other, scores.factors, scores.groups)
+            result = contrast(
+                scores.parts_of(first["arm"]), scores.parts_of(second["arm"]), scores.factors, scores.groups
+            )
             if result is None:
                 continue
             better = probability_of_improvement(one, other)
@@ -149,16 +152,17 @@ def preset_contrasts(logs: Logs) -> pd.DataFrame:
 
 def _contrast_frame(rows: list[dict[str, Any]], found: list[Contrast]) -> pd.DataFrame:
     """Returns a frame as of `architecture_contrasts`, adjusted for all of its rows."""
-    adjusted = holm([result.p for result in found])
-    for row, result, p_holm in zip(rows, found, adjusted, strict=True):
+    adjusted = iter(holm([result.p for result in found if result.p is not None]))
+    for row, result in zip(rows, found, strict=True):
+        p, p_holm = (math.nan, math.nan) if result.p is None else (result.p, next(adjusted))
         low, high = result.interval or (math.nan, math.nan)
         row |= {"difference": result.difference, "difference_low": low, "difference_high": high}
-        row |= {"effect": math.nan if result.effect is None else result.effect, "p": result.p, "p_holm": p_holm}
-        row |= {"p_places": result.p_by_group, "smallest_p": smallest_adjusted_p(result.num_tiles, len(found))}
+        row |= {"effect": math.nan if result.effect is None else result.effect, "p": p, "p_holm": p_holm}
+        row |= {"p_flip": result.p_flip, "p_places": result.p_flip_by_group, "smallest_p": result.smallest_p}
         row |= {"models": result.num_models}
         row |= {"scored_tiles": result.num_tiles, "places": result.num_groups}
     columns = ["contrast", "what", "tiles", "difference", "difference_low", "difference_high", "effect", "better"]
-    return pd.DataFrame(rows, columns=[*columns, "p", "p_places", "p_holm", "smallest_p", *_COUNTS])
+    return pd.DataFrame(rows, columns=[*columns, "p", "p_holm", "p_flip", "p_places", "smallest_p", *_COUNTS])
 
 
 def _arms_by_tiles(logs: Logs) -> list[list[ArmFacts]]:

@@ -25,8 +25,9 @@ _HEADINGS = {
     "effect": "Cohen's d",
     "what": "what differs",
     "p_holm": "p (Holm)",
-    "p_places": "p by place",
-    "smallest_p": "smallest possible p (Holm)",
+    "p_flip": "p (sign flips)",
+    "p_places": "p (sign flips by place)",
+    "smallest_p": "smallest possible p (sign flips)",
     "allowance": "trials allowed",
     "started": "trials started",
     "stopped": "stopped by ASHA",
@@ -66,7 +67,7 @@ _DIGITS = {
 }
 OF = "score of "
 """Begins the name of a column that is headed by an architecture's label."""
-_P_VALUES = ("p", "p_holm", "p_places", "smallest_p")
+_P_VALUES = ("p", "p_holm", "p_flip", "p_places", "smallest_p")
 
 
 def trivial_label(logs: Logs) -> str:
@@ -138,6 +139,11 @@ def cell(column: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else MISSING
     return _rounded(column, value) if isinstance(value, float) else str(value)
+
+
+def signed(value: float) -> str:
+    """Returns a difference of IoU, or an end of its interval, with three decimals."""
+    return _rounded("difference", value)
 
 
 def _rounded(column: str, value: float) -> str:

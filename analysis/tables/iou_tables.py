@@ -8,9 +8,8 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.logs.rows import SPLITS, Split
 from analysis.logs.run_configs import ArmFacts
-from analysis.stats.bootstrap import interval
-from analysis.stats.ranks import below_leader, ranks
-from analysis.tables.arm_scores import comparable_scores, interval_ends, iou_by_arm
+from analysis.tables.arm_scores import interval_ends, iou_by_arm
+from analysis.tables.comparison import Comparison, compare
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 _PUBLISHED = ("test_iou", "test_f1", "val_iou", "val_f1", "best_epoch", "minutes")
@@ -21,15 +20,14 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame, most tiles first, then the highest IoU, arms without a final model last, with `architecture` (its
-        label), `tiles` (count); `test_iou` and `val_iou`, each with `_low` and `_high` (bootstrap interval; missing
-        with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of the
-        split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many tiles
-        minus this one, over the models that both have) with its interval, `differs` (from the leader, by
-        `ranks.below_leader`: yes or no), `best` (probability of the highest IoU with as many tiles, in [0, 1]) and
-        `rank` (mean over the replicates) with its interval; `best_epoch` (median), `minutes` (mean per model),
-        `published_<...>` (of the reference study, where the log has it), `models` (final ones with a score) and
-        `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final model, the
-        selected trial stands for it with its val scores. What is not known is missing.
+        label), `tiles` (count); `test_iou` and `val_iou`, each with `_low` and `_high` (interval of `stats.crossed`;
+        missing with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of
+        the split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many
+        tiles minus this one, over the models that all have) with its interval, `differs` (from the leader, by
+        `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `best_epoch` (median), `minutes`
+        (mean per model), `published_<...>` (of the reference study, where the log has it), `models` (final ones with a
+        score) and `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final
+        model, the selected trial stands for it with its val scores. What is not known is missing.
     """
     split = final_split(logs)
     other = "val" if split == "test" else "test"
@@ -40,7 +38,7 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
     for tiles in sorted({arm["tiles"] for arm in abouts.values()}, reverse=True):
         group = frame[frame["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable")
         ordered = [str(arm) for arm in group["arm"]]
-        known = _beside_leader(comparable_scores(logs, ordered), ordered[0]) if ordered else {}
+        known = _beside_leader(compare(logs, tuple(ordered))) if ordered else {}
         ordered += [arm for arm, about in abouts.items() if about["tiles"] == tiles and arm not in by_arm]
         for arm in ordered:
             row = {"architecture": abouts[arm]["architecture_label"], "tiles": tiles, **_scores(logs, arm, scores)}
@@ -48,9 +46,9 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
             rows.append(row | _published(logs, abouts[arm]))
     columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
-    columns += ["differs", "best", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
+    columns += ["differs", "p", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
-    columns += ["models", *_with_ends("rank"), "trivial_iou"]
+    columns += ["models", "trivial_iou"]
     if not logs.study.get("published"):
         columns = [name for name in columns if not name.startswith("published_")]
     made = pd.DataFrame(rows, columns=columns)
@@ -62,7 +60,7 @@ def iou_by_tiles(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A row per architecture (`architecture`, its label); per budget the mean over its final models under the number
-        of tiles, such as `12`, with `12_low`, `12_high` (bootstrap interval) and `12_models` (how many).
+        of tiles, such as `12`, with `12_low`, `12_high` (interval) and `12_models` (how many).
     """
     frame = iou_by_arm(logs)
     budgets = sorted(frame["tiles"].unique())
@@ -99,21 +97,16 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
     return row | {"minutes": models["seconds"].mean() / 60, "trivial_iou": logs.study["trivial"]["iou"]}
 
 
-def _beside_leader(scores: TileScores | None, leader: str) -> dict[str, dict[str, Any]]:
-    """How each arm compares with the leader and with all others, by arm; empty where nothing can be compared."""
-    if scores is None:
+def _beside_leader(comparison: Comparison | None) -> dict[str, dict[str, Any]]:
+    """How each arm compares with the leader, by arm; empty where nothing can be compared."""
+    if comparison is None:
         return {}
-    means = scores.replicates()
     found: dict[str, dict[str, Any]] = {}
-    average = dict(zip(scores.arms, scores.means(), strict=True))
-    first = scores.arms.index(leader) if leader in scores.arms else None
-    is_below = None if first is None else below_leader(means, first, fewest_levels=min(scores.num_levels.values()))
-    for place, (arm, rank) in enumerate(zip(scores.arms, ranks(means), strict=True)):
-        found[arm] = {"best": rank.best, "rank": rank.mean, "rank_low": rank.interval[0], "rank_high": rank.interval[1]}
-        if is_below is not None and arm != leader:
-            low, high = interval(means[:, first] - means[:, place])
-            found[arm] |= {"behind": average[leader] - average[arm], "behind_low": low, "behind_high": high}
-            found[arm]["differs"] = "yes" if is_below[place] else "no"
+    for arm, behind in comparison.behind.items():
+        found[arm] = {"differs": "yes" if arm in comparison.below else "no"}
+        if behind is not None:
+            low, high = behind.interval(least=-1, most=1)
+            found[arm] |= {"behind": behind.mean, "behind_low": low, "behind_high": high, "p": behind.p}
     return found
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.stats.arrays import FloatArray, IntArray
 from analysis.stats.best_of_n import expected_best
-from analysis.stats.bootstrap import mean_interval
+from analysis.stats.crossed import estimate
 from analysis.stats.importance import at_bound, importance
 
 FAILED = ("failed", "diverged", "interrupted")
@@ -127,7 +127,7 @@ def fixed_values(logs: Logs) -> pd.DataFrame:
     """Returns the judged metric of each value that a study tried of one hyperparameter; empty where it varied none.
 
     Returns:
-        A frame with `architecture`, `label`, `tiles`, `value`, `mean`, `low`, `high` (bootstrap interval) and `models`;
+        A frame with `architecture`, `label`, `tiles`, `value`, `mean`, `low`, `high` (interval) and `models`;
         in [0, 1], on the pixels that trials are judged on.
     """
     name = logs.study["spec"].get("vary") or ""
@@ -136,7 +136,8 @@ def fixed_values(logs: Logs) -> pd.DataFrame:
         for value, scores in scores_by_value(logs, arm["arm"], name).items():
             row = {"architecture": arm["architecture"], "label": arm["architecture_label"], "tiles": arm["tiles"]}
             mean = float(np.nanmean(scores.iou))
-            low, high = mean_interval(scores.iou, (scores.seeds,), scores.groups) or (math.nan, math.nan)
+            found = estimate(scores.iou, (scores.seeds,), scores.groups)
+            low, high = (math.nan, math.nan) if found is None else found.interval(least=0, most=1)
             if len(logs.study.get("classes", ())) > 2:  # judged by what is pooled over tiles: no interval here
                 its = (logs.runs["arm"] == arm["arm"]) & (logs.runs["stage"] == "search")
                 its &= (logs.runs["state"] == "finished") & (logs.runs[f"hyperparameters/{name}"] == value)

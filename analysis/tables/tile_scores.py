@@ -9,15 +9,9 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.logs.rows import Split
 from analysis.stats.arrays import FloatArray, IntArray
-from analysis.stats.bootstrap import (
-    bootstrap_means,
-    bootstrap_pooled_iou,
-    count_scored,
-    has_interval,
-    interval,
-    mean_interval,
-)
-from analysis.stats.confusion import mean_class_iou
+from analysis.stats.bootstrap import bootstrap_means, bootstrap_pooled_iou
+from analysis.stats.confusion import tile_parts
+from analysis.stats.crossed import Estimate, estimate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +42,7 @@ class TileScores:
 
     @property
     def factors(self) -> tuple[IntArray, ...]:
-        """What the rows differ in, for the bootstrap; a factor with one level for all adds nothing."""
+        """What the rows differ in; a factor with one level for all adds nothing."""
         return (self.subsets, self.seeds)
 
     @property
@@ -63,6 +57,14 @@ class TileScores:
         varied = {name: count for name, count in levels.items() if name == "seeds" or count > 1}
         return varied | {"places": self.num_groups}
 
+    @functools.cached_property
+    def parts(self) -> FloatArray:
+        """(A, M, T) what each tile adds to a model's IoU: their mean over tiles is that IoU; NaN as in `iou`.
+
+        It is the tile's IoU, or, where the IoU is of the pixels of all tiles, its linear part (`stats.confusion`).
+        """
+        return self.iou if self.confusions is None else tile_parts(self.confusions)
+
     def paired(self) -> "TileScores":
         """The same of those models only that every arm has: what an arm lacks would count for it, or against it."""
         shared = np.isfinite(self.iou).any(axis=2).all(axis=0)
@@ -75,11 +77,15 @@ class TileScores:
         )
 
     def of(self, arm: str) -> FloatArray:
-        """(M, T) scores of an arm; all NaN where it has none."""
-        if arm not in self.arms:
-            return np.full(self.iou.shape[1:], np.nan)
-        scores: FloatArray = self.iou[self.arms.index(arm)]
-        return scores
+        """(M, T) IoU of an arm's models; all NaN where it has none."""
+        return self._its(self.iou, arm)
+
+    def parts_of(self, arm: str) -> FloatArray:
+        """(M, T) `parts` of an arm; all NaN where it has none."""
+        return self._its(self.parts, arm)
+
+    def _its(self, values: FloatArray, arm: str) -> FloatArray:
+        return values[self.arms.index(arm)] if arm in self.arms else np.full(self.iou.shape[1:], np.nan)
 
     def select(self, arms: list[str]) -> "TileScores":
         """The same of some arms only, in that order; those without scores are left out."""
@@ -95,20 +101,17 @@ class TileScores:
         return bootstrap_pooled_iou(self.confusions, self.factors, self.groups)
 
     def interval(self, arm: str) -> tuple[float, float] | None:
-        """The bootstrap interval of an arm's IoU; None with fewer than two models or two places."""
-        if arm not in self.arms:
-            return None
-        if self.confusions is None:
-            return mean_interval(self.of(arm), self.factors, self.groups)
-        num_models, _, num_groups = count_scored(self.of(arm), self.groups)
-        return interval(self.select([arm]).replicates()[:, 0]) if has_interval(num_models, num_groups) else None
+        """The interval of an arm's IoU (`stats.crossed`), in [0, 1]; None with fewer than two models or two places."""
+        found = estimate(self.parts_of(arm), self.factors, self.groups)
+        return None if found is None else found.interval(least=0, most=1)
 
     def means(self) -> FloatArray:
         """(A,) the arms' IoU: the mean over their models."""
-        if self.confusions is None:
-            return np.asarray(np.nanmean(self.iou, axis=(1, 2)))
-        known = np.where(np.isfinite(self.confusions), self.confusions, 0.0)
-        return np.asarray(np.nanmean(mean_class_iou(known.sum(axis=2)), axis=1))
+        return np.asarray(np.nanmean(self.parts, axis=(1, 2)))
+
+    def difference(self, first: str, second: str) -> Estimate | None:
+        """The IoU of one arm minus that of another, paired on models and tiles; None as for `interval`."""
+        return estimate(self.parts_of(first) - self.parts_of(second), self.factors, self.groups)
 
 
 def final_split(logs: Logs) -> Split:

@@ -3,11 +3,13 @@
 from analysis.logs.frames import Logs
 from analysis.report.limits.conditions import conditions, shared_places
 from analysis.report.words import counted, named
-from analysis.stats.bootstrap import MIN_GROUPS
 from analysis.tables.arm_scores import below_trivial
 from analysis.tables.classes import constant_iou
 from analysis.tables.search_results import FAILED
 from analysis.tables.tile_scores import final_split, read_tile_scores
+
+_FEW_PLACES = 8
+"""With fewer than this, a study of a few places is told from one that can speak of many."""
 
 
 def study_warnings(logs: Logs) -> list[str]:
@@ -166,10 +168,10 @@ def _few_places(logs: Logs) -> list[str]:
     scored = dict.fromkeys(logs.models.loc[logs.models[f"{split}_iou"].notna(), "arm"])
     unknown = [arm for arm in scored if scores is None or arm not in scores.arms]
     found = named(f"No scores by {split} tile are logged, so neither an interval nor a comparison", unknown)
-    if scores is None or scores.num_groups >= MIN_GROUPS:
+    if scores is None or scores.num_groups >= _FEW_PLACES:
         return found
     tiles = counted(len(scores.tiles), f"{split} tile")
     if scores.num_groups == 1:
         return [*found, f"All scores are from one place ({tiles}), so there are no intervals."]
     places = tiles if scores.num_groups == len(scores.tiles) else f"{scores.num_groups} places ({tiles})"
-    return [*found, f"Intervals are based on only {places}: with fewer than {MIN_GROUPS} they are too narrow."]
+    return [*found, f"All scores are from only {places}: intervals are wide for it, and say nothing of unlike places."]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from analysis.report.conclusions import close_to_leader, conclusions, deciding_study
+from analysis.report.conclusions import conclusions, deciding_study
+from analysis.report.leader import close_to_leader
 from tests.analysis.made_up import GROUPS, TEST_TILES, MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
@@ -32,15 +33,19 @@ PLACES = {"test_tiles": list(EIGHT), "groups": EIGHT}
 """As many test tiles as places."""
 
 
-def test_clear_winner_is_to_be_trusted_but_less_on_few_places():
+def test_clear_winner_is_to_be_trusted():
     study = study_of({"unet-24": [0.3] * 8, "sam_conv-24": [0.6] * 8}, models=3, **PLACES)
     assert said(study)[0] == (
-        "Among 2 architectures, trust sam_conv with 24 tiles: test IoU 0.600 (95 % interval 0.600 … 0.600), and the "
-        "best in 100 % of bootstrap replicates (8 test tiles, 3 models each)."
+        "Among 2 architectures, trust sam_conv with 24 tiles: test IoU 0.600 (95 % interval 0.600 … 0.600), 0.300 "
+        "(0.300 … 0.300) ahead of unet (8 test tiles, 3 models each)."
     )
-    first = said(clear())[0]
-    assert "(4 test tiles in 3 places, 2 models each)" in first
-    assert first.endswith("less certain than it looks.")
+
+
+def test_clear_winner_is_told_with_its_lead_over_the_next_best_and_the_places():
+    study = study_of({"unet-24": LOW, "unet_resnet34-24": HIGH, "deeplabv3plus_resnet34-24": [0.1] * 4})
+    first = said(study)[0]
+    assert "trust unet_resnet34 with 24 tiles" in first
+    assert "0.300 (0.300 … 0.300) ahead of unet, the next best (4 test tiles in 3 places, 2 models each)." in first
 
 
 def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
@@ -53,8 +58,9 @@ def test_leader_that_nothing_comes_close_to_is_no_clear_winner_with_few_seeds():
         first = said(study)[0]
         assert words in first, models
         if models == 2:
-            assert "the best in 100 % of bootstrap replicates, but 2 seeds and 3 places are too few" in first
-            assert "unet (0.300)" in first
+            assert "but its lead of 0.050 (" in first
+            assert ") over unet may be due to chance (" in first
+            assert "To show a lead of this size in 80 % of studies would take about 3 seeds, by" in first
 
 
 def test_small_variant_a_winner_on_val_and_a_smoke_run_are_not_to_be_trusted():
@@ -78,9 +84,11 @@ def test_no_clear_winner_is_said_plainly_with_those_that_come_close():
     first, _, third = conclusions([logs])
     assert first.startswith(
         "Among 3 architectures, there is no clear winner with 24 tiles: unet_resnet34 leads with test IoU 0.575 (95 % "
-        "interval 0.450 … 0.650) and is the best in "
+        "interval "
     )
-    assert "3 places are too few to show a difference from unet (0.500) (4 test tiles in 3 places" in first
+    assert "), but its lead of 0.075 (−0." in first
+    assert ") over unet may be due to chance (4 test tiles in 3 places, 8 models each). To show a lead" in first
+    assert "would take about 14 places, by" in first  # the seeds do not differ: more of them would not do
     assert close_to_leader(logs) == ["unet_resnet34-24", "unet-24"]
     assert third.startswith(
         "In total, 24 trials and 48 epochs took 1.6 core-hours. One model of unet_resnet34 takes 2.0 min to train "
@@ -102,7 +110,9 @@ def test_cheapest_that_comes_close_is_named_with_its_price():
 
 def test_equals_do_not_differ_however_many_seeds_and_places_there_are():
     study = study_of({"unet-24": [0.5] * 8, "sam_conv-24": [0.5] * 8}, models=8, **PLACES)
-    assert "the best in 50 % of bootstrap replicates, but its lead over sam_conv (0.500)" in said(study)[0]
+    first = said(study)[0]
+    assert "but its lead of 0.000 (0.000 … 0.000) over sam_conv may be due to chance (8 test tiles" in first
+    assert "would take" not in first
 
 
 @pytest.mark.parametrize("reason", ["a small variant", "no better than the trivial predictor"])
@@ -156,7 +166,7 @@ def test_architectures_that_cannot_be_compared_are_left_out_by_name_or_leave_cer
     study.model("sam_conv-24", 0, test=MIDDLE)
     first = said(study)[0]
     assert "trust unet_resnet34 with 24 tiles" in first
-    assert "(4 test tiles in 3 places, 1 to 2 models each); sam_conv could not be compared; " in first
+    assert "(4 test tiles in 3 places, 1 to 2 models each); sam_conv could not be compared." in first
 
 
 def test_tuning_alone_does_not_say_which_architecture_to_trust():

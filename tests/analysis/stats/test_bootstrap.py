@@ -22,9 +22,8 @@ def _holds_truth(num_studies, num_groups, num_seeds):
     hits = 0
     for study in range(num_studies):
         scores = _crossed(rng, num_seeds, num_groups)
-        low, high = stats.mean_interval(
-            scores, [np.arange(num_seeds)], np.arange(num_groups), num_replicates=499, seed=study
-        )
+        design = ([np.arange(num_seeds)], np.arange(num_groups))
+        low, high = stats.interval(stats.bootstrap_means(scores[None], *design, num_replicates=499, seed=study)[:, 0])
         hits += low <= 0.75 <= high
     return hits
 
@@ -150,23 +149,12 @@ def test_interval_holds_the_share_of_the_replicates():
         stats.interval(np.array([0.5, np.nan]))
 
 
-def test_mean_interval_needs_two_models_and_two_groups():
-    scores = _crossed(np.random.default_rng(1), 3, 2, tiles_per_group=2)
-    models, groups = [np.arange(3)], np.array([0, 0, 1, 1])
-    low, high = stats.mean_interval(scores, models, groups)
-    assert low < scores.mean() < high
-    assert stats.mean_interval(scores, models, np.zeros(4, int)) is None
-    one_model, one_group = scores.copy(), scores.copy()
-    one_model[1:], one_group[:, 2:] = np.nan, np.nan
-    assert stats.mean_interval(one_model, models, groups) is None
-    assert stats.mean_interval(one_group, models, groups) is None
-    assert stats.mean_interval(np.full((3, 4), np.nan), models, groups) is None
-
-
-def test_mean_interval_depends_on_nothing_but_its_arguments():
-    scores = _crossed(np.random.default_rng(1), 3, 5)
-    first, again, other = (stats.mean_interval(scores, [np.arange(3)], np.arange(5), seed=seed) for seed in (4, 4, 5))
-    assert first == again != other
+def test_replicates_depend_on_nothing_but_their_arguments():
+    scores = _crossed(np.random.default_rng(1), 3, 5)[None]
+    design = ([np.arange(3)], np.arange(5))
+    first, again, other = (stats.bootstrap_means(scores, *design, seed=seed) for seed in (4, 4, 5))
+    assert (first == again).all()
+    assert (first != other).any()
 
 
 def test_interval_covers_with_twelve_groups():
@@ -178,21 +166,19 @@ def test_interval_covers_with_twelve_groups():
 
 def test_interval_is_too_narrow_with_few_groups():
     # 76 % of 4000 studies were covered: Binomial(500, .76) reaches 430 with odds below 1 in a million, and an honest
-    # 95 % interval stays below 430 with odds below 1 in a million too. MIN_GROUPS makes the report say so.
+    # 95 % interval stays below 430 with odds below 1 in a million too. So `stats.crossed` decides.
     hits = _holds_truth(500, num_groups=3, num_seeds=10)
     assert hits < 430
-    assert stats.MIN_GROUPS > 3
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(2, 6), st.floats(-3, 3))
-def test_mean_interval_moves_with_the_scores(seed, num_models, num_tiles, shift):
+def test_interval_moves_with_the_scores(seed, num_models, num_tiles, shift):
     scores = np.random.default_rng(seed).uniform(size=(num_models, num_tiles))
     design = ([np.arange(num_models)], np.arange(num_tiles) % 4)
-    low, high = stats.mean_interval(scores, *design, num_replicates=200)
-    assert stats.mean_interval(scores + shift, *design, num_replicates=200) == pytest.approx(
-        (low + shift, high + shift)
-    )
+    means, moved = (stats.bootstrap_means(its[None], *design, num_replicates=200) for its in (scores, scores + shift))
+    low, high = stats.interval(means[:, 0])
+    assert stats.interval(moved[:, 0]) == pytest.approx((low + shift, high + shift))
     assert scores.min() - 1e-12 <= low <= high <= scores.max() + 1e-12
 
 

@@ -1,4 +1,4 @@
-"""Checks improvement probabilities against scipy, ranks by hand and by law, and when there is a clear winner."""
+"""Checks improvement probabilities against scipy, ranks by hand and by law, and what lies below the leader."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,6 @@ def test_equal_arms_share_rank_and_first_place():
     replicates = stats.bootstrap_means(scores, [np.arange(3)], np.arange(7))
     assert [(rank.mean, rank.interval) for rank in ranks.ranks(replicates)] == [(2, (2, 2))] * 3
     assert [rank.best for rank in ranks.ranks(replicates)] == pytest.approx([1 / 3] * 3)
-    assert ranks.clear_winner(replicates, fewest_levels=3) is None
 
 
 def test_what_differs_by_rounding_is_a_tie():
@@ -62,60 +61,16 @@ def test_what_differs_by_rounding_is_a_tie():
     assert first == second == ranks.Rank(mean=1.5, interval=(1.5, 1.5), best=0.5)
 
 
-def _replicates(*lead_shares):
-    """(1000, 1 + n) replicates where arm 0 is above arm i in the given share of them."""
-    places = np.arange(1000) / 1000
-    rivals = [np.where(places < share, -0.1, 0.1) for share in lead_shares]
-    return np.stack([np.zeros(1000), *rivals], axis=1)
-
-
-def _ahead(*margins):
-    """(4001, 1 + n) replicates where arm 0 is above arm i by a normal deviate with that mean and a deviation of 1."""
-    deviates = scipy.stats.norm.ppf(np.linspace(0, 1, 4003)[1:-1])
-    rng = np.random.default_rng(0)
-    return np.stack([np.zeros(4001), *(rng.permutation(deviates) - margin for margin in margins)], axis=1)
-
-
 @pytest.mark.parametrize(
-    ("margins", "least", "winner"),
+    ("p_values", "expected"),
     [
-        ((2.3,), 10, None),  # t of 9 degrees of freedom is 2.262, times the root of 10 / 9: 2.385
-        ((2.5,), 10, 0),
-        ((2.5,), 5, None),  # 2.776 times the root of 5 / 4: 3.104
-        ((3.2,), 5, 0),
-        ((5.1,), 3, None),  # 4.303 times the root of 3 / 2: 5.270
-        ((5.4,), 3, 0),
-        ((17.8,), 2, None),  # 12.706 times the root of 2: 17.969
-        ((18.2,), 2, 0),
-        ((9.0, 2.3), 10, None),  # one rival is left open
-        ((9.0, 2.5), 10, 0),
-        ((-2.5,), 10, 1),
-        ((0.0,), 10, None),
-        ((99.0,), 1, None),  # what was not varied could turn the order round
-        ((), 10, None),  # alone there is nothing to win
+        ((0.04, 0.05, 0.001), (True, True, True)),  # each by itself: the leader is the clear winner
+        ((0.04, 0.06, 0.001), (False, False, True)),  # one is left open, so Holm decides: .001, .08, .06
+        ((0.024, 0.06), (True, False)),
+        ((0.026, 0.06), (False, False)),
+        ((1.0,), (False,)),
+        ((), ()),  # alone there is nothing to lie below
     ],
 )
-def test_clear_winner(margins, least, winner):
-    assert ranks.clear_winner(_ahead(*margins), fewest_levels=least) == winner
-
-
-def test_clear_winner_has_to_beat_all_others_together():
-    rng = np.random.default_rng(1)
-    replicates = np.concatenate([np.zeros((5000, 1)), rng.normal(-2.6, 1, (5000, 14))], axis=1)
-    assert all(ranks.clear_winner(replicates[:, [0, arm]], fewest_levels=10) == 0 for arm in range(1, 15))
-    assert ranks.clear_winner(replicates, fewest_levels=10) is None
-
-
-@pytest.mark.parametrize("num_seeds", [2, 3, 5])
-def test_equal_arms_rarely_have_a_winner(num_seeds):
-    """Two arms, 12 tiles, seeds that spread twice as much as arms on tiles; by intervals alone up to 36 % had one.
-
-    At most 9 of 100 studies may: with a true rate of 3 % (seen: 1 to 3 %), more happen in 1 of 1000 runs.
-    """
-    rng = np.random.default_rng(num_seeds)
-    winners = 0
-    for _ in range(100):
-        scores = rng.normal(0, 0.02, (2, num_seeds, 1)) + rng.normal(0, 0.01, (2, 1, 12)) + np.zeros((2, num_seeds, 12))
-        means = stats.bootstrap_means(scores, [np.arange(num_seeds)], np.arange(12), num_replicates=500)
-        winners += ranks.clear_winner(means, fewest_levels=num_seeds) is not None
-    assert winners <= 9
+def test_below_leader_is_what_differs_each_by_itself_or_else_by_holm(p_values, expected):
+    assert ranks.below_leader(p_values) == expected

@@ -6,9 +6,10 @@ import pytest
 from analysis.figures import class_figures
 from analysis.figures.drawing import render
 from analysis.stats.bootstrap import bootstrap_pooled_iou
-from analysis.stats.confusion import class_iou, mean_class_iou
+from analysis.stats.confusion import class_iou, mean_class_iou, tile_parts
 from analysis.tables import classes, search_results
 from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.contrasts import architecture_contrasts
 from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import TEST_TILES, MadeUp
 
@@ -134,13 +135,49 @@ def test_intervals_of_more_classes_hold_the_pooled_iou(study: MadeUp):
     assert iou_by_arm(logs)["low"].iloc[0] == pytest.approx(low)
 
 
-def test_pooled_replicates_are_those_of_drawn_matrices_and_class_iou_takes_any_number():
+def test_pooled_replicates_are_those_of_drawn_matrices():
     """With a single tile group every replicate holds all tiles equally often: the plain pooled IoU of the models."""
     pooled = np.array([[RIGHT, WRONG], [WRONG, WRONG]], dtype=float)[None]
     by_hand = [float(mean_class_iou(model.sum(axis=0))) for model in pooled[0]]
     found = bootstrap_pooled_iou(pooled, (np.arange(2),), np.zeros(2, dtype=int), num_replicates=500)
     values = sorted(set(np.round(found[:, 0], 12)))
     assert values == pytest.approx(sorted({by_hand[0], by_hand[1], sum(by_hand) / 2}))
+
+
+def test_parts_of_tiles_have_the_pooled_iou_as_their_mean_and_are_its_derivative():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 50, (2, 5, 3, 3)).astype(float)
+    counts[:, 4] = np.nan  # not scored
+    found = tile_parts(counts)
+    pooled = mean_class_iou(counts[:, :4].sum(axis=1))
+    assert found[:, :4].mean(axis=1) == pytest.approx(pooled)
+    assert np.isnan(found[:, 4]).all()
+    for tile in range(4):  # a little more of a tile moves the pooled IoU by its part
+        more = counts[:, :4].copy()
+        more[:, tile] *= 1 + 1e-6
+        slope = (mean_class_iou(more.sum(axis=1)) - pooled) / 1e-6
+        assert found[:, tile] - pooled == pytest.approx(4 * slope, abs=1e-6)
+
+
+def test_parts_of_tiles_leave_out_a_class_that_is_on_none():
+    counts = np.array([RIGHT, WRONG], dtype=float)  # without "thin"
+    assert tile_parts(counts).mean() == pytest.approx(mean_class_iou(counts.sum(axis=0)))
+
+
+def test_contrast_of_more_classes_is_of_the_iou_that_the_main_table_shows():
+    made = MadeUp("unet", "unet_resnet34", **CLASSES)
+    for arm, tiles in (("unet-24", (WRONG, WRONG, RIGHT, CLEAR)), ("unet_resnet34-24", (RIGHT, WRONG, RIGHT, RIGHT))):
+        for seed in range(3):
+            pooled = iou_of(np.sum(tiles, axis=0))[0]
+            made.model(arm, seed, test=iou_of(*tiles), test_iou=pooled, **matrices(*tiles))
+    logs = made.logs()
+    scores, (contrast,) = read_tile_scores(logs, "test"), architecture_contrasts(logs).to_dict("records")
+    assert contrast["difference"] == pytest.approx(scores.means()[1] - scores.means()[0])
+    by_arm = iou_by_arm(logs)
+    assert contrast["difference"] == pytest.approx(by_arm["mean"].iloc[1] - by_arm["mean"].iloc[0])
+
+
+def test_class_iou_takes_matrices_of_any_number():
     stack = np.array([RIGHT, WRONG, CLEAR], dtype=float)
     assert np.allclose(class_iou(stack)[1], [2 / 6, 0, np.nan], equal_nan=True)
     assert mean_class_iou(stack).tolist() == pytest.approx([1.0, 1 / 6, (4 / 6) / 2])

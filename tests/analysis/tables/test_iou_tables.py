@@ -7,6 +7,7 @@ import pytest
 
 from analysis.tables import formatting as tables
 from analysis.tables.arm_scores import comparable_scores, iou_by_arm, iou_by_model
+from analysis.tables.comparison import bootstrap_check
 from analysis.tables.contrasts import architecture_contrasts
 from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
 from analysis.tables.settings import settings
@@ -43,8 +44,9 @@ def test_iou_by_architecture_has_means_with_intervals_around_them_and_none_for_a
     assert first["minutes"] == pytest.approx(4.0)  # of 3 and 5 epochs of a minute
     assert first["trivial_iou"] == 0.25
     assert list(frame["architecture"]) == ["unet", "unet_resnet34"]
-    assert frame["best"].isna().all()  # how sure a single model is, nobody knows
-    assert 0.2 < first["test_iou_low"] < 0.6 < first["test_iou_high"] < 1.0  # between the lowest and the highest IoU
+    assert frame["differs"].isna().all()  # how sure a single model is, nobody knows
+    assert bootstrap_check(tested.logs()).empty
+    assert 0 <= first["test_iou_low"] < 0.6 < first["test_iou_high"] <= 1
     assert all(math.isnan(second[f"{split}_iou_{end}"]) for split in ("val", "test") for end in ("low", "high"))
     shown = tables.shown(frame).to_dict("records")
     assert shown[1]["test_iou"] == "0.500 (n = 1)"
@@ -74,7 +76,8 @@ def test_architectures_are_compared_on_the_models_that_both_have():
     first, second = iou_by_architecture(study.logs()).to_dict("records")
     assert (first["architecture"], second["architecture"]) == ("unet_resnet34", "unet")  # by their means
     assert second["behind"] == pytest.approx(-0.02)
-    assert (first["best"], second["best"]) == (0.0, 1.0)
+    check = bootstrap_check(study.logs())
+    assert list(check["best"]) == [0.0, 1.0]
     contrast = row(architecture_contrasts(study.logs()))
     assert contrast["difference"] == pytest.approx(-0.02)  # the first minus the second, as in the table above
 
@@ -125,18 +128,19 @@ def test_contrasts_are_the_planned_ones_paired_over_tiles():
     first = row(frame)
     assert first["difference"] == pytest.approx(0.15)
     ends = first["difference_low"], first["difference_high"]
-    assert ends == pytest.approx((0.1, 0.2))  # that of the places with the least and the largest one
+    assert sum(ends) / 2 == pytest.approx(0.15)
+    assert (first["p"] < 0.05) == (ends[0] > 0)
     assert first["effect"] == pytest.approx(0.15 / math.sqrt(4 * 0.05**2 / 3))
     assert first["better"] == 1.0
-    assert first["p"] == pytest.approx(2 / 2**4)
+    assert first["p_flip"] == pytest.approx(2 / 2**4)
     assert first["p_places"] == pytest.approx(2 / 2**3)
     assert [first[key] for key in ("models", "scored_tiles", "places")] == [2, 4, 3]
     assert row(frame, 1)["difference"] == pytest.approx(-0.15)
-    assert list(frame["p_holm"]) == pytest.approx([2 * 0.125, 2 * 0.125])  # of both rows
-    assert list(frame["smallest_p"]) == pytest.approx([2 * 0.125, 2 * 0.125])
+    assert list(frame["p_holm"]) == pytest.approx(list(2 * frame["p"]))  # two contrasts of the same size
+    assert list(frame["smallest_p"]) == pytest.approx([0.125, 0.125])
     first = row(architecture_contrasts(contrasted(test=False).logs()))  # on val while the test tiles are sealed
     assert first["difference"] == pytest.approx((0.1 + 0.2) / 2)
-    assert (first["scored_tiles"], first["p"]) == (2, pytest.approx(0.5))
+    assert (first["scored_tiles"], first["p_flip"]) == (2, pytest.approx(0.5))
 
 
 def test_contrasts_need_both_architectures_with_scores_and_have_no_interval_of_single_models(tested: MadeUp):
@@ -165,7 +169,7 @@ def test_by_tiles_has_a_column_per_budget_and_says_where_a_cell_is_missing(teste
     frame = iou_by_tiles(study.logs())
     unet, sam = frame.to_dict("records")
     assert (unet["architecture"], unet["5"], unet["5_models"]) == ("unet", pytest.approx(0.3), 2)
-    assert (unet["5_low"], unet["5_high"]) == pytest.approx((0.2, 0.4))  # those of the two models
+    assert (unet["5_low"], unet["5_high"]) == (0, 1)  # two models say nothing of others: t is 12.7
     assert math.isnan(sam["5"])
     shown = tables.shown(frame).to_dict("records")
     assert list(shown[0]) == ["architecture", "5", "12"]
@@ -216,8 +220,12 @@ def test_iou_by_architecture_begins_with_most_tiles_and_the_best():
         *(("sam_conv", 24), ("unet", 24), ("sam_conv", 5), ("unet", 5)),
     ]
     assert list(frame["behind"]) == pytest.approx([0, 0.1, 0, 0.1])
-    assert list(frame["best"]) == [1, 0, 1, 0]
-    assert list(frame["rank"]) == [1, 2, 1, 2]
+    assert list(frame["differs"][1::2]) == ["yes", "yes"]
+    check = bootstrap_check(study.logs())
+    assert list(check["architecture"]) == list(frame["architecture"])
+    assert list(check["best"]) == [1, 0, 1, 0]
+    assert list(check["rank"]) == [1, 2, 1, 2]
+    assert list(check["mean_low"]) == pytest.approx(list(frame["test_iou"]))  # nothing varies
     assert list(frame["behind_low"][1:2]) == pytest.approx([0.1])
     assert math.isnan(frame["behind_low"][0])
     assert frame["minutes"][0] == 2.0
@@ -239,7 +247,7 @@ def test_comparable_scores_leave_out_what_has_a_single_model_or_no_scores_by_til
     by_architecture = iou_by_architecture(logs)
     assert by_architecture["architecture"][0] == "sam_conv"
     assert by_architecture["behind_low"].isna().all()  # of the leader nothing is known by tile
-    assert list(by_architecture.set_index("architecture")["best"].dropna().index) == ["unet", "unet_resnet34"]
+    assert list(bootstrap_check(logs)["architecture"]) == ["unet", "unet_resnet34"]
 
 
 def test_published_figures_stand_beside_the_architecture_that_they_are_of():

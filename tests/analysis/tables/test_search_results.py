@@ -117,7 +117,7 @@ def test_levels_have_the_mean_of_each_value_over_seeds_and_tiles():
     assert list(frame["mean"]) == pytest.approx([0.405, 0.405, 0.555, 0.555, 0.405])
     assert set(frame["models"]) == {2}
     first = frame.to_dict("records")[0]
-    assert (first["low"], first["high"]) == pytest.approx((0.3, 0.51))  # the least and the largest cell
+    assert (first["low"], first["high"]) == (0, 1)  # two seeds and two tiles say nothing of others
 
 
 def test_levels_leave_out_a_value_without_scores_and_keep_the_seeds_apart():
@@ -138,8 +138,8 @@ def test_preset_contrasts_ask_what_was_expected_of_each_track_over_the_seeds_tha
     cnn, frozen = frame.to_dict("records")
     assert cnn["what"] == "MEDIUM and HEAVY against the others"
     assert cnn["difference"] == pytest.approx(0.15)  # 0.2 on one tile, 0.1 on the other
-    assert cnn["p"] == pytest.approx(2 / 2**2)
-    assert cnn["p_holm"] == pytest.approx(1.0)
+    assert cnn["p_flip"] == pytest.approx(2 / 2**2)
+    assert cnn["p_holm"] == pytest.approx(2 * cnn["p"])
     assert frozen["what"] == "LIGHT and MEDIUM against the others"
     assert frozen["difference"] == pytest.approx(0.025)  # (0.3 + 0.5) / 2 and (0.5 + 0.3 + 0.3) / 3, and so on
     assert cnn["better"] == 1.0

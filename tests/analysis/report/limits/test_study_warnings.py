@@ -110,8 +110,12 @@ def test_sealed_test_tiles_say_what_val_is_worth():
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        (None, "Intervals are based on only 3 places (4 test tiles): with fewer than 8 they are too narrow."),
-        ({}, "Intervals are based on only 4 test tiles: with fewer than 8 they are too narrow."),
+        (
+            None,
+            "All scores are from only 3 places (4 test tiles): "
+            "intervals are wide for it, and say nothing of unlike places.",
+        ),
+        ({}, "All scores are from only 4 test tiles: intervals are wide for it, and say nothing of unlike places."),
         (
             dict.fromkeys(TEST_TILES, "north"),
             "All scores are from one place (4 test tiles), so there are no intervals.",
@@ -153,7 +157,9 @@ def test_remarks_tell_who_opened_the_test_tiles_micro_batches_and_lost_work():
 def test_remarks_tell_where_an_iou_is_not_the_mean_over_tiles_and_what_val_was_used_for():
     study = whole()
     study.model("unet-24", 2, test=[0.5] * 8, test_iou=0.52)
-    assert study_notes(study.logs())[0].startswith("The IoU of a model is computed from the pixels of all tiles")
+    assert study_notes(study.logs())[0].startswith(
+        "The IoU of a model is computed from the pixels of all tiles together; intervals and contrasts use its mean "
+    )
     assert study_notes(whole().logs()) == [
         "Besides its train tiles, every model used 2 labelled val tiles to choose its epoch.",
     ]
