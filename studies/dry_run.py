@@ -14,7 +14,7 @@ from studies.backend.memory import needed_gib, trial_memory
 from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
-from studies.leaks import check_splits
+from studies.seal.leaks import check_splits
 from studies.seal.seal import Seal
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec

@@ -19,12 +19,12 @@ from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.files import folder
 from studies.files.disk import disk_errors_in_one_line
 from studies.inputs import StudyInputs, check_unchanged, load_inputs
-from studies.leaks import check_splits
 from studies.logs import tracking
 from studies.logs.study_config import log_config
 from studies.models.parameters import parameters_by_architecture
 from studies.options import Options
 from studies.progress import StudyProgress
+from studies.seal.leaks import check_splits
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, Sizes

@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from studies.inputs import load_inputs
-from studies.leaks import check_splits
+from studies.seal.leaks import check_splits
 from studies.seal.seal import Seal
 from studies.spec import StudySpec
 from tests.studies.command_lines import request_of
