@@ -34,6 +34,12 @@ def test_no_file_is_too_long():
     assert {path: size for path, size in count_lines(*PRODUCT, "tests").items() if size > MOST_LINES} == {}
 
 
+def test_tests_are_no_longer_than_the_product():
+    page = [path for kind in ("js", "css") for path in (ROOT / "analysis").rglob(f"*.{kind}")]
+    product = sum(count_lines(*PRODUCT).values()) + sum(path.read_bytes().count(b"\n") for path in page)
+    assert sum(count_lines("tests").values()) <= product
+
+
 # Private names of libraries
 
 PRIVATE = {

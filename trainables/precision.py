@@ -21,16 +21,12 @@ NUM_STEPS = 3
 """Timed after one that warms up; the fastest counts, since others may use the machine meanwhile."""
 
 
-def has_bf16(cpu_info: str | None = None) -> bool:
-    """Whether the CPU computes in bfloat16 itself; others only imitate it, which is slower than float32.
-
-    Args:
-        cpu_info: The text of Linux' /proc/cpuinfo; this machine's if None. False where there is none.
+def has_bf16() -> bool:
+    """Whether the CPU computes in bfloat16 itself, as far as Linux says; others only imitate it, and are slow at it.
 
     Source: the flags of x86 (AVX512-BF16, AMX) and ARM in arch/*/include of Linux.
     """
-    if cpu_info is None:
-        cpu_info = CPU_INFO.read_text(errors="replace") if CPU_INFO.exists() else ""
+    cpu_info = CPU_INFO.read_text(errors="replace") if CPU_INFO.exists() else ""
     return bool(re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", cpu_info, re.MULTILINE))
 
 

@@ -17,15 +17,11 @@ from trainables.precision import has_bf16, is_faster_in_bf16, step_seconds
         ("", False),
     ],
 )
-def test_has_bf16_where_the_processor_says_so(cpu_info, expected):
-    assert has_bf16(cpu_info) is expected
-
-
-def test_has_bf16_is_of_this_machine(monkeypatch, tmp_path):
+def test_has_bf16_where_the_processor_says_so(monkeypatch, tmp_path, cpu_info, expected):
     monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
     assert not has_bf16()
-    precision.CPU_INFO.write_text("flags\t\t: amx_bf16\n")
-    assert has_bf16()
+    precision.CPU_INFO.write_text(cpu_info)
+    assert has_bf16() is expected
 
 
 @pytest.mark.parametrize(("half_seconds", "expected"), [(0.5, True), (0.95, False), (2.0, False)])

@@ -1,7 +1,6 @@
 """Which architectures a study on CPUs computes in bf16, asked of a real Ray's nodes."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import ray
@@ -15,17 +14,14 @@ from studies.spec import StudySpec
 from trainables.config import Recipe
 
 ON_CPU = Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0))
+SPEC = StudySpec(architectures=("unet", "unet_resnet34"), tiles=(2, 4), recipe=Recipe(epochs=1, small=True))
 
 
 @pytest.fixture
 def asked(make_session, tmp_path):
-    def ask(slots: Slots = ON_CPU, profile: Any = "quick", **recipe: Any) -> tuple[str, ...]:
-        spec = StudySpec(
-            architectures=("unet", "unet_resnet34"),
-            tiles=(2, 4),
-            profile=profile,
-            recipe=Recipe(epochs=1, small=True, window_px=32, batch_size=2, draws_per_epoch=2, **recipe),
-        )
+    def ask(slots: Slots = ON_CPU, **recipe: str) -> tuple[str, ...]:
+        profile = recipe.pop("profile", "quick")
+        spec = SPEC.model_copy(update={"profile": profile, "recipe": SPEC.recipe.model_copy(update=recipe)})
         return faster_in_bf16(make_session(tmp_path, spec).inputs, slots, Console(quiet=True))
 
     return ask
@@ -34,13 +30,10 @@ def asked(make_session, tmp_path):
 def test_nothing_is_measured_where_the_type_is_settled(asked, monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: pytest.fail("nodes are asked"))
     assert asked(slots=replace(ON_CPU, gpus=1.0)) == ()
-    assert asked(precision="fp32") == asked(precision="bf16") == ()
-    assert asked(profile="smoke") == ()
+    assert asked(precision="fp32") == asked(precision="bf16") == asked(profile="smoke") == ()
 
 
-def test_study_takes_bf16_where_every_node_has_it_and_it_is_faster(
-    asked, ray_address, monkeypatch, make_session, tmp_path
-):
+def test_study_takes_bf16_where_every_node_has_it_and_it_is_faster(asked, ray_address, monkeypatch):
     monkeypatch.setattr(precision, "_is_faster", ray.remote(lambda config, *_: config.architecture == "unet"))
     with ray_session(ray_address):
         for has, faster in ((True, ("unet",)), (False, ())):
@@ -49,7 +42,7 @@ def test_study_takes_bf16_where_every_node_has_it_and_it_is_faster(
 
 
 def test_arms_of_these_architectures_are_configured_so():
-    spec = StudySpec(architectures=("unet", "unet_resnet34"), tiles=(2,), bf16=("unet_resnet34",))
+    spec = SPEC.model_copy(update={"bf16": ("unet_resnet34",), "tiles": (2,)})
     configs = [arm.config(spec, {"lr": 1e-3}, {}, init_seed=0, draw_seed=5) for arm in spec.arms()]
     assert [config.recipe.precision for config in configs] == ["auto", "bf16"]
     assert {config.recipe.draw_seed for config in configs} == {5}

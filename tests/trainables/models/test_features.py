@@ -59,20 +59,14 @@ def test_features_in_another_number_type_are_others():
     assert kept.get("a", IMAGES[:1], lambda image: [image @ weight])[0].dtype == torch.float32
 
 
-def test_what_has_no_room_is_computed_each_time():
+def test_what_has_no_room_is_computed_each_time_and_another_encoder_takes_the_room():
     kept, encode = KeptFeatures(2 * 3 * 64 * 4), Encoder()
-    for _ in range(3):
+    for encoder, num_calls in (("a", 3), ("a", 1), ("b", 3), ("b", 1)):
+        encode.num_calls = 0
         for image in IMAGES.split(1):
-            assert torch.equal(kept.get("a", image, encode)[0], image * 2)
-    assert encode.num_calls == 2 + 3
-    assert kept.num_bytes == kept.limit_bytes
-
-
-def test_another_encoder_takes_the_room():
-    kept, encode = KeptFeatures(3 * 64 * 4), Encoder()
-    for encoder in "abba":
-        kept.get(encoder, IMAGES[:1], encode)
-    assert encode.num_calls == 3
+            assert torch.equal(kept.get(encoder, image, encode)[0], image * 2)
+        assert encode.num_calls == num_calls
+        assert kept.num_bytes == kept.limit_bytes
 
 
 @pytest.fixture
