@@ -20,8 +20,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 gc.disable()  # while all is imported, which stays to the end
 
-# Busy machines are slow, a red test stays red, and examples that are always the same are not better for being many
-settings.register_profile("fewtile", deadline=None, derandomize=True, max_examples=50)
+# Busy machines are slow, and a red test stays red
+settings.register_profile("fewtile", deadline=None, derandomize=True)
 settings.load_profile("fewtile")
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +73,13 @@ def _save_tiff(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+def _splits(root: Path, counts: dict[str, int]) -> list[tuple[int, tuple[str, int]]]:
+    for split in counts:
+        for folder in ("images", "masks"):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+    return list(enumerate(counts.items()))
+
+
 def _write_rgb(
     root: Path,
     *,
@@ -83,9 +90,7 @@ def _write_rgb(
     info: dict[str, Any] | None = None,
 ) -> Path:
     """8-bit RGB images with bright roofs (`train_0` …) and masks of 0 and `foreground`."""
-    for number, (split, count) in enumerate(counts.items()):
-        for folder in ("images", "masks"):
-            (root / split / folder).mkdir(parents=True, exist_ok=True)
+    for number, (split, count) in _splits(root, counts):
         for index in range(count):
             rng = np.random.default_rng([number, index])
             mask = _roofs(rng, *size_px)
@@ -101,9 +106,7 @@ def _write_bands(
     root: Path, *, counts: dict[str, int] = COUNTS, size_px: tuple[int, int] = (64, 64), ignore: int | None = 9
 ) -> Path:
     """Four-band uint16 TIFFs and masks of four classes with a stripe of `ignore`, described in dataset.json."""
-    for number, (split, count) in enumerate(counts.items()):
-        for folder in ("images", "masks"):
-            (root / split / folder).mkdir(parents=True, exist_ok=True)
+    for number, (split, count) in _splits(root, counts):
         for index in range(count):
             rng = np.random.default_rng([7, number, index])
             mask = np.repeat(np.arange(4, dtype=np.uint8), -(-size_px[0] // 4))[: size_px[0], None]

@@ -111,15 +111,12 @@ def test_bootstrap_draws_no_level_that_nobody_has():
     assert np.array_equal(means, stats.bootstrap_means(scores[None], [np.arange(3)], np.arange(4)))
 
 
-def test_bootstrap_draws_again_where_an_arm_would_be_empty():
+def test_bootstrap_draws_again_where_an_arm_would_be_empty_and_gives_up_where_the_arms_share_nothing():
     # The first arm has the first model alone; replicates without it would leave the second at 1.
     scores = np.array([[0.5, np.nan, np.nan], [0.0, 1.0, 1.0]])[:, :, None]
     means = stats.bootstrap_means(scores, [np.arange(3)], np.zeros(1, int), num_replicates=2000)
     assert (means[:, 0] == 0.5).all()
     assert set(np.unique((3 * means[:, 1]).round(9))) == {0, 1, 2}
-
-
-def test_bootstrap_gives_up_where_the_arms_share_nothing():
     scores = np.where(np.eye(40, dtype=bool), 0.5, np.nan)[:, :, None]
     with pytest.raises(ValueError, match="too few models in common"):
         stats.bootstrap_means(scores, [np.arange(40)], np.zeros(1, int), num_replicates=1)
@@ -150,18 +147,13 @@ def test_replicates_depend_on_nothing_but_their_arguments():
     assert (first != other).any()
 
 
-def test_interval_covers_with_twelve_groups():
+def test_interval_covers_with_twelve_groups_and_is_too_narrow_with_few():
     # 92 % of 4000 studies were covered when this was written. If that is the rate, Binomial(500, .92) lies outside
     # 440..485 (88 % to 97 %) with odds of 1 in 1400.
-    hits = _holds_truth(500, num_groups=12, num_seeds=10)
-    assert 440 <= hits <= 485
-
-
-def test_interval_is_too_narrow_with_few_groups():
+    assert 440 <= _holds_truth(500, num_groups=12, num_seeds=10) <= 485
     # 76 % of 4000 studies were covered: Binomial(500, .76) reaches 430 with odds below 1 in a million, and an honest
     # 95 % interval stays below 430 with odds below 1 in a million too. So `stats.crossed` decides.
-    hits = _holds_truth(500, num_groups=3, num_seeds=10)
-    assert hits < 430
+    assert _holds_truth(500, num_groups=3, num_seeds=10) < 430
 
 
 @settings(max_examples=30)

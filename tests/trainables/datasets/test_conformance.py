@@ -202,25 +202,20 @@ def test_source_of_something_else_is_refused(name, tmp_path, refusal):
 
 
 @pytest.mark.parametrize("name", OF_FILES)
-def test_masks_of_another_size_are_refused_before_anything_is_written(name, made, tmp_path, refusal):
-    src, dst = shutil.copytree(made(name)[0], tmp_path / "src"), tmp_path / "dst"
-    for path in src.glob(SOURCES[name].masks):
-        made_up.save(path, np.zeros((8, 9), np.uint8))
-    message = refusal(lambda: SOURCES[name].make(src, dst))
-    assert "is 9×8 px, but its image is " in message
-    assert message.endswith("image and mask must have one size")
-    assert not dst.exists()
-
-
-@pytest.mark.parametrize("name", OF_FILES)
-def test_damaged_images_are_refused(name, made, tmp_path, refusal):
-    src, dst = shutil.copytree(made(name)[0], tmp_path / "src"), tmp_path / "dst"
+def test_damaged_images_are_refused_and_masks_of_another_size_before_anything_is_written(name, made, tmp_path, refusal):
+    src = shutil.copytree(made(name)[0], tmp_path / "src")
     for path in src.glob(SOURCES[name].images):
         path.write_bytes(path.read_bytes()[:-40])
-    message = refusal(lambda: SOURCES[name].make(src, dst))
+    message = refusal(lambda: SOURCES[name].make(src, tmp_path / "damaged"))
     assert message.startswith(str(src))
     assert "replace " in message
-    assert not (dst / "dataset.json").exists()
+    assert not (tmp_path / "damaged" / "dataset.json").exists()
+    for path in src.glob(SOURCES[name].masks):
+        made_up.save(path, np.zeros((8, 9), np.uint8))
+    message = refusal(lambda: SOURCES[name].make(src, tmp_path / "dst"))
+    assert "is 9×8 px, but its image is " in message
+    assert message.endswith("image and mask must have one size")
+    assert not (tmp_path / "dst").exists()
 
 
 @pytest.mark.parametrize("name", SOURCES)

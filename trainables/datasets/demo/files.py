@@ -1,7 +1,9 @@
 """The files of a folder of demo tiles: images, masks, the contact sheet and `dataset.json`."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -26,12 +28,16 @@ def write_files(root: Path, seed: int, size_px: int, tiles: Mapping[str, tuple[s
     for split in ("train", "val", "test"):
         for folder in ("images", "masks"):
             (root / split / folder).mkdir(parents=True)
-    cells = []
-    for index, (tile_id, (split, image_path, mask_path)) in enumerate(tiles.items()):
+
+    def write_tile(index: int, tile_id: str) -> NDArray[np.uint8]:
+        split, image_path, mask_path = tiles[tile_id]
         image, mask = scene([seed, index], size_px=size_px)
         _write_image(image_path, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         _write_image(mask_path, mask * 255)
-        cells.append(_cell(image, mask, f"{split} {tile_id}"))
+        return _cell(image, mask, f"{split} {tile_id}")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy lets go of the interpreter's lock for most of a scene
+        cells = list(pool.map(write_tile, range(len(tiles)), tiles))
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % min(6, len(cells)))
     rows = [np.hstack(cells[at : at + 6]) for at in range(0, len(cells), 6)]
     _write_image(

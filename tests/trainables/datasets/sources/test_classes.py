@@ -33,11 +33,7 @@ def counted(*rows: tuple[int, ...]) -> dict[str, np.ndarray]:
     ("info", "rows", "words"),
     [
         (TWO, [(9, 0, 0), (9, 0, 0), (8, 1, 0), (9, 0, 0), (8, 1, 0), (9, 0, 0)], "all 2 train masks are soil thr"),
-        (
-            TWO,
-            [(9, 0, 0), (8, 1, 0), (0, 9, 0), (0, 9, 0), (8, 1, 0), (9, 0, 0)],
-            "all 2 val masks are road throughout",
-        ),
+        (TWO, [(9, 0, 0), (8, 1, 0), (0, 9, 0), (0, 9, 0), (8, 1, 0), (9, 0, 0)], "all 2 val masks are road thr"),
         (TWO, [(9, 0, 0), (8, 1, 0), (0, 9, 0), (9, 0, 0), (9, 0, 0), (9, 0, 0)], "all 2 test masks are soil thr"),
         (TWO, [(9, 0, 0), (8, 1, 0), (0, 0, 9), (0, 0, 9), (8, 1, 0), (9, 0, 0)], "all 2 val masks are ignored thr"),
         (THREE, [(9, 0, 0, 3)] * 6, "all 2 train masks are a throughout, but a split needs pixels of two classes"),
