@@ -79,6 +79,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     if is_resumed:
         provenance = check_unchanged(inputs, out, console)
         check_ledger(out / folder.LEDGER, provenance["study_id"])
+    parameters = parameters_by_architecture(inputs)
     ends_at = None if options.max_hours is None else started + 3600 * options.max_hours
     with StudyProgress(console) as progress:
         with (
@@ -90,7 +91,6 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
-            parameters = parameters_by_architecture(inputs)  # while Ray's workers import what they need
             slots = ray_slots(inputs.spec, lambda: needed_gib(trial_memory(inputs, console)))
             if spec.address is not None:
                 probe_storage(out)

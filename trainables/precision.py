@@ -1,8 +1,6 @@
-"""Whether a CPU trains a network faster in bfloat16: found out on a few steps of it."""
+"""Whether this CPU trains a network faster in bfloat16: found out on a few steps of it."""
 
-import re
 import time
-from pathlib import Path
 
 import torch
 
@@ -12,22 +10,11 @@ from trainables.data.tiles import TrainVal
 from trainables.names import Precision
 from trainables.training import TrainingState
 
-CPU_INFO = Path("/proc/cpuinfo")
-
 WORTH = 0.9
 """A step in bfloat16 must take at most so much of the time of one in float32: for less, rounding is not worth it."""
 
 NUM_STEPS = 3
 """Timed after one that warms up; the fastest counts, since others may use the machine meanwhile."""
-
-
-def has_bf16() -> bool:
-    """Whether the CPU computes in bfloat16 itself, as far as Linux says; others only imitate it, and are slow at it.
-
-    Source: the flags of x86 (AVX512-BF16, AMX) and ARM in arch/*/include of Linux.
-    """
-    cpu_info = CPU_INFO.read_text(errors="replace") if CPU_INFO.exists() else ""
-    return bool(re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", cpu_info, re.MULTILINE))
 
 
 def is_faster_in_bf16(config: TrialConfig, tiles: TrainVal) -> bool:

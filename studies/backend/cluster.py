@@ -37,12 +37,6 @@ WORKER_ENVIRONMENT = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 
-PRELOADED = "torch,ray.tune,albumentations,segmentation_models_pytorch,tensorboardX,wandb"
-"""What a worker takes seconds to import. Those of a private Ray do so before a trial asks for one."""
-
-MOST_PRELOADED = 8
-"""Cores up to which they do: Ray starts a worker for each core, which may be many more than trials."""
-
 _PRIVATE = "fewtile_private"
 """A resource that a study's own Ray has, so that other drivers know it as such."""
 
@@ -79,17 +73,16 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def _start_private(folder: Path, scratch: str, log: Path) -> None:
-    """Starts a Ray that no other driver takes for a cluster.
-
-    Its workers have their variables from its own: for a `runtime_env` Ray would not use those that it starts at once.
-    """
+    """Starts a Ray that no other driver takes for a cluster."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    variables = WORKER_ENVIRONMENT | {"TMPDIR": scratch}
-    if (os.cpu_count() or 1) <= MOST_PRELOADED:
-        variables["RAY_preload_python_modules"] = PRELOADED
     try:
-        with _environment(variables):
-            _init("local", include_dashboard=False, resources={_PRIVATE: 1}, _temp_dir=str(folder / "ray"))
+        _init(
+            "local",
+            {"TMPDIR": scratch},
+            include_dashboard=False,
+            resources={_PRIVATE: 1},
+            _temp_dir=str(folder / "ray"),
+        )
     except (Exception, SystemExit) as error:  # it ends the process where its parts do not find each other
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         reason = " ".join(str(error).split()) if isinstance(error, Exception) else (lines or ["without a word"])[-1]
@@ -102,7 +95,7 @@ def _join(address: str, scratch: str) -> None:
     for known in _known_addresses() if address == "auto" else [address]:
         try:
             _probe(known)
-            _init(known, runtime_env={"env_vars": WORKER_ENVIRONMENT | {TEMPORARY_FILES: scratch}})
+            _init(known, {TEMPORARY_FILES: scratch})
         except (ConnectionError, OSError, ValueError):
             continue
         except RuntimeError as error:
@@ -134,22 +127,7 @@ def _known_addresses() -> list[str]:
     return list(dict.fromkeys(address for address in started if address))
 
 
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Sets variables of this process for a while."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _init(address: str, **others: Any) -> None:
+def _init(address: str, variables: dict[str, str], **others: Any) -> None:
     """Connects, with the project's folder as that of the workers.
 
     They would have the driver's in their `sys.path`, where a file `torch.py` or `ray.py` is taken for the library.
@@ -162,6 +140,7 @@ def _init(address: str, **others: Any) -> None:
             log_to_driver=False,
             configure_logging=False,
             logging_level=logging.ERROR,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT | variables},
             **others,
         )
     finally:

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
+from trainables.common.processor import has_bf16
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 
@@ -18,8 +19,7 @@ def faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> tuple
     spec = inputs.spec
     if slots.gpus or spec.recipe.precision != "auto" or spec.profile == "smoke":  # whose steps take no time
         return ()
-    nodes = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
-    if not all(ray.get([_has_bf16.options(scheduling_strategy=node).remote() for node in nodes])):
+    if not has_bf16() or (spec.address is not None and not _all_nodes_have_bf16()):
         return ()
     tiles = ray.put(inputs.tiles)
     measured = {
@@ -34,16 +34,17 @@ def faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> tuple
     return faster
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _has_bf16() -> bool:
-    from trainables.precision import has_bf16  # here and below: it imports torch
+def _all_nodes_have_bf16() -> bool:
+    nodes = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
+    return all(ray.get([_has_bf16.options(scheduling_strategy=node).remote() for node in nodes]))
 
-    return has_bf16()
+
+_has_bf16 = ray.remote(num_cpus=0)(has_bf16)
 
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
 def _is_faster(config: TrialConfig, tiles: TrainVal, num_threads: int) -> bool:
-    from trainables.device import use_threads
+    from trainables.device import use_threads  # here: it imports torch
     from trainables.precision import is_faster_in_bf16
 
     use_threads(num_threads)

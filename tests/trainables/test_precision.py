@@ -3,7 +3,9 @@
 import pytest
 
 from trainables import precision
-from trainables.precision import has_bf16, is_faster_in_bf16, step_seconds
+from trainables.common import processor
+from trainables.common.processor import has_bf16
+from trainables.precision import is_faster_in_bf16, step_seconds
 
 
 @pytest.mark.parametrize(
@@ -18,9 +20,9 @@ from trainables.precision import has_bf16, is_faster_in_bf16, step_seconds
     ],
 )
 def test_has_bf16_where_the_processor_says_so(monkeypatch, tmp_path, cpu_info, expected):
-    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "cpuinfo")
     assert not has_bf16()
-    precision.CPU_INFO.write_text(cpu_info)
+    processor.CPU_INFO.write_text(cpu_info)
     assert has_bf16() is expected
 
 

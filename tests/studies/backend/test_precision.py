@@ -1,6 +1,7 @@
 """Which architectures a study on CPUs computes in bf16, asked of a real Ray's nodes."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import ray
@@ -20,15 +21,15 @@ SPEC = StudySpec(architectures=("unet", "unet_resnet34"), tiles=(2, 4), recipe=R
 @pytest.fixture
 def asked(make_session, tmp_path):
     def ask(slots: Slots = ON_CPU, **recipe: str) -> tuple[str, ...]:
-        profile = recipe.pop("profile", "quick")
-        spec = SPEC.model_copy(update={"profile": profile, "recipe": SPEC.recipe.model_copy(update=recipe)})
+        changes: dict[str, Any] = {name: recipe.pop(name) for name in ("profile", "address") if name in recipe}
+        spec = SPEC.model_copy(update=changes | {"recipe": SPEC.recipe.model_copy(update=recipe)})
         return faster_in_bf16(make_session(tmp_path, spec).inputs, slots, Console(quiet=True))
 
     return ask
 
 
 def test_nothing_is_measured_where_the_type_is_settled(asked, monkeypatch):
-    monkeypatch.setattr(ray, "nodes", lambda: pytest.fail("nodes are asked"))
+    monkeypatch.setattr(precision, "has_bf16", lambda: pytest.fail("it is asked for"))
     assert asked(slots=replace(ON_CPU, gpus=1.0)) == ()
     assert asked(precision="fp32") == asked(precision="bf16") == asked(profile="smoke") == ()
 
@@ -36,9 +37,10 @@ def test_nothing_is_measured_where_the_type_is_settled(asked, monkeypatch):
 def test_study_takes_bf16_where_every_node_has_it_and_it_is_faster(asked, ray_address, monkeypatch):
     monkeypatch.setattr(precision, "_is_faster", ray.remote(lambda config, *_: config.architecture == "unet"))
     with ray_session(ray_address):
-        for has, faster in ((True, ("unet",)), (False, ())):
-            monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda has=has: has))
-            assert asked() == faster
+        for here, there, faster in ((True, True, ("unet",)), (True, False, ()), (False, True, ())):
+            monkeypatch.setattr(precision, "has_bf16", lambda here=here: here)
+            monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda there=there: there))
+            assert asked(address=ray_address) == faster
 
 
 def test_arms_of_these_architectures_are_configured_so():

@@ -1,7 +1,5 @@
 """The Ray of a study: whose it is, what its workers import, and what it leaves behind and says."""
 
-import importlib.util
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,16 +16,13 @@ from trainables.common.errors import UserError
 SCRIPT = """
 import importlib.util, os, sys, tempfile
 import ray
-from studies.backend import cluster
 from studies.backend.cluster import ray_session
 @ray.remote
 def look():
-    preloaded = "tensorboardX" in sys.modules
     found = [importlib.util.find_spec(name).origin for name in ("torch", "wandb")]
     open(tempfile.mkdtemp("wandb-media") + "/x", "w").close()
     os.write(2, b"a word of native code\\n")
-    return preloaded, *found, os.getcwd() in sys.path, tempfile.gettempdir()
-cluster.PRELOADED = "tensorboardX"  # of all that they import, which takes many seconds
+    return *found, os.getcwd() in sys.path, tempfile.gettempdir()
 with ray_session(None):
     os.write(2, b"a word of Ray's core\\n")
     print("a word of ours", file=sys.stderr)
@@ -126,12 +121,6 @@ def test_ray_that_does_not_start_is_one_line(error, reason, monkeypatch, capfd):
         pass
     assert Path.cwd() == folder
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) > cluster.MOST_PRELOADED, reason="workers of so many cores preload nothing")
-def test_workers_import_what_trials_need_before_they_are_asked(another_study):
-    assert another_study.found.startswith("(True, ")
-    assert all(map(importlib.util.find_spec, cluster.PRELOADED.split(",")))
 
 
 def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(another_study):
