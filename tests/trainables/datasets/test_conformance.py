@@ -203,19 +203,19 @@ def test_source_of_something_else_is_refused(name, tmp_path, refusal):
 
 @pytest.mark.parametrize("name", OF_FILES)
 def test_damaged_images_are_refused_and_masks_of_another_size_before_anything_is_written(name, made, tmp_path, refusal):
-    src = shutil.copytree(made(name)[0], tmp_path / "src")
-    for path in src.glob(SOURCES[name].images):
-        path.write_bytes(path.read_bytes()[:-40])
-    message = refusal(lambda: SOURCES[name].make(src, tmp_path / "damaged"))
-    assert message.startswith(str(src))
-    assert "replace " in message
-    assert not (tmp_path / "damaged" / "dataset.json").exists()
-    for path in src.glob(SOURCES[name].masks):
+    wrong, damaged, dst = tmp_path / "wrong", tmp_path / "damaged", tmp_path / "dst"
+    for path in shutil.copytree(made(name)[0], wrong).glob(SOURCES[name].masks):
         made_up.save(path, np.zeros((8, 9), np.uint8))
-    message = refusal(lambda: SOURCES[name].make(src, tmp_path / "dst"))
+    message = refusal(lambda: SOURCES[name].make(wrong, dst))
     assert "is 9×8 px, but its image is " in message
     assert message.endswith("image and mask must have one size")
-    assert not (tmp_path / "dst").exists()
+    assert not dst.exists()
+    for path in shutil.copytree(made(name)[0], damaged).glob(SOURCES[name].images):
+        path.write_bytes(path.read_bytes()[:-40])
+    message = refusal(lambda: SOURCES[name].make(damaged, dst))
+    assert message.startswith(str(damaged))
+    assert "replace " in message
+    assert not (dst / "dataset.json").exists()
 
 
 @pytest.mark.parametrize("name", SOURCES)
