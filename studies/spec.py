@@ -70,7 +70,7 @@ class StudySpec(BaseModel):
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, TunedConfig] = Field(default={}, description="phase 3: the configuration of each architecture")
-    bf16: tuple[str, ...] = Field(default=(), description="architectures that a study on CPUs computes in bf16")
+    bf16: tuple[str, ...] | None = Field(default=None, description="what CPUs compute in bf16; None: not settled")
     data: Annotated[str, AfterValidator(path_of)] | None = Field(
         default=None, description="folder of tiles (see README); built-in demo tiles if left out"
     )
@@ -277,7 +277,7 @@ class Arm:
         ]  # where the point has another loss
         whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
         own: dict[str, Any] = {} if draw_seed is None else {"draw_seed": draw_seed}
-        if self.architecture in spec.bf16:
+        if self.architecture in (spec.bf16 or ()):
             own["precision"] = "bf16"
         return trial_config(
             self.architecture,

@@ -94,7 +94,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             slots = ray_slots(inputs.spec, lambda: needed_gib(trial_memory(inputs, console)))
             if spec.address is not None:
                 probe_storage(out)
-            if not is_resumed:
+            if inputs.spec.bf16 is None and not is_resumed:  # or the file that is run again says so
                 bf16 = faster_in_bf16(inputs, slots, console)
                 inputs = replace(inputs, spec=inputs.spec.model_copy(update={"bf16": bf16}))
             with _open_ledger(inputs, out, provenance["study_id"]) as ledger:

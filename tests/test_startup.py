@@ -83,7 +83,9 @@ def test_status_and_dry_runs_import_nothing_heavy(tmp_path):
     Ledger(tmp_path / "composed" / folder.LEDGER, {"fpn:mobilenet_v2-4": "fpn"}, study_id="f00").close()
     folder.write_study(tmp_path / "composed", composed, provenance)
     states = [["studies.status", str(out)] for out in (tmp_path, tmp_path / "composed")]
+    before = sorted(tmp_path.rglob("*"))
     found = run(tmp_path, *states, *([script, *flags] for script in scripts))
     for (code, imported, told), arm in zip(found, ("unet-4", "fpn:mobilenet_v2-4", "unet-2", "unet-2"), strict=True):
         assert (code, imported) == (0, [])
         assert arm in told
+    assert sorted(tmp_path.rglob("*")) == before

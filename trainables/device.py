@@ -7,13 +7,13 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import cv2
 import torch
 
 from trainables.common.errors import UserError
+from trainables.common.processor import cpu_info
 from trainables.names import Precision
 from trainables.records import EpochRecord, OutOfMemoryError
 
@@ -26,8 +26,6 @@ DeviceError = torch.AcceleratorError
 P = ParamSpec("P")
 
 Model = TypeVar("Model", bound=torch.nn.Module)
-
-_CPU_INFO = Path("/proc/cpuinfo")
 
 _CPU_WORDS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 """Source: c10/core/impl/alloc_cpu.cpp of PyTorch: on POSIX systems and on Windows."""
@@ -90,12 +88,12 @@ def device_model(device: torch.device) -> str:
     """The model of a device, such as `NVIDIA H200` or `Intel Xeon Platinum 8481C`; `CPU` where nothing is known."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _cpu_model(_CPU_INFO.read_text(errors="replace") if _CPU_INFO.exists() else "")
+    return _cpu_model(cpu_info())
 
 
-def _cpu_model(cpu_info: str) -> str:
+def _cpu_model(text: str) -> str:
     """The model in the text of Linux' /proc/cpuinfo, without marks and clock; else what Python knows."""
-    for line in cpu_info.splitlines():
+    for line in text.splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name" and value.strip():
             words = value.replace("(R)", "").replace("(TM)", "").split("@")[0].split()

@@ -1,5 +1,7 @@
 """Which architectures a study on CPUs computes in bfloat16, where `precision` is `auto`."""
 
+from typing import Any
+
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
@@ -21,17 +23,26 @@ def faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> tuple
         return ()
     if not has_bf16() or (spec.address is not None and not _all_nodes_have_bf16()):
         return ()
+    console.print("timing a few training steps of each architecture in bf16 and in float32", highlight=False)
     tiles = ray.put(inputs.tiles)
     measured = {
-        arm.architecture: _is_faster.options(num_cpus=slots.cpus).remote(
+        name: _is_faster.options(num_cpus=slots.cpus).remote(
             arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0), tiles, slots.cpus
         )
-        for arm in spec.arms()
+        for name, arm in {arm.architecture: arm for arm in spec.arms()}.items()
     }
-    faster = tuple(name for name, reference in measured.items() if ray.get(reference))
+    faster = tuple(name for name, reference in measured.items() if _answer(reference))
     if faster:
         console.print(f"computed in bf16, which this CPU is faster in: {', '.join(faster)}", highlight=False)
     return faster
+
+
+def _answer(reference: Any) -> bool:
+    """Whether a network is faster in it; not where it cannot be computed in it, or its worker was lost."""
+    try:
+        return bool(ray.get(reference))
+    except ray.exceptions.RayError:
+        return False
 
 
 def _all_nodes_have_bf16() -> bool:

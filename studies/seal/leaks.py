@@ -7,6 +7,7 @@ from rich.console import Console
 
 from studies.inputs import StudyInputs
 from trainables.common.errors import UserError
+from trainables.common.places import shared_places
 from trainables.data.duplicates import duplicates, thumbnails
 from trainables.data.layout.folder import named
 
@@ -35,23 +36,19 @@ def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, 
     if seal is not None:
         splits["test"] = (tuple(tile.id for tile in inputs.dataset.test.tiles), seal.thumbnails)
     found = (*inputs.dataset.overlaps, *duplicates(splits))
-    for note in (*found, *_shared_places(inputs)):
+    for note in (*found, *_places_note(inputs)):
         if strict:
             raise UserError(f"{note}; move tiles between the splits, or leave --strict-splits out")
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     return replace(inputs, facts=inputs.facts | {"data_notes": [*inputs.facts["data_notes"], *found]})
 
 
-def _shared_places(inputs: StudyInputs) -> tuple[str, ...]:
+def _places_note(inputs: StudyInputs) -> tuple[str, ...]:
     """A note on places that have tiles in several splits; the report finds them in the logs."""
     dataset = inputs.dataset
-    of_place: dict[str, set[str]] = {}
-    for split in (dataset.train, dataset.val, dataset.test):
-        for tile in split.tiles:
-            place = dataset.info.groups.get(tile.id)
-            if place is not None:
-                of_place.setdefault(place, set()).add(getattr(split, "split", "test"))
-    shared = [f"{place} ({', '.join(sorted(its))})" for place, its in of_place.items() if len(its) > 1]
+    splits = {"train": dataset.train.tiles, "val": dataset.val.tiles, "test": dataset.test.tiles}
+    shared = shared_places(dataset.info.groups, {name: [tile.id for tile in its] for name, its in splits.items()})
     if not shared:
         return ()
-    return (f"places have tiles in several splits by dataset.json ({named(shared)}): scores are better than elsewhere",)
+    names = named(f"{place} ({', '.join(its)})" for place, its in shared.items())
+    return (f"places have tiles in several splits by dataset.json ({names}): scores are better than elsewhere",)

@@ -1,6 +1,7 @@
 """The seal of the test set: test tiles are opened here and nowhere else, once per attempt, after it is on record.
 
-Before anything runs they are checked for being whole, by `trainables.data.sealed`, which tells nothing else of them.
+Before anything runs they are checked for being whole, by `trainables.data.sealed`, which tells nothing else of them but
+thumbnails of 16 × 16 grey values, by which images are found that are in train or val, too.
 """
 
 from dataclasses import dataclass
@@ -59,8 +60,7 @@ class Seal:
     """Opens the test tiles, once per attempt; nothing else decodes them.
 
     Attributes:
-        thumbnails: Of the test images, after `check`, which saw them: by these, images are found that are in train or
-            val, too. Nothing else is kept of what it saw.
+        thumbnails: Of the test images, after `check`, which saw them. Nothing else is kept of what it saw.
 
     Args:
         dataset: The checked folder of tiles.

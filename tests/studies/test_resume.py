@@ -84,6 +84,13 @@ def test_study_is_started_where_none_has_begun(tmp_path):
     assert (request.spec, request.options.resume) == (read(*FLAGS), True)
 
 
+def test_study_is_repeated_in_the_number_types_that_it_had(out, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "faster_in_bf16", lambda *_: pytest.fail("the file says it"))
+    request = request_of("--config", str(out / STUDY), "--out", str(tmp_path / "again"), "--max-hours", "1e-9")
+    study.run_study(request.spec, out=tmp_path / "again", console=Console(quiet=True), options=request.options)
+    assert read("--out", str(tmp_path / "again"), "--resume").bf16 == ("unet",)
+
+
 def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "faster_in_bf16", lambda *_: pytest.fail("a study decides this once"))
     moved = Path(shutil.move(out, tmp_path / "moved"))

@@ -12,6 +12,7 @@ import torch
 
 from trainables import device as device_module
 from trainables.checkpoints import newest_valid
+from trainables.common import processor
 from trainables.data.draws import DrawSource
 from trainables.device import device_model, dtype_name, half_dtype, memory_words, out_of_memory_words
 from trainables.fit import main
@@ -48,7 +49,7 @@ def test_precision_is_a_type_of_the_device(monkeypatch, precision, cpu, h200, t4
 
 
 def test_cpu_has_its_name_without_marks_and_the_memory_of_this_process(monkeypatch, tmp_path):
-    monkeypatch.setattr(device_module, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "cpuinfo")
     for text, model in (
         ("model\t: 143\nmodel name\t: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz\n", "Intel Xeon Platinum 8481C"),
         ("processor\t: 0\nmodel name\t: AMD EPYC 7B13\nflags\t\t: fpu\n", "AMD EPYC 7B13"),

@@ -1,11 +1,12 @@
 """Warns of the conditions that scores depend on: the tiles and their places, number format, device, way of scoring."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.logs.frames import Logs
 from analysis.report.words import first_of
+from trainables.common.places import shared_places
 
 _WORDS = {"dtype": "in several number formats", "device_model": "on several kinds of devices"}
 _SPLITS = ("train", "val", "test")
@@ -28,18 +29,13 @@ def mixed_conditions(studies: Sequence[Logs]) -> list[str]:
     return found
 
 
-def shared_places(logs: Logs) -> list[str]:
+def on_shared_places(logs: Logs) -> list[str]:
     """Returns a sentence on places that have tiles in several splits: these are alike, so scores are optimistic."""
     study: Mapping[str, Any] = logs.study
-    split_of = {tile: split for split in _SPLITS for tile in study.get(f"{split}_tiles", ())}
-    places: dict[str, set[str]] = defaultdict(set)
-    for tile, place in study.get("groups", {}).items():
-        if tile in split_of:
-            places[str(place)].add(split_of[tile])
-    shared = {place: [split for split in _SPLITS if split in its] for place, its in places.items() if len(its) > 1}
+    shared = shared_places(study.get("groups", {}), {split: study.get(f"{split}_tiles", ()) for split in _SPLITS})
     if not shared:
         return []
-    names = [f"{place} ({', '.join(splits)})" for place, splits in sorted(shared.items())]
+    names = [f"{place} ({', '.join(splits)})" for place, splits in shared.items()]
     count = "One place has" if len(names) == 1 else f"{len(names)} places have"
     return [
         f"{count} tiles in several splits, so these splits are not independent and scores on val and test may be too "

@@ -1,7 +1,7 @@
 """Warns of what limits a whole study: what is missing, reopened, failed or small."""
 
 from analysis.logs.frames import Logs
-from analysis.report.limits.conditions import conditions, shared_places
+from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.words import counted, named
 from analysis.tables.arm_scores import below_trivial
 from analysis.tables.classes import constant_iou
@@ -17,7 +17,7 @@ def study_warnings(logs: Logs) -> list[str]:
     return [
         *_incomplete(logs),
         *_reopened(logs),
-        *shared_places(logs),
+        *on_shared_places(logs),
         *_small(logs),
         *_small_variants(logs),
         *_below_trivial(logs),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from searchspace.spaces import recipe_point
@@ -113,7 +113,6 @@ def is_allowed(settings: dict[str, Any]) -> bool:
     return vary is None or all(vary in recipe_point(name) for name in names)
 
 
-@settings(max_examples=40)
 @given(asked=SETTINGS.filter(is_allowed))
 def test_frozen_spec_is_read_back_as_it_was(asked, tmp_path_factory):
     spec = cli.make_spec(asked)

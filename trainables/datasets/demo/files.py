@@ -40,9 +40,8 @@ def write_files(root: Path, seed: int, size_px: int, tiles: Mapping[str, tuple[s
         cells = list(pool.map(write_tile, range(len(tiles)), tiles))
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % min(6, len(cells)))
     rows = [np.hstack(cells[at : at + 6]) for at in range(0, len(cells), 6)]
-    _write_image(
-        root / "overview.png", np.vstack(rows)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 7]
-    )  # 9 takes 6 times as long
+    packed = [cv2.IMWRITE_PNG_COMPRESSION, 7]  # 9 takes 6 times as long
+    _write_image(root / "overview.png", np.vstack(rows)[..., ::-1], packed)
     info = {
         "classes": ["background", "roof"],
         "bands": ["red", "green", "blue"],

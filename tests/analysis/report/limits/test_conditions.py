@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from analysis.report.compose import compose
-from analysis.report.limits.conditions import conditions, shared_places
+from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.limits.several_studies import report_warnings
 from analysis.report.limits.study_warnings import study_warnings
 from analysis.report.page import markdown
@@ -26,22 +26,24 @@ def study(*configs: dict[str, Any], name: str = "demo", **config: Any) -> MadeUp
 
 def test_places_on_both_sides_of_a_split_are_named_up_to_four() -> None:
     groups = GROUPS | {"t1": "north", "t2": "west", "t3": "else", "v1": "north", "v2": "hill", "gone": "hill"}
-    found = shared_places(study({}, groups=groups, train_tiles=["t1", "t2", "t3"]).logs())
+    found = on_shared_places(study({}, groups=groups, train_tiles=["t1", "t2", "t3"]).logs())
     assert found == [
         "2 places have tiles in several splits, so these splits are not independent and scores on val and test may be "
         "too high: north (train, val, test), west (train, test)."
     ]
     groups = dict.fromkeys([*VAL_TILES, *TEST_TILES], "one")
     one_place = study({}, groups=groups, data_notes=["Odd."]).logs()  # as logs without train tiles have it
-    (only,) = shared_places(one_place)
+    (only,) = on_shared_places(one_place)
     assert only.startswith("One place has tiles in several splits, ")
     assert only.endswith(": one (val, test).")
     told = study_warnings(one_place)
     assert (told[0], told[-1]) == (only, "Odd.")
-    assert shared_places(study({}, groups={tile: f"in {tile}" for tile in groups}).logs()) == []
+    assert on_shared_places(study({}, groups={tile: f"in {tile}" for tile in groups}).logs()) == []
     tiles = [f"t{number}" for number in range(6)]
     groups = {tile: f"p{number}" for number, tile in enumerate(tiles)} | {f"e{n}": f"p{n}" for n in range(6)}
-    (said,) = shared_places(study({}, groups=groups, train_tiles=tiles, test_tiles=[f"e{n}" for n in range(6)]).logs())
+    (said,) = on_shared_places(
+        study({}, groups=groups, train_tiles=tiles, test_tiles=[f"e{n}" for n in range(6)]).logs()
+    )
     assert said.endswith("p0 (train, test), p1 (train, test), p2 (train, test), p3 (train, test) and 2 more.")
 
 
