@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 from trainables.records import EpochRecord
 
 FOLDER = "tensorboard"
@@ -22,6 +20,8 @@ class Curves:
     """
 
     def __init__(self, out: Path, arm: str, number: int, epoch: int):
+        from tensorboardX import SummaryWriter  # here: few ask for it
+
         folder = out / FOLDER / arm / f"{number:04d}"
         self._writer = SummaryWriter(str(folder), purge_step=epoch + 1, flush_secs=FLUSH_SECONDS)
 

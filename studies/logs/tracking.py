@@ -8,19 +8,20 @@ Nothing here stops or slows a study because of W&B: every call has a time limit,
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.logs import rows
 from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, SelectionRow, TrialRow
-from analysis.logs.wandb_run import read_run
 from studies.logs import wandb_process
-from studies.logs.wandb_process import Run
 from studies.search.trials import Trial
 from studies.spec import WandbMode
 from trainables.records import EpochRecord
+
+if TYPE_CHECKING:
+    from wandb import Run
 
 MAX_RESTARTS = 2
 """Runs that may take one's place whose process died; pictures of before are in its own files."""
@@ -84,7 +85,7 @@ class WandbRun:
             _finished.append((self, Path(run.settings.sync_file)))
             self._run = None
 
-    def _try(self, action: Callable[[Run], None]) -> None:
+    def _try(self, action: Callable[["Run"], None]) -> None:
         while self._run is not None:
             try:
                 wandb_process.bounded(functools.partial(action, self._run))
@@ -117,6 +118,8 @@ _finished: list[tuple[WandbRun, Path]] = []  # whose files may not be whole yet
 def complete_files() -> None:
     """Waits until the files of all finished runs are whole: `finish` alone returns some milliseconds before that."""
     wandb_process.stop_process()
+    if _finished:
+        from analysis.logs.wandb_run import read_run  # here: it imports W&B
     for run, path in _finished:
         notes: list[str] = []
         try:

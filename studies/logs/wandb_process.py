@@ -5,21 +5,24 @@ import functools
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import wandb
 from numpy.typing import NDArray
 
 from analysis.logs.run_configs import OFFLINE_REASON
 from studies.logs import wandb_variables
 from studies.spec import WandbMode
+
+if TYPE_CHECKING:
+    from wandb import Run  # everywhere: where it is used, since it takes a second to import
 
 PROJECT = "fewtile"
 
@@ -35,14 +38,12 @@ FINISH_TIMEOUT_SECONDS = 30.0
 CALL_TIMEOUT_SECONDS = 30.0
 """For W&B's own process to start, to take a row or a few pictures, or to end: it takes milliseconds."""
 
-Run = wandb.Run
-
 _T = TypeVar("_T")
 
 _offline_until = 0.0  # on the monotonic clock: a process waits once for a server that does not answer, not per trial
 
 
-def start(out: Path, mode: WandbMode, config: dict[str, Any], about: dict[str, Any]) -> tuple[Run, bool]:
+def start(out: Path, mode: WandbMode, config: dict[str, Any], about: dict[str, Any]) -> tuple["Run", bool]:
     """Starts a run.
 
     Args:
@@ -54,6 +55,8 @@ def start(out: Path, mode: WandbMode, config: dict[str, Any], about: dict[str, A
     Returns:
         The run, and whether it is offline although `mode` is "online".
     """
+    import wandb
+
     wandb_variables.set_aside()  # of a worker whose node was started with others
     os.environ.pop("WANDB_SERVICE", None)  # of a parent process; each process has its own, and none dies with another's
     logging.raiseExceptions = False  # or W&B's own log fills the terminal with tracebacks when the disk is full
@@ -108,12 +111,16 @@ def stay_offline() -> None:
 
 def stop_process() -> None:
     """Ends W&B's own process, or leaves it alone where it does not answer; the next run starts a new one."""
+    if "wandb" not in sys.modules:  # nothing was started
+        return
+    import wandb
+
     with contextlib.suppress(Exception):  # where it was killed, there is no connection left to close
         bounded(wandb.teardown)
     os.environ.pop("WANDB_SERVICE", None)
 
 
-def finish(run: Run) -> None:
+def finish(run: "Run") -> None:
     """Completes a run's files.
 
     Raises:
@@ -122,8 +129,10 @@ def finish(run: Run) -> None:
     bounded(run.finish, FINISH_TIMEOUT_SECONDS + CALL_TIMEOUT_SECONDS)
 
 
-def log_pictures(run: Run, key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
+def log_pictures(run: "Run", key: str, pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> None:
     """Adds (H, W, 3) uint8 RGB pictures to a run, as JPEG files."""
+    import wandb
+
     logging.disable(logging.WARNING)  # W&B minds pictures of several sizes, and says so on the root logger
     try:
         pairs = zip(pictures, captions, strict=True)

@@ -1,16 +1,21 @@
 """Tiles from disk to memory: the pixels and classes of train and val, and what there is to say of them."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 from trainables.common.errors import UserError
 from trainables.data.dataset import Dataset, OpenFiles, TileFile
 from trainables.data.formats.mask import StoredMask, stored_mask
-from trainables.data.formats.raster import read_pixels
+from trainables.data.formats.raster import no_warnings, read_pixels
 from trainables.data.masks import MaskRule, class_notes, learn_rule, mask_notes
 from trainables.data.pixel_notes import pixel_notes
 from trainables.data.scale import fill_scale
 from trainables.data.tiles import IGNORE, Tiles, TrainVal
+
+_T = TypeVar("_T")
 
 
 def decode_train_val(dataset: Dataset) -> TrainVal:
@@ -58,7 +63,7 @@ def decode_files(
     Raises:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class.
     """
-    read = [read_pixels(tile.image).image(dataset.num_bands, dataset.places) for tile in files]
+    read = list(on_all_cores(lambda tile: read_pixels(tile.image).image(dataset.num_bands, dataset.places), files))
     classes = tuple(rule.classes(mask) for mask in masks or _stored_masks(files, dataset))
     for mask, (_, missing) in zip(classes, read, strict=True):
         if missing is not None:
@@ -69,7 +74,7 @@ def decode_files(
 
 
 def mask_rule(dataset: Dataset) -> MaskRule:
-    """What mask values mean in this data set, learnt from its train and val masks, of which one is held at a time.
+    """What mask values mean in this data set, learnt from its train and val masks.
 
     Raises:
         UserError: A mask is damaged or truncated, holds a value that is no class, or contradicts another one.
@@ -78,7 +83,13 @@ def mask_rule(dataset: Dataset) -> MaskRule:
 
 
 def _stored_masks(files: Sequence[TileFile], dataset: Dataset) -> Iterator[StoredMask]:
-    return (stored_mask(read_pixels(tile.mask), dataset.info) for tile in files)
+    return on_all_cores(lambda tile: stored_mask(read_pixels(tile.mask), dataset.info), files)
+
+
+def on_all_cores(read: Callable[[TileFile], _T], files: Iterable[TileFile]) -> Iterator[_T]:
+    """What `read` gives of each file, in their order; the decoders let go of the interpreter's lock."""
+    with no_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:  # all of them: what a thread sets, others undo
+        yield from pool.map(read, files)
 
 
 def _check_data(train: Tiles) -> None:

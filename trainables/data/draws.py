@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.data.augment import Augment, make_augment
 from trainables.data.bands import value_ranges
 from trainables.data.tiles import TrainVal
+
+if TYPE_CHECKING:
+    from trainables.data.augment import Augment
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,10 @@ class DrawSource:
         images = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in samples]))
         return images, torch.from_numpy(np.stack([mask for _, mask in samples]))
 
-    def _augment(self) -> Augment:
+    def _augment(self) -> "Augment":
         if not hasattr(self._local, "augment"):
+            from trainables.data.augment import make_augment  # here: only training needs Albumentations
+
             self._local.augment = make_augment(self._preset, rgb_uint8=self._rgb_uint8)
         augment: Augment = self._local.augment
         return augment

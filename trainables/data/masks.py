@@ -181,7 +181,7 @@ class MaskRule:
 
 
 def learn_rule(masks: Iterable[StoredMask], info: DatasetInfo) -> MaskRule:
-    """The rule of a data set by its masks, one at a time.
+    """The rule of a data set by its masks.
 
     Raises:
         UserError: Two of them contradict each other, or a value or colour is no class.

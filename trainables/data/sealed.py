@@ -10,8 +10,8 @@ import numpy as np
 
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest, text_digest
-from trainables.data.dataset import Dataset
-from trainables.data.decode import decode_files, mask_rule
+from trainables.data.dataset import Dataset, TileFile
+from trainables.data.decode import decode_files, mask_rule, on_all_cores
 from trainables.data.duplicates import Thumbnails, thumbnails
 from trainables.data.tiles import IGNORE, Tiles
 
@@ -19,7 +19,7 @@ from trainables.data.tiles import IGNORE, Tiles
 def check_sealed(dataset: Dataset) -> Thumbnails:
     """Checks that the test tiles are whole and their masks hold classes, so that no study fails after its training.
 
-    One tile at a time is decoded, and then dropped.
+    As many tiles are in memory as there are cores.
 
     Returns:
         Thumbnails of the images, by which those are found that are in other splits, too; nothing of the masks.
@@ -28,18 +28,19 @@ def check_sealed(dataset: Dataset) -> Thumbnails:
         UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
             else in the train and val masks; or no pixel of all of them counts.
     """
-    rule, has_counting = mask_rule(dataset), False
-    seen = []
-    for tile in dataset.test.tiles:
+    rule = mask_rule(dataset)
+
+    def look(tile: TileFile) -> tuple[bool, Thumbnails]:
         decoded = decode_files((tile,), dataset, rule)
-        has_counting = has_counting or bool((decoded.masks[0] != IGNORE).any())
-        seen.append(thumbnails(decoded.images))
-    if not has_counting:
+        return bool((decoded.masks[0] != IGNORE).any()), thumbnails(decoded.images)
+
+    seen = list(on_all_cores(look, dataset.test.tiles))
+    if not any(has_counting for has_counting, _ in seen):
         raise UserError(
             "all test tiles are void or without data in every pixel, but test scores need some that count: mend them, "
             "or do without by --no-test"
         )
-    return np.concatenate(seen)
+    return np.concatenate([small for _, small in seen])
 
 
 def decode_sealed(dataset: Dataset) -> Tiles:

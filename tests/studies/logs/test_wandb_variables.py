@@ -4,8 +4,9 @@ import os
 import tempfile
 
 import pytest
+import wandb
 
-from studies.logs import tracking, wandb_checks, wandb_process, wandb_variables
+from studies.logs import tracking, wandb_checks, wandb_variables
 from tests.studies.logs.logged import runs_below
 from trainables.common.errors import UserError
 
@@ -99,7 +100,7 @@ def test_whatever_else_wandb_refuses_is_known_before_a_study_starts(tmp_path, mo
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("a file of settings\nis torn")
 
-    monkeypatch.setattr(wandb_process.wandb, "init", refuse)
+    monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(UserError, match=r"^W&B starts no run here \(a file of settings is torn\): mend"):
         wandb_checks.check_start()
     assert wandb_variables.set_aside() == []

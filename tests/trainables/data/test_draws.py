@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data import draws
+from trainables.data import augment
 from trainables.data.augment import PRESETS
 from trainables.data.draws import Draw, DrawSource, draw
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
@@ -197,13 +197,13 @@ def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles, monkeypatch)
 @pytest.mark.parametrize(("bands", "is_photograph"), [("red green blue", True), ("nir red green", False)])
 def test_false_colour_is_no_photograph_and_keeps_its_hue(tiles, bands, is_photograph, monkeypatch):
     asked: list[bool] = []
-    original = draws.make_augment
+    original = augment.make_augment
 
     def spy(preset: str, *, rgb_uint8: bool) -> Any:
         asked.append(rgb_uint8)
         return original(preset, rgb_uint8=rgb_uint8)
 
-    monkeypatch.setattr(draws, "make_augment", spy)
+    monkeypatch.setattr(augment, "make_augment", spy)
     named = replace(tiles, info=tiles.info.model_copy(update={"bands": tuple(bands.split())}))
     assert named.is_photograph is is_photograph
     make_source(named, preset="EXTREME").sample(1, 0)

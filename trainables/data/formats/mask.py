@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,7 +85,7 @@ def stored_mask(raster: Raster, info: DatasetInfo) -> StoredMask:
 def values_in(pixels: NDArray[Any]) -> tuple[int, ...]:
     """The different values of an array of integers, ascending."""
     if pixels.dtype == np.uint8:
-        return tuple(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist())
+        return tuple(np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256])).tolist())
     return tuple(np.unique(pixels).tolist())
 
 
