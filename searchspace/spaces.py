@@ -5,9 +5,10 @@ Every function takes what is fixed for all trials: it leaves the ranges and stan
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import yaml
 
 from searchspace.ranges import Bounds, Choices, Range, Space
 from trainables.config import TrialConfig
@@ -16,6 +17,18 @@ from trainables.models.composed.names import get_architecture
 from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS
 
 Point = dict[str, Any]
+
+Hyperparameter = Literal[
+    "augmentation",
+    "lr",
+    "loss",
+    "bce_weight",
+    "focal_weight",
+    "cldice_weight",
+    "decoder_dropout",
+    "encoder_lr_factor",
+]
+"""What `--vary` takes."""
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -88,6 +101,16 @@ def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point
     point |= {name: value for name, value in fixed.items() if name in point}
     idle = {weight for weight in RECIPE_WEIGHTS if weight not in LOSS_WEIGHTS.get(point["loss"], ())}
     return {name: value for name, value in point.items() if name not in idle}
+
+
+def value_of(name: str, text: str) -> Any:
+    """A hyperparameter's value as YAML reads it, and a number as what the hyperparameter takes."""
+    is_float = name in TrialConfig.model_fields and TrialConfig.model_fields[name].annotation is float
+    try:
+        value = float(text) if is_float else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text  # refused with its flag
+    return value if isinstance(value, str | int | float) else text
 
 
 def levels(architecture: str, name: str) -> tuple[Any, ...]:

@@ -27,9 +27,9 @@ from trainables.models.weights import encoder_of
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
 
 NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
-    "phase1_comparison": ("phase", "chosen", "bf16", "subsets", "best", *_SEARCHES),
+    "phase1_comparison": ("phase", "chosen", "bf16", "with_recipe", "subsets", "best", *_SEARCHES),
     "phase2_tuning": ("phase", "chosen", "bf16", "subsets", "best"),
-    "phase3_data_budget": ("phase", "chosen", "bf16", "fix", *_SEARCHES),
+    "phase3_data_budget": ("phase", "chosen", "bf16", "with_recipe", "fix", *_SEARCHES),
 }
 """Settings that say nothing in a phase."""
 
@@ -119,6 +119,8 @@ def _check_phase(spec: StudySpec) -> None:
             )
     if spec.vary is not None and not spec.has_search:
         raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
+    if spec.with_recipe and not spec.has_search:
+        raise UserError(f"with_recipe is true, but {spec.phase} tunes nothing: leave it out")
     _check_architectures(spec)
     _check_fixed(spec)
     if not spec.seeds and (spec.vary is not None or not spec.has_search):

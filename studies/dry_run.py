@@ -53,7 +53,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     total = 0
     for arm in plan.arms:
         num_searched = 0 if finals else plan.allowance(arm)
-        num_final = finals.allowance(arm) if finals else spec.seeds
+        num_final = finals.allowance(arm) if finals else spec.num_confirming
         epochs = (num_searched + num_final) * spec.recipe.epochs
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
@@ -64,6 +64,8 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
         console.print("what a trial takes, and how many of them have room on such GPUs", highlight=False)
     num_val, num_test = len(inputs.tiles.val), len(inputs.dataset.test.tiles)
     is_tested = bool(spec.seeds and spec.test)
+    if spec.with_recipe and not finals and spec.seeds:
+        console.print("half of the final models are of the recipe, unless the search selects it", highlight=False)
     for line in (
         f"{total} epochs at most, each of {spec.recipe.draws_per_epoch} draws; {slots}",
         f"tiles: {inputs.dataset.root} ({len(inputs.tiles.train)} train, {num_val} val, {num_test} test, "

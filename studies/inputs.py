@@ -200,7 +200,7 @@ def check_unchanged(inputs: StudyInputs, out: Path, console: Console) -> dict[st
     if changes := _by_digest(inputs.spec, inputs.digests).changes(_by_digest(frozen, inputs.digests)):
         raise UserError(
             f"--resume cannot change what the study {out} is ({'; '.join(changes)}): leave these flags out, or start "
-            "in another folder; only --trials and --seeds may grow, and --test may be added"
+            "in another folder; only --trials and --seeds may grow, and --test and --with-recipe may be added"
         )
     if provenance.get("tiles_digest") != inputs.facts["tiles_digest"]:
         raise UserError(

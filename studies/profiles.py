@@ -102,8 +102,8 @@ PROFILES: dict[ProfileName, Profile] = {
             "seeds": 3,
             "subsets": 3,
         },
-        phases={"phase1_comparison": {"architectures": REFERENCE}},
-        varying={},
+        phases={"phase1_comparison": {"architectures": REFERENCE}, "phase2_tuning": {"with_recipe": True}},
+        varying={"with_recipe": False},
         recipe={},
     ),
 }

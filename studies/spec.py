@@ -1,14 +1,13 @@
 """The frozen spec of a study: everything that decides what it does, and the arms that follow from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from searchspace.ranges import Space
-from searchspace.spaces import Point, num_levels, recipe_point, space_for, trial_config
+from searchspace.spaces import Hyperparameter, Point, num_levels, recipe_point, space_for, trial_config, value_of
 from studies.profiles import REFERENCE, PhaseName, ProfileName
 from studies.tuned_config import TunedConfig
 from trainables.common.command import path_of, validate
@@ -20,16 +19,6 @@ from trainables.models.weights import encoder_of, weights_for
 from trainables.names import LOSS_WEIGHTS
 
 WandbMode = Literal["offline", "online", "disabled"]
-Hyperparameter = Literal[
-    "augmentation",
-    "lr",
-    "loss",
-    "bce_weight",
-    "focal_weight",
-    "cldice_weight",
-    "decoder_dropout",
-    "encoder_lr_factor",
-]
 
 
 def _weights_path(choice: str) -> str:
@@ -56,8 +45,11 @@ Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers wit
 WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
 """Fields that say where a study runs and logs: they may change when it is resumed."""
 
-GROWS = ("trials", "seeds", "test")
-"""Allowances, which may grow when a study is resumed; and the test tiles, which may be opened then."""
+GROWS = ("trials", "seeds", "test", "with_recipe")
+"""Allowances, which may grow when a study is resumed; and what may be added then: test scores, and the recipe."""
+
+RECIPE = "-recipe"
+"""Ends the name of an arm that is the recipe of a search's."""
 
 BUDGETS = (5, 12, 24)
 """Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
@@ -106,6 +98,10 @@ class StudySpec(BaseModel):
         default="tpe", description="what proposes a search's trials: tpe, from what was seen so far, or random"
     )
     seeds: int = Field(default=3, ge=0, description="models trained of each final configuration, each with new seeds")
+    with_recipe: bool = Field(
+        default=False,
+        description="also train what each search started from, the recipe, as final models: what tuning bought",
+    )
     subsets: int = Field(
         default=3, ge=1, description="subsets of tiles that each smaller budget is drawn as; every one with every seed"
     )
@@ -148,7 +144,7 @@ class StudySpec(BaseModel):
     @property
     def fixed(self) -> Point:
         """What `fix` says, by name."""
-        return {name: _value(name, text) for name, _, text in (item.partition("=") for item in self.fix)}
+        return {name: value_of(name, text) for name, _, text in (item.partition("=") for item in self.fix)}
 
     @property
     def has_search(self) -> bool:
@@ -159,6 +155,11 @@ class StudySpec(BaseModel):
     def has_subsets(self) -> bool:
         """Whether its final models learn from several subsets of the tiles."""
         return self.phase == "phase3_data_budget"
+
+    @property
+    def num_confirming(self) -> int:
+        """The most final models that follow on the search of an arm."""
+        return self.seeds * (2 if self.with_recipe else 1)
 
     @property
     def most_trials(self) -> int:
@@ -201,22 +202,24 @@ class StudySpec(BaseModel):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Arm:
-    """What gets a fair chance: an architecture with a data budget; or the confirmation of what one selected.
+    """What gets a fair chance: an architecture with a data budget; the confirmation of what one selected; its recipe.
 
     Attributes:
         architecture: Its name.
         tiles: The data budget.
         confirms: Signature of the configuration that is retrained; empty for an arm of the search.
+        is_recipe: Whether it is what the search started from, trained beside what that selected.
     """
 
     architecture: str
     tiles: int
     confirms: str = ""
+    is_recipe: bool = False
 
     @property
     def parent(self) -> str:
         """The arm's name in tables: a confirmation's is that of the arm that it confirms."""
-        return f"{self.architecture}-{self.tiles}"
+        return f"{self.architecture}-{self.tiles}{RECIPE if self.is_recipe else ''}"
 
     @property
     def name(self) -> str:
@@ -225,11 +228,12 @@ class Arm:
 
     def label(self, spec: StudySpec) -> str:
         """The architecture's name for tables; a smaller variant never passes for the real thing."""
-        return get_architecture(self.architecture).label(small=spec.recipe.small, weights=self.weights(spec))
+        label = get_architecture(self.architecture).label(small=spec.recipe.small, weights=self.weights(spec))
+        return f"{label} (recipe)" if self.is_recipe else label
 
     def title(self, spec: StudySpec) -> str:
         """Its name, with the variant behind it where that is not the real thing."""
-        return self.label(spec).replace(self.architecture, self.name, 1)
+        return replace(self, is_recipe=False).label(spec).replace(self.architecture, self.name, 1)
 
     def space(self, spec: StudySpec) -> Space:
         """The ranges of its search."""
@@ -288,13 +292,3 @@ class Arm:
             init_seed=init_seed,
             recipe=spec.recipe.model_copy(update=own),
         )
-
-
-def _value(name: str, text: str) -> Any:
-    """A value as YAML reads it, and a number as what the hyperparameter takes."""
-    is_float = name in TrialConfig.model_fields and TrialConfig.model_fields[name].annotation is float
-    try:
-        value = float(text) if is_float else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        return text  # refused with its flag
-    return value if isinstance(value, str | int | float) else text

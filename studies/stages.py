@@ -66,7 +66,7 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
     if not selected or not spec.seeds:
         return result
     configs = {arm: trial.config for arm, trial in selected.items()}
-    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train))
+    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests)
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
     final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
     return replace(result, ending=final.ending, untested=final.untested)

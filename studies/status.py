@@ -20,7 +20,7 @@ from studies.files import folder, lock
 from studies.seal.register import NAME
 from studies.search.ledger_file import StoredTrial, read_trials
 from studies.search.plans import Plan, Search, first_plan
-from studies.spec import StudySpec
+from studies.spec import RECIPE, StudySpec
 from trainables.common.command import Parser, run
 from trainables.common.duration import duration
 from trainables.common.errors import UserError
@@ -103,14 +103,16 @@ def _table(spec: StudySpec, trials: dict[str, list[StoredTrial]], allowances: di
 
 
 def _short(arm: str) -> str:
-    """A confirmation's arm, which stands below the one that it confirms, by the configuration."""
+    """The arm of a confirmation or a recipe stands below the one of the search, and is called by what it is."""
     _, is_confirmation, signature = arm.partition("-confirmation-")
+    if arm.endswith(RECIPE):
+        return "  recipe"
     return f"  retrained {signature[:6]}" if is_confirmation else arm
 
 
 def _order(spec: StudySpec) -> Callable[[str], tuple[int, str]]:
     places = {arm.name: place for place, arm in enumerate(spec.arms())}
-    return lambda arm: (places.get(arm.partition("-confirmation-")[0], len(places)), arm)
+    return lambda arm: (places.get(arm.partition("-confirmation-")[0].removesuffix(RECIPE), len(places)), arm)
 
 
 def _best(trials: Sequence[StoredTrial]) -> StoredTrial | None:
@@ -129,7 +131,9 @@ def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[
         if selection is None or _is_outdated(selection, plan, trials):
             return False
         names = {arm: f"{arm}-confirmation-{row['signature'][:8]}" for arm, row in selection.items()}
-        finals = {arm: (name, spec.seeds) for arm, name in names.items()} if spec.seeds else {}
+        beside = [f"{arm}{RECIPE}" for arm, row in selection.items() if spec.with_recipe and not row.get("is_recipe")]
+        finals = {arm: (name, spec.seeds) for arm, name in (names | dict(zip(beside, beside, strict=True))).items()}
+        finals = finals if spec.seeds else {}
     scored = _read(out / folder.MODELS) or {}
     for arm, (name, allowance) in finals.items():
         trained = trials.get(name, [])

@@ -32,6 +32,7 @@ from analysis.figures.drawing import (
     write_right,
 )
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import competing
 from analysis.tables import formatting as tables
 
 
@@ -51,12 +52,12 @@ def trials(logs: Logs, labels: Sequence[str] = ()) -> Figure | None:
     search = logs.runs[logs.runs["stage"] == "search"]
     if search.empty:
         return None
-    study = logs.study
+    study, searched = logs.study, competing(logs.study["arms"])
     styles = looks([*labels, *arm_labels(logs)])
     judged_elsewhere = study["judged_metric"] != "val/iou"
-    budgets = sorted({arm["tiles"] for arm in study["arms"]}, reverse=True)
-    arms = {tiles: [arm for arm in study["arms"] if arm["tiles"] == tiles] for tiles in budgets}
-    figure = Figure(figsize=(9.0, 2.0 + 0.62 * len(study["arms"]) + 0.3 * len(budgets)), layout="constrained")
+    budgets = sorted({arm["tiles"] for arm in searched}, reverse=True)
+    arms = {tiles: [arm for arm in searched if arm["tiles"] == tiles] for tiles in budgets}
+    figure = Figure(figsize=(9.0, 2.0 + 0.62 * len(searched) + 0.3 * len(budgets)), layout="constrained")
     ratios = [len(arms[tiles]) + 0.3 for tiles in budgets]
     panels = figure.subplots(len(budgets), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     for axes, tiles in zip(panels, budgets, strict=True):

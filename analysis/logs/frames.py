@@ -28,7 +28,7 @@ TRIAL_COLUMNS = _columns(
     "lost_seconds:float64 num_segments:int64 dtype device_model run"
 )
 SELECTION_COLUMNS = _columns(
-    "arm number:int64 signature judged:float64 val_iou:float64 val_f1:float64 best_epoch:Int64"
+    "arm number:int64 signature judged:float64 val_iou:float64 val_f1:float64 best_epoch:Int64 is_recipe:boolean"
 )
 MODEL_COLUMNS = _columns(
     "arm number:int64 run_arm architecture architecture_label tiles:Int64 subset:Int64 seed:Int64 init_seed:Int64 "
@@ -61,7 +61,8 @@ class Logs:
             that was logged with the epoch under its own key, such as `train/loss`, `val/iou`, `val/iou/<tile>`, `lr`,
             `epoch_seconds`.
         selection: One row per arm that has a selected trial: `arm`, `number`, `signature`, `judged`, `val_iou` and
-            `val_f1` (full resolution, in [0, 1]), `best_epoch`.
+            `val_f1` (full resolution, in [0, 1]), `best_epoch`, `is_recipe` (whether its configuration is the recipe;
+            missing in studies that do not train that).
         models: One row per final model: `arm`, `number` (in it), `run_arm`, `architecture`, `architecture_label`,
             `tiles`, `subset` and `seed` (which of the tile subsets and seeds it has, from 0), `init_seed`, `draw_seed`,
             `subset_seed`, `signature`, `state`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size`,

@@ -85,6 +85,7 @@ class SelectionRow(TypedDict):
         arm, number: Of the trial.
         signature, judged, best_epoch: As in its `TrialRow`.
         val_iou, val_f1: On whole val tiles, in [0, 1]; None where it could not be scored.
+        is_recipe: Whether its configuration is the recipe; of a study that trains the recipe beside what was selected.
     """
 
     arm: str
@@ -94,6 +95,7 @@ class SelectionRow(TypedDict):
     val_iou: NotRequired[float | None]
     val_f1: NotRequired[float | None]
     best_epoch: NotRequired[int]
+    is_recipe: NotRequired[bool]
 
 
 class ModelFacts(TypedDict):

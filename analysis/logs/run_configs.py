@@ -4,6 +4,7 @@ Keys that are `NotRequired` are missing where there is nothing to say, and from 
 reader leaves out runs that lack one of the others. This file imports nothing but the standard library.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal, NotRequired, TypedDict
 
 STUDY_JOB: Literal["study"] = "study"
@@ -43,6 +44,7 @@ class ArmFacts(TypedDict):
         adaptation: Of the encoder: "scratch", "frozen", "staged" or "full".
         source: Papers, libraries, the licence of the weights, and what sides and pixels the network takes.
         chosen: In phase 3, the configuration that an earlier study selected, and where.
+        recipe_of: The arm of the search beside which it is trained, by the recipe.
     """
 
     arm: str
@@ -63,6 +65,12 @@ class ArmFacts(TypedDict):
     adaptation: NotRequired[str]
     source: NotRequired[str]
     chosen: NotRequired[dict[str, Any]]
+    recipe_of: NotRequired[str]
+
+
+def competing(arms: Iterable[ArmFacts]) -> list[ArmFacts]:
+    """Returns the arms that are compared with each other: all but the recipes that stand beside what was tuned."""
+    return [arm for arm in arms if "recipe_of" not in arm]
 
 
 class Slots(TypedDict):

@@ -7,7 +7,8 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts
-from analysis.report.leader import close_to_leader, which_to_trust, with_interval
+from analysis.report.leader import close_to_leader, largest_budget, which_to_trust, with_interval
+from analysis.report.tuning import how_to_train
 from analysis.report.words import counted, listed
 from analysis.tables import search_results
 from analysis.tables.arm_scores import below_trivial, iou_by_arm
@@ -20,7 +21,8 @@ _PREFERRED = ("phase2_tuning", "phase1_comparison", "phase3_data_budget")
 def conclusions(studies: Sequence[Logs]) -> tuple[str, ...]:
     """Returns the three conclusions, each plain text."""
     deciding = deciding_study(studies)
-    return (which_to_trust(deciding, is_one_of_several=len(studies) > 1), _how_few(studies), _cost(studies, deciding))
+    trusted = which_to_trust(deciding, is_one_of_several=len(studies) > 1)
+    return (f"{trusted}{_how_to_train(deciding)}", _how_few(studies), _cost(studies, deciding))
 
 
 def deciding_study(studies: Sequence[Logs]) -> Logs:
@@ -41,6 +43,12 @@ def deciding_study(studies: Sequence[Logs]) -> Logs:
         )
 
     return min(studies, key=order)
+
+
+def _how_to_train(deciding: Logs) -> str:
+    """What tuning bought of the leader, where that is known."""
+    frame = largest_budget(deciding)
+    return "" if frame.empty else how_to_train(deciding, frame.iloc[0]["label"], frame.iloc[0]["tiles"])
 
 
 def _how_few(studies: Sequence[Logs]) -> str:

@@ -14,6 +14,7 @@ from analysis.browse import gap_px, pictured_iou
 from analysis.figures.prediction_figures import Column, side_by_side
 from analysis.logs.frames import Logs
 from analysis.logs.rows import SPLITS, Split
+from analysis.logs.run_configs import competing
 from analysis.report.document import PicturesBlock, Prediction
 from analysis.report.words import counted
 from analysis.tables.arm_scores import iou_by_arm
@@ -109,7 +110,9 @@ def _jpeg(panel: Image.Image) -> bytes:
 def _of_split(logs: Logs, split: Split) -> list[PicturesBlock]:
     images = logs.images[logs.images["split"] == split]
     most = max(arm["tiles"] for arm in logs.study["arms"])
-    arms = [arm for arm in logs.study["arms"] if arm["tiles"] == most and (images["arm"] == arm["arm"]).any()]
+    arms = [
+        arm for arm in competing(logs.study["arms"]) if arm["tiles"] == most and (images["arm"] == arm["arm"]).any()
+    ]
     iou = {arm["arm"]: pictured_iou(logs, arm["arm"]) if split == "test" else _selected_iou(logs, arm) for arm in arms}
     means = _mean_test_iou(logs, list(iou)) if split == "test" else _means(iou)
     shown = _Shown(split=split, arms=arms, images=images, mean_iou=means, iou=iou)

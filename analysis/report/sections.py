@@ -11,6 +11,7 @@ from analysis.report import captions
 from analysis.report.blocks import Blocks, made
 from analysis.report.document import FigureBlock, Section, TableBlock
 from analysis.report.study_notes import study_notes
+from analysis.report.tuning import what_tuning_bought
 from analysis.tables import classes, contrasts, formatting, search_results
 from analysis.tables.arm_scores import iou_by_arm, iou_by_model
 from analysis.tables.comparison import bootstrap_check
@@ -18,6 +19,7 @@ from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
 from analysis.tables.settings import settings
 from analysis.tables.spread import spread
 from analysis.tables.tile_scores import final_split
+from analysis.tables.tuning import tuned_minus_recipe
 
 PHASES = {
     "phase1_comparison": "Phase 1, comparison of recipes",
@@ -40,7 +42,8 @@ class _Drawn(TypedDict):
 def iou_section(blocks: Blocks, logs: Logs) -> Section:
     """Returns the main results: IoU by architecture and by tiles, planned contrasts, and the hyperparameters."""
     split, vary = final_split(logs), logs.study["spec"].get("vary")
-    main, by_arm, trivial = iou_by_architecture(logs), iou_by_arm(logs), classes.constant_iou(logs, split)
+    main, trivial = iou_by_architecture(logs), classes.constant_iou(logs, split)
+    by_arm = iou_by_arm(logs, with_recipes=True)
     drawn: _Drawn = {
         "models": iou_by_model(logs),
         "metric": f"{split} IoU",
@@ -86,6 +89,14 @@ def iou_section(blocks: Blocks, logs: Logs) -> Section:
                 f"{by_tiles} with intervals. {_IN_TABLE}",
             ),
             _architecture_contrasts(blocks, logs),
+            blocks.table(
+                "tuned_minus_recipe",
+                logs,
+                "What tuning bought: tuned \N{MINUS SIGN} recipe",
+                tuned_minus_recipe(logs).rename(columns={"contrast": "architecture"}),
+                captions.TUNING,
+                what_tuning_bought(logs),
+            ),
             blocks.table("settings", logs, "Hyperparameters of every architecture", settings(logs), captions.SETTINGS),
         ),
     )

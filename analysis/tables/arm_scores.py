@@ -7,20 +7,27 @@ import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import competing
 from analysis.stats.bootstrap import count_scored, has_interval
 from analysis.stats.summaries import summarise
 from analysis.tables.classes import constant_iou
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 
-def iou_by_arm(logs: Logs) -> pd.DataFrame:
+def iou_by_arm(logs: Logs, *, with_recipes: bool = False) -> pd.DataFrame:
     """Returns the IoU of each arm that has final models, in the order of the study's arms.
+
+    Args:
+        logs: Of one study.
+        with_recipes: Also of the recipes that were trained beside what a search selected, which compete with nothing.
 
     Returns:
         A frame with `arm`, `label`, `tiles`, `mean`, `low`, `high` (interval), `num_models`, `num_subsets`,
         `num_seeds`, and `median`, `iqm` (interquartile mean) and `sd` over models; in [0, 1].
     """
-    return _iou_by_arm(logs).copy()
+    frame = _iou_by_arm(logs)
+    shown = logs.study["arms"] if with_recipes else competing(logs.study["arms"])
+    return frame[frame["arm"].isin([arm["arm"] for arm in shown])].reset_index(drop=True)
 
 
 @functools.lru_cache(maxsize=16)  # its intervals take long, and a report asks for them again and again

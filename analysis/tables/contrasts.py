@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
-from analysis.logs.run_configs import ArmFacts
+from analysis.logs.run_configs import ArmFacts, competing
 from analysis.stats.contrasts import Contrast, contrast, holm
 from analysis.stats.ranks import probability_of_improvement
 from analysis.tables.search_results import scores_by_value
@@ -70,7 +70,7 @@ def architecture_contrasts(logs: Logs) -> pd.DataFrame:
             name = f"{first['architecture']} \N{MINUS SIGN} {second['architecture']}"
             rows.append({"contrast": name, "what": what, "tiles": group[0]["tiles"], "better": better})
             found.append(result)
-    return _contrast_frame(rows, found)
+    return contrast_frame(rows, found)
 
 
 def planned_pairs(arms: Sequence[ArmFacts]) -> list[Pair]:
@@ -147,11 +147,16 @@ def preset_contrasts(logs: Logs) -> pd.DataFrame:
             better = probability_of_improvement(one, other)
             rows.append({"contrast": arm["architecture_label"], "what": what, "tiles": arm["tiles"], "better": better})
             found.append(result)
-    return _contrast_frame(rows, found)
+    return contrast_frame(rows, found)
 
 
-def _contrast_frame(rows: list[dict[str, Any]], found: list[Contrast]) -> pd.DataFrame:
-    """Returns a frame as of `architecture_contrasts`, adjusted for all of its rows."""
+def contrast_frame(rows: list[dict[str, Any]], found: list[Contrast]) -> pd.DataFrame:
+    """Returns a frame as of `architecture_contrasts`, adjusted for all of its rows.
+
+    Args:
+        rows: `contrast`, `what`, `tiles` and `better` of each row.
+        found: The result of each.
+    """
     adjusted = iter(holm([result.p for result in found if result.p is not None]))
     for row, result in zip(rows, found, strict=True):
         p, p_holm = (math.nan, math.nan) if result.p is None else (result.p, next(adjusted))
@@ -166,5 +171,5 @@ def _contrast_frame(rows: list[dict[str, Any]], found: list[Contrast]) -> pd.Dat
 
 
 def _arms_by_tiles(logs: Logs) -> list[list[ArmFacts]]:
-    budgets = sorted({arm["tiles"] for arm in logs.study["arms"]})
-    return [[arm for arm in logs.study["arms"] if arm["tiles"] == tiles] for tiles in budgets]
+    arms = competing(logs.study["arms"])
+    return [[arm for arm in arms if arm["tiles"] == tiles] for tiles in sorted({arm["tiles"] for arm in arms})]

@@ -46,6 +46,7 @@ _HEADINGS = {
     "mean_f1": "mean F1 (macro)",
     "micro_iou": "micro IoU",
     "accuracy": "pixel accuracy (micro F1)",
+    "verdict": "what tuning made it",
     "one_class": "models that predict one class only",
     "train": "share of train pixels",
     "val": "share of val pixels",

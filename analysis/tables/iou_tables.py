@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.rows import SPLITS, Split
-from analysis.logs.run_configs import ArmFacts
+from analysis.logs.run_configs import ArmFacts, competing
 from analysis.tables.arm_scores import interval_ends, iou_by_arm
 from analysis.tables.comparison import Comparison, compare
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
@@ -19,19 +19,21 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
     """Returns a row per arm: its scores with intervals, how far it is behind the leader, and what a model costs.
 
     Returns:
-        A frame, most tiles first, then the highest IoU, arms without a final model last, with `architecture` (its
-        label), `tiles` (count); `test_iou` and `val_iou`, each with `_low` and `_high` (interval of `stats.crossed`;
-        missing with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of
-        the split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many
-        tiles minus this one, over the models that all have) with its interval, `differs` (from the leader, by
-        `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `best_epoch` (median), `minutes`
-        (mean per model), `published_<...>` (of the reference study, where the log has it), `models` (final ones with a
-        score) and `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final
-        model, the selected trial stands for it with its val scores. What is not known is missing.
+        A frame, most tiles first, then the highest IoU, arms without a final model last; a recipe stands below what was
+        tuned from it, and is in no comparison. It has `architecture` (its label), `tiles` (count); `test_iou` and
+        `val_iou`, each with `_low` and `_high` (interval of `stats.crossed`; missing with one model or one place),
+        `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of the split that decides (test, or val
+        while the test tiles are sealed) `behind` (IoU of the leader with as many tiles minus this one, over the models
+        that all have) with its interval, `differs` (from the leader, by `ranks.below_leader`: yes or no) and `p` (of
+        that difference, uncorrected); `best_epoch` (median), `minutes` (mean per model), `published_<...>` (of the
+        reference study, where the log has it), `models` (final ones with a score) and `trivial_iou` (of calling every
+        pixel the best single class, on val). Where an arm has no final model, the selected trial stands for it with its
+        val scores. What is not known is missing.
     """
     split = final_split(logs)
     other = "val" if split == "test" else "test"
     frame, scores = iou_by_arm(logs), {name: read_tile_scores(logs, name) for name in SPLITS}
+    recipes = {arm["recipe_of"]: arm["arm"] for arm in logs.study["arms"] if "recipe_of" in arm}
     by_arm = {str(row["arm"]): row for row in frame.to_dict("records")}
     abouts = {arm["arm"]: arm for arm in logs.study["arms"]}
     rows = []
@@ -39,8 +41,9 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
         group = frame[frame["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable")
         ordered = [str(arm) for arm in group["arm"]]
         known = _beside_leader(compare(logs, tuple(ordered))) if ordered else {}
-        ordered += [arm for arm, about in abouts.items() if about["tiles"] == tiles and arm not in by_arm]
-        for arm in ordered:
+        competitors = [arm["arm"] for arm in competing(logs.study["arms"]) if arm["tiles"] == tiles]
+        ordered += [arm for arm in competitors if arm not in by_arm]
+        for arm in [name for first in ordered for name in (first, recipes.get(first)) if name]:
             row = {"architecture": abouts[arm]["architecture_label"], "tiles": tiles, **_scores(logs, arm, scores)}
             if arm in by_arm:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
@@ -62,7 +65,7 @@ def iou_by_tiles(logs: Logs) -> pd.DataFrame:
         A row per architecture (`architecture`, its label); per budget the mean over its final models under the number
         of tiles, such as `12`, with `12_low`, `12_high` (interval) and `12_models` (how many).
     """
-    frame = iou_by_arm(logs)
+    frame = iou_by_arm(logs, with_recipes=True)
     budgets = sorted(frame["tiles"].unique())
     if len(budgets) < 2:
         return pd.DataFrame()

@@ -26,6 +26,9 @@ PROVENANCE = "provenance"
 
 _ORIGIN = {"study_id", "segments"}
 
+_YOUNGER = ("with_recipe",)
+"""Settings that profiles turn on and that the files of older studies do not have."""
+
 
 def load_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings and the provenance in a YAML file. A study's own file means the copies of networks beside it.
@@ -42,6 +45,8 @@ def load_settings(path: Path, flag: str = "--config") -> tuple[dict[str, Any], d
     if not isinstance(content, dict):
         raise UserError(f"{flag} {path} holds {type(content).__name__}, but must hold `setting: value` lines")
     provenance = content.pop(PROVENANCE, {})
+    if provenance and "profile" in content:  # of whatever is younger than the study, it had none
+        content = {name: StudySpec.model_fields[name].default for name in _YOUNGER} | content
     if provenance and "architectures" in content:
         content["architectures"] = of_copies(content["architectures"], path.parent)
     return content, provenance if isinstance(provenance, dict) else {}

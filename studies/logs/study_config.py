@@ -1,7 +1,7 @@
 """What the W&B run of a study says of it: its settings, tiles and arms."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import cast
 
 from analysis.logs.run_configs import ArmFacts, StudyRunConfig
@@ -32,7 +32,11 @@ def log_config(
         "profile": spec.profile,
         "seed": spec.seed,
         "judged_metric": spec.judged_metric,
-        "arms": [_about(arm, inputs, parameters[arm.architecture]) for arm in spec.arms()],
+        "arms": [
+            about
+            for arm in spec.arms()
+            for about in _with_recipe(arm, spec, _about(arm, inputs, parameters[arm.architecture]))
+        ],
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
@@ -76,6 +80,17 @@ def _input_words(arm: Arm, inputs: StudyInputs) -> str:
         mean, std = (", ".join(f"{value:.3g}" for value in its) for its in (expected.mean, expected.std))
         statistics = f"mean {mean} and std {std} of 1, which its weights expect"
     return f"{sides}; pixels are normalised by {statistics}"
+
+
+def _with_recipe(arm: Arm, spec: StudySpec, about: ArmFacts) -> list[ArmFacts]:
+    """The facts of an arm, and those of its recipe where that is trained, too: the same, but nothing is searched."""
+    if not spec.with_recipe:
+        return [about]
+    recipe = replace(arm, is_recipe=True)
+    beside: ArmFacts = {**about, "arm": recipe.name, "architecture_label": recipe.label(spec), "recipe_of": arm.name}
+    beside |= {"trials": 0, "space": {}, "ranges": {}}
+    del beside["source"]
+    return [about, beside]
 
 
 def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFacts:

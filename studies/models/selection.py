@@ -9,6 +9,7 @@ from studies.logs import tracking
 from studies.models.evaluation import load_pictures, pictured
 from studies.models.scores import ModelScores, ScoringFailure
 from studies.models.val_scores import score_on_val
+from studies.search.plans import is_recipe
 from studies.search.trials import Trial
 from studies.session import Session
 from studies.spec import Arm
@@ -48,6 +49,8 @@ def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) 
             val_f1=None if scores is None else scores.f1,
             best_epoch=trial.best_epoch,
         )
+        if spec.with_recipe:
+            row["is_recipe"] = is_recipe(spec, arm, trial.config, session.inputs.digests)
         tracking.log_selection(session.log, row)
         if scores is not None:
             folder = predictions_folder(out, "val", arm.name, trial.number)

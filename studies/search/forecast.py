@@ -122,7 +122,7 @@ class Forecast:
 
     def _num_models(self, arm: Arm) -> int:
         plan = self._followed[-1].plan
-        return plan.allowance(arm) if plan.stage == "final" else self._spec.seeds
+        return plan.allowance(arm) if plan.stage == "final" else self._spec.num_confirming
 
     def _scoring(self, arm: Arm, num_pixels: int) -> float:
         """Seconds to predict so many pixels, from what an epoch of the arm takes."""
@@ -143,7 +143,11 @@ class Forecast:
     def _arm_pace(self, arm: Arm) -> float:
         """Mean seconds of an epoch of an arm; of its newest stage that has one, else of all arms."""
         for one in reversed(self._followed):
-            own = (t for t in one.trials.values() if t.epoch and t.arm.parent == arm.parent)
+            own = (
+                t
+                for t in one.trials.values()
+                if t.epoch and (t.arm.architecture, t.arm.tiles) == (arm.architecture, arm.tiles)
+            )
             if (pace := _mean(t.seconds / t.epoch for t in own)) is not None:
                 return pace
         return self._pace() or 0.0

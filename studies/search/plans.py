@@ -187,9 +187,20 @@ class Finals(Plan):
         self.arms = tuple(arms)
 
     @classmethod
-    def confirming(cls, spec: StudySpec, selected: Mapping[Arm, TrialConfig], num_tiles: int) -> "Finals":
-        """Of what a search selected; the arms are named after the configurations."""
-        arms = {replace(arm, confirms=config.signature()): config for arm, config in selected.items()}
+    def confirming(
+        cls,
+        spec: StudySpec,
+        selected: Mapping[Arm, TrialConfig],
+        num_tiles: int,
+        digests: Mapping[str, str] | None = None,
+    ) -> "Finals":
+        """Of what a search selected, in arms named after the configurations; and, if wanted, of the recipes beside."""
+        digests = digests or {}
+        arms: dict[Arm, TrialConfig] = {}
+        for arm, config in selected.items():
+            arms[replace(arm, confirms=config.signature())] = config
+            if spec.with_recipe and not is_recipe(spec, arm, config, digests):
+                arms[replace(arm, is_recipe=True)] = arm.config(spec, {}, digests, init_seed=0)
         return cls(spec, arms, arms.__getitem__, num_tiles)
 
     @classmethod
@@ -246,6 +257,12 @@ def first_plan(spec: StudySpec, digests: Mapping[str, str], num_tiles: int) -> P
     if not spec.has_search:
         return Finals.of_phase(spec, digests, num_tiles)
     return Search(spec, digests) if spec.vary is None else Grid(spec, digests)
+
+
+def is_recipe(spec: StudySpec, arm: Arm, config: TrialConfig, digests: Mapping[str, str]) -> bool:
+    """Whether what the search of an arm selected is its recipe, whatever the seeds."""
+    recipe = arm.config(spec, {}, digests, init_seed=config.init_seed, draw_seed=config.recipe.draw_seed)
+    return recipe.signature() == config.signature()
 
 
 def no_rungs(spec: StudySpec) -> Ladder:

@@ -43,9 +43,9 @@ def test_every_phase_has_the_flags_that_say_something_in_it(capsys):
     everything |= {"--strict-splits", "--reopen"}
     missing = {phase: everything - flags_of(phase, capsys) for phase in PHASES}
     assert missing == {
-        PHASE_1: FOLLOWS | SEARCHES | BUDGETS,
+        PHASE_1: FOLLOWS | SEARCHES | BUDGETS | {"--with-recipe"},
         PHASE_2: FOLLOWS | BUDGETS,
-        PHASE_3: FOLLOWS | SEARCHES | {"--fix"},
+        PHASE_3: FOLLOWS | SEARCHES | {"--fix", "--with-recipe"},
     }
 
 

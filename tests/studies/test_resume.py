@@ -123,7 +123,7 @@ def test_change_of_what_the_study_is_is_refused(flags, changes, out, refused):
     frozen = (out / STUDY).read_bytes()
     words = refused(*flags)
     assert words.startswith(f"--resume cannot change what the study {out} is ({changes}")
-    assert words.endswith("; only --trials and --seeds may grow, and --test may be added")
+    assert words.endswith("; only --trials and --seeds may grow, and --test and --with-recipe may be added")
     assert (out / STUDY).read_bytes() == frozen
 
 

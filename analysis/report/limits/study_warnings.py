@@ -1,6 +1,7 @@
 """Warns of what limits a whole study: what is missing, reopened, failed or small."""
 
 from analysis.logs.frames import Logs
+from analysis.logs.run_configs import competing
 from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.words import counted, named
 from analysis.tables.arm_scores import below_trivial
@@ -75,7 +76,7 @@ def _small(logs: Logs) -> list[str]:
 
 
 def _small_variants(logs: Logs) -> list[str]:
-    arms = logs.study["arms"]
+    arms = competing(logs.study["arms"])
     labels = list(dict.fromkeys(arm["architecture_label"] for arm in arms if arm["is_stand_in"]))
     found = []
     if labels:

@@ -89,7 +89,7 @@ def test_read_logs_has_a_history_row_per_epoch_with_numbers_only(logs: Logs):
 
 def test_read_logs_returns_the_selection_and_the_pictures_of_the_selected_trials(logs: Logs):
     known = {"arm": "unet-24", "number": 2, "signature": "sig-unet-24-2", "judged": 0.61, "best_epoch": 2}
-    assert logs.selection.to_dict("records")[0] == known | {"val_iou": 0.60, "val_f1": 0.60}
+    assert logs.selection.to_dict("records")[0] == known | {"val_iou": 0.60, "val_f1": 0.60, "is_recipe": None}
     images = logs.images
     expected = [(arm, tile) for arm in ("unet-24", "sam_conv-24") for tile in ("t1", "t.2")]
     assert list(zip(images["arm"], images["caption"], strict=True)) == expected

@@ -139,6 +139,23 @@ def test_confirmation_retrains_what_was_chosen_with_seeds_that_are_new_to_the_se
             assert seeds_of(final, name) == seeds_of(configs(plan, plan.arms[0]), name)
 
 
+def test_recipe_is_trained_beside_what_was_selected_with_the_same_seeds_and_draws_unless_it_was_selected():
+    spec = make_spec(with_recipe=True)
+    search = Search(spec)
+    unet, resnet = spec.arms()
+    start = search.config(unet, 0, search.point(unet, 0, []))
+    plan = Finals.confirming(spec, {unet: start, resnet: search.config(resnet, 3, POINT)}, NUM_TILES)
+    assert [arm.parent for arm in plan.arms] == ["unet-24", "unet_resnet34-24", "unet_resnet34-24-recipe"]
+    tuned, recipe = (configs(plan, arm) for arm in plan.arms[1:])
+    assert {config.lr for config in tuned} == {POINT["lr"]}
+    assert all(config.hyperparameters == recipe_point("unet_resnet34") for config in recipe)
+    for name in ("init_seed", "draw_seed"):
+        assert seeds_of(tuned, name) == seeds_of(recipe, name)
+    assert all(config.signature() != other.signature() for config in tuned for other in recipe)
+    assert [arm.label(spec) for arm in plan.arms[1:]] == ["unet_resnet34", "unet_resnet34 (recipe)"]
+    assert spec.num_confirming == 2 * make_spec().num_confirming == 6
+
+
 @settings(max_examples=25)
 @given(
     seeds=st.integers(1, 6),
