@@ -9,7 +9,7 @@ from analysis.stats.crossed import MOST_LEVELS, Estimate, needed_levels
 from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.classes import constant_iou
 from analysis.tables.comparison import Comparison, compare
-from analysis.tables.formatting import signed
+from analysis.tables.formatting import mean_words, signed
 from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _LEVEL = "95 % interval "
@@ -39,14 +39,14 @@ def which_to_trust(logs: Logs, *, is_one_of_several: bool) -> str:
     beginning = "This is a smoke run: its scores mean nothing. " if logs.study["profile"] == "smoke" else ""
     if len(frame) == 1:
         return (
-            f"{beginning}Only {leader['label']} has final models with {tiles}, with {metric} "
-            f"{with_interval(leader, _LEVEL)}, so there is nothing to compare it with."
+            f"{beginning}Only {leader['label']} has final models with {tiles}: {metric} "
+            f"{mean_words(leader, _LEVEL)}, and nothing to compare it with."
         )
-    among = f"{beginning}Among {_architectures(logs, set(frame['arm']))}, "
+    among = _architectures(logs, set(frame["arm"]))
     comparison = compare(logs, tuple(frame["arm"]))
     if comparison is None:
         return (
-            f"{among}{leader['label']} has the highest {metric} with {tiles}, {with_interval(leader)}, but how sure "
+            f"{beginning}{leader['label']} leads {among} with {tiles}, {metric} {mean_words(leader)}, but how sure "
             f"that is cannot be said: {_why_unsure(logs, leader)}."
         )
     scores = comparison.scores
@@ -57,12 +57,17 @@ def which_to_trust(logs: Logs, *, is_one_of_several: bool) -> str:
     basis = f"({study}{tested}, {_models(frame)}{_beside_trivial(logs)})"
     basis += f"; {listed(single)} could not be compared" if single else ""
     labels = {str(row["arm"]): str(row["label"]) for _, row in frame.iterrows()}
-    reached = f"{metric} {with_interval(leader, _LEVEL)}"
+    reached = f"{metric} {mean_words(leader, _LEVEL)}"
     if comparison.has_clear_winner:
-        return f"{among}{_verdict(logs, leader)} with {tiles}: {reached}, {_ahead(comparison, labels)} {basis}."
+        said = "Trust {}" if _is_trusted(logs, leader) else "{} is clearly ahead"
+        return (
+            f"{beginning}{said.format(leader['label'])}: with {tiles} it has {reached}, "
+            f"{_ahead(comparison, labels)} of {among} {basis}."
+        )
+    said = "Take {}, but it is no clear winner" if _is_trusted(logs, leader) else "{} leads, but is no clear winner"
     return (
-        f"{among}there is no clear winner with {tiles}: {leader['label']} leads with {reached}, but its lead "
-        f"{_doubtful(comparison, labels)} may be due to chance {basis}.{_forecasts(comparison, labels)}"
+        f"{beginning}{said.format(leader['label'])} among {among}: with {tiles} it has {reached}, and "
+        f"{_as_good(comparison, labels)} {basis}.{_forecasts(comparison, labels)}"
     )
 
 
@@ -70,19 +75,18 @@ def _ahead(comparison: Comparison, labels: dict[str, str]) -> str:
     """How far a clear winner is ahead of what comes closest to it."""
     known = {arm: found for arm, found in comparison.behind.items() if found is not None}
     closest = min(known, key=lambda arm: known[arm].mean)
-    next_one = f"{labels[closest]}, the next best" if len(known) > 1 else labels[closest]
-    return f"{_lead(known[closest])} ahead of {next_one}"
+    return f"{_lead(known[closest])} ahead of {labels[closest]}, the next best"
 
 
-def _doubtful(comparison: Comparison, labels: dict[str, str]) -> str:
-    """Over which arms a lead is not clear, and how large it is, the best first."""
+def _as_good(comparison: Comparison, labels: dict[str, str]) -> str:
+    """Which arms may be as good as the leader, and how far each is behind, the best first."""
     leads = []
     for arm in _rivals(comparison, labels):
         found = comparison.behind[arm]
-        lead = f"over {labels[arm]}" if found is None else f"of {_lead(found)} over {labels[arm]}"
+        lead = labels[arm] if found is None else f"{labels[arm]}, {_lead(found)} behind"
         is_clear_alone = found is not None and found.interval()[0] > 0
         leads.append(f"{lead} (as one of {len(comparison.behind)} comparisons)" if is_clear_alone else lead)
-    return listed(leads)
+    return f"{'; and '.join(leads)}, may be as good"
 
 
 def _forecasts(comparison: Comparison, labels: dict[str, str]) -> str:
@@ -101,8 +105,8 @@ def _forecasts(comparison: Comparison, labels: dict[str, str]) -> str:
         found.append((enough, f"{enough} for {labels[arm]}"))
     if not found:
         return ""
-    lead, takes = ("a lead", found[0][0]) if len(found) == 1 else ("leads", listed([words for _, words in found]))
-    return f" To show {lead} of this size in 80 % of studies would take {takes}, by the spread in this one."
+    takes = found[0][0] if len(found) == 1 else listed([words for _, words in found])
+    return f" To tell them apart in 80 % of studies takes {takes}, by the spread in this one."
 
 
 def _rivals(comparison: Comparison, labels: dict[str, str]) -> list[str]:
@@ -130,12 +134,10 @@ def _beside_trivial(logs: Logs) -> str:
     return "" if trivial is None else f"; predicting {logs.study['trivial']['class']} everywhere scores {trivial:.3f}"
 
 
-def _verdict(logs: Logs, leader: pd.Series) -> str:
-    """What may be said of a clear winner: a real architecture that was tested can be trusted, others are ahead."""
+def _is_trusted(logs: Logs, leader: pd.Series) -> bool:
+    """Whether the leader can be recommended: a real architecture that was tested can, others are only ahead."""
     about = next(arm for arm in logs.study["arms"] if arm["arm"] == leader["arm"])
-    if about["is_stand_in"] or final_split(logs) == "val" or logs.study["profile"] == "smoke":
-        return f"{leader['label']} is clearly ahead"
-    return f"trust {leader['label']}"
+    return not (about["is_stand_in"] or final_split(logs) == "val" or logs.study["profile"] == "smoke")
 
 
 def _why_unsure(logs: Logs, leader: pd.Series) -> str:
@@ -167,14 +169,6 @@ def largest_budget(logs: Logs) -> pd.DataFrame:
     frame = iou_by_arm(logs)
     largest: pd.DataFrame = frame[frame["tiles"] == frame["tiles"].max()]
     return largest.sort_values("mean", ascending=False, kind="stable")
-
-
-def with_interval(row: pd.Series, what: str = "") -> str:
-    """Returns the mean of a row of `iou_by_arm` with its interval, which `what` names, or why it has none."""
-    if not pd.isna(row["low"]):
-        return f"{row['mean']:.3f} ({what}{row['low']:.3f} … {row['high']:.3f})"
-    count = row["num_models"]
-    return f"{row['mean']:.3f} ({'n = 1' if count == 1 else f'n = {count}, no interval'})"
 
 
 def _models(frame: pd.DataFrame) -> str:

@@ -82,11 +82,11 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     Where there is no interval since there is one model (`x_models`, else `models`), the text says `n = 1`.
     """
     columns = [str(column) for column in frame.columns]
-    with_interval = [column for column in columns if f"{column}_low" in columns]
-    hidden = {f"{column}{ending}" for column in with_interval for ending in ("_low", "_high", "_models")}
+    mean_words = [column for column in columns if f"{column}_low" in columns]
+    hidden = {f"{column}{ending}" for column in mean_words for ending in ("_low", "_high", "_models")}
     parts: dict[str, pd.Series] = {}
     for column in columns:
-        if column in with_interval:
+        if column in mean_words:
             rows = frame.to_dict("records")
             parts[column] = pd.Series([_with_interval(column, row) for row in rows], frame.index, dtype="str")
         elif column not in hidden:
@@ -145,6 +145,14 @@ def cell(column: str, value: Any) -> str:
 def signed(value: float) -> str:
     """Returns a difference of IoU, or an end of its interval, with three decimals."""
     return _rounded("difference", value)
+
+
+def mean_words(row: pd.Series, what: str = "") -> str:
+    """Returns the mean of a row of `iou_by_arm` with its interval, which `what` names, or why it has none."""
+    if not pd.isna(row["low"]):
+        return f"{row['mean']:.3f} ({what}{row['low']:.3f} … {row['high']:.3f})"
+    count = row["num_models"]
+    return f"{row['mean']:.3f} ({'n = 1' if count == 1 else f'n = {count}, no interval'})"
 
 
 def _rounded(column: str, value: float) -> str:

@@ -133,7 +133,7 @@ def test_files_hold_every_model_trial_and_score_of_all_studies_and_the_ends_of_i
 def test_joined_report_can_be_read_and_has_each_frame_and_figure_under_a_name_of_its_own(joined: Composed):
     assert_readable(joined)
     assert "(phase2: 4 test tiles in 3 places, 2 models each)" in joined.document.conclusions[0]
-    assert joined.document.conclusions[1].startswith("In phase3, the highest mean test IoU is ")
+    assert joined.document.conclusions[1].startswith("phase3: ")
     assert list(joined.frames) == [*names(joined, TableBlock), *FINALS]
     assert list(joined.figures) == names(joined, FigureBlock)
     together = [*names(joined, TableBlock), *names(joined, FigureBlock)]
@@ -161,7 +161,7 @@ def test_warnings_that_all_studies_share_are_said_once_and_others_with_the_study
     assert smoke.startswith("other: This is a smoke run")
     studies = [sound("phase1"), MadeUp(*THREE, name="late", phase="phase2_tuning").logs()]
     assert "late: INCOMPLETE: No trial has started." in report_warnings(studies)
-    assert conclusions(studies)[0].startswith("Among 3 architectures")
+    assert conclusions(studies)[0].startswith("Take deeplabv3plus_resnet34")
     (higher,) = [text for text in report_warnings([sound("phase1"), sound("phase2")]) if "higher" in text]
     assert higher.startswith(
         "phase1 has a higher test IoU with 24 tiles, 0.502 (deeplabv3plus_resnet34), than phase2 (0.490)"
