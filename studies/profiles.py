@@ -99,6 +99,7 @@ PROFILES: dict[ProfileName, Profile] = {
             "grace_epochs": 8,
             "reduction_factor": 3,
             "weights": ("imagenet",),
+            "tta": True,
             "seeds": 3,
             "subsets": 3,
         },

@@ -12,7 +12,7 @@ from rich.table import Table
 from studies.models.scores import ScoringFailure, ScoringResult
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, StageName
-from studies.search.trials import Trial, TrialKey
+from studies.search.trials import Trial, TrialKey, name_of
 from trainables.common.duration import duration
 
 REFRESH_SECONDS = 1.0
@@ -125,12 +125,14 @@ class StudyProgress:
 
     def model_scored(self, key: TrialKey, result: ScoringResult, seconds: float) -> None:
         """Counts a model of the current stage as done, whose scoring took so long."""
-        arm, number = key
         if isinstance(result, ScoringFailure):
-            self.advance(f"{arm.name} #{number} {result.reason}", is_problem=True)
+            line = f"{name_of(key)} {result.reason}"
         else:
-            how = f" {result.scored}" if result.scored else ""
-            self.advance(f"{arm.name} #{number} scored in {duration(seconds)}{how}")
+            line = f"{name_of(key)} scored in {duration(seconds)}{f' {result.scored}' if result.scored else ''}"
+        if key[1] < 0:  # several together, each of which is counted itself
+            self._say(line)
+        else:
+            self.advance(line, is_problem=isinstance(result, ScoringFailure))
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Draws the terminal again, about once a second; for whoever waits."""

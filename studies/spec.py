@@ -113,6 +113,9 @@ class StudySpec(BaseModel):
     test: bool = Field(
         default=True, description="open the test tiles once for each arm's final models; --no-test leaves them sealed"
     )
+    tta: bool = Field(
+        default=False, description="also score final models on test by the mean over a tile's eight symmetries"
+    )
     weights: tuple[Weights, ...] = Field(
         default=("none",),
         min_length=1,

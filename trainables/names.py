@@ -40,3 +40,7 @@ def left_out(preset: str) -> list[str]:
     """Names of the preset's transforms that tiles other than 8-bit RGB do without."""
     milder = PRESETS[: PRESETS.index(preset) + 1]
     return [name for other in milder for name in PHOTOGRAPH_TRANSFORMS.get(other, ())]
+
+
+NUM_SYMMETRIES = 8
+"""Of a square: turns by 0, 90, 180 and 270 degrees, each with and without a mirror."""

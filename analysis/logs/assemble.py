@@ -52,8 +52,8 @@ def assemble(study_runs: list[LoggedRun], trial_runs: list[LoggedRun], notes: Se
     elif not newest.run.ended:
         notes.append("The study's run has not ended: it is still running or was killed, and this is what it logged.")
     study = cast("StudyRunConfig", {key: value for key, value in newest.run.config.items() if key != "_wandb"})
-    trained = {run.config["run_arm"] for run in trial_runs}
-    trained |= {row["run_arm"] for segment in segments for row in segment.trials}
+    trained = {run.config["arm"] for run in trial_runs}
+    trained |= {row["arm"] for segment in segments for row in segment.trials}
     study["arms"] = [arm for arm in study["arms"] if "recipe_of" not in arm or arm["arm"] in trained]
     arms = {arm["arm"]: arm for arm in study["arms"]}
     trials, epochs = _trials(segments, trial_runs, arms, study["judged_metric"])

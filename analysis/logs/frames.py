@@ -33,7 +33,8 @@ SELECTION_COLUMNS = _columns(
 MODEL_COLUMNS = _columns(
     "arm number:int64 run_arm architecture architecture_label tiles:Int64 subset:Int64 seed:Int64 init_seed:Int64 "
     "draw_seed:Int64 subset_seed:Int64 signature state best_epoch:Int64 epochs:Int64 seconds:float64 "
-    "micro_batch_size:Int64 val_iou:float64 val_f1:float64 test_iou:float64 test_f1:float64 scored dtype device_model "
+    "micro_batch_size:Int64 val_iou:float64 val_f1:float64 test_iou:float64 test_f1:float64 tta_iou:float64 "
+    "tta_f1:float64 ensemble_iou:float64 ensemble_f1:float64 scored dtype device_model "
     "attempt run"
 )
 SCORE_COLUMNS = _columns("arm number:int64 split tile group iou:float64")
@@ -66,9 +67,11 @@ class Logs:
         models: One row per final model: `arm`, `number` (in it), `run_arm`, `architecture`, `architecture_label`,
             `tiles`, `subset` and `seed` (which of the tile subsets and seeds it has, from 0), `init_seed`, `draw_seed`,
             `subset_seed`, `signature`, `state`, `best_epoch` (from 1), `epochs`, `seconds`, `micro_batch_size`,
-            `val_iou`, `val_f1`, `test_iou` and `test_f1` (full resolution, in [0, 1]; missing where it was not
-            scored), `scored` (how, where that was not on whole tiles as usual; else empty), `dtype` and `device_model`
-            (of its training, as in `runs`), `attempt`, `run`, and `hyperparameters/<name>` as in `runs`.
+            `val_iou`, `val_f1`, `test_iou` and `test_f1` (full resolution, in [0, 1]; missing where it was not scored),
+            `tta_iou`, `tta_f1`, `ensemble_iou` and `ensemble_f1` (on test, by probabilities averaged over the eight
+            symmetries of a tile, or over all models of the arm and subset), `scored` (how, where that was not on whole
+            tiles as usual; else empty), `dtype` and `device_model` (of its training, as in `runs`), `attempt`, `run`,
+            and `hyperparameters/<name>` as in `runs`.
         scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val" or "test"),
             `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]; missing where no pixel
             of the tile counts, which no mean may take for a score).

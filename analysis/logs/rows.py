@@ -110,6 +110,8 @@ class ModelFacts(TypedDict):
         state, signature, best_epoch, epochs, seconds, micro_batch_size: As in its trial's `TrialRow`.
         init_seed, draw_seed, subset_seed: Of its configuration.
         val_iou, val_f1, test_iou, test_f1: On whole tiles, in [0, 1]; None where it was not scored.
+        tta_iou, tta_f1: On test, by the mean of its probabilities over the eight symmetries of a tile; None as these.
+        ensemble_iou, ensemble_f1: On test, by the mean of the probabilities of all models of its arm and subset.
         scored: How it was scored, where not in the usual way; else None.
         attempt: Id of the opening of the test tiles that it was scored in.
     """
@@ -133,6 +135,10 @@ class ModelFacts(TypedDict):
     val_f1: NotRequired[float | None]
     test_iou: NotRequired[float | None]
     test_f1: NotRequired[float | None]
+    tta_iou: NotRequired[float | None]
+    tta_f1: NotRequired[float | None]
+    ensemble_iou: NotRequired[float | None]
+    ensemble_f1: NotRequired[float | None]
     scored: NotRequired[str | None]
     attempt: NotRequired[str]
 

@@ -13,6 +13,8 @@ MINUS = "\N{MINUS SIGN}"
 _SCORES = {"test_iou": "test IoU", "test_f1": "test F1", "val_iou": "val IoU", "val_f1": "val F1"}
 _HEADINGS = {
     **_SCORES,
+    "ensemble_iou": "ensemble",
+    "tta_iou": "TTA",
     "trivial_iou": "trivial IoU",
     "tuned_val_iou": "tuned val IoU",
     "iqm": "interquartile mean",
@@ -60,6 +62,7 @@ _DIGITS = {
     2: ("best", "better", "effect", "importance", "rank", "hours", "lost_hours"),
     3: (
         *(*_SCORES, *(f"published_{name}" for name in _SCORES)),
+        *("ensemble_iou", "tta_iou"),
         *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
         "behind",
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),

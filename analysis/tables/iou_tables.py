@@ -25,10 +25,12 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
         `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of the split that decides (test, or val
         while the test tiles are sealed) `behind` (IoU of the leader with as many tiles minus this one, over the models
         that all have) with its interval, `differs` (from the leader, by `ranks.below_leader`: yes or no) and `p` (of
-        that difference, uncorrected); `best_epoch` (median), `minutes` (mean per model), `published_<...>` (of the
-        reference study, where the log has it), `models` (final ones with a score) and `trivial_iou` (of calling every
-        pixel the best single class, on val). Where an arm has no final model, the selected trial stands for it with its
-        val scores. What is not known is missing.
+        that difference, uncorrected); `ensemble_iou` (of the mean of the probabilities of all models; of several
+        subsets, the mean over these) and `tta_iou` (of the mean over the eight symmetries of a tile, averaged over
+        models), on test; `best_epoch` (median), `minutes` (mean per model), `published_<...>` (of the reference study,
+        where the log has it), `models` (final ones with a score) and `trivial_iou` (of calling every pixel the best
+        single class, on val). Where an arm has no final model, the selected trial stands for it with its val scores.
+        What is not known is missing.
     """
     split = final_split(logs)
     other = "val" if split == "test" else "test"
@@ -49,7 +51,16 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
             rows.append(row | _published(logs, abouts[arm]))
     columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
-    columns += ["differs", "p", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
+    columns += [
+        "differs",
+        "p",
+        f"{split}_f1",
+        "ensemble_iou",
+        "tta_iou",
+        *_with_ends(f"{other}_iou"),
+        f"published_{other}_iou",
+        f"{other}_f1",
+    ]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
     columns += ["models", "trivial_iou"]
     if not logs.study.get("published"):
@@ -97,6 +108,7 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
             row |= {key: own[key].mean() for key in (f"{name}_iou", f"{name}_f1")}
         low, high = interval_ends(scores[name], arm)
         row |= {f"{name}_iou_low": low, f"{name}_iou_high": high}
+    row |= {"ensemble_iou": own.groupby("subset")["ensemble_iou"].first().mean(), "tta_iou": own["tta_iou"].mean()}
     return row | {"minutes": models["seconds"].mean() / 60, "trivial_iou": logs.study["trivial"]["iou"]}
 
 

@@ -16,7 +16,7 @@ from studies.backend.watch import GRACE_SECONDS, NO_ROOM_SECONDS, STOP_SECONDS, 
 from studies.models.evaluation import score_model
 from studies.models.scores import Evaluate, ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
 from studies.search.coordinator import MAX_LOSSES
-from studies.search.trials import TrialKey
+from studies.search.trials import TrialKey, name_of
 from trainables.data.tiles import DatasetInfo, Tiles
 
 POLL_SECONDS = 0.5
@@ -227,7 +227,7 @@ class Scorers:
         if task.mode == len(self._modes):
             return ScoringFailure(reason=reason)
         how = self._modes[task.mode].label or "alone"
-        self._console.print(f"{_name(task.key)}: {reason}; retrying {how}", highlight=False)
+        self._console.print(f"{name_of(task.key)}: {reason}; retrying {how}", highlight=False)
         waiting.append(task)
         return None
 
@@ -235,7 +235,7 @@ class Scorers:
         task.losses += 1
         if task.losses >= MAX_LOSSES:
             return ScoringFailure(reason=f"lost {task.losses} workers: {reason}")
-        self._console.print(f"{_name(task.key)}: {reason}; retrying", highlight=False)
+        self._console.print(f"{name_of(task.key)}: {reason}; retrying", highlight=False)
         waiting.append(task)
         return None
 
@@ -284,8 +284,3 @@ class Scorers:
                     results[one.task.key] = result
             self._check_alive(running.values(), time.monotonic())
         return results
-
-
-def _name(key: TrialKey) -> str:
-    arm, number = key
-    return f"{arm.name} #{number}"

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
-from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
+from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult, SideScores
 from trainables.checkpoints import BEST, load_model
 from trainables.common.errors import UserError, is_disk_trouble
 from trainables.common.whole_files import digest, file_stem, write_whole
@@ -19,7 +20,8 @@ from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo, Tiles
 from trainables.device import DeviceError, free_memory, move_model, named_device, out_of_memory_words, use_threads
 from trainables.metrics import tile_values
-from trainables.predict import evaluate
+from trainables.models.averaged import Ensemble, OverSymmetries
+from trainables.predict import Evaluation, OnTile, evaluate
 from trainables.training import autocast
 
 VAL_SCORES = "val_scores.json"
@@ -57,7 +59,7 @@ def picture(tiles: Tiles, index: int, prediction: NDArray[np.uint8], info: Datas
 
 
 def score_model(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo) -> ScoringResult:
-    """Scores a trial's best checkpoint on whole tiles.
+    """Scores a trial's best checkpoint on whole tiles, or the mean of several trials'.
 
     Returns:
         Its scores, or why there are none. The error of a device that this process cannot use any more is raised.
@@ -113,23 +115,33 @@ def _score(
     job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo, beat: Callable[[], None]
 ) -> ModelScores:
     use_threads(mode.cpus)
-    trained = load_model(job.folder / BEST)
-    trained.model.keep_features()  # other models over the same frozen encoder are scored on the same tiles
+    trained, *others = (load_model(folder / BEST) for folder in (job.folder, *job.members))
+    for one in (trained, *others):
+        one.model.keep_features()  # other models over the same frozen encoder are scored on the same tiles
     target = named_device(mode.device)
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
-    with autocast(trained.config, target):  # as it was judged
-        result = evaluate(
-            move_model(trained.model, target),
-            tiles,
-            info,
-            stride=trained.stride,
-            loss=trained.config.loss_function,
-            device=target,
-            before_tile=beat,
-            window_px=mode.window_px,
-            keeps_predictions=False,
-            on_tile=pictures,
-        )
+
+    def evaluated(network: nn.Module, on_tile: OnTile | None = None) -> Evaluation:
+        with autocast(trained.config, target):  # as it was judged
+            return evaluate(
+                move_model(network, target),
+                tiles,
+                info,
+                stride=trained.stride,
+                loss=trained.config.loss_function,
+                device=target,
+                before_tile=beat,
+                window_px=mode.window_px,
+                keeps_predictions=False,
+                on_tile=on_tile,
+            )
+
+    network = Ensemble([trained.model, *(one.model for one in others)]) if others else trained.model
+    result = evaluated(network, pictures)
+    tta = None
+    if job.tta:
+        turned = evaluated(OverSymmetries(network)).scores
+        tta = SideScores(iou=turned.iou, f1=turned.f1, tile_iou=tile_values(tiles.ids, turned.tile_iou))
     scores = ModelScores(
         iou=result.scores.iou,
         f1=result.scores.f1,
@@ -140,6 +152,7 @@ def _score(
         epoch=trained.epoch,
         scored=mode.label,
         unsaved="" if pictures is None else pictures.unsaved,
+        tta=tta,
     )
     if job.scores_of:
         content = {"tiles": job.scores_of, "model": digest(job.folder / BEST), "scores": scores.content()}

@@ -115,5 +115,9 @@ def _row(plan: Finals, trial: Trial, val: ScoringResult | None, test: ScoringRes
         test_f1=of_test.f1 if of_test else None,
         test_tile_iou=of_test.tile_iou if of_test else None,
         test_tile_confusion=of_test.tile_confusion if of_test else None,
+        tta_iou=of_test.tta["iou"] if of_test and of_test.tta else None,
+        tta_f1=of_test.tta["f1"] if of_test and of_test.tta else None,
+        ensemble_iou=of_test.ensemble["iou"] if of_test and of_test.ensemble else None,
+        ensemble_f1=of_test.ensemble["f1"] if of_test and of_test.ensemble else None,
         scored="; ".join(how) or None,
     )

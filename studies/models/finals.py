@@ -8,12 +8,14 @@ from typing import Any
 
 from studies.backend.scoring import Scorers
 from studies.files.folder import MODELS, beat_file, predictions_folder, trial_folder, write_json
+from studies.models.ensembles import ensemble_jobs, with_ensembles
 from studies.models.final_rows import log_arm
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult, load_record
 from studies.models.val_scores import score_on_val
 from studies.seal.seal import Attempt, Seal
 from studies.search.coordinator import Coordinator
-from studies.search.trials import TrialKey
+from studies.search.plans import Finals
+from studies.search.trials import TrialKey, name_of
 from studies.session import Session
 from trainables.common.errors import UserError
 
@@ -71,7 +73,8 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
         elif seal is not None:
             try:
                 recorded = _load_recorded(seal, attempt)
-                results = recorded or _test(session, scorers, seal, attempt, {key: val[key] for key in keys})
+                on_val = {key: val[key] for key in keys}
+                results = recorded or _test(session, scorers, seal, attempt, on_val, _plan(coordinator))
                 session.progress.skip(len(keys) if recorded else 0)
             except UserError as error:
                 refused = refused or error
@@ -87,7 +90,12 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
 
 
 def _test(
-    session: Session, scorers: Scorers, seal: Seal, attempt: Attempt, on_val: Mapping[TrialKey, ScoringResult]
+    session: Session,
+    scorers: Scorers,
+    seal: Seal,
+    attempt: Attempt,
+    on_val: Mapping[TrialKey, ScoringResult],
+    plan: Finals,
 ) -> TestResults:
     """Opens the test tiles, scores an arm's models and keeps their predictions; records the result if none failed.
 
@@ -97,6 +105,7 @@ def _test(
         seal: Of the test tiles.
         attempt: The arm's.
         on_val: Its models with their results on val: each is scored in the same mode.
+        plan: Of the models, which says whose probabilities are averaged, too.
 
     Raises:
         UserError: The attempt was opened before without a result, and there is no reason to look again.
@@ -111,11 +120,17 @@ def _test(
             permit=None,  # whatever asks the study to end takes effect after the result is on record
             pictures=predictions_folder(out, "test", arm.name, number),
             keeps_all=True,
+            tta=session.inputs.spec.tta,
         )
         for arm, number in on_val
     }
     labels = {key: scores.scored for key, scores in on_val.items() if isinstance(scores, ModelScores)}
-    found = scorers.score(jobs, seal.open(attempt, reopen=session.options.reopen), first_labels=labels)
+    tiles = seal.open(attempt, reopen=session.options.reopen)
+    found = scorers.score(jobs | ensemble_jobs(jobs, plan), tiles, first_labels=labels)
+    for key in found.keys() - jobs.keys():
+        if isinstance(result := found[key], ScoringFailure):
+            session.say(f"Note: {name_of(key)} has no score: {result.reason}")
+    found = with_ensembles(found, jobs, plan)
     results = dict(zip(attempt.signatures, (found[key] for key in on_val), strict=True))
     scores_of = {signature: scores for signature, scores in results.items() if isinstance(scores, ModelScores)}
     if len(scores_of) == len(results):
@@ -124,6 +139,12 @@ def _test(
         if scores.unsaved:
             session.say(f"Note: pictures are missing, as {scores.unsaved}")
     return results
+
+
+def _plan(coordinator: Coordinator) -> Finals:
+    plan = coordinator.plan
+    assert isinstance(plan, Finals), "final models have a plan of their own"
+    return plan
 
 
 def _load_recorded(seal: Seal, attempt: Attempt) -> TestResults:

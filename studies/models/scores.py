@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from trainables.data.tiles import DatasetInfo, Tiles
 
@@ -43,6 +43,8 @@ class ScoringJob:
         scores_of: What tells the tiles from others, for `VAL_SCORES` in the folder; empty to write none.
         pictures: Folder for pictures of `MAX_PICTURES` of the tiles; None for none.
         keeps_all: Whether that folder gets every tile's mask, picture and probabilities.
+        members: Folders of other trials, whose models' probabilities are averaged with its own.
+        tta: Whether it is also scored by the mean of its probabilities over the eight symmetries of a tile.
     """
 
     folder: Path
@@ -51,6 +53,16 @@ class ScoringJob:
     scores_of: str = ""
     pictures: Path | None = None
     keeps_all: bool = False
+    members: tuple[Path, ...] = ()
+    tta: bool = False
+
+
+class SideScores(TypedDict):
+    """What averaged probabilities score; as in `ModelScores`."""
+
+    iou: float
+    f1: float
+    tile_iou: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +76,8 @@ class ModelScores:
         epoch: That the checkpoint is from; 0 where a record does not say.
         scored: Label of the mode that it was scored in; empty for the usual one.
         unsaved: Why pictures are missing; empty where none are.
+        tta: By the mean of its probabilities over the eight symmetries of a tile; None where nobody asked.
+        ensemble: By the mean of the probabilities of all models of its arm and tile subset; None as `tta`.
     """
 
     iou: float
@@ -73,10 +87,13 @@ class ModelScores:
     epoch: int = 0
     scored: str = ""
     unsaved: str = ""
+    tta: SideScores | None = None
+    ensemble: SideScores | None = None
 
     def content(self) -> dict[str, Any]:
-        """For a file: all but an empty `unsaved`."""
-        return {name: value for name, value in asdict(self).items() if name != "unsaved" or value}
+        """For a file: all but what there seldom is."""
+        seldom = {"unsaved", "tta", "ensemble"}
+        return {name: value for name, value in asdict(self).items() if name not in seldom or value}
 
     def recorded(self) -> dict[str, Any]:
         """For the register of the test tiles."""
@@ -84,7 +101,7 @@ class ModelScores:
         return {name: content[name] for name in RECORDED if content[name] not in (None, "")}
 
 
-RECORDED = ("iou", "f1", "tile_iou", "tile_confusion", "scored")
+RECORDED = ("iou", "f1", "tile_iou", "tile_confusion", "scored", "tta", "ensemble")
 """What the register of the test tiles keeps of a model's scores, as far as there is something to say."""
 
 

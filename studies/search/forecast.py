@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from studies.search.coordinator import Coordinator
 from studies.spec import Arm, StudySpec
 from trainables.data.tiles import TrainVal
+from trainables.names import NUM_SYMMETRIES
 
 StageName = Literal["search", "validation", "final models", "scoring on val", "scoring on test", "report"]
 """What a study does one after the other; those that it has are in `Forecast.stages`."""
@@ -96,7 +97,11 @@ class Forecast:
             case "scoring on val":
                 return self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.val))
             case "scoring on test":  # by workers that run already
-                every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.test))
+                passes = (
+                    1 + (self._spec.seeds > 1) + (NUM_SYMMETRIES if self._spec.tta else 0)
+                )  # alone, together, turned
+                pixels = passes * self._sizes.test
+                every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, pixels))
                 return every - START_SECONDS
 
     def _training(self, coordinator: Coordinator) -> float:

@@ -11,7 +11,13 @@ Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]
 """How a trial ended: ran its course; by ASHA; with a loss that is not finite; out of memory; or by an error."""
 
 TrialKey = tuple[Arm, int]
-"""What names a trial: its arm, and its number in the arm."""
+"""What names a trial: its arm, and its number in the arm; one below 0 names several models of the arm together."""
+
+
+def name_of(key: TrialKey) -> str:
+    """What a person reads: `unet-24 #2`, or `ensemble of unet-24`."""
+    arm, number = key
+    return f"{arm.name} #{number}" if number >= 0 else f"ensemble of {arm.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

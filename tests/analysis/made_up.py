@@ -224,8 +224,7 @@ class MadeUp:
 
         None is the IoU of a tile in which no pixel counts. Models of an arm have the next number where none is given.
         """
-        is_confirmed = self.config["phase"] == "phase2_tuning" and "recipe_of" not in self.arms[arm]
-        run_arm = f"{arm}-confirmation" if is_confirmed else arm
+        run_arm = f"{arm}-confirmation" if self.config["phase"] == "phase2_tuning" else arm
         if number is None:
             number = sum("model/arm" in row and row["model/arm"] == arm for row in self.rows)
         values = [0.1 * epoch for epoch in range(epochs)]
@@ -240,17 +239,6 @@ class MadeUp:
                 row |= {f"{split}_iou": mean, f"{split}_f1": 2 * mean / (1 + mean)}
                 row |= {f"{split}_tiles": tiles[: len(iou)], f"{split}_tile_iou": [*iou]}
         self.rows.append(rows.MODEL.to_history(row | about))
-
-    def recipe(self, arm: str) -> str:
-        """The arm of the recipe beside one of a search."""
-        its = {
-            "arm": f"{arm}-recipe",
-            "recipe_of": arm,
-            "architecture_label": f"{self.arms[arm]['architecture']} (recipe)",
-        }
-        about = self.arms[its["arm"]] = self.arms[arm] | its
-        self.config["arms"].append(about)
-        return str(its["arm"])
 
     def models(self, arm: str, count: int, **about: Any) -> None:
         """As many final models with the same scores, each with its own seed."""

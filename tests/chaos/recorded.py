@@ -142,6 +142,8 @@ def recorded_fit(
 
 def recorded_scoring(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo) -> ScoringResult:
     """`score_model`, slower and with what goes wrong."""
+    if job.members:  # the same models once more, together
+        return score_model(job, mode, tiles, info)
     name = f"{job.folder.parent.name}-{job.folder.name}-{'val' if job.scores_of else 'test'}"
     beside = job.folder.parents[2].parent
     (beside / f"scoring-{name}").write_text(str(os.getpid()), encoding="utf-8")

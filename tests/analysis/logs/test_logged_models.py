@@ -21,6 +21,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     study.trial("unet-24", 0, [0.3, 0.6], lr=0.01)
     study.model("unet-24", 1, number=1, epochs=1, val=[0.5, 0.75, 0.25], val_f1=0.625)
     scores = {"val": [0.6], "test": [0.25, 0.5, 1.0], "test_iou": 0.55, "test_f1": 0.65}
+    scores |= {"tta_iou": 0.57, "tta_f1": 0.67, "ensemble_iou": 0.6, "ensemble_f1": 0.7}
     about = {"best_epoch": 2, "init_seed": 100, "draw_seed": 200, "subset_seed": 42, "attempt": "a1"}
     study.model("unet-24", 0, number=0, epochs=3, val_f1=0.7, **scores, **about)
     study.open("unet-24")
@@ -57,6 +58,7 @@ def test_read_logs_describes_a_final_model(logs: Logs):
     expected |= {"init_seed": 100, "draw_seed": 200, "subset_seed": 42, "attempt": "a1"}
     expected |= {"signature": "sig-unet-24-confirmation-0", "best_epoch": 2, "epochs": 3, "seconds": 180.0}
     expected |= {"val_iou": 0.6, "val_f1": 0.7, "test_iou": 0.55, "test_f1": 0.65, "micro_batch_size": 0}
+    expected |= {"tta_iou": 0.57, "tta_f1": 0.67, "ensemble_iou": 0.6, "ensemble_f1": 0.7}
     expected |= {"dtype": "", "device_model": ""}
     point = {"augmentation": "MEDIUM", "bce_weight": 0.5, "decoder_dropout": 0.3, "lr": 0.001}
     expected |= {f"hyperparameters/{name}": value for name, value in point.items()}

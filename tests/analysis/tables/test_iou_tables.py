@@ -53,6 +53,15 @@ def test_iou_by_architecture_has_means_with_intervals_around_them_and_none_for_a
     assert shown[0]["test_iou"] == f"0.600 ({first['test_iou_low']:.3f} … {first['test_iou_high']:.3f})"
 
 
+def test_ensembles_and_symmetries_have_a_column_each_and_a_tile_subset_counts_once():
+    study = MadeUp("unet", phase="phase3_data_budget")
+    for subset, seed, ensemble in ((0, 0, 0.6), (0, 1, 0.6), (1, 0, 0.9)):
+        study.model("unet-24", seed, subset=subset, test=[0.5], ensemble_iou=ensemble, tta_iou=0.5 + seed / 10)
+    (row,) = iou_by_architecture(study.logs()).to_dict("records")
+    assert row["ensemble_iou"] == pytest.approx((0.6 + 0.9) / 2)
+    assert row["tta_iou"] == pytest.approx((0.5 + 0.6 + 0.5) / 3)
+
+
 def test_iou_by_architecture_has_val_means_over_the_models_that_their_interval_is_of():
     study = MadeUp("unet")
     study.model("unet-24", 0, test=[0.5] * 4, val=[0.2, 0.2])

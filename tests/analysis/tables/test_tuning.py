@@ -22,7 +22,10 @@ def tuned(*by_recipe: list[float], is_recipe: bool = False) -> MadeUp:
     study.rows[-1] |= {"selection/is_recipe": is_recipe}
     study.models("unet-24", 3, test=TUNED, config={"hyperparameters": {"lr": 4e-4}})
     study.models("sam_conv-24", 3, test=[0.4] * 4)
-    recipe = study.recipe("unet-24")
+    recipe = "unet-24-recipe"
+    about = {"arm": recipe, "recipe_of": "unet-24", "architecture_label": "unet (recipe)"}
+    study.arms[recipe] = study.arms["unet-24"] | about
+    study.config["arms"].append(study.arms[recipe])
     for seed, test in enumerate(by_recipe):
         study.model(recipe, seed, test=test)
     return study

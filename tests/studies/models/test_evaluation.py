@@ -13,7 +13,7 @@ from PIL import Image
 
 from studies.models import evaluation
 from studies.models.evaluation import VAL_SCORES, load_pictures, load_scores, pictured, score_model
-from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode
+from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, load_record
 from tests.studies.reports import scores_on_val
 from trainables.checkpoints import BEST, load_model
 from trainables.common.whole_files import file_stem
@@ -56,6 +56,19 @@ def test_scores_are_those_of_whole_tiles(job, tiles):
         assert result.tile_confusion[tile] == matrix.ravel().tolist()
     assert (result.epoch, result.scored) == (1, "")
     assert {path.name for path in job.folder.iterdir()} == {BEST, "permit"}  # and no sign of life is left
+
+
+def test_equal_models_together_are_the_model_and_symmetries_are_scored_beside(job, tiles):
+    alone, together, turned = (
+        scores_of(replace(job, **changes), tiles.val, tiles.info)
+        for changes in ({}, {"members": (job.folder, job.folder)}, {"tta": True})
+    )
+    assert (together.iou, together.tile_confusion) == (alone.iou, alone.tile_confusion)
+    assert turned == replace(alone, tta=turned.tta)
+    assert turned.tta is not None
+    assert list(turned.tta["tile_iou"]) == list(tiles.val.ids)
+    assert 0 <= turned.tta["iou"] <= turned.tta["f1"] <= 1
+    assert load_record(json.loads(json.dumps(turned.recorded()))) == replace(turned, epoch=0)
 
 
 def test_tile_without_a_pixel_that_counts_has_no_iou(job, tiles):

@@ -36,6 +36,7 @@ def test_every_arm_opens_the_tiles_once_and_keeps_its_predictions(study):
     row = study.content["unet-1"]
     assert [model["test_iou"] for model in row["models"]] == pytest.approx([0.395, 0.495])
     assert row["test_iou"] == pytest.approx(0.445)
+    assert [model["ensemble_iou"] for model in row["models"]] == pytest.approx([0.295] * 2)
     assert row["opening"]["event"] == "opened"
     folder = study.out / "predictions" / "test" / study.plan.arms[0].name / "model-1"  # by the configuration too
     names = {path.name for path in folder.iterdir()}
@@ -135,6 +136,16 @@ def test_opening_whose_models_could_not_be_scored_leaves_no_result_and_says_so(s
     assert study.events == ["opened", "opened", "reopened", "result", "reopened", "result"]
     assert study.content["unet-2"]["opening"]["reopened"] == ["the GPU was broken"]
     assert [row["event"] for row in study.log.under("opening/")] == ["opened", "reopened"] * 2
+
+
+def test_ensemble_that_cannot_be_scored_takes_nothing_from_its_models(study):
+    study.fails_models = {f"{study.plan.arms[0].name}/-1/{study.ids('test')[0]}"}
+    assert study.score() == {}
+    assert study.events == ["opened", "result"] * 2
+    first, second = study.content.values()
+    assert {model["ensemble_iou"] for model in first["models"]} == {None}
+    assert [model["test_iou"] for model in first["models"]] == pytest.approx([0.395, 0.495])
+    assert [model["ensemble_iou"] for model in second["models"]] == pytest.approx([0.295] * 2)
 
 
 def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study):
