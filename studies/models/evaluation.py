@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult, SideScores
 from trainables.checkpoints import BEST, load_model
@@ -21,6 +20,7 @@ from trainables.data.tiles import DatasetInfo, Tiles
 from trainables.device import DeviceError, free_memory, move_model, named_device, out_of_memory_words, use_threads
 from trainables.metrics import tile_values
 from trainables.models.averaged import Ensemble, OverSymmetries
+from trainables.models.segmenter import Segmenter
 from trainables.predict import Evaluation, OnTile, evaluate
 from trainables.training import autocast
 
@@ -121,7 +121,7 @@ def _score(
     target = named_device(mode.device)
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
 
-    def evaluated(network: nn.Module, on_tile: OnTile | None = None) -> Evaluation:
+    def evaluated(network: Segmenter | Ensemble | OverSymmetries, on_tile: OnTile | None = None) -> Evaluation:
         with autocast(trained.config, target):  # as it was judged
             return evaluate(
                 move_model(network, target),
