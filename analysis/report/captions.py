@@ -43,6 +43,7 @@ CONTRASTS = (
     "newly trained ones. P(better) is how often a model of the first architecture beats one of the second on the same "
     "tile."
 )
+RECIPES = "What was tuned competes; the recipe that its search started from stands below it, and competes with nothing."
 AVERAGED = (
     "Ensemble is the test IoU of the mean of the probabilities of all models of an architecture (and tile subset), TTA "
     "that of the mean over the eight symmetries of a tile, averaged over models; both are of the same opening."
@@ -161,6 +162,7 @@ def main_words(logs: Logs, *, is_compared: bool) -> str:
     parts = [study_words(logs), "Scores are means over the final models, on whole tiles.", INTERVALS, LEADER]
     parts.append("Val scores are optimistic, since val chose the epoch of each model.")
     parts += [COMPARED] if is_compared else []
+    parts += [RECIPES] if any("recipe_of" in arm for arm in logs.study["arms"]) else []
     parts += [AVERAGED] if logs.models[["ensemble_iou", "tta_iou"]].notna().any(axis=None) else []
     parts += [NO_FINALS] if logs.models.empty else []
     parts += [PUBLISHED] if logs.study.get("published") else []

@@ -1,10 +1,12 @@
 """Warns of what limits a whole study: what is missing, reopened, failed or small."""
 
+import math
+
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import competing
 from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.words import counted, named
-from analysis.tables.arm_scores import below_trivial
+from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.classes import constant_iou
 from analysis.tables.search_results import FAILED
 from analysis.tables.tile_scores import final_split, read_tile_scores
@@ -22,6 +24,7 @@ def study_warnings(logs: Logs) -> list[str]:
         *_small(logs),
         *_small_variants(logs),
         *_below_trivial(logs),
+        *_recipe_ahead(logs),
         *_failed(logs),
         *_without_result(logs),
         *_fewer_models(logs),
@@ -109,6 +112,21 @@ def _below_trivial(logs: Logs) -> list[str]:
     if trivial is None:
         return []
     return named(f"No better than predicting {constant} everywhere ({split} IoU {trivial:.3f})", names)
+
+
+def _recipe_ahead(logs: Logs) -> list[str]:
+    """Says so where the recipe of another architecture than the leader is above it: only what was tuned competes."""
+    recipe_of = {arm["arm"]: arm.get("recipe_of", "") for arm in logs.study["arms"]}
+    found = []
+    for tiles, group in iou_by_arm(logs, with_recipes=True).groupby("tiles"):
+        rows = group.to_dict("records")
+        tuned = [row for row in rows if not recipe_of[row["arm"]]]
+        leader = max(tuned, key=lambda row: row["mean"], default={"arm": "", "mean": math.inf})
+        others = [row for row in rows if recipe_of[row["arm"]] not in ("", leader["arm"])]
+        found += [
+            f"{row['label']} with {tiles} tiles ({row['mean']:.3f})" for row in others if row["mean"] > leader["mean"]
+        ]
+    return named("Recipes above the architecture that leads once all are tuned, which alone are compared", found)
 
 
 def _failed(logs: Logs) -> list[str]:

@@ -4,6 +4,7 @@ import pytest
 
 from analysis.report.conclusions import conclusions
 from analysis.report.leader import close_to_leader
+from analysis.report.limits.study_warnings import study_warnings
 from analysis.report.tuning import what_tuning_bought
 from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.contrasts import architecture_contrasts
@@ -81,6 +82,15 @@ def test_recipe_stands_beside_and_competes_with_nothing():
     assert close_to_leader(logs)[0] == "unet-24"
     assert list(iou_by_arm(logs)["arm"]) == ["unet-24", "sam_conv-24"]
     assert not architecture_contrasts(logs)["contrast"].str.contains("recipe").any()
+
+
+@pytest.mark.parametrize(("leader", "count"), [(0.4, 0), (0.6, 1)])
+def test_recipe_above_another_architecture_that_leads_is_told(leader, count):
+    study = tuned(*[[0.9] * 4] * 3)
+    study.models("sam_conv-24", 1, test=[leader] * 4, subset=1)
+    study.rows = [row for row in study.rows if row.get("model/arm") != "sam_conv-24" or row["model/subset"] == 1]
+    words = "which alone are compared: unet (recipe) with 24 tiles (0.900)."
+    assert sum(words in warning for warning in study_warnings(study.logs())) == count
 
 
 def test_study_without_recipes_has_no_such_table():
