@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis.logs.wandb_files import read_logs
@@ -19,6 +20,7 @@ from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
 from trainables.datasets.demo import write_demo_tiles
 
 STUDIES = Path(__file__).parents[2] / "studies"
+MAIN = "iou_by_architecture"
 ONE_WORKER = ["--cpus-per-trial", str(os.cpu_count())]
 
 
@@ -95,7 +97,7 @@ def content_of(out: Path) -> dict[str, Any]:
     return content
 
 
-def check_logged(out: Path) -> None:
+def check_logged(out: Path, *stages: str) -> None:
     """The logs say of every model what models.json says."""
     written = [model for row in content_of(out).values() for model in row["models"]]
     logs = read_logs(out)
@@ -115,7 +117,7 @@ def check_logged(out: Path) -> None:
     }
     scores = logs.scores.set_index(["arm", "number", "split", "tile"])["iou"].to_dict()
     assert scores == pytest.approx(tiles)
-    assert set(logs.runs["stage"]) == {"final"}
+    assert set(logs.runs["stage"]) == {"final", *stages}
 
 
 @pytest.mark.faults
@@ -174,3 +176,35 @@ def test_data_budget_retrains_what_was_chosen_on_every_subset(
     assert set(logs.runs["hyperparameters/augmentation"]) == {"HEAVY"}
     assert all(arm["chosen"]["study"] == "phase2" for arm in logs.study["arms"])
     assert logs.models["test_iou"].isna().all()
+
+
+@pytest.mark.faults
+def test_recipe_can_be_added_to_what_was_tuned_with_the_same_seeds_and_each_arm_is_opened_once(
+    start, ray_address, tmp_path
+):
+    """Phase 2 whose only trial is a random point, so not the recipe."""
+    root, out = tmp_path / "tiles", tmp_path / "runs" / "phase2"
+    write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
+    flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "--trials", "1", "--seeds", "2"]
+    flags += ["--sampler", "random", "--test", "--tta", "--out", str(out), *ONE_WORKER]
+    start(STUDIES / "phase2_tuning.py", *flags, address=ray_address).ends()
+    before = content_of(out)
+    driver = start(STUDIES / "phase2_tuning.py", *flags, "--with-recipe", "--resume", address=ray_address)
+    driver.ends()
+    assert driver.errors.read_text() == ""
+    content = content_of(out)
+    assert list(content) == ["unet-3", "unet-3-recipe"]
+    assert content["unet-3"] == before["unet-3"]
+    tuned, recipe = (pd.DataFrame(row["models"]) for row in content.values())
+    for name in ("init_seed", "draw_seed", "subset_seed"):
+        assert tuned[name].tolist() == recipe[name].tolist()
+    assert not set(tuned["signature"]) & set(recipe["signature"])
+    events = [json.loads(line)["event"] for line in (root / "seal.jsonl").read_text().splitlines()]
+    assert events == ["opened", "result"] * 2
+    check_logged(out, "search")
+    tables = {name: pd.read_csv(out / "report" / "tables" / f"{name}.csv") for name in ("tuned_minus_recipe", MAIN)}
+    (difference,) = tables["tuned_minus_recipe"]["difference"]
+    assert difference == pytest.approx(tuned["test_iou"].mean() - recipe["test_iou"].mean())
+    for (_, row), models in zip(tables[MAIN].iterrows(), (tuned, recipe), strict=True):
+        assert row["tta_iou"] == pytest.approx(models["tta_iou"].mean())
+        assert [row["ensemble_iou"]] == pytest.approx(list(set(models["ensemble_iou"])))
