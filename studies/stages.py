@@ -58,15 +58,20 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
         return StageResult(ending=permit.ending)
     selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
     unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
-    with _scorers(session) as scorers:
-        unvalidated = selection.validate(session, scorers, selected)
+    if spec.labels is None:
+        with _scorers(session) as scorers:
+            unvalidated = selection.validate(session, scorers, selected)
+    else:
+        unvalidated = {}
+        selection.log_judged(session, selected)
     if permit.ending is not None:
         return StageResult(ending=permit.ending)
     result = StageResult(ending=None, unselected=unselected, unvalidated=unvalidated)
     if not selected or not spec.seeds:
         return result
     configs = {arm: trial.config for arm, trial in selected.items()}
-    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train))
+    epochs = {arm: trial.best_epoch for arm, trial in selected.items()}
+    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), epochs)
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
     final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
     return replace(result, ending=final.ending, untested=final.untested)

@@ -20,9 +20,9 @@ def log_config(
     """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
     spec, tiles, info = inputs.spec, inputs.tiles, inputs.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
-    label, trivial = constant_scores(tiles.val.masks, num_classes)
-    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
-    splits = {"train": tiles.train, "val": tiles.val}
+    label, trivial = constant_scores(inputs.judging.masks, num_classes)
+    judged = trivial if center is None else constant_scores(inputs.judging.center_windows(center).masks, num_classes)[1]
+    splits = {"train": tiles.train} | ({"val": tiles.val} if spec.labels is None else {})
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
     test_ids = [tile.id for tile in inputs.dataset.test.tiles]
     config: StudyRunConfig = {

@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -187,9 +188,22 @@ class Finals(Plan):
         self.arms = tuple(arms)
 
     @classmethod
-    def confirming(cls, spec: StudySpec, selected: Mapping[Arm, TrialConfig], num_tiles: int) -> "Finals":
-        """Of what a search selected; the arms are named after the configurations."""
+    def confirming(
+        cls,
+        spec: StudySpec,
+        selected: Mapping[Arm, TrialConfig],
+        num_tiles: int,
+        epochs: Mapping[Arm, int] = MappingProxyType({}),
+    ) -> "Finals":
+        """Of what a search selected; the arms are named after the configurations.
+
+        What folds judged is trained on all of their labels, for those `epochs` that they found best.
+        """
         arms = {replace(arm, confirms=config.signature()): config for arm, config in selected.items()}
+        for arm, config in arms.items():
+            if config.folds:
+                changes = {"folds": 0, "fixed_epochs": epochs[replace(arm, confirms="")]}
+                arms[arm] = config.model_copy(update=changes)
         return cls(spec, arms, arms.__getitem__, num_tiles)
 
     @classmethod
