@@ -7,10 +7,12 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts
+from analysis.report.enough import enough_labels
 from analysis.report.leader import close_to_leader, which_to_trust, with_interval
 from analysis.report.words import counted, listed
 from analysis.tables import search_results
 from analysis.tables.arm_scores import below_trivial, iou_by_arm
+from analysis.tables.labels import budget_unit, is_of_labels
 from analysis.tables.spread import spread
 from analysis.tables.tile_scores import final_split
 
@@ -46,12 +48,13 @@ def deciding_study(studies: Sequence[Logs]) -> Logs:
 def _how_few(studies: Sequence[Logs]) -> str:
     num_budgets = {id(logs): iou_by_arm(logs)["tiles"].nunique() for logs in studies}
     logs = max(studies, key=lambda logs: num_budgets[id(logs)])
+    unit = budget_unit(logs.study)
     if num_budgets[id(logs)] < 2:
         budgets = sorted({arm["tiles"] for logs in studies for arm in logs.study["arms"]})
         known = (
             f"all models were trained with {budgets[0]}"
             if len(budgets) == 1
-            else f"of {listed(budgets)} tiles, no study has scored final models with more than one number"
+            else f"of {listed(budgets)} {unit}, no study has scored final models with more than one number"
         )
         return f"How IoU depends on the number of labelled tiles is not known: {known}."
     frame, split = iou_by_arm(logs), final_split(logs)
@@ -62,24 +65,26 @@ def _how_few(studies: Sequence[Logs]) -> str:
     for tiles in budgets:
         at = shared if len(shared) else frame
         best = at[at["tiles"] == tiles].sort_values("mean", ascending=False, kind="stable").iloc[0]
-        unit = " tiles" if tiles == budgets[0] else ""
         chosen.append(best)
-        steps.append(f"{with_interval(best)} with {tiles}{unit} ({best['label']})")
+        counted_as = f" {unit}" if tiles == budgets[0] else ""
+        steps.append(f"{with_interval(best)} with {tiles}{counted_as} ({best['label']})")
     where = f"In {logs.study['study']}, the" if len(studies) > 1 else "The"
     text = f"{where} highest mean {split} IoU is {listed(steps)}"
     text += "" if len(shared) else ", but no architecture was scored with all of these numbers of tiles"
     ends = pd.DataFrame(chosen)[["low", "high"]].astype("float64")
     if ends.notna().all(axis=None) and ends["low"].max() <= ends["high"].min():
         text += "; these intervals overlap, so the differences may be due to chance"
+    enough = enough_labels(logs) if is_of_labels(logs.study) else ""
+    enough = f" {enough}" if enough else ""
     deviations = spread(logs)
     known_spread = deviations[deviations["tiles"] == budgets[-1]].dropna(subset="sd_subset")
     if known_spread.empty:
-        return f"{text}."
+        return f"{text}.{enough}"
     subset, seed = (known_spread[name].median() for name in ("sd_subset", "sd_seed"))
     return (
-        f"{text}; with {budgets[-1]} tiles, the standard deviation of IoU is about {subset:.3f} between tile subsets "
+        f"{text}; with {budgets[-1]} {unit}, the standard deviation of IoU is about {subset:.3f} between tile subsets "
         f"and {seed:.3f} between seeds (estimated from {known_spread['subsets'].max()} subsets and "
-        f"{known_spread['seeds'].max()} seeds of {listed(list(known_spread['architecture']))})."
+        f"{known_spread['seeds'].max()} seeds of {listed(list(known_spread['architecture']))}).{enough}"
     )
 
 

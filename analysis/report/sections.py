@@ -59,7 +59,7 @@ def iou_section(blocks: Blocks, logs: Logs) -> Section:
                 logs,
                 "IoU by architecture",
                 main,
-                captions.main_words(logs, is_compared=bool(main["differs"].notna().any())),
+                captions.main_words(logs, main),
                 study_notes(logs),
             ),
             blocks.table(

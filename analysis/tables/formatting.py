@@ -14,6 +14,9 @@ _SCORES = {"test_iou": "test IoU", "test_f1": "test F1", "val_iou": "val IoU", "
 _HEADINGS = {
     **_SCORES,
     "trivial_iou": "trivial IoU",
+    "labels": "labels (train, val)",
+    "folds_iou": "IoU over folds",
+    "folds_gap": "folds \N{MINUS SIGN} test",
     "tuned_val_iou": "tuned val IoU",
     "iqm": "interquartile mean",
     "sd": "standard deviation (sd)",
@@ -59,7 +62,7 @@ _DIGITS = {
     2: ("best", "better", "effect", "importance", "rank", "hours", "lost_hours"),
     3: (
         *(*_SCORES, *(f"published_{name}" for name in _SCORES)),
-        *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
+        *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference", "folds_iou", "folds_gap"),
         "behind",
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
         *("mean_iou", "mean_f1", "micro_iou", "accuracy", "train", "val", "test"),

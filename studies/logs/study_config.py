@@ -10,6 +10,7 @@ from studies.inputs import StudyInputs
 from studies.spec import Arm, StudySpec
 from trainables.attempts.reference import ATTEMPTS
 from trainables.data.pictures import GAP_PX, class_color
+from trainables.folds.split import split
 from trainables.metrics import class_pixels, constant_scores
 from trainables.models.composed.names import get_architecture
 
@@ -105,4 +106,7 @@ def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFac
     }
     if chosen is not None:
         facts["chosen"] = chosen.model_dump(mode="json")
+    if spec.num_networks(arm) > 1:
+        config = arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0)
+        facts["folds"] = len(split(config, inputs.tiles.budget(arm.tiles, spec.recipe.subset_seed)))
     return facts
