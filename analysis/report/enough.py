@@ -5,7 +5,7 @@ import numpy as np
 from analysis.logs.frames import Logs
 from analysis.stats.arrays import FloatArray
 from analysis.stats.crossed import Estimate, estimate
-from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.formatting import signed
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
@@ -18,6 +18,9 @@ def enough_labels(logs: Logs) -> str:
     if len(budgets) < 2 or shared.empty or scores is None:
         return ""
     leader = shared[shared["tiles"] == budgets[-1]].sort_values("mean", ascending=False, kind="stable").iloc[0]
+    if leader["arm"] in below_trivial(logs):
+        what = f"even with {budgets[-1]}, it is no better than predicting {logs.study['trivial']['class']} everywhere"
+        return f"How many labels are enough for {leader['label']} cannot be said: {what}."
     its = shared[shared["label"] == leader["label"]].set_index("tiles")["arm"]
     lead = {tiles: lead_over(scores, leader["arm"], its[tiles]) for tiles in budgets[:-1]}
     known = {tiles: found for tiles, found in lead.items() if found is not None}

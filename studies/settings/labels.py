@@ -19,6 +19,11 @@ def check_labels(spec: StudySpec) -> None:
             f"--labels is {' '.join(map(str, spec.labels))} and --tiles {' '.join(map(str, spec.tiles))}, but both are "
             "the data budgets: leave one out"
         )
+    if untold := [name for name, chosen in spec.chosen.items() if chosen.epochs is None]:
+        raise UserError(
+            f"--labels needs the number of epochs that folds chose, but {spec.chosen[untold[0]].study} tuned "
+            f"{untold[0]} with val tiles: tune it with --labels, or use --tiles"
+        )
     if spec.recipe.schedule == "plateau":
         raise UserError(
             "--schedule is plateau, which waits for val, but with --labels final models have none: use cosine"
@@ -27,11 +32,6 @@ def check_labels(spec: StudySpec) -> None:
         raise UserError(
             f"--val-center-px is {spec.recipe.val_center_px}, but with --labels folds are judged on whole tiles, as "
             "test tiles are: leave it out"
-        )
-    if untold := [name for name, chosen in spec.chosen.items() if chosen.epochs is None]:
-        raise UserError(
-            f"--labels needs the number of epochs that folds chose, but {spec.chosen[untold[0]].study} tuned "
-            f"{untold[0]} with val tiles: tune it with --labels, or use --tiles"
         )
 
 
