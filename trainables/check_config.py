@@ -43,11 +43,11 @@ def check_config(config: TrialConfig, tiles: TrainVal) -> None:
 
 def _check_folds(config: TrialConfig) -> None:
     """Refuses folds that would be empty or train nothing, and a schedule that needs val where there is none."""
+    if config.folds and config.tiles < 2:
+        raise UserError(f"--labels is {config.tiles}, but folds hold some labels out of a search: use 2 or more")
     if config.folds and not 2 <= config.folds <= config.tiles:
-        least = " (a single label has nothing to be judged by)" if config.tiles < 2 else f": use 2 to {config.tiles}"
-        raise UserError(
-            f"--folds is {config.folds}, but must be from 2 to the {config.tiles} labels of a budget{least}"
-        )
+        rule = f"must be from 2 to the {config.tiles} labels of a budget"
+        raise UserError(f"--folds is {config.folds}, but {rule}: use 2 to {config.tiles}")
     if (config.folds or not config.is_judged) and config.recipe.schedule == "plateau":
         raise UserError(
             "--schedule is plateau, which waits for val, but with --labels final models have none: use cosine"

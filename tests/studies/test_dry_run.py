@@ -130,7 +130,7 @@ def test_memory_of_trials_is_told_where_there_is_a_gpu(planned, dataset_root, mo
         (["--tiles", "99"], "--tiles 99 asks for 99 train tiles"),
         (["--labels", "99"], r"--labels 99 asks for 99 labelled tiles, but there are 6 \(4 train and 2 val\)"),
         (["--labels", "2", "6", "--folds", "3"], "--folds is 3, but must be from 2 to the 2 labels of a budget"),
-        (["--labels", "5", "1"], "--folds is 1, but must be from 2 to the 1 labels of a budget"),
+        (["--labels", "5", "1"], "--labels is 1, but folds hold some labels out of a search: use 2 or more"),
         (["--cpus-per-trial", "3"], "--cpus-per-trial is 3, but there are 2 cores"),
         (["--seeds", "1", "--test"], r"/test/images/\w+\.jpg is damaged or truncated: replace it$"),
     ],
