@@ -16,6 +16,7 @@ from studies.earlier_study import check_same_source, keep_best, load_tuned
 from studies.files.folder import has_study, load_frozen, load_settings
 from studies.options import HANG_MINUTES, Options
 from studies.profiles import PROFILES, PhaseName, ProfileName
+from studies.settings.labels import check_labels
 from studies.spec import StudySpec
 from trainables.common.command import Parser, add_flags, is_list, path_of, validate
 from trainables.common.errors import UserError
@@ -27,9 +28,9 @@ from trainables.models.weights import encoder_of
 _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
 
 NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
-    "phase1_comparison": ("phase", "chosen", "bf16", "with_recipe", "subsets", "best", *_SEARCHES),
+    "phase1_comparison": ("phase", "chosen", "bf16", "with_recipe", "subsets", "best", "folds", *_SEARCHES),
     "phase2_tuning": ("phase", "chosen", "bf16", "subsets", "best"),
-    "phase3_data_budget": ("phase", "chosen", "bf16", "with_recipe", "fix", *_SEARCHES),
+    "phase3_data_budget": ("phase", "chosen", "bf16", "with_recipe", "fix", "folds", *_SEARCHES),
 }
 """Settings that say nothing in a phase."""
 
@@ -121,6 +122,7 @@ def _check_phase(spec: StudySpec) -> None:
         raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
     if spec.with_recipe and not spec.has_search:
         raise UserError(f"with_recipe is true, but {spec.phase} tunes nothing: leave it out")
+    check_labels(spec)
     _check_architectures(spec)
     _check_fixed(spec)
     if not spec.seeds and (spec.vary is not None or not spec.has_search):
@@ -213,6 +215,8 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     study = defaults | {key: value for key, value in settings.items() if key in StudySpec.model_fields}
     seed = validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
+    if study.get("labels") is not None:  # final models have no val
+        recipe |= {"schedule": "cosine", "val_center_px": None}
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
     return validate(StudySpec, study | {"recipe": validate(Recipe, recipe)})
 

@@ -54,7 +54,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     for arm in plan.arms:
         num_searched = 0 if finals else plan.allowance(arm)
         num_final = finals.allowance(arm) if finals else spec.num_confirming
-        epochs = (num_searched + num_final) * spec.recipe.epochs
+        epochs = (num_searched * spec.num_networks(arm) + num_final) * spec.recipe.epochs
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
     console.print(table)
@@ -62,13 +62,16 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
         is_here = spec.address is None and node.gpus > 0
         console.print(_memory_table(memories(), (node.gpu_gib,) if is_here else COMMON_GPUS_GIB))
         console.print("what a trial takes, and how many of them have room on such GPUs", highlight=False)
-    num_val, num_test = len(inputs.tiles.val), len(inputs.dataset.test.tiles)
+    count = f"{len(inputs.tiles.train)} train, {len(inputs.tiles.val)} val"
+    if spec.labels is not None:
+        count = f"{len(inputs.tiles.train)} labelled, in folds or all learnt from"
+    num_test = len(inputs.dataset.test.tiles)
     is_tested = bool(spec.seeds and spec.test)
     if spec.with_recipe and not finals and spec.seeds:
         console.print("half of the final models are of the recipe, unless the search selects it", highlight=False)
     for line in (
         f"{total} epochs at most, each of {spec.recipe.draws_per_epoch} draws; {slots}",
-        f"tiles: {inputs.dataset.root} ({len(inputs.tiles.train)} train, {num_val} val, {num_test} test, "
+        f"tiles: {inputs.dataset.root} ({count}, {num_test} test, "
         f"{'opened once for each arm' if is_tested else 'which stay sealed'})",
         f"encoder weights: {', '.join(spec.weights)}; judged by {spec.judged_metric}; seed {spec.seed}",
         f"on {spec.address or 'this machine'}; would write {out}; W&B {spec.wandb}",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.files.folder import has_study, load_frozen
-from studies.spec import StudySpec
+from studies.spec import BUDGETS, StudySpec
 from studies.tuned_config import TunedConfig
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
@@ -61,12 +61,16 @@ def load_tuned(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             tiles_digest=origin["tiles_digest"],
             signature=config.signature(),
             val_iou=confirmed.get(arm, row.get("val_iou") or 0.0),
+            epochs=row["best_epoch"] if config.folds else None,
         )
     is_own_profile = wanted.get("profile", spec.profile) == spec.profile
     carried = [key for key in CARRIED if is_own_profile or key in ("data", "bands", "seed")]
     if "seed" in wanted:  # seeds that followed from the study's own
         carried = [key for key in carried if key not in ("subset_seed", "draw_seed")]
     asked, flat = wanted.get("architectures"), spec.flat()
+    budgets = {}
+    if spec.labels is not None and wanted.get("tiles") is None and wanted.get("labels") is None:
+        budgets["labels"] = sorted({min(budget, origin["num_train_tiles"]) for budget in BUDGETS})
     return (
         {key: flat[key] for key in carried}
         | {
@@ -74,6 +78,7 @@ def load_tuned(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             "architectures": list(asked or of_copies(list(chosen), out)),
         }
         | ({} if asked is None else {"best": None})
+        | budgets
     )
 
 

@@ -11,13 +11,15 @@ from rich.console import Console
 
 from studies.files import folder
 from studies.logs import wandb_variables
+from studies.settings.labels import check_enough_labels
 from studies.spec import BUDGETS, Arm, StudySpec
 from trainables.check_config import check_config
 from trainables.common.errors import UserError
 from trainables.data.dataset import Dataset, read_dataset
 from trainables.data.decode import decode_train_val
-from trainables.data.tiles import TrainVal
+from trainables.data.tiles import Tiles, TrainVal
 from trainables.datasets.demo import write_demo_tiles
+from trainables.folds.split import pooled
 from trainables.models.architectures import ARCHITECTURES
 from trainables.models.composed.names import get_architecture
 from trainables.models.own.files import NETWORKS, is_own, known_digests
@@ -36,7 +38,7 @@ class StudyInputs:
     Attributes:
         spec: With paths and budgets filled in.
         dataset: The folder of tiles.
-        tiles: Train and val tiles, decoded.
+        tiles: Train and val tiles, decoded; all of them as train tiles where budgets are of labels.
         digests: SHA-256 of the pretrained weights, by encoder.
         facts: What study.yaml and the logs say of tiles, weights and versions.
     """
@@ -53,6 +55,11 @@ class StudyInputs:
         return f"{self.facts['tiles_digest']} {self.tiles.scale}"
 
     @property
+    def judging(self) -> Tiles:
+        """The tiles that judge trials: val, or all labels, of which each trial holds some out."""
+        return self.tiles.val if self.spec.labels is None else self.tiles.train
+
+    @property
     def train_px(self) -> int:
         """Longest side of a train tile."""
         return max(int(side) for mask in self.tiles.train.masks for side in mask.shape)
@@ -61,7 +68,7 @@ class StudyInputs:
     def scored_sizes(self) -> set[tuple[int, int]]:
         """Heights and widths of the tiles that whole models are scored on; of test tiles as their headers say."""
         test = self.dataset.test.tiles if self.spec.test else ()
-        val = {(mask.shape[0], mask.shape[1]) for mask in self.tiles.val.masks}
+        val = {(mask.shape[0], mask.shape[1]) for mask in self.judging.masks}
         return val | {(tile.height_px, tile.width_px) for tile in test}
 
 
@@ -76,7 +83,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
     Raises:
         UserError: The spec, the weights or the tiles do not allow it.
     """
-    for name in ("architectures", "tiles"):
+    for name in ("architectures", "tiles", "labels"):
         values = getattr(spec, name) or ()
         if len(set(values)) < len(values):
             raise UserError(f"--{name} names one of {', '.join(map(str, values))} twice: name each once")
@@ -98,10 +105,14 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
     dataset = read_dataset(root, spec.bands)
     if spec.data is not None:  # a study can be resumed from any folder
         spec = spec.model_copy(update={"data": str(root.absolute())})
-    if spec.tiles is None:
+    if spec.labels is not None:
+        check_enough_labels(spec, len(dataset.train.tiles), len(dataset.val.tiles))
+    elif spec.tiles is None:
         spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
     tiles = decode_train_val(dataset)
-    notes = (*dataset.notes, *tiles.notes)
+    notes, tiles_digest = (*dataset.notes, *tiles.notes), tiles.digest()
+    if spec.labels is not None:
+        tiles = pooled(tiles)
     for note in notes:
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     for arm in spec.arms():
@@ -112,7 +123,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
 
             check_network(arm.config(spec, {"lr": 1e-3}, digests, init_seed=0), tiles.info)
     for name, chosen in spec.chosen.items():
-        if chosen.tiles_digest != tiles.digest():
+        if chosen.tiles_digest != tiles_digest:
             console.print(f"Note: {name} was tuned by {chosen.study} on other train or val tiles", highlight=False)
         if chosen.profile != spec.profile:
             console.print(f"Note: {name} was tuned by {chosen.study} in profile {chosen.profile}", highlight=False)
@@ -122,7 +133,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
     if checks_wandb:
         wandb_checks.check_start()
     facts = {
-        "tiles_digest": tiles.digest(),
+        "tiles_digest": tiles_digest,
         "num_train_tiles": len(tiles.train),
         "num_val_tiles": len(tiles.val),
         "data_notes": list(notes),

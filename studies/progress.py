@@ -120,6 +120,8 @@ class StudyProgress:
         assert self._current is not None, "no stage has begun"
         assert self._current.coordinator is not None, "trials end in stages that train"
         best = f"best {trial.best:.3f} in epoch {trial.best_epoch}" if trial.epoch else "no epoch"
+        if not trial.config.is_judged:
+            best = f"epoch {trial.epoch}, on all labels"
         title = trial.arm.title(self._current.coordinator.spec)
         self.advance(f"{title} #{trial.number} {trial.outcome} ({trial.reason}): {best}")
 
@@ -217,6 +219,6 @@ def arm_table(coordinator: Coordinator) -> Table:
             str(len(trials) - finished - stopped - len(running)),
             " ".join(f"#{trial.number}·{trial.epoch}" for trial in running) or "–",
             str(coordinator.plan.allowance(arm) - len(trials)),
-            f"{leader.best:.3f} #{leader.number}" if leader else "–",
+            f"{leader.best:.3f} #{leader.number}" if leader and leader.config.is_judged else "–",
         )
     return table

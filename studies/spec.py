@@ -9,38 +9,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from searchspace.ranges import Space
 from searchspace.spaces import Hyperparameter, Point, num_levels, recipe_point, space_for, trial_config, value_of
 from studies.profiles import REFERENCE, PhaseName, ProfileName
+from studies.settings.fields import Band, Weights, of_different_files, taken
 from studies.tuned_config import TunedConfig
 from trainables.common.command import path_of, validate
 from trainables.config import Recipe, TrialConfig
+from trainables.folds.split import default_folds
 from trainables.models.composed.names import check_form, get_architecture
-from trainables.models.own.files import check_one_file_per_name, take_file
 from trainables.models.own.names import OWN
 from trainables.models.weights import encoder_of, weights_for
 from trainables.names import LOSS_WEIGHTS
 
 WandbMode = Literal["offline", "online", "disabled"]
-
-
-def _weights_path(choice: str) -> str:
-    """A choice of weights with `~` in its path as the home folder."""
-    encoder = encoder_of(choice)
-    return path_of(choice) if encoder is None else f"{encoder}={path_of(choice.removeprefix(f'{encoder}='))}"
-
-
-Weights = Annotated[str, AfterValidator(_weights_path)]
-
-
-def _taken(name: Any) -> Any:
-    """The name for tables of an architecture, which a person may have given as that of a function of his file."""
-    return take_file(name) if isinstance(name, str) else name
-
-
-def _of_different_files(names: Any) -> Any:
-    check_one_file_per_name(name for name in names if isinstance(name, str))
-    return names
-
-
-Band = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML has numbers without quotes
 
 WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensorboard")
 """Fields that say where a study runs and logs: they may change when it is resumed."""
@@ -72,8 +51,8 @@ class StudySpec(BaseModel):
         description="bands of the images to use, by name or number from 1, e.g. red green blue; all if left out",
     )
     architectures: Annotated[
-        tuple[Annotated[str, BeforeValidator(_taken), AfterValidator(check_form)], ...],
-        BeforeValidator(_of_different_files),
+        tuple[Annotated[str, BeforeValidator(taken), AfterValidator(check_form)], ...],
+        BeforeValidator(of_different_files),
     ] = Field(
         default=REFERENCE,
         min_length=1,
@@ -82,6 +61,15 @@ class StudySpec(BaseModel):
     )
     tiles: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, min_length=1, description="data budgets, each an arm of every architecture; all tiles if left out"
+    )
+    labels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="instead of --tiles, budgets of all that was labelled: train and val tiles are one pool, folds of "
+        "a budget judge its trials, and final models learn from all of it",
+    )
+    folds: int | None = Field(
+        default=None, description="folds of each budget of --labels; 5 if left out, below 8 labels one per label"
     )
     trials: int = Field(default=32, ge=1, description="allowance: trials of each arm's search")
     vary: Hyperparameter | None = Field(
@@ -174,8 +162,15 @@ class StudySpec(BaseModel):
 
     def arms(self) -> tuple["Arm", ...]:
         """Architecture × data budget, in the order given."""
-        assert self.tiles is not None, "run_study fills the budgets in"
-        return tuple(Arm(architecture, tiles) for architecture in self.architectures for tiles in self.tiles)
+        budgets = self.labels or self.tiles
+        assert budgets is not None, "run_study fills the budgets in"
+        return tuple(Arm(architecture, tiles) for architecture in self.architectures for tiles in budgets)
+
+    def num_networks(self, arm: "Arm") -> int:
+        """How many networks a trial of a search trains: one per fold of a budget of labels."""
+        if self.labels is None or not self.has_search:
+            return 1
+        return default_folds(arm.tiles) if self.folds is None else self.folds
 
     @classmethod
     def from_flat(cls, settings: dict[str, Any]) -> "StudySpec":
@@ -286,6 +281,13 @@ class Arm:
         own: dict[str, Any] = {} if draw_seed is None else {"draw_seed": draw_seed}
         if self.architecture in (spec.bf16 or ()):
             own["precision"] = "bf16"
+        judged: dict[str, Any] = {}
+        if spec.labels is not None and spec.has_search:
+            judged["folds"] = spec.num_networks(self)
+        elif spec.labels is not None:
+            chosen = spec.chosen.get(self.architecture)
+            epochs = spec.recipe.epochs if chosen is None or chosen.epochs is None else chosen.epochs
+            judged["fixed_epochs"] = min(epochs, spec.recipe.epochs)
         return trial_config(
             self.architecture,
             whole,
@@ -294,4 +296,5 @@ class Arm:
             weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
             init_seed=init_seed,
             recipe=spec.recipe.model_copy(update=own),
+            **judged,
         )

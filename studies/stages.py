@@ -12,7 +12,7 @@ from studies.models import finals, selection
 from studies.models.evaluation import score_model
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
-from studies.search.plans import Finals
+from studies.search.plans import Finals, is_recipe
 from studies.search.trials import Trial
 from studies.session import Session
 from trainables.trial import fit
@@ -58,15 +58,23 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
         return StageResult(ending=permit.ending)
     selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
     unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
-    with _scorers(session) as scorers:
-        unvalidated = selection.validate(session, scorers, selected)
+    if spec.labels is None:
+        with _scorers(session) as scorers:
+            unvalidated = selection.validate(session, scorers, selected)
+    else:
+        unvalidated = {}
+        selection.log_judged(session, selected)
     if permit.ending is not None:
         return StageResult(ending=permit.ending)
     result = StageResult(ending=None, unselected=unselected, unvalidated=unvalidated)
     if not selected or not spec.seeds:
         return result
     configs = {arm: trial.config for arm, trial in selected.items()}
-    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests)
+    epochs = {arm: trial.best_epoch for arm, trial in selected.items()}
+    for arm, trial in selected.items():
+        recipes = (t for t in coordinator.of_arm(arm) if is_recipe(spec, arm, t.config, session.inputs.digests))
+        epochs[replace(arm, is_recipe=True)] = next(recipes, trial).best_epoch
+    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests, epochs)
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
     final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
     return replace(result, ending=final.ending, untested=final.untested)

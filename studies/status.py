@@ -118,6 +118,7 @@ def _order(spec: StudySpec) -> Callable[[str], tuple[int, str]]:
 def _best(trials: Sequence[StoredTrial]) -> StoredTrial | None:
     """The best of those that ran their course; in a search, the one that is selected."""
     finished = [t for t in trials if t.state == "COMPLETE" and t.attributes["outcome"] == "finished"]
+    finished = [t for t in finished if None not in t.best.values()]  # which none has of a final model without val
     return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
 
 

@@ -180,6 +180,9 @@ def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, is_resumed
         f"{out.name}: {len(coordinator.arms)} arms × {' or '.join(map(str, counts))} trials of up to "
         f"{coordinator.spec.recipe.epochs} epochs; {slots}; judged by {coordinator.spec.judged_metric}"
     )
+    folds = sorted({coordinator.spec.num_networks(arm) for arm in coordinator.arms})
+    if folds != [1]:
+        line += f"; cross-validated in {' or '.join(map(str, folds))} folds"
     if is_resumed:
         num_open = len(coordinator.trials) - coordinator.num_ended
         line += f"\nresuming: {coordinator.num_ended} trials ended, {num_open} were interrupted"

@@ -17,6 +17,7 @@ class TunedConfig(BaseModel):
         profile: Its profile, and `tiles_digest` that of its train and val tiles.
         signature: Of the trial that was selected.
         val_iou: Its val IoU: the mean of its final models, else of the selected trial.
+        epochs: Those that folds of its labels chose; None where val tiles chose.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,3 +30,4 @@ class TunedConfig(BaseModel):
     tiles_digest: str
     signature: str
     val_iou: float
+    epochs: int | None = None

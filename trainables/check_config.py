@@ -23,6 +23,7 @@ def check_config(config: TrialConfig, tiles: TrainVal) -> None:
         raise UserError(
             f"draws_per_epoch is {recipe.draws_per_epoch}, but must be at least the batch size of {config.batch_size}"
         )
+    _check_folds(config)
     is_without = recipe.small and bool(row.small) and config.is_pretrained  # no small variant takes weights
     only_px = row.only_side(small=recipe.small)
     if only_px is None:
@@ -37,6 +38,19 @@ def check_config(config: TrialConfig, tiles: TrainVal) -> None:
         raise UserError(
             f"--weights {config.weights} is for the full {row.encoder}, but the small {config.architecture} has a "
             f"random encoder: drop these weights{full}"
+        )
+
+
+def _check_folds(config: TrialConfig) -> None:
+    """Refuses folds that would be empty or train nothing, and a schedule that needs val where there is none."""
+    if config.folds and config.tiles < 2:
+        raise UserError(f"--labels is {config.tiles}, but folds hold some labels out of a search: use 2 or more")
+    if config.folds and not 2 <= config.folds <= config.tiles:
+        rule = f"must be from 2 to the {config.tiles} labels of a budget"
+        raise UserError(f"--folds is {config.folds}, but {rule}: use 2 to {config.tiles}")
+    if (config.folds or not config.is_judged) and config.recipe.schedule == "plateau":
+        raise UserError(
+            "--schedule is plateau, which waits for val, but with --labels final models have none: use cosine"
         )
 
 

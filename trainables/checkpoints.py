@@ -148,7 +148,11 @@ class KeptBest(NamedTuple):
 def kept_best(folder: Path, config: TrialConfig) -> KeptBest:
     """Epoch and value of the folder's `best.pt`; the default if it is missing, damaged or of another configuration."""
     content = _load_of(folder / BEST, BEST, config)
-    return KeptBest() if content is None else KeptBest(content["epoch"], content["metrics"][config.judged_metric])
+    return (
+        KeptBest()
+        if content is None
+        else KeptBest(content["epoch"], content["metrics"].get(config.judged_metric, -math.inf))
+    )
 
 
 def _load_of(path: Path, kind: str, config: TrialConfig) -> dict[str, Any] | None:

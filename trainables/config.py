@@ -107,6 +107,10 @@ class TrialConfig(BaseModel):
     weights_digest: str | None = None
     network_digest: str = Field(default="", description="SHA-256 of the file of a person's own network")
     init_seed: int = Field(default=42, ge=0, description="of the initialisation and dropout")
+    folds: int = Field(default=0, ge=0, description="folds of its labels that a trial is judged by; 0: the val tiles")
+    fixed_epochs: int | None = Field(
+        default=None, ge=1, description="train without val, and end after so many epochs of the recipe's schedule"
+    )
     recipe: Recipe = Recipe()
 
     @model_validator(mode="before")
@@ -144,7 +148,8 @@ class TrialConfig(BaseModel):
         """
         content = self.model_dump(mode="json")
         content["recipe"] |= {"batch_size": self.batch_size, "optimizer": self.optimizer}
-        for name, default in (("network_digest", ""), ("encoder_lr_factor", 1.0)):  # younger than signatures on record
+        younger = {"network_digest": "", "encoder_lr_factor": 1.0, "folds": 0, "fixed_epochs": None}
+        for name, default in younger.items():  # than signatures on record
             if content[name] == default:
                 del content[name]
         if content["recipe"]["schedule"] == "plateau":
@@ -158,6 +163,16 @@ class TrialConfig(BaseModel):
         """Epochs at the start with the encoder frozen: none where it is not pretrained, or never trained anyway."""
         is_staged = self.is_pretrained and get_architecture(self.architecture).adaptation == "staged"
         return int(self.recipe.epochs * self.recipe.frozen_fraction) if is_staged else 0
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch that ends it, unless early stopping does."""
+        return self.fixed_epochs or self.recipe.epochs
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether labelled tiles that it does not learn from judge its epochs."""
+        return self.fixed_epochs is None
 
     @property
     def is_pretrained(self) -> bool:

@@ -42,7 +42,7 @@ SMOKE_RECIPE_WHOLE_TILES = {"epochs": 2, "draws_per_epoch": 4}
 SETTINGS = {
     name: field
     for name, field in TrialConfig.model_fields.items()
-    if name not in ("architecture", "settings", "weights_digest", "network_digest", "recipe")
+    if name not in ("architecture", "settings", "weights_digest", "network_digest", "recipe", "folds", "fixed_epochs")
 }
 
 

@@ -73,6 +73,7 @@ def trace_memory(
     only_px = row.only_side(small=recipe.small)
     seen = [cut(*sides, stride=row.stride, only_px=only_px, whole_px=row.whole_px).seen_px for sides in tiles_px]
     alike = {"tiles": 1, "lr": 1.0, "encoder_lr_factor": 1.0, "augmentation": "NONE", "init_seed": 0}
+    alike |= {"folds": 0, "fixed_epochs": None}  # one network of a trial is on the device at a time
     alike |= {"weights": "none", "weights_digest": None}
     alike["decoder_dropout"] = 0.5 if config.decoder_dropout else 0.0  # any but 0 keeps another copy
     return _cached(

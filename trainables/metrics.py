@@ -66,6 +66,12 @@ def scores(confusions: Sequence[NDArray[np.int64]]) -> Scores:
     return Scores(iou, f1, tile_iou, tuple(class_iou(pooled).tolist()), accuracy)
 
 
+def only_class(confusions: Sequence[NDArray[np.int64]]) -> int | None:
+    """The class that all pixels that count were predicted as, from one (K, K) matrix per tile; None if several."""
+    predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
+    return int(predicted[0]) if len(predicted) == 1 else None
+
+
 def tile_values(ids: Sequence[str], tile_iou: Sequence[float]) -> dict[str, float | None]:
     """The IoU of each tile by its id, for files and logs: None, which is JSON's null, where a tile has none."""
     return {tile: None if math.isnan(iou) else iou for tile, iou in zip(ids, tile_iou, strict=True)}

@@ -14,7 +14,7 @@ from torch import nn
 from trainables.data.tiles import IGNORE, DatasetInfo, Tiles
 from trainables.data.windows import WHOLE_PX, Span, cut, windows
 from trainables.losses import Loss
-from trainables.metrics import Scores, confusion, scores
+from trainables.metrics import Scores, confusion, only_class, scores
 
 OnTile = Callable[[int, NDArray[np.uint8], NDArray[np.uint8] | None], None]
 """Takes a tile's index, its (H, W) class indices and (H, W) the foreground's probability times 255, if it has one."""
@@ -244,14 +244,12 @@ def evaluate(
                 predictions.append(prediction)
             if probability is not None and _has(keeps_probabilities, index):
                 probabilities.append(probability)
-    predicted = np.flatnonzero(np.sum(confusions, axis=(0, 1)))
-    only_class = int(predicted[0]) if len(predicted) == 1 else None
     scored = [loss for loss, matrix in zip(losses, confusions, strict=True) if matrix.any()]
     return Evaluation(
         float(np.mean(scored)) if scored else math.nan,
         scores(confusions),
         tuple(predictions),
-        only_class,
+        only_class(confusions),
         tuple(confusions),
         tuple(probabilities),
     )

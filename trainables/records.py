@@ -27,7 +27,8 @@ class EpochRecord:
             `val/iou`, `val/f1`, `val/iou/<tile>` (with `_center<px>` behind iou and f1 where the recipe validates on
             centre windows); a tile without a pixel that counts has none.
         lr: Learning rate that the epoch was trained with.
-        judged: This epoch's value of `config.judged_metric`.
+        judged: This epoch's value of `config.judged_metric`; NaN where nothing judges, and so is `best` then, and
+            `best_epoch` is this epoch, and `val/…` is in no metrics.
         best: Best `judged` so far.
         best_epoch: The epoch of `best`.
         collapsed_to: Name of the class that every val pixel was predicted as; empty where there were several.

@@ -77,6 +77,14 @@ class TrainingState:
         """Mixed precision where the device and the recipe have it."""
         return autocast(self.config, self.device)
 
+    def normalise_by(self, tiles: TrainVal) -> None:
+        """Takes the mean and std of pixels from the train tiles of `tiles`, before the first epoch."""
+        averaged = [] if self.ema is None else [self.ema.module]
+        for name, values in zip(("mean", "std"), pixel_statistics(self.config, tiles), strict=True):
+            for model in (self.model, *averaged):
+                buffer = model.get_buffer(name)
+                buffer.copy_(torch.tensor(values).reshape(buffer.shape))
+
     def start_epoch(self, epoch: int) -> None:
         """Seeds torch's generator (dropout) from the epoch, and freezes or unfreezes the encoder."""
         torch.manual_seed(_torch_seed(self.config.init_seed, epoch))
@@ -157,10 +165,12 @@ class TrainingState:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on. Random numbers are keyed by epoch, so no generator is saved."""
+        about = {"config": self.config.model_dump_json(), "records": records_to_json(self.records)}
+        return about | {"frozen_digest": self.model.frozen_digest} | self.tensors()
+
+    def tensors(self) -> dict[str, Any]:
+        """The part of `state` that training changes, which shares memory with this."""
         return {
-            "config": self.config.model_dump_json(),
-            "records": records_to_json(self.records),
-            "frozen_digest": self.model.frozen_digest,
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -182,6 +192,10 @@ class TrainingState:
             )
         check_frozen(self.model, state, path)
         self.records = records_from_json(state["records"])
+        self.load_tensors(state)
+
+    def load_tensors(self, state: dict[str, Any]) -> None:
+        """Restores what `tensors` gave; the optimizer may keep its moments."""
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])

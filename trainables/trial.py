@@ -1,8 +1,9 @@
 """A trial as a generator of epochs: the caller iterates, and stops iterating to stop the trial."""
 
 import math
+import statistics
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +16,16 @@ from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
 from trainables.device import device_model, dtype_name, raises_out_of_memory
 from trainables.epoch_loss import EpochLoss
+from trainables.folds.networks import Networks, kept_of, merge
+from trainables.folds.split import judged_tiles, split
+from trainables.metrics import Scores
 from trainables.models.composed.names import get_architecture
-from trainables.predict import evaluate
+from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
 from trainables.training import TrainingState, chunk_sizes
+
+NOT_JUDGED = Evaluation(math.nan, Scores(math.nan, math.nan, ()), ())
+"""Of an epoch that nothing judges."""
 
 
 class _StopRequestedError(Exception):
@@ -48,9 +55,15 @@ def fit(
 ) -> Iterator[EpochRecord]:
     """Trains one configuration and yields a record after each epoch, until its last epoch or early stopping.
 
+    A cross-validated trial (`config.folds`) trains a network per fold, epoch by epoch together: an epoch is judged over
+    all held-out tiles, its train loss is the networks' mean, and no `best.pt` is written, since none of them is the
+    model. A trial that nothing judges (`config.fixed_epochs`) has NaN for `judged` and `best`, and writes `best.pt` at
+    its end: its last weights, or their moving average.
+
     Args:
         config: What to train.
-        tiles: All train and val tiles; the budget of `config.tiles` is taken from them.
+        tiles: All train and val tiles; the budget of `config.tiles` is taken from them. With folds, it is all that a
+            trial sees.
         checkpoints: Folder for `best.pt` (at each improvement) and `newest.pt` (at the first epoch's end after each
             `checkpoint_seconds`, and after `checkpoint_epochs`), written before the epoch is yielded; the `newest.pt`
             before that one is kept as `previous.pt`. None writes nothing.
@@ -81,27 +94,33 @@ def fit(
         raise UserError(f"micro_batch_size is {micro_batch_size}, but must be at least 2 for batch norm: use 2 or more")
     check_config(config, tiles)
     trial = TrainingState(config, tiles, torch.device(device), micro_batch_size=micro_batch_size)
-    incumbent = ckpt.KeptBest()
+    parts = split(config, trial.tiles)
+    networks, incumbent = Networks(trial, parts), ckpt.KeptBest()
     if resume is not None:
-        trial.load_state(ckpt.load(resume, ckpt.NEWEST), resume)
-        if checkpoints is not None:
+        state = ckpt.load(resume, ckpt.NEWEST)
+        trial.load_state(state, resume)
+        networks.load_state(state)
+        if checkpoints is not None and not config.folds:
             incumbent = _repair_best(trial, checkpoints)
     if trial.records and trial.records[-1].ended:
         return
     recipe, architecture = config.recipe, get_architecture(config.architecture)
-    source = DrawSource(
-        trial.tiles,
-        preset=config.augmentation,
-        window_px=recipe.window_px,
-        subset_seed=recipe.subset_seed,
-        draw_seed=recipe.draw_seed,
-        num_threads=num_threads,
-    )
-    val = trial.tiles.val
+    sources = [
+        DrawSource(
+            part.tiles,
+            preset=config.augmentation,
+            window_px=recipe.window_px,
+            subset_seed=recipe.subset_seed,
+            draw_seed=recipe.draw_seed,
+            num_threads=num_threads,
+        )
+        for part in parts
+    ]
     dtype, model_name = dtype_name(recipe.precision, trial.device), device_model(trial.device)
     suffix = ""
-    if recipe.val_center_px is not None:
-        val, suffix = val.center_windows(recipe.val_center_px), f"_center{recipe.val_center_px}"
+    center_px = recipe.val_center_px
+    if center_px is not None:
+        suffix = f"_center{center_px}"
     is_split = len(chunk_sizes(config.batch_size, micro_batch_size)) > 1
     saved_at = time.monotonic()
     # A trial that resumes from previous.pt has a newest.pt that is no good, which must not replace previous.pt
@@ -116,59 +135,58 @@ def fit(
         kept = predictions_of
 
     try:
-        for epoch in range(len(trial.records) + 1, recipe.epochs + 1):
+        for epoch in range(len(trial.records) + 1, config.last_epoch + 1):
             started = time.monotonic()
-            trial.start_epoch(epoch)
-            lr = trial.lr
-            train_loss = EpochLoss(trial.device, is_skipping=trial.is_skipping)
-            batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
-            for images, masks in batches:
-                check_stop()
-                train_loss.add(trial.train_step(images, masks))
-            mean_loss = train_loss.mean()  # waits for the device
-            step_seconds = (time.monotonic() - started) / train_loss.num_steps
-            if not math.isfinite(mean_loss):
-                raise DivergedError(f"the training loss is {mean_loss} in epoch {epoch}")
-            if not trial.has_finite_weights():  # the last step of the epoch may have lost them
-                raise DivergedError(f"weights are no longer finite after epoch {epoch}")
-
-            with trial.autocast():
-                result = evaluate(
-                    trial.evaluated,
-                    val,
-                    tiles.info,
-                    stride=architecture.stride,
-                    loss=trial.loss,
-                    device=trial.device,
-                    before_tile=check_stop,
-                    keeps_predictions=kept,
-                )
-            if not math.isfinite(result.loss):
+            losses, step_seconds, peaks, results = [], [], [], []
+            for source, part in zip(sources, networks, strict=True):
+                began = time.monotonic()
+                trial.start_epoch(epoch)
+                lr = trial.lr
+                train_loss = EpochLoss(trial.device, is_skipping=trial.is_skipping)
+                batches = source.batches(epoch, num_draws=recipe.draws_per_epoch, batch_size=config.batch_size)
+                for images, masks in batches:
+                    check_stop()
+                    train_loss.add(trial.train_step(images, masks))
+                losses.append(train_loss.mean())  # waits for the device
+                step_seconds.append((time.monotonic() - began) / train_loss.num_steps)
+                if not math.isfinite(losses[-1]):
+                    raise DivergedError(f"the training loss is {losses[-1]} in epoch {epoch}")
+                if not trial.has_finite_weights():  # the last step of the epoch may have lost them
+                    raise DivergedError(f"weights are no longer finite after epoch {epoch}")
+                if config.is_judged:
+                    with trial.autocast():
+                        result = evaluate(
+                            trial.evaluated,
+                            part.tiles.val if center_px is None else part.tiles.val.center_windows(center_px),
+                            tiles.info,
+                            stride=architecture.stride,
+                            loss=trial.loss,
+                            device=trial.device,
+                            before_tile=check_stop,
+                            keeps_predictions=kept_of(part, kept),
+                        )
+                    results.append(result)
+                peaks.append(trial.peak_memory_gib())
+            result = merge(parts, results, kept) if results else NOT_JUDGED
+            if config.is_judged and not math.isfinite(result.loss):
                 raise DivergedError(f"the validation loss is {result.loss} in epoch {epoch}")
-            metrics = {
-                "train/loss": mean_loss,
-                "val/loss": result.loss,
-                f"val/iou{suffix}": result.scores.iou,
-                f"val/f1{suffix}": result.scores.f1,
-                f"val/accuracy{suffix}": result.scores.accuracy,
-                "val/collapsed": float(result.only_class is not None),
-            }
-            if len(tiles.info.classes) > 2:
-                by_class = zip(tiles.info.classes, result.scores.class_iou, strict=True)
-                metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
-            by_tile = zip(val.ids, result.scores.tile_iou, strict=True)
-            metrics |= {f"val/iou{suffix}/{i}": v for i, v in by_tile if not math.isnan(v)}  # where no pixel counts
+            metrics = {"train/loss": statistics.fmean(losses)}
+            if config.is_judged:
+                metrics |= _val_metrics(result, judged_tiles(config, trial.tiles).ids, tiles.info.classes, suffix)
             judged = result.scores.iou
-            is_best = not trial.records or judged > trial.records[-1].best
+            # The newest epoch stands for the best where nothing judges them
+            is_best = not trial.records or judged > trial.records[-1].best or not config.is_judged
             best, best_epoch = (judged, epoch) if is_best else (trial.records[-1].best, trial.records[-1].best_epoch)
             is_kept = is_best and judged > incumbent.judged
             if epoch >= incumbent.epoch and incumbent.judged > best:  # where it is the best on disk, records say so
                 best, best_epoch = incumbent.judged, incumbent.epoch
             ended = ""
-            if epoch == recipe.epochs:
+            if epoch == config.last_epoch:
                 ended = "epochs"
             elif epoch - max(best_epoch, config.frozen_epochs) >= recipe.stop_patience:
                 ended = "early stopping"
+            if not config.is_judged or config.folds:
+                is_kept = bool(ended) and not config.folds
             wants_predictions = predictions_every > 0 and (bool(ended) or epoch % predictions_every == 0)
             record = EpochRecord(
                 epoch=epoch,
@@ -181,8 +199,8 @@ def fit(
                 micro_batch_size=micro_batch_size if micro_batch_size and is_split else 0,
                 ended=ended,
                 seconds=time.monotonic() - started,
-                step_seconds=step_seconds,
-                peak_memory_gib=trial.peak_memory_gib(),
+                step_seconds=statistics.fmean(step_seconds),
+                peak_memory_gib=max(peaks),
                 dtype=dtype,
                 device_model=model_name,
                 predictions=result.predictions if wants_predictions else (),
@@ -191,7 +209,7 @@ def fit(
             if checkpoints is not None:
                 if epoch in checkpoint_epochs or time.monotonic() - saved_at >= checkpoint_seconds:
                     previous = checkpoints / ckpt.PREVIOUS if keeps_newest else None
-                    ckpt.save(checkpoints / ckpt.NEWEST, trial.state(), previous=previous)
+                    ckpt.save(checkpoints / ckpt.NEWEST, networks.state(), previous=previous)
                     saved_at, keeps_newest = time.monotonic(), True
                 if is_kept:
                     ckpt.save(checkpoints / ckpt.BEST, trial.best_content(record))
@@ -201,7 +219,24 @@ def fit(
     except _StopRequestedError:
         return
     finally:
-        source.close()
+        for source in sources:
+            source.close()
+
+
+def _val_metrics(result: Evaluation, ids: Sequence[str], classes: Sequence[str], suffix: str) -> dict[str, float]:
+    """The metrics of an epoch on the tiles that judge it, by the names that they are logged under."""
+    metrics = {
+        "val/loss": result.loss,
+        f"val/iou{suffix}": result.scores.iou,
+        f"val/f1{suffix}": result.scores.f1,
+        f"val/accuracy{suffix}": result.scores.accuracy,
+        "val/collapsed": float(result.only_class is not None),
+    }
+    if len(classes) > 2:
+        by_class = zip(classes, result.scores.class_iou, strict=True)
+        metrics |= {f"val/class_iou{suffix}/{name}": v for name, v in by_class if not math.isnan(v)}
+    by_tile = zip(ids, result.scores.tile_iou, strict=True)
+    return metrics | {f"val/iou{suffix}/{i}": v for i, v in by_tile if not math.isnan(v)}  # where no pixel counts
 
 
 def _repair_best(trial: TrainingState, folder: Path) -> ckpt.KeptBest:

@@ -84,7 +84,8 @@ class SelectionRow(TypedDict):
     Attributes:
         arm, number: Of the trial.
         signature, judged, best_epoch: As in its `TrialRow`.
-        val_iou, val_f1: On whole val tiles, in [0, 1]; None where it could not be scored.
+        val_iou, val_f1: On whole val tiles, in [0, 1]; None where it could not be scored. Where folds of labels judged
+            it, `val_iou` is `judged`, and there is no `val_f1`.
         is_recipe: Whether its configuration is the recipe; of a study that trains the recipe beside what was selected.
     """
 

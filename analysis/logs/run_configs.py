@@ -45,6 +45,7 @@ class ArmFacts(TypedDict):
         source: Papers, libraries, the licence of the weights, and what sides and pixels the network takes.
         chosen: In phase 3, the configuration that an earlier study selected, and where.
         recipe_of: The arm of the search beside which it is trained, by the recipe.
+        folds: Of its labels, which judge its search; only where budgets are of labels.
     """
 
     arm: str
@@ -66,6 +67,7 @@ class ArmFacts(TypedDict):
     source: NotRequired[str]
     chosen: NotRequired[dict[str, Any]]
     recipe_of: NotRequired[str]
+    folds: NotRequired[int]
 
 
 def competing(arms: Iterable[ArmFacts]) -> list[ArmFacts]:
@@ -101,7 +103,8 @@ class StudyRunConfig(TypedDict):
         judged_metric: What decides, such as `val/iou`.
         arms: In their order.
         trivial: The score of the trivial predictor.
-        val_tiles, test_tiles, train_tiles: Ids, in the tiles' order.
+        val_tiles, test_tiles, train_tiles: Ids, in the tiles' order. Where the spec has `labels`, all
+            labelled tiles are train tiles.
         num_train_tiles, num_val_tiles: Counts.
         slots: Of the first Ray that the run had.
         spec: All settings, by the names of their flags.

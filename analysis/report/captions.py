@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import NEVER_ADAPTED, competing
 from analysis.tables.classes import constant_iou
+from analysis.tables.labels import is_of_labels, split_words
 
 INTERVALS = (
     "Numbers in parentheses are 95 % intervals for new seeds, tile subsets and places (or tiles) like these, by a "
@@ -104,6 +105,13 @@ PARALLEL = (
 )
 
 
+FOLDS = (
+    "IoU over folds is of the selected trial: each label was predicted, as a whole tile, by a network that learnt from "
+    "the other folds. It is the best of all trials and epochs on these labels, so it is optimistic; folds minus test "
+    "says by how much, and part of it is how hard the tiles are and that final models learn from all labels."
+)
+
+
 def cost_words(frame: pd.DataFrame, unit: str) -> str:
     """Returns what the columns of the table of costs mean; `unit` is what hours are counted in."""
     parts = [f"Hours are {unit} (wall clock × {'GPU share' if 'GPU' in unit else 'cores'})."]
@@ -135,18 +143,18 @@ def tiles_words(logs: Logs) -> str:
     """Returns how many tiles a study used, of what."""
     study = logs.study
     name = PurePath(study["spec"].get("data") or "demo-tiles").name
-    num_val, num_test = len(study["val_tiles"]), len(study["test_tiles"])
-    return f"{study['num_train_tiles']} train, {num_val} val and {num_test} test tiles of {name}"
+    return f"{split_words(study)} of {name}"
 
 
 def study_words(logs: Logs) -> str:
     """Returns which study a table is of, and which weights it started from."""
     study = logs.study
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
-    return (
-        f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
-        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}{_adapted_words(logs)}."
-    )
+    tiles = f"{len(study['val_tiles'])} val and {len(study['test_tiles'])} test tiles"
+    if is_of_labels(study):
+        tiles = split_words(study)
+    weights = f"encoder weights: {weights or 'none'}{_adapted_words(logs)}"
+    return f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {tiles}, {weights}."
 
 
 def _adapted_words(logs: Logs) -> str:
@@ -157,11 +165,14 @@ def _adapted_words(logs: Logs) -> str:
     return f" (of 8-bit RGB pictures, adapted to the bands {', '.join(bands)})"
 
 
-def main_words(logs: Logs, *, is_compared: bool) -> str:
-    """Returns the caption of the table of IoU by architecture; `is_compared` says whether any is beside the leader."""
+def main_words(logs: Logs, main: pd.DataFrame) -> str:
+    """Returns the caption of the table of IoU by architecture, `main`."""
     parts = [study_words(logs), "Scores are means over the final models, on whole tiles.", INTERVALS, LEADER]
-    parts.append("Val scores are optimistic, since val chose the epoch of each model.")
-    parts += [COMPARED] if is_compared else []
+    if not is_of_labels(logs.study):
+        parts.append("Val scores are optimistic, since val chose the epoch of each model.")
+    elif main["folds_iou"].notna().any():
+        parts.append(FOLDS)
+    parts += [COMPARED] if main["differs"].notna().any() else []
     parts += [RECIPES] if any("recipe_of" in arm for arm in logs.study["arms"]) else []
     parts += [AVERAGED] if logs.models[["ensemble_iou", "tta_iou"]].notna().any(axis=None) else []
     parts += [NO_FINALS] if logs.models.empty else []
@@ -177,7 +188,9 @@ def by_tiles_words(logs: Logs, split: str) -> str:
 def _trivial_words(logs: Logs) -> str:
     """What the best constant of val would score, on val and, once they were opened, on the test tiles."""
     known = {split: constant_iou(logs, split) for split in ("val", "test")}
-    scores = " and ".join(f"{split} IoU {iou:.3f}" for split, iou in known.items() if iou is not None)
+    names = {"val": "val IoU" if not is_of_labels(logs.study) else "IoU", "test": "test IoU"}
+    scores = " and ".join(f"{names[split]} {iou:.3f}" for split, iou in known.items() if iou is not None)
+    scores = scores.replace(" and ", " on the labels and ") if is_of_labels(logs.study) else scores
     return f"Predicting {logs.study['trivial']['class']} everywhere scores {scores}."
 
 

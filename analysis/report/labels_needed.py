@@ -1,19 +1,16 @@
 """Says how many labelled tiles are needed: what fewer of them cost, by paired differences, and how sure that is."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.report.words import listed
-from analysis.stats.arrays import FloatArray
 from analysis.stats.crossed import Estimate
 from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.formatting import mean_words, signed
 from analysis.tables.spread import spread
-from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
+from analysis.tables.tile_scores import final_split, read_tile_scores
 
 SMALL_LOSS = 0.02
 """IoU that nobody would label twice as many tiles for; ours."""
@@ -29,37 +26,19 @@ def labels_needed(studies: Sequence[Logs]) -> str:
     everywhere = frame.groupby("label")["tiles"].nunique() == frame["tiles"].nunique()
     shared = frame[frame["label"].map(everywhere)]
     most, *fewer = _best_by_tiles(shared if len(shared) else frame)
-    losses = {str(row["arm"]): tile_loss(logs, str(most["arm"]), str(row["arm"])) for row in fewer}
+    scores = read_tile_scores(logs, final_split(logs))
+    losses = {
+        str(row["arm"]): None if scores is None else scores.gain(str(most["arm"]), str(row["arm"])) for row in fewer
+    }
     metric = f"{final_split(logs)} IoU"
-    steps = [_step(row, most, losses[str(row["arm"])]) for row in fewer]
+    steps = [_step(row, losses[str(row["arm"])]) for row in fewer]
     where = f"{logs.study['study']}: " if len(studies) > 1 else ""
     return (
-        f"{where}{_verdict(fewer, losses)}: the best {metric} is {mean_words(most)} with {most['tiles']} tiles "
+        f"{where}{_verdict(fewer, losses)}: the best {metric} is {mean_words(most)} with {most['tiles']} "
+        f"{budget_unit(logs.study)} "
         f"({most['label']}), {listed(steps)}{'' if len(shared) else '; no architecture has all of these numbers'}."
         f"{_draws(logs, fewer[-1]['tiles'])}"
     )
-
-
-def tile_loss(logs: Logs, most: str, fewer: str) -> Estimate | None:
-    """Returns the IoU of an arm minus that of one with fewer tiles, paired on seeds, tile subsets and tiles.
-
-    An arm that has one subset, of all tiles, has the same models for every subset of the other.
-    """
-    scores = read_tile_scores(logs, final_split(logs))
-    if scores is None or not {most, fewer} <= {*scores.arms}:
-        return None
-    return replace(scores, iou=_in_every_subset(scores, most), confusions=None).difference(most, fewer)
-
-
-def _in_every_subset(scores: TileScores, arm: str) -> FloatArray:
-    """(A, M, T) `parts`, with the models of an arm of one subset in all of them, by their seeds."""
-    parts, place = scores.parts.copy(), scores.arms.index(arm)
-    known = np.isfinite(parts[place]).any(axis=1)
-    if np.unique(scores.subsets[known]).size == 1:
-        by_seed = dict(zip(scores.seeds[known].tolist(), parts[place][known], strict=True))
-        missing = np.full(parts.shape[2], np.nan)
-        parts[place] = [by_seed.get(seed, missing) for seed in scores.seeds.tolist()]
-    return parts
 
 
 def _best_by_tiles(frame: pd.DataFrame) -> list[pd.Series]:
@@ -80,7 +59,7 @@ def _verdict(fewer: Sequence[pd.Series], losses: dict[str, Estimate | None]) -> 
     return f"{least} labelled tiles {'are' if is_plain else 'may be'} enough"
 
 
-def _step(row: pd.Series, most: pd.Series, loss: Estimate | None) -> str:
+def _step(row: pd.Series, loss: Estimate | None) -> str:
     """What is lost with fewer tiles: `0.100 (0.080 … 0.120) less with 12 (unet)`."""
     tiles = f"with {row['tiles']} ({row['label']})"
     if loss is None:

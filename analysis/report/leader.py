@@ -10,6 +10,7 @@ from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.classes import constant_iou
 from analysis.tables.comparison import Comparison, compare
 from analysis.tables.formatting import mean_words, signed
+from analysis.tables.labels import budget_unit, is_of_labels
 from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _LEVEL = "95 % interval "
@@ -35,7 +36,7 @@ def which_to_trust(logs: Logs, *, is_one_of_several: bool) -> str:
     if frame.empty:
         return _selected_only(logs)
     leader, metric = frame.iloc[0], f"{final_split(logs)} IoU"
-    tiles = f"{leader['tiles']} tiles"
+    tiles = f"{leader['tiles']} {budget_unit(logs.study)}"
     beginning = "This is a smoke run: its scores mean nothing. " if logs.study["profile"] == "smoke" else ""
     if len(frame) == 1:
         return (
@@ -157,8 +158,11 @@ def _selected_only(logs: Logs) -> str:
         return "There is no result yet: no model has been scored."
     labels = {arm["arm"]: arm["architecture_label"] for arm in logs.study["arms"]}
     best = known.sort_values("val_iou", ascending=False, kind="stable").iloc[0]
+    begun = "Only the search has run so far: the highest val IoU is"
+    if is_of_labels(logs.study):
+        begun = "No final model has been tested: the highest IoU over folds is"
     return (
-        f"Only the search has run so far: the highest val IoU is {best['val_iou']:.3f} ({labels[best['arm']]}), the "
+        f"{begun} {best['val_iou']:.3f} ({labels[best['arm']]}), the "
         "best of several trials on the tiles that selected it, which ranks configurations but does not say which "
         "architecture to trust."
     )

@@ -62,7 +62,7 @@ def iou_section(blocks: Blocks, logs: Logs) -> Section:
                 logs,
                 "IoU by architecture",
                 main,
-                captions.main_words(logs, is_compared=bool(main["differs"].notna().any())),
+                captions.main_words(logs, main),
                 study_notes(logs),
             ),
             blocks.table(
@@ -221,6 +221,8 @@ def cost_blocks(blocks: Blocks, logs: Logs) -> tuple[TableBlock | FigureBlock | 
     """Returns what each arm of a study cost, and what more trials would have brought."""
     cost = search_results.cost(logs)
     caption = f"{captions.study_words(logs)} {captions.cost_words(cost, search_results.hours_word(logs))}"
+    if any(arm.get("folds") for arm in logs.study["arms"]):
+        caption += " An epoch of a cross-validated trial is one of the network of each fold."
     curves = curve_figures.cost_curves(logs, blocks.labels)
     return (
         blocks.table("cost", logs, f"Trials and cost: {logs.study['study']}", cost, caption),

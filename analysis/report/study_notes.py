@@ -4,6 +4,7 @@ from analysis.logs.frames import Logs
 from analysis.logs.rows import SPLITS
 from analysis.report.words import counted, named
 from analysis.tables.classes import of_one_class
+from analysis.tables.labels import budget_unit, is_of_labels
 from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _ROUNDING = 0.0005  # of an IoU that is shown with three digits
@@ -92,9 +93,12 @@ def _budgets(logs: Logs) -> list[str]:
     study, sentences = logs.study, []
     budgets = sorted({arm["tiles"] for arm in study["arms"]})
     num_train, num_val = study["num_train_tiles"], len(study["val_tiles"])
+    unit, what = budget_unit(study), "Hyperparameters were"
+    if is_of_labels(study):
+        what = "Hyperparameters and the number of epochs were"
     if study["phase"] == "phase3_data_budget":
         if num_train in budgets:
-            sentences.append(f"With {num_train} tiles there is one subset, all of them: only seeds differ.")
+            sentences.append(f"With {num_train} {unit} there is one subset, all of them: only seeds differ.")
         sentences.append(
             f"Tile subsets are drawn from the same {num_train} tiles and overlap, so subsets of new tiles would spread "
             "more."
@@ -103,16 +107,31 @@ def _budgets(logs: Logs) -> list[str]:
         origin = list(dict.fromkeys(arm["chosen"]["study"] for arm in study["arms"] if "chosen" in arm))
         if tuned:
             sentences.append(
-                f"Hyperparameters were tuned with {' and '.join(map(str, tuned))} tiles ({', '.join(origin)}) and used "
-                "for all numbers of tiles."
+                f"{what} tuned with {' and '.join(map(str, tuned))} {unit} ({', '.join(origin)}) and used "
+                f"for all numbers of {unit}."
             )
     elif len(budgets) > 1:
         sentences.append(
             f"Smaller sets of tiles are parts of larger ones ({' ⊂ '.join(map(str, budgets))}), so they are not "
             "independent."
         )
+    if is_of_labels(study):
+        return [*sentences, _no_val(logs)]
     sentences.append(
         f"Besides its train tiles, every model used {num_val} labelled val tiles to choose its epoch"
         f"{' and its hyperparameters' if study['phase'] != 'phase1_comparison' else ''}."
     )
     return sentences
+
+
+def _no_val(logs: Logs) -> str:
+    """Which labels final models learnt from, where there are no val tiles, and what ended their training."""
+    ended = {
+        "phase1_comparison": "was trained for all epochs of the recipe",
+        "phase2_tuning": "was trained for as many epochs as its folds found best in the search",
+        "phase3_data_budget": "was trained for as many epochs as folds found best where it was tuned",
+    }
+    return (
+        f"Every final model learnt from all labels of its budget and used no others; without val tiles, it "
+        f"{ended[logs.study['phase']]}, and its last weights are scored."
+    )

@@ -16,6 +16,9 @@ _HEADINGS = {
     "ensemble_iou": "ensemble",
     "tta_iou": "TTA",
     "trivial_iou": "trivial IoU",
+    "labels": "labels (train, val)",
+    "folds_iou": "IoU over folds",
+    "folds_gap": "folds \N{MINUS SIGN} test",
     "tuned_val_iou": "tuned val IoU",
     "iqm": "interquartile mean",
     "sd": "standard deviation (sd)",
@@ -63,7 +66,7 @@ _DIGITS = {
     3: (
         *(*_SCORES, *(f"published_{name}" for name in _SCORES)),
         *("ensemble_iou", "tta_iou"),
-        *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
+        *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference", "folds_iou", "folds_gap"),
         "behind",
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
         *("mean_iou", "mean_f1", "micro_iou", "accuracy", "train", "val", "test"),

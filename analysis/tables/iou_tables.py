@@ -10,6 +10,7 @@ from analysis.logs.rows import SPLITS, Split
 from analysis.logs.run_configs import ArmFacts, competing
 from analysis.tables.arm_scores import interval_ends, iou_by_arm
 from analysis.tables.comparison import Comparison, compare
+from analysis.tables.labels import folds_iou, is_of_labels, labels_used
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 _PUBLISHED = ("test_iou", "test_f1", "val_iou", "val_f1", "best_epoch", "minutes")
@@ -20,16 +21,18 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
 
     Returns:
         A frame, most tiles first, then the highest IoU, arms without a final model last; a recipe stands below what was
-        tuned from it, and is in no comparison. It has `architecture` (its label), `tiles` (count); `test_iou` and
-        `val_iou`, each with `_low` and `_high` (interval of `stats.crossed`; missing with one model or one place),
-        `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of the split that decides (test, or val
-        while the test tiles are sealed) `behind` (IoU of the leader with as many tiles minus this one, over the models
-        that all have) with its interval, `differs` (from the leader, by `ranks.below_leader`: yes or no) and `p` (of
-        that difference, uncorrected); `ensemble_iou` (of the mean of the probabilities of all models; of several
-        subsets, the mean over these) and `tta_iou` (of the mean over the eight symmetries of a tile, averaged over
-        models), on test; `best_epoch` (median), `minutes` (mean per model), `published_<...>` (of the reference study,
-        where the log has it), `models` (final ones with a score) and `trivial_iou` (of calling every pixel the best
-        single class, on val). Where an arm has no final model, the selected trial stands for it with its val scores.
+        tuned from it, and is in no comparison. It has `architecture` (its label), `tiles` (count), `labels` (those
+        used, of which some judged); `test_iou` and `val_iou`, each with `_low` and `_high` (interval of `stats.crossed`;
+        missing with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of
+        the split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many
+        tiles minus this one, over the models that all have) with its interval, `differs` (from the leader, by
+        `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `ensemble_iou` (of the mean of the
+        probabilities of all models; of several subsets, the mean over these) and `tta_iou` (of the mean over the eight
+        symmetries of a tile, averaged over models), on test; `best_epoch` (median), `minutes` (mean per model),
+        `published_<...>` (of the reference study, where the log has it), `models` (final ones with a score) and
+        `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final model, the
+        selected trial stands for it with its val scores. Where budgets are of labels, there are no val scores, and
+        `folds_iou` is that of the selected trial over its folds and `folds_gap` the same minus `test_iou`.
         What is not known is missing.
     """
     split = final_split(logs)
@@ -46,21 +49,15 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
         competitors = [arm["arm"] for arm in competing(logs.study["arms"]) if arm["tiles"] == tiles]
         ordered += [arm for arm in competitors if arm not in by_arm]
         for arm in [name for first in ordered for name in (first, recipes.get(first)) if name]:
-            row = {"architecture": abouts[arm]["architecture_label"], "tiles": tiles, **_scores(logs, arm, scores)}
+            row = {"architecture": abouts[arm]["architecture_label"], "tiles": tiles}
+            row |= {"labels": labels_used(logs.study, abouts[arm]), **_scores(logs, arm, scores)}
             if arm in by_arm:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
             rows.append(row | _published(logs, abouts[arm]))
-    columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
-    columns += [
-        "differs",
-        "p",
-        f"{split}_f1",
-        "ensemble_iou",
-        "tta_iou",
-        *_with_ends(f"{other}_iou"),
-        f"published_{other}_iou",
-        f"{other}_f1",
-    ]
+    columns = ["architecture", "tiles", "labels", *_with_ends(f"{split}_iou"), f"published_{split}_iou"]
+    columns += [*_with_ends("behind"), *(["folds_iou", "folds_gap"] if is_of_labels(logs.study) else [])]
+    columns += ["differs", "p", f"{split}_f1", "ensemble_iou", "tta_iou"]
+    columns += [*_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
     columns += ["models", "trivial_iou"]
     if not logs.study.get("published"):
@@ -100,7 +97,10 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
     own = logs.models[logs.models["arm"] == arm]
     models = own[own[f"{final_split(logs)}_iou"].notna()]
     row: dict[str, Any] = {"models": len(models), "best_epoch": models["best_epoch"].median()}
-    if own.empty:
+    if is_of_labels(logs.study):
+        over_folds = folds_iou(logs, arm)
+        row |= {"folds_iou": over_folds, "folds_gap": over_folds - models["test_iou"].mean()}
+    elif own.empty:
         selection = logs.selection[logs.selection["arm"] == arm]
         row |= {name: selection[name].iloc[0] for name in ("val_iou", "val_f1", "best_epoch") if len(selection)}
     for name in SPLITS:

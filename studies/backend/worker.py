@@ -25,6 +25,7 @@ from trainables.common.errors import UserError, is_disk_trouble
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 from trainables.device import DeviceError, device_model, dtype_name, named_device, use_threads
+from trainables.folds.split import judged_tiles
 from trainables.records import DivergedError, EpochRecord, OutOfMemoryError, records_from_json
 from trainables.trial import fit
 
@@ -146,7 +147,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._may_not_go_on()
         folder = trial_folder(settings.out, arm, number)
         config = load_config(job["config"], folder)
-        val = self._tiles.val
+        val = judged_tiles(config, self._tiles.budget(config.tiles, config.recipe.subset_seed))
         center = config.recipe.val_center_px
         self._val = val if center is None else val.center_windows(center)
         self._pictured = pictured(len(val))

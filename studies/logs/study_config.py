@@ -10,6 +10,7 @@ from studies.inputs import StudyInputs
 from studies.spec import Arm, StudySpec
 from trainables.attempts.reference import ATTEMPTS
 from trainables.data.pictures import GAP_PX, class_color
+from trainables.folds.split import split
 from trainables.metrics import class_pixels, constant_scores
 from trainables.models.composed.names import get_architecture
 
@@ -20,9 +21,9 @@ def log_config(
     """What the W&B run of the study `name` says of it; `parameters` as `parameters_by_architecture` has them."""
     spec, tiles, info = inputs.spec, inputs.tiles, inputs.tiles.info
     num_classes, center = len(info.classes), spec.recipe.val_center_px
-    label, trivial = constant_scores(tiles.val.masks, num_classes)
-    judged = trivial if center is None else constant_scores(tiles.val.center_windows(center).masks, num_classes)[1]
-    splits = {"train": tiles.train, "val": tiles.val}
+    label, trivial = constant_scores(inputs.judging.masks, num_classes)
+    judged = trivial if center is None else constant_scores(inputs.judging.center_windows(center).masks, num_classes)[1]
+    splits = {"train": tiles.train} | ({"val": tiles.val} if spec.labels is None else {})
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
     test_ids = [tile.id for tile in inputs.dataset.test.tiles]
     config: StudyRunConfig = {
@@ -120,4 +121,7 @@ def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFac
     }
     if chosen is not None:
         facts["chosen"] = chosen.model_dump(mode="json")
+    if spec.num_networks(arm) > 1:
+        config = arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0)
+        facts["folds"] = len(split(config, inputs.tiles.budget(arm.tiles, spec.recipe.subset_seed)))
     return facts

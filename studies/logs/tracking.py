@@ -161,7 +161,9 @@ def log_trial(run: WandbRun, trial: Trial, stage: str) -> None:
         lost_seconds=trial.lost_seconds,
     )
     if trial.epoch:
-        row["judged"], row["best_epoch"] = trial.best, trial.best_epoch
+        row["best_epoch"] = trial.best_epoch
+        if trial.config.is_judged:
+            row["judged"] = trial.best
     run.log(rows.TRIAL.to_history(row))
 
 

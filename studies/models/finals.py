@@ -45,7 +45,9 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
         arm: [trial.key for trial in coordinator.of_arm(arm) if trial.outcome == "finished"] for arm in coordinator.arms
     }
     models = [key for keys in finished.values() for key in keys]
-    val = score_on_val(session, scorers, models, stage="scoring on val")
+    val: dict[TrialKey, ScoringResult] = {}
+    if session.inputs.spec.labels is None:
+        val = score_on_val(session, scorers, models, stage="scoring on val")
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
     refused: UserError | None = None
@@ -65,7 +67,7 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
             tiles=session.inputs.scored_tiles,
         )
         results: TestResults = {}
-        if (failure := _first_failure(val[key] for key in keys)) is not None:
+        if (failure := _first_failure(val[key] for key in keys if key in val)) is not None:
             # Nothing is opened for it: what fails on val may fail on test, and tiles are opened once
             unscored[arm.parent] = f"a model could not be scored on val: {failure}"
             if seal is not None:
@@ -73,7 +75,7 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seal: Se
         elif seal is not None:
             try:
                 recorded = _load_recorded(seal, attempt)
-                on_val = {key: val[key] for key in keys}
+                on_val = {key: val.get(key) for key in keys}
                 results = recorded or _test(session, scorers, seal, attempt, on_val, _plan(coordinator))
                 session.progress.skip(len(keys) if recorded else 0)
             except UserError as error:
@@ -94,7 +96,7 @@ def _test(
     scorers: Scorers,
     seal: Seal,
     attempt: Attempt,
-    on_val: Mapping[TrialKey, ScoringResult],
+    on_val: Mapping[TrialKey, ScoringResult | None],
     plan: Finals,
 ) -> TestResults:
     """Opens the test tiles, scores an arm's models and keeps their predictions; records the result if none failed.
@@ -104,7 +106,7 @@ def _test(
         scorers: The workers.
         seal: Of the test tiles.
         attempt: The arm's.
-        on_val: Its models with their results on val: each is scored in the same mode.
+        on_val: Its models with their results on val, where there are any: each is scored in the same mode.
         plan: Of the models, which says whose probabilities are averaged, too.
 
     Raises:

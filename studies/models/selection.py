@@ -7,10 +7,10 @@ from studies.backend.scoring import Scorers
 from studies.files.folder import predictions_folder, trial_folder, write_json
 from studies.logs import tracking
 from studies.models.evaluation import load_pictures, pictured
-from studies.models.scores import ModelScores, ScoringFailure
+from studies.models.scores import ModelScores, ScoringFailure, ScoringResult
 from studies.models.val_scores import score_on_val
 from studies.search.plans import is_recipe
-from studies.search.trials import Trial
+from studies.search.trials import Trial, TrialKey
 from studies.session import Session
 from studies.spec import Arm
 from trainables.checkpoints import BEST
@@ -35,17 +35,29 @@ def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) 
     results = score_on_val(session, scorers, models, stage="validation", pictures=True)
     if session.permit.ending is not None:
         return {}
+    _log(session, selected, results)
+    return {arm.name: result.reason for (arm, _), result in results.items() if isinstance(result, ScoringFailure)}
+
+
+def log_judged(session: Session, selected: Mapping[Arm, Trial]) -> None:
+    """Logs cross-validated trials and writes selection.json: folds judged them on whole tiles, and none is a model."""
+    _log(session, selected, {})
+
+
+def _log(session: Session, selected: Mapping[Arm, Trial], results: Mapping[TrialKey, ScoringResult]) -> None:
     out, spec, val = session.out, session.inputs.spec, session.inputs.tiles.val
     content = {}
     for arm, trial in selected.items():
-        result = results[trial.key]
+        result = results.get(trial.key)
         scores = result if isinstance(result, ModelScores) else None
+        by_folds = trial.best if trial.config.folds else None
+        checkpoint = (trial_folder(out, arm.name, trial.number) / BEST).relative_to(out)
         row = SelectionRow(
             arm=arm.name,
             number=trial.number,
             signature=trial.config.signature(),
             judged=trial.best,
-            val_iou=None if scores is None else scores.iou,
+            val_iou=by_folds if scores is None else scores.iou,
             val_f1=None if scores is None else scores.f1,
             best_epoch=trial.best_epoch,
         )
@@ -60,8 +72,7 @@ def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) 
             "architecture_label": arm.label(spec),
             "judged_metric": spec.judged_metric,
             "tile_iou": None if scores is None else scores.tile_iou,
-            "checkpoint": str((trial_folder(out, arm.name, trial.number) / BEST).relative_to(out)),
+            "checkpoint": None if trial.config.folds else str(checkpoint),
             "config": trial.config.model_dump(mode="json"),
         }
     write_json(out / NAME, content)
-    return {arm.name: result.reason for (arm, _), result in results.items() if isinstance(result, ScoringFailure)}

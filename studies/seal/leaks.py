@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from studies.inputs import StudyInputs
@@ -30,9 +32,15 @@ def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, 
     Raises:
         UserError: Splits share something, and are to be refused then.
     """
-    tiles = inputs.tiles
-    both = {"train": tiles.train, "val": tiles.val}
-    splits = {name: (split.ids, thumbnails(split.images)) for name, split in both.items()}
+    images = {
+        tile: image
+        for its in (inputs.tiles.train, inputs.tiles.val)
+        for tile, image in zip(its.ids, its.images, strict=True)
+    }
+    splits: dict[str, tuple[tuple[str, ...], NDArray[np.float32]]] = {}
+    for files in (inputs.dataset.train, inputs.dataset.val):  # also where they are one pool: folds part it
+        ids = tuple(tile.id for tile in files.tiles)
+        splits[files.split] = (ids, thumbnails([images[tile] for tile in ids]))
     if seal is not None:
         splits["test"] = (tuple(tile.id for tile in inputs.dataset.test.tiles), seal.thumbnails)
     found = (*inputs.dataset.overlaps, *duplicates(splits))
@@ -47,6 +55,8 @@ def _places_note(inputs: StudyInputs) -> tuple[str, ...]:
     """A note on places that have tiles in several splits; the report finds them in the logs."""
     dataset = inputs.dataset
     splits = {"train": dataset.train.tiles, "val": dataset.val.tiles, "test": dataset.test.tiles}
+    if inputs.spec.labels is not None:  # which are cut into folds by place
+        splits = {"labelled": splits["train"] + splits["val"], "test": splits["test"]}
     shared = shared_places(dataset.info.groups, {name: [tile.id for tile in its] for name, its in splits.items()})
     if not shared:
         return ()

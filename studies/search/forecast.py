@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.search.coordinator import Coordinator
+from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec
 from trainables.data.tiles import TrainVal
 from trainables.names import NUM_SYMMETRIES
@@ -68,8 +69,11 @@ class Forecast:
     def __init__(self, spec: StudySpec, sizes: Sizes, num_slots: int):
         self._spec, self._sizes, self._num_slots = spec, sizes, max(1, num_slots)
         self._followed: list[Coordinator] = []
+        has_val = spec.labels is None
         searched: list[StageName] = ["search", "validation"] if spec.has_search else []
         final: list[StageName] = ["final models", "scoring on val"] if spec.seeds else []
+        if not has_val:
+            searched, final = searched[:1], final[:1]
         tested: list[StageName] = ["scoring on test"] if spec.seeds and spec.test else []
         reported: list[StageName] = ["report"] if spec.wandb != "disabled" else []
         self.stages: tuple[StageName, ...] = (*searched, *final, *tested, *reported)
@@ -117,7 +121,9 @@ class Forecast:
             own = coordinator.of_arm(arm)
             own_length = _mean(t.epoch for t in own if t.outcome is not None) or length
             running = sum(max(1.0, own_length - t.epoch) for t in own if t.outcome is None)
-            total += self._arm_pace(arm) * (running + own_length * (coordinator.plan.allowance(arm) - len(own)))
+            total += self._pace_of(coordinator, arm) * (
+                running + own_length * (coordinator.plan.allowance(arm) - len(own))
+            )
         start = 0.0 if any(t.epoch for t in trials) else START_SECONDS
         return total / self._num_slots + (start if total else 0.0)
 
@@ -133,7 +139,8 @@ class Forecast:
         """Seconds to predict so many pixels, from what an epoch of the arm takes."""
         recipe = self._spec.recipe
         draw = self._sizes.train if recipe.window_px is None else recipe.window_px**2
-        epoch_pixels = FORWARD_AND_BACKWARD * recipe.draws_per_epoch * draw + self._sizes.judged
+        epoch_pixels = FORWARD_AND_BACKWARD * recipe.draws_per_epoch * draw
+        epoch_pixels += self._sizes.judged if self._spec.labels is None else self._sizes.train
         return self._arm_pace(arm) * num_pixels / epoch_pixels
 
     def _full_course(self) -> float:
@@ -142,20 +149,29 @@ class Forecast:
         return _mean(finished) or float(self._spec.recipe.epochs)
 
     def _pace(self) -> float | None:
-        """Mean seconds of an epoch, over all trials."""
-        return _mean(t.seconds / t.epoch for one in self._followed for t in one.trials.values() if t.epoch)
+        """Mean seconds of an epoch of one network, over all trials."""
+        return _mean(_network_seconds(t) for one in self._followed for t in one.trials.values() if t.epoch)
 
     def _arm_pace(self, arm: Arm) -> float:
-        """Mean seconds of an epoch of an arm; of its newest stage that has one, else of all arms."""
+        """Mean seconds of an epoch of one network of an arm; of its newest stage that has one, else of all arms."""
         for one in reversed(self._followed):
             own = (
                 t
                 for t in one.trials.values()
                 if t.epoch and (t.arm.architecture, t.arm.tiles) == (arm.architecture, arm.tiles)
             )
-            if (pace := _mean(t.seconds / t.epoch for t in own)) is not None:
+            if (pace := _mean(_network_seconds(t) for t in own)) is not None:
                 return pace
         return self._pace() or 0.0
+
+    def _pace_of(self, coordinator: Coordinator, arm: Arm) -> float:
+        """Seconds of an epoch of an arm's trials: of all of their networks."""
+        return self._arm_pace(arm) * (self._spec.num_networks(arm) if coordinator.plan.stage == "search" else 1)
+
+
+def _network_seconds(trial: Trial) -> float:
+    """Seconds of an epoch of one of a trial's networks."""
+    return trial.seconds / trial.epoch / max(1, trial.config.folds)
 
 
 def _pixels(masks: Iterable[NDArray[np.uint8]]) -> int:

@@ -6,6 +6,7 @@ state that the study can be resumed from.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -123,6 +124,8 @@ class Ledger:
         for name, content in (attributes | {"outcome": outcome}).items():
             self.note(arm, number, name, content)
         final = {"finished": value, "diverged": WORST}.get(outcome)
+        if final is not None and math.isnan(final):  # of a final model that nothing judged; Optuna wants a number
+            final = WORST
         self._studies[arm].tell(number, final, state=_STATES[outcome])
         self._checkpoint("PASSIVE")
 

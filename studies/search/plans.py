@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -193,14 +194,19 @@ class Finals(Plan):
         selected: Mapping[Arm, TrialConfig],
         num_tiles: int,
         digests: Mapping[str, str] | None = None,
+        epochs: Mapping[Arm, int] = MappingProxyType({}),
     ) -> "Finals":
-        """Of what a search selected, in arms named after the configurations; and, if wanted, of the recipes beside."""
+        """Of what a search selected, in arms named after the configurations; and, if wanted, of the recipes beside.
+
+        What folds judged is trained on all of their labels, for those `epochs` that they found best.
+        """
         digests = digests or {}
         arms: dict[Arm, TrialConfig] = {}
         for arm, config in selected.items():
-            arms[replace(arm, confirms=config.signature())] = config
+            arms[replace(arm, confirms=config.signature())] = _on_all_labels(config, epochs.get(arm))
             if spec.with_recipe and not is_recipe(spec, arm, config, digests):
-                arms[replace(arm, is_recipe=True)] = arm.config(spec, {}, digests, init_seed=0)
+                beside = replace(arm, is_recipe=True)
+                arms[beside] = _on_all_labels(arm.config(spec, {}, digests, init_seed=0), epochs.get(beside))
         return cls(spec, arms, arms.__getitem__, num_tiles)
 
     @classmethod
@@ -250,6 +256,11 @@ class Finals(Plan):
     def ladder(self, arm: Arm) -> Ladder:
         """No rungs."""
         return no_rungs(self._spec)
+
+
+def _on_all_labels(config: TrialConfig, epochs: int | None) -> TrialConfig:
+    """The configuration without the folds that judged it, if any did."""
+    return config.model_copy(update={"folds": 0, "fixed_epochs": epochs}) if config.folds else config
 
 
 def first_plan(spec: StudySpec, digests: Mapping[str, str], num_tiles: int) -> Plan:

@@ -49,7 +49,8 @@ class Trial:
         number: Its number in the arm.
         config: What to train.
         epoch: Last epoch on record; results are wanted from the next one on.
-        best: Best judged value so far, from epoch `best_epoch`; NaN before the first epoch.
+        best: Best judged value so far, from epoch `best_epoch`; NaN before the first epoch, and of a final model that
+            nothing judges, whose `best_epoch` is its last.
         seconds: Cost of the epochs on record.
         lost_epochs: Epochs that were repeated because their worker was lost after its last checkpoint, with their cost
             in `lost_seconds`.

@@ -31,7 +31,7 @@ def flags_of(phase: PhaseName, capsys: pytest.CaptureFixture[str]) -> set[str]:
     return set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
 
 
-SEARCHES = {"--trials", "--vary", "--sampler", "--grace-epochs", "--reduction-factor"}
+SEARCHES = {"--folds", "--trials", "--vary", "--sampler", "--grace-epochs", "--reduction-factor"}
 BUDGETS = {"--from", "--subsets", "--best"}
 FOLLOWS = {"--phase", "--chosen", "--bf16"}
 

@@ -77,6 +77,13 @@ def test_everything_that_would_run_is_told(planned, dataset_root, tmp_path):
     [
         (PHASE_2, [*SMALL, "--seeds", "0"], {"unet-4": (4, 0, 12), "sam_conv-4": (4, 0, 12)}),
         (PHASE_2, ["--architectures", "unet", "--vary", "decoder_dropout", "--seeds", "2"], {"unet-4": (8, 2, 20)}),
+        (
+            PHASE_2,
+            ["--architectures", "unet", "--labels", "2", "6", "--folds", "2"],
+            {"unet-2": (2, 1, 10), "unet-6": (2, 1, 10)},
+        ),
+        (PHASE_2, ["--architectures", "unet", "--labels", "6"], {"unet-6": (2, 1, 26)}),  # each label is held out
+        (PHASE_1, ["--architectures", "unet", "--labels", "1", "6"], {"unet-1": (0, 1, 2), "unet-6": (0, 1, 2)}),
         (PHASE_1, ["--seeds", "3"], {f"{name}-4": (0, 3, 6) for name in REFERENCE}),
     ],
 )
@@ -121,6 +128,9 @@ def test_memory_of_trials_is_told_where_there_is_a_gpu(planned, dataset_root, mo
     ("flags", "words"),
     [
         (["--tiles", "99"], "--tiles 99 asks for 99 train tiles"),
+        (["--labels", "99"], r"--labels 99 asks for 99 labelled tiles, but there are 6 \(4 train and 2 val\)"),
+        (["--labels", "2", "6", "--folds", "3"], "--folds is 3, but must be from 2 to the 2 labels of a budget"),
+        (["--labels", "5", "1"], "--labels is 1, but folds hold some labels out of a search: use 2 or more"),
         (["--cpus-per-trial", "3"], "--cpus-per-trial is 3, but there are 2 cores"),
         (["--seeds", "1", "--test"], r"/test/images/\w+\.jpg is damaged or truncated: replace it$"),
     ],

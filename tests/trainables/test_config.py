@@ -26,6 +26,8 @@ OTHER_TRIAL: dict[str, Any] = {
     "weights": "imagenet",
     "weights_digest": "ab" * 32,
     "init_seed": 43,
+    "folds": 3,
+    "fixed_epochs": 4,
     "recipe": Recipe(epochs=61),
 }
 OTHER_RECIPE: dict[str, Any] = {

@@ -8,6 +8,7 @@ from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.words import counted, named
 from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.classes import constant_iou
+from analysis.tables.labels import budget_unit, is_of_labels
 from analysis.tables.search_results import FAILED
 from analysis.tables.tile_scores import final_split, read_tile_scores
 
@@ -104,7 +105,7 @@ def _small_variants(logs: Logs) -> list[str]:
 def _below_trivial(logs: Logs) -> list[str]:
     arms = {arm["arm"]: arm for arm in logs.study["arms"]}
     names = [
-        f"{arms[arm]['architecture_label']} with {arms[arm]['tiles']} tiles ({iou:.3f})"
+        f"{arms[arm]['architecture_label']} with {arms[arm]['tiles']} {budget_unit(logs.study)} ({iou:.3f})"
         for arm, iou in below_trivial(logs).items()
     ]
     split, constant = final_split(logs), logs.study["trivial"]["class"]
@@ -170,7 +171,8 @@ def _sealed(logs: Logs) -> list[str]:
     elif logs.selection.empty:
         reason = ""
     else:
-        reason = ": each score is the best of several trials on the val tiles, so all are optimistic"
+        where = "labels that selected it" if is_of_labels(logs.study) else "val tiles"
+        reason = f": each score is the best of several trials on the {where}, so all are optimistic"
     return [f"This study has no test score{reason}."]
 
 

@@ -39,6 +39,8 @@ def test_stages_follow_from_the_spec():
         *("search", "validation", "final models", "scoring on val", "scoring on test", "report"),
     )
     assert Forecast(spec(seeds=0), SIZES, 1).stages == ("search", "validation", "report")
+    labels = Forecast(spec(tiles=None, labels=(24,)), SIZES, 1)
+    assert labels.stages == ("search", "final models", "scoring on test", "report")
     own = spec(phase="phase1_comparison", test=False, wandb="disabled")
     assert Forecast(own, SIZES, 1).stages == ("final models", "scoring on val")
 

@@ -1,0 +1,1 @@
+"""What single settings of a study may be."""

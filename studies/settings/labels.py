@@ -1,0 +1,49 @@
+"""What a study says of budgets of labels, refused where it could not be done."""
+
+from studies.spec import StudySpec
+from trainables.common.errors import UserError
+
+
+def check_labels(spec: StudySpec) -> None:
+    """Refuses what says nothing, or the same twice, beside budgets of labels or without them.
+
+    Raises:
+        UserError: It is so.
+    """
+    if spec.labels is None:
+        if spec.folds is not None:
+            raise UserError(f"--folds is {spec.folds}, but only budgets of --labels are cut into folds: add --labels")
+        return
+    if spec.tiles is not None:
+        raise UserError(
+            f"--labels is {' '.join(map(str, spec.labels))} and --tiles {' '.join(map(str, spec.tiles))}, but both are "
+            "the data budgets: leave one out"
+        )
+    if untold := [name for name, chosen in spec.chosen.items() if chosen.epochs is None]:
+        raise UserError(
+            f"--labels needs the number of epochs that folds chose, but {spec.chosen[untold[0]].study} tuned "
+            f"{untold[0]} with val tiles: tune it with --labels, or use --tiles"
+        )
+    if spec.recipe.schedule == "plateau":
+        raise UserError(
+            "--schedule is plateau, which waits for val, but with --labels final models have none: use cosine"
+        )
+    if spec.recipe.val_center_px is not None:
+        raise UserError(
+            f"--val-center-px is {spec.recipe.val_center_px}, but with --labels folds are judged on whole tiles, as "
+            "test tiles are: leave it out"
+        )
+
+
+def check_enough_labels(spec: StudySpec, num_train: int, num_val: int) -> None:
+    """Refuses budgets of more labels than there are.
+
+    Raises:
+        UserError: A budget is.
+    """
+    count = num_train + num_val
+    if more := [budget for budget in spec.labels or () if budget > count]:
+        raise UserError(
+            f"--labels {more[0]} asks for {more[0]} labelled tiles, but there are {count} ({num_train} train and "
+            f"{num_val} val): ask for 1 to {count}"
+        )

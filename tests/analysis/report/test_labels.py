@@ -1,0 +1,71 @@
+"""Reports of studies whose budgets are of all labels: what each row used, and how many labels are enough."""
+
+import pytest
+
+from analysis.report import captions
+from analysis.report.conclusions import conclusions
+from analysis.report.study_notes import study_notes
+from analysis.tables.iou_tables import iou_by_architecture
+from tests.analysis.made_up import MadeUp
+
+BUDGETS = (5, 12, 24)
+
+
+def of_labels(*, phase: str = "phase3_data_budget", **scores: float) -> MadeUp:
+    """Two seeds of each number of labels such as `unet_5`, and two subsets of all but 24."""
+    study = MadeUp("unet", tiles=BUDGETS, phase=phase, spec={"labels": BUDGETS}, val_tiles=[], train_tiles=["t"] * 24)
+    for name, iou in scores.items():
+        arm = name.replace("_", "-")
+        for subset in range(1 if arm == "unet-24" else 2):
+            for seed in range(2):
+                spread = 0.01 * (-1) ** seed - 0.02 * subset
+                study.model(arm, seed, subset=subset, test=[iou + spread + 0.02 * tile for tile in range(4)])
+    return study
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ({"unet_5": 0.3, "unet_12": 0.595, "unet_24": 0.6}, "12 labels are enough for unet, as far as this study can"),
+        ({"unet_5": 0.6, "unet_12": 0.6, "unet_24": 0.6}, "5 labels are enough for unet, as far as this study can"),
+        ({"unet_5": 0.3, "unet_12": 0.4, "unet_24": 0.6}, "Fewer than 24 labels are not enough for unet: with 12, its"),
+        ({"unet_5": 0.01, "unet_12": 0.1, "unet_24": 0.15}, "How many labels are enough for unet cannot be said: even"),
+    ],
+)
+def test_fewest_labels_that_are_not_clearly_worse_are_enough(scores, words, monkeypatch):
+    monkeypatch.setattr(
+        "analysis.report.enough.below_trivial", lambda _: {"unet-24": 0.1} if scores["unet_24"] < 0.2 else {}
+    )
+    text = conclusions([of_labels(**scores).logs()])[1]
+    assert words in text
+    assert "with 24 labels (unet)" in text
+    assert "tiles" not in text.replace("tile subsets", "")
+
+
+def test_difference_takes_the_models_of_all_labels_beside_every_subset():
+    text = conclusions([of_labels(unet_5=0.3, unet_12=0.45, unet_24=0.6).logs()])[1]
+    assert "with 12, its test IoU is clearly lower, by 0.160 (" in text  # 0.6 beside 0.45 and 0.43
+
+
+def test_rows_say_which_labels_were_used_and_by_how_much_folds_promised_too_much():
+    study = of_labels(phase="phase2_tuning", unet_5=0.3, unet_12=0.4)
+    for arm, folds, values in (("unet-5", 5, [0.4, 0.5]), ("unet-12", 4, [0.2, 0.45])):
+        study.arms[arm]["folds"] = folds
+        study.trial(arm, 7, values)
+        study.select(arm, 7, max(values))
+    logs = study.logs()
+    table = iou_by_architecture(logs).set_index("tiles")
+    assert table["labels"].to_dict() == {5: "5 (5 folds)", 12: "12 (4 folds)", 24: "24 (no val)"}
+    assert table.loc[5, ["folds_iou", "folds_gap"]].to_list() == pytest.approx([0.5, 0.5 - table.loc[5, "test_iou"]])
+    assert table["val_iou"].isna().all()
+    assert captions.tiles_words(logs) == "24 labelled and 4 test tiles of roofs"
+    assert captions.FOLDS in captions.main_words(logs, table)
+    assert "as many epochs as its folds found best in the search" in study_notes(logs)[-1]
+
+
+def test_rows_with_val_tiles_count_them():
+    study = MadeUp("unet", tiles=(5,))
+    study.models("unet-5", 2, test=[0.5] * 4, val=[0.5] * 2)
+    table = iou_by_architecture(study.logs())
+    assert table["labels"].to_list() == ["5 + 2 val"]
+    assert "folds_gap" not in table

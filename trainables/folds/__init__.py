@@ -1,0 +1,1 @@
+"""Cross-validation within the labels of a budget."""
