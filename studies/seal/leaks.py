@@ -1,5 +1,6 @@
 """Whether train, val and test tiles are independent: what two splits share makes scores better than on new tiles."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from studies.seal.seal import Seal
 
 
-def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, strict: bool) -> StudyInputs:
+def check_splits(inputs: StudyInputs, seals: Sequence["Seal"], console: Console, *, strict: bool) -> StudyInputs:
     """Shows what splits share: images, ground by their georeferences, and places by the groups of `dataset.json`.
 
     Args:
         inputs: The study's.
-        seal: After its check, which looked at the test tiles; None where they stay sealed.
+        seals: Of the test sets, after their checks, which looked at the tiles; none where these stay sealed.
         console: Where notes are shown.
         strict: Whether to refuse such splits.
 
@@ -33,8 +34,8 @@ def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, 
     tiles = inputs.tiles
     both = {"train": tiles.train, "val": tiles.val}
     splits = {name: (split.ids, thumbnails(split.images)) for name, split in both.items()}
-    if seal is not None:
-        splits["test"] = (tuple(tile.id for tile in inputs.dataset.test.tiles), seal.thumbnails)
+    ids = {files.split: tuple(tile.id for tile in files.tiles) for files in inputs.dataset.test_sets}
+    splits |= {seal.split: (ids[seal.split], seal.thumbnails) for seal in seals}
     found = (*inputs.dataset.overlaps, *duplicates(splits))
     for note in (*found, *_places_note(inputs)):
         if strict:
@@ -46,7 +47,8 @@ def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, 
 def _places_note(inputs: StudyInputs) -> tuple[str, ...]:
     """A note on places that have tiles in several splits; the report finds them in the logs."""
     dataset = inputs.dataset
-    splits = {"train": dataset.train.tiles, "val": dataset.val.tiles, "test": dataset.test.tiles}
+    splits = {"train": dataset.train.tiles, "val": dataset.val.tiles}
+    splits |= {files.split: files.tiles for files in dataset.test_sets}
     shared = shared_places(dataset.info.groups, {name: [tile.id for tile in its] for name, its in splits.items()})
     if not shared:
         return ()

@@ -15,7 +15,7 @@ from studies.backend.scoring import Scorers
 from studies.models import finals
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult
 from studies.options import Options
-from studies.seal.seal import Seal
+from studies.seal.seal import seals_of
 from studies.search.plans import Finals
 from studies.search.trials import TrialKey
 from studies.session import Session
@@ -91,8 +91,8 @@ class Study:
         self.log = KeptLog(self.out)
         scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
         session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
-        seal = None if is_sealed else Seal(self.dataset, out=self.out / study, study=study, study_id=study)
-        return finals.score(session, self.coordinator, scorers, seal)
+        seals = () if is_sealed else seals_of(self.dataset, out=self.out / study, study=study, study_id=study)
+        return finals.score(session, self.coordinator, scorers, seals)
 
     def train(self) -> None:
         """Ends all models."""

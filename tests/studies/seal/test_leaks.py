@@ -10,7 +10,7 @@ from rich.console import Console
 
 from studies.inputs import load_inputs
 from studies.seal.leaks import check_splits
-from studies.seal.seal import Seal
+from studies.seal.seal import seals_of
 from studies.spec import StudySpec
 from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
@@ -36,11 +36,11 @@ def check(root, tmp_path):
     def look(*, strict: bool = False, is_tested: bool = True) -> tuple[str, list[str]]:
         spec = StudySpec(data=str(root), architectures=("unet",), wandb="disabled", recipe=Recipe(epochs=1, small=True))
         inputs = load_inputs(spec, Console(quiet=True))
-        seal = Seal(inputs.dataset, out=tmp_path / "study", study="study", study_id="1") if is_tested else None
-        if seal is not None:
+        seals = seals_of(inputs.dataset, out=tmp_path / "study", study="study", study_id="1") if is_tested else ()
+        for seal in seals:
             seal.check()
         console = Console(record=True, width=400, file=io.StringIO())
-        checked = check_splits(inputs, seal, console, strict=strict)
+        checked = check_splits(inputs, seals, console, strict=strict)
         return console.export_text(), checked.facts["data_notes"]
 
     return look

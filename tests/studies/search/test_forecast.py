@@ -94,5 +94,5 @@ def test_sizes_are_of_tiles_windows_and_headers():
     masks = tuple(np.zeros((200, 300), np.uint8) for _ in range(2))
     tiles = Tiles(("a", "b"), tuple(mask[..., None] for mask in masks), masks)
     both = TrainVal(DatasetInfo(), tiles, tiles)
-    assert Sizes.of(spec(), both, [(10, 20), (30, 40)]) == Sizes(60_000, 120_000, 2 * 96 * 96, 1400)
-    assert Sizes.of(spec(test=False), both, [(10, 20)]).test == 0
+    assert Sizes.of(spec(), both, {"test": [(10, 20), (30, 40)]}) == Sizes(60_000, 120_000, 2 * 96 * 96, 1400)
+    assert Sizes.of(spec(test=False), both, {"test": [(10, 20)]}).test == 0
