@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.logs.run_configs import StudyRunConfig
+from trainables.common.splits import TEST, further_split
 
 STARTED = "started"
 """The state of a trial for which the study's run has no end."""
@@ -94,6 +95,11 @@ class Logs:
     confusions: dict[ModelKey, npt.NDArray[np.int64]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
+
+
+def opened_splits(openings: pd.DataFrame) -> pd.Series:
+    """Returns which test set each of `Logs.openings` is of: "test", or "test-<name>"."""
+    return openings["test_set"].fillna("").map(lambda name: further_split(name) if name else TEST)
 
 
 def frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:

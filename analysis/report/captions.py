@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import NEVER_ADAPTED
+from analysis.report.words import listed
 from analysis.tables.classes import constant_iou
 
 INTERVALS = (
@@ -20,6 +21,13 @@ COMPARED = (
     "All others clearly differ from the leader where the interval of each difference leaves out 0: the leader is then "
     "the clear winner. Otherwise those do that differ by Holm's correction for their number, so an interval may leave "
     "out 0 where this says no; the best architecture is among them in less than 5 % of studies."
+)
+ELSEWHERE = (
+    "The lead is that of the architecture that leads in the main table over the best other one on each test set: "
+    "paired on models and tiles by the same analysis, and below 0 where the other one leads there. It is clear where "
+    "the leader clearly differs, by the rule of the main table, from all others where it leads, and from the new "
+    "leader where it does not. Kendall's tau compares the order on a set with that of the first row: 1 is the same, "
+    "−1 the opposite."
 )
 PUBLISHED = (
     "Published figures are those of the reference study: Inria's Austin, 24 tiles, one T4 GPU; they stand beside full "
@@ -125,18 +133,22 @@ def tiles_words(logs: Logs) -> str:
     """Returns how many tiles a study used, of what."""
     study = logs.study
     name = PurePath(study["spec"].get("data") or "demo-tiles").name
-    num_val, num_test = len(study["val_tiles"]), len(study["test_tiles"])
-    return f"{study['num_train_tiles']} train, {num_val} val and {num_test} test tiles of {name}"
+    return f"{study['num_train_tiles']} train, {_scored_tiles(logs)} of {name}"
 
 
 def study_words(logs: Logs) -> str:
     """Returns which study a table is of, and which weights it started from."""
     study = logs.study
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
-    return (
-        f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {len(study['val_tiles'])} val and "
-        f"{len(study['test_tiles'])} test tiles, encoder weights: {weights or 'none'}{_adapted_words(logs)}."
-    )
+    about = f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {_scored_tiles(logs)}"
+    return f"{about}, encoder weights: {weights or 'none'}{_adapted_words(logs)}."
+
+
+def _scored_tiles(logs: Logs) -> str:
+    """`6 val and 6 test tiles`; with those of further test sets where there are some."""
+    study = logs.study
+    ids = {"val": study["val_tiles"], "test": study["test_tiles"], **study.get("further_tiles", {})}
+    return f"{listed([f'{len(its)} {split}' for split, its in ids.items()])} tiles"
 
 
 def _adapted_words(logs: Logs) -> str:

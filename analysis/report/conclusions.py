@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts
+from analysis.report.elsewhere import whether_it_holds
 from analysis.report.leader import close_to_leader, which_to_trust, with_interval
 from analysis.report.words import counted, listed
 from analysis.tables import search_results
@@ -20,7 +21,8 @@ _PREFERRED = ("phase2_tuning", "phase1_comparison", "phase3_data_budget")
 def conclusions(studies: Sequence[Logs]) -> tuple[str, ...]:
     """Returns the three conclusions, each plain text."""
     deciding = deciding_study(studies)
-    return (which_to_trust(deciding, is_one_of_several=len(studies) > 1), _how_few(studies), _cost(studies, deciding))
+    trusted = which_to_trust(deciding, is_one_of_several=len(studies) > 1)
+    return (f"{trusted} {whether_it_holds(deciding)}".rstrip(), _how_few(studies), _cost(studies, deciding))
 
 
 def deciding_study(studies: Sequence[Logs]) -> Logs:

@@ -24,14 +24,15 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
         missing with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of
         the split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many
         tiles minus this one, over the models that all have) with its interval, `differs` (from the leader, by
-        `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `best_epoch` (median), `minutes`
+        `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `test-<name>_iou` with its interval
+        and `test-<name>_f1` of each further test set; `best_epoch` (median), `minutes`
         (mean per model), `published_<...>` (of the reference study, where the log has it), `models` (final ones with a
         score) and `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final
         model, the selected trial stands for it with its val scores. What is not known is missing.
     """
     split = final_split(logs)
     other = "val" if split == "test" else "test"
-    frame, scores = iou_by_arm(logs), {name: read_tile_scores(logs, name) for name in SPLITS}
+    frame, scores = iou_by_arm(logs), {name: read_tile_scores(logs, name) for name in (*SPLITS, *logs.further)}
     by_arm = {str(row["arm"]): row for row in frame.to_dict("records")}
     abouts = {arm["arm"]: arm for arm in logs.study["arms"]}
     rows = []
@@ -46,7 +47,9 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
             rows.append(row | _published(logs, abouts[arm]))
     columns = ["architecture", "tiles", *_with_ends(f"{split}_iou"), f"published_{split}_iou", *_with_ends("behind")]
-    columns += ["differs", "p", f"{split}_f1", *_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
+    columns += ["differs", "p", f"{split}_f1"]
+    columns += [name for further in logs.further for name in (*_with_ends(f"{further}_iou"), f"{further}_f1")]
+    columns += [*_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
     columns += ["models", "trivial_iou"]
     if not logs.study.get("published"):
@@ -89,7 +92,7 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
     if own.empty:
         selection = logs.selection[logs.selection["arm"] == arm]
         row |= {name: selection[name].iloc[0] for name in ("val_iou", "val_f1", "best_epoch") if len(selection)}
-    for name in SPLITS:
+    for name in scores:
         if len(models):  # the mean is over the models that its interval is of
             row |= {key: own[key].mean() for key in (f"{name}_iou", f"{name}_f1")}
         low, high = interval_ends(scores[name], arm)
