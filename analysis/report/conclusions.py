@@ -8,12 +8,12 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts
 from analysis.report.elsewhere import whether_it_holds
-from analysis.report.leader import close_to_leader, which_to_trust, with_interval
+from analysis.report.leader import close_to_leader, lead_words, which_to_trust, with_interval
 from analysis.report.words import counted, listed
 from analysis.tables import search_results
 from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.spread import spread
-from analysis.tables.tile_scores import final_split
+from analysis.tables.tile_scores import final_split, read_tile_scores
 
 _PREFERRED = ("phase2_tuning", "phase1_comparison", "phase3_data_budget")
 
@@ -70,9 +70,7 @@ def _how_few(studies: Sequence[Logs]) -> str:
     where = f"In {logs.study['study']}, the" if len(studies) > 1 else "The"
     text = f"{where} highest mean {split} IoU is {listed(steps)}"
     text += "" if len(shared) else ", but no architecture was scored with all of these numbers of tiles"
-    ends = pd.DataFrame(chosen)[["low", "high"]].astype("float64")
-    if ends.notna().all(axis=None) and ends["low"].max() <= ends["high"].min():
-        text += "; these intervals overlap, so the differences may be due to chance"
+    text += _losses(logs, chosen)
     deviations = spread(logs)
     known_spread = deviations[deviations["tiles"] == budgets[-1]].dropna(subset="sd_subset")
     if known_spread.empty:
@@ -83,6 +81,20 @@ def _how_few(studies: Sequence[Logs]) -> str:
         f"and {seed:.3f} between seeds (estimated from {known_spread['subsets'].max()} subsets and "
         f"{known_spread['seeds'].max()} seeds of {listed(list(known_spread['architecture']))})."
     )
+
+
+def _losses(logs: Logs, chosen: Sequence[pd.Series]) -> str:
+    """How much lower the best IoU is with fewer tiles than with most; empty where nothing tells how sure that is."""
+    scores, (most, *fewer) = read_tile_scores(logs, final_split(logs)), chosen
+    found = []
+    for its in fewer:
+        gain = None if scores is None else scores.gain(most["arm"], its["arm"])
+        if gain is not None:
+            low, high = gain.interval()
+            loss = f"{lead_words(gain)} less" if gain.mean >= 0 else f"{lead_words(gain, sign=-1)} more"
+            how_sure = ", which may be due to chance" if low <= 0 <= high else ""
+            found.append(f"{its['tiles']} tiles give {loss} than {most['tiles']}{how_sure}")
+    return f"; by paired differences, {listed(found)}" if found else ""
 
 
 def _cost(studies: Sequence[Logs], deciding: Logs) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from analysis.report.conclusions import conclusions, deciding_study
 from analysis.report.leader import close_to_leader
+from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import GROUPS, TEST_TILES, MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
@@ -195,7 +196,7 @@ def test_budgets_are_told_with_the_best_of_the_architectures_that_have_all_of_th
     study = study_of(scores, phase="phase3_data_budget", tiles=(5, 12))
     assert said(study)[1] == (
         "The highest mean test IoU is 0.600 (0.600 … 0.600) with 12 tiles (sam_conv) and 0.300 (0.300 … 0.300) with 5 "
-        "(unet)."
+        "(unet); by paired differences, 5 tiles give 0.300 (0.300 … 0.300) less than 12."
     )
     study = study_of({"unet-5": LOW, "sam_conv-12": HIGH}, models=1, phase="phase3_data_budget", tiles=(5, 12))
     assert said(study)[1] == (
@@ -245,8 +246,31 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
     assert "(joined: 4 test tiles in 3 places, 2 models each)" in said(clear(), joined)[0]
 
 
-def test_budgets_whose_intervals_overlap_may_be_equal():
-    scores = {"unet-24": [0.3, 0.3, 0.6, 0.6], "unet-5": [0.3, 0.3, 0.5, 0.6]}
+@pytest.mark.parametrize(
+    ("few", "words"),
+    [
+        ([0.3, 0.3, 0.5, 0.6], "less than 24, which may be due to chance."),
+        (
+            [0.2, 0.2, 0.5, 0.5],
+            "5 tiles give 0.100 (0.100 … 0.100) less than 24.",
+        ),  # though their own intervals overlap
+        ([0.4, 0.4, 0.7, 0.7], "5 tiles give 0.100 (0.100 … 0.100) more than 24."),
+    ],
+)
+def test_budgets_are_compared_by_paired_differences(few, words):
+    scores = {"unet-24": [0.3, 0.3, 0.6, 0.6], "unet-5": few}
     both, one = (study_of(scores, models=n, phase="phase3_data_budget", tiles=(5, 24)) for n in (2, 1))
-    assert "with 5 (unet); these intervals overlap, " in said(both)[1]
-    assert "overlap" not in said(one)[1]  # without intervals
+    assert said(both)[1].endswith(words)
+    assert "paired" not in said(one)[1]  # a model each
+
+
+def test_all_tiles_stand_beside_every_subset_of_fewer():
+    study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
+    for seed in (0, 1):
+        study.model("unet-24", seed, test=HIGH)
+        for subset, iou in enumerate((0.3, 0.5)):
+            study.model("unet-5", seed, subset=subset, test=[iou] * 4)
+    gain = read_tile_scores(study.logs(), "test").gain("unet-24", "unet-5")
+    assert gain.mean == pytest.approx(0.2)  # of .3 and .1: each subset with each seed
+    assert gain.levels == {0: 2, 1: 2, 2: 3}
+    assert "5 tiles give 0.200 (" in said(study)[1]
