@@ -6,6 +6,7 @@ import pytest
 
 from analysis.logs import rows
 from analysis.report.conclusions import conclusions
+from analysis.report.limits.study_warnings import study_warnings
 from analysis.report.study_notes import study_notes
 from analysis.tables import formatting
 from analysis.tables.elsewhere import elsewhere
@@ -135,8 +136,13 @@ def test_nothing_is_said_of_sets_that_were_not_scored_or_that_lack_the_leader():
 def test_openings_and_the_way_of_scoring_are_told_per_set(turned):
     turned.open("unet-24", num_attempts=3, num_studies=2)
     turned.open("unet-24", num_attempts=1, test_set="city")
+    turned.open("unet-24", "reopened", test_set="city", why="a bug")
+    turned.config["groups"] = {"1": "here", "c0": "here", "v1": "there", "c1": "there"}
     score_elsewhere(turned, "unet-24", 0, UP, scored="test-city on the CPU")
     logs = turned.logs()
+    warnings = study_warnings(logs)
+    assert "The test-city tiles were REOPENED for unet-24: a bug." in warnings
+    assert any("One place has" in text and "there (val, test-city)" in text for text in warnings)
     assert "These test tiles have been opened by 3 attempts of 2 studies so far." in study_notes(logs)
     assert "These test-city tiles have been opened by 1 attempt of 1 study so far." in study_notes(logs)
     assert logs.models.set_index(["arm", "number"]).loc[("unet-24", 0), "scored"] == "test-city on the CPU"

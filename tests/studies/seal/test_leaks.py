@@ -65,6 +65,21 @@ def test_copy_of_a_train_tile_among_the_val_tiles_is_found_without_test_tiles(ro
     assert len(logged) == 1
 
 
+def test_further_test_sets_are_looked_at_too_and_told_by_their_names(root, check):
+    for kind in ("images", "masks"):
+        path = min((root / "train" / kind).iterdir())
+        (root / "test-b" / kind).mkdir(parents=True)
+        shutil.copy(path, root / "test-b" / kind / f"again{path.suffix}")
+    shown, logged = check()
+    assert f"train tile {path.stem} and test-b tile again" in shown
+    assert "test tile copy and test-b tile again" not in logged[-1]
+    image = next((root / "test-b" / "images").iterdir())
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    with pytest.raises(UserError, match="is damaged or truncated"):
+        check()
+    assert check(is_tested=False) == ("", [])
+
+
 def test_place_of_several_splits_is_said(root, check):
     tiles = {split: min((root / split / "images").iterdir()).stem for split in ("train", "val")}
     content = (root / "dataset.json").read_text()
