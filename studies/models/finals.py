@@ -65,35 +65,56 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seals: S
                 signatures=tuple(coordinator.trials[key].config.signature() for key in keys),
                 tiles=session.inputs.scored_tiles,
             )
-            results: TestResults = {}
-            if (failure := _first_failure(val[key] for key in keys)) is not None:
-                # Nothing is opened for it: what fails on val may fail on test, and tiles are opened once
-                unscored[arm.parent] = f"a model could not be scored on val: {failure}"
-                if seal is not None:
-                    session.progress.skip(len(keys))
-            elif seal is not None:
-                try:
-                    recorded = _load_recorded(seal, attempt)
-                    results = recorded or _test(session, scorers, seal, attempt, {key: val[key] for key in keys})
-                    session.progress.skip(len(keys) if recorded else 0)
-                except UserError as error:
-                    refused = refused or error
-                    session.progress.skip(len(keys))
-                if (failure := _first_failure(results.values())) is not None:
-                    where = "" if seal.split == TEST else f"{seal.split}: "
-                    unscored[arm.parent] = f"{where}{failure}; the tiles count as opened, look again with --reopen WHY"
-                    results = {}
+            try:
+                found = _results(session, scorers, seal, attempt, {key: val[key] for key in keys})
+            except UserError as error:
+                refused, found = refused or error, {}
+                session.progress.skip(len(keys))
+            results: TestResults = {} if isinstance(found, str) else found
+            if isinstance(found, str):
+                unscored[arm.parent] = found
             if seal is None or seal.split == TEST:
                 content[arm.parent] = log_arm(session, coordinator, arm, val, results, attempt, seal)
                 if len(seals) > 1:
                     content[arm.parent]["further"] = {other.split: None for other in seals[1:]}  # so far
             elif results:
-                found = log_further(session, coordinator, arm, results, attempt, seal)
-                content[arm.parent]["further"][seal.split] = found
+                its = log_further(session, coordinator, arm, results, attempt, seal)
+                content[arm.parent]["further"][seal.split] = its
             write_json(session.out / MODELS, content)
     if refused is not None:  # only now: it takes nothing from the other arms
         raise refused
     return unscored
+
+
+def _results(
+    session: Session, scorers: Scorers, seal: Seal | None, attempt: Attempt, on_val: Mapping[TrialKey, ScoringResult]
+) -> TestResults | str:
+    """Results of an arm's models on a test set, those on record or new ones; or why there are none.
+
+    Args:
+        session: Of the study.
+        scorers: The workers.
+        seal: Of the set; None leaves it sealed, without any result.
+        attempt: The arm's.
+        on_val: Its models with their results on val.
+
+    Raises:
+        UserError: As `_test`.
+    """
+    if (failure := _first_failure(on_val.values())) is not None:
+        # Nothing is opened for it: what fails on val may fail on test, and tiles are opened once
+        if seal is not None:
+            session.progress.skip(len(on_val))
+        return f"a model could not be scored on val: {failure}"
+    if seal is None:
+        return {}
+    recorded = _load_recorded(seal, attempt)
+    results = recorded or _test(session, scorers, seal, attempt, on_val)
+    session.progress.skip(len(on_val) if recorded else 0)
+    if (failure := _first_failure(results.values())) is not None:
+        where = "" if seal.split == TEST else f"{seal.split}: "
+        return f"{where}{failure}; the tiles count as opened, look again with --reopen WHY"
+    return results
 
 
 def _test(
