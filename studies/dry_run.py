@@ -15,7 +15,7 @@ from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.leaks import check_splits
-from studies.seal.seal import Seal
+from studies.seal.seal import seals_of
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
 
@@ -36,11 +36,12 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     """
     folder.check_free(out.resolve())
     inputs = load_inputs(spec, console, is_dry_run=True)
-    spec, seal = inputs.spec, None
-    if spec.seeds and spec.test:
-        seal = Seal(inputs.dataset, out=out.resolve(), study=out.name, study_id="")
+    spec = inputs.spec
+    is_tested = bool(spec.seeds and spec.test)
+    seals = seals_of(inputs.dataset, out=out.resolve(), study=out.name, study_id="") if is_tested else ()
+    for seal in seals:
         seal.check()
-    check_splits(inputs, seal, console, strict=strict_splits)
+    check_splits(inputs, seals, console, strict=strict_splits)
     memories = functools.cache(lambda: trial_memory(inputs, console))
     node = this_machine()
     slots = _slots(inputs, node, lambda: needed_gib(memories()))
@@ -65,13 +66,12 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     count = f"{len(inputs.tiles.train)} train, {len(inputs.tiles.val)} val"
     if spec.labels is not None:
         count = f"{len(inputs.tiles.train)} labelled, in folds or all learnt from"
-    num_test = len(inputs.dataset.test.tiles)
-    is_tested = bool(spec.seeds and spec.test)
+    sealed = ", ".join(f"{len(files.tiles)} {files.split}" for files in inputs.dataset.test_sets)
     if spec.with_recipe and not finals and spec.seeds:
         console.print("half of the final models are of the recipe, unless the search selects it", highlight=False)
     for line in (
         f"{total} epochs at most, each of {spec.recipe.draws_per_epoch} draws; {slots}",
-        f"tiles: {inputs.dataset.root} ({count}, {num_test} test, "
+        f"tiles: {inputs.dataset.root} ({count}, {sealed}, "
         f"{'opened once for each arm' if is_tested else 'which stay sealed'})",
         f"encoder weights: {', '.join(spec.weights)}; judged by {spec.judged_metric}; seed {spec.seed}",
         f"on {spec.address or 'this machine'}; would write {out}; W&B {spec.wandb}",

@@ -67,7 +67,7 @@ class StudyInputs:
     @property
     def scored_sizes(self) -> set[tuple[int, int]]:
         """Heights and widths of the tiles that whole models are scored on; of test tiles as their headers say."""
-        test = self.dataset.test.tiles if self.spec.test else ()
+        test = [tile for files in self.dataset.test_sets for tile in files.tiles] if self.spec.test else []
         val = {(mask.shape[0], mask.shape[1]) for mask in self.judging.masks}
         return val | {(tile.height_px, tile.width_px) for tile in test}
 

@@ -1,5 +1,6 @@
 """The stages of a study: training the trials of a plan, validating what a search selected, scoring final models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from studies.backend.engine import run_trials
@@ -35,20 +36,20 @@ class StageResult:
     untested: dict[str, str] = field(default_factory=dict)
 
 
-def run_stages(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+def run_stages(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:
     """Runs a study's stages from the trials of its first plan on.
 
     Args:
         session: Of the study.
         coordinator: Of the first plan.
-        seal: Of the test tiles; None leaves them sealed.
+        seals: Of the test sets, `test` first; none leaves them sealed.
     """
     if session.inputs.spec.has_search:
-        return _search_and_confirm(session, coordinator, seal)
-    return _train_and_score(session, coordinator, seal)
+        return _search_and_confirm(session, coordinator, seals)
+    return _train_and_score(session, coordinator, seals)
 
 
-def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:
     """The search, the validation, and final models of the selected configurations where these are wanted."""
     out, permit, spec = session.out, session.permit, session.inputs.spec
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
@@ -76,16 +77,16 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
         epochs[replace(arm, is_recipe=True)] = next(recipes, trial).best_epoch
     plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests, epochs)
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
-    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
+    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seals)
     return replace(result, ending=final.ending, untested=final.untested)
 
 
-def _train_and_score(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
+def _train_and_score(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:
     """Trains the final models, and scores them on val and, unless they are sealed, on the test tiles."""
     if not _train(session, coordinator):
         return StageResult(ending=session.permit.ending)
     with _scorers(session) as scorers:
-        untested = finals.score(session, coordinator, scorers, seal)
+        untested = finals.score(session, coordinator, scorers, seals)
     return StageResult(ending=session.permit.ending, untested=untested)
 
 

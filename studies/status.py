@@ -24,6 +24,7 @@ from studies.spec import RECIPE, StudySpec
 from trainables.common.command import Parser, run
 from trainables.common.duration import duration
 from trainables.common.errors import UserError
+from trainables.common.splits import TEST, further_split
 
 MOST_REASONS = 4
 """Different reasons shown per arm, the most frequent first."""
@@ -139,11 +140,16 @@ def _is_complete(out: Path, spec: StudySpec, plan: Plan, trials: dict[str, list[
     for arm, (name, allowance) in finals.items():
         trained = trials.get(name, [])
         is_scored = len(scored.get(arm, {"models": ()})["models"]) >= allowance
-        is_tested = not spec.test or scored.get(arm, {"test_iou": None})["test_iou"] is not None
+        is_tested = not spec.test or _is_tested(scored.get(arm, {}))
         has_model = any(t.attributes.get("outcome") == "finished" for t in trained)
         if not (_is_spent(trained, allowance) and ((is_scored and is_tested) or not has_model)):
             return False
     return True
+
+
+def _is_tested(row: dict[str, Any]) -> bool:
+    """Whether an arm has a result on every test set."""
+    return row.get("test_iou") is not None and None not in row.get("further", {}).values()
 
 
 def _is_outdated(selection: dict[str, Any], plan: Plan, trials: dict[str, list[StoredTrial]]) -> bool:
@@ -163,16 +169,20 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _openings(out: Path) -> list[str]:
-    """The study's own openings of the test tiles, a line each; a line that a crash cut off is left out."""
-    path = out / NAME
+    """The study's own openings of its test sets, a line each; a line that a crash cut off is left out."""
+    paths = sorted(out.glob("seal*.jsonl"), key=lambda path: (path.name != NAME, path.name))
+    texts = [text for path in paths for text in path.read_text(encoding="utf-8").splitlines()]
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for text in texts:
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
         why = f": {line['why']}" if line.get("why") else ""
-        lines.append(f"test tiles: {line['event']} for {line['arm']} (attempt {line['attempt']}) at {line['at']}{why}")
+        split = further_split(line["test_set"]) if "test_set" in line else TEST
+        lines.append(
+            f"{split} tiles: {line['event']} for {line['arm']} (attempt {line['attempt']}) at {line['at']}{why}"
+        )
     return lines
 
 

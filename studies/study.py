@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from studies.models.parameters import parameters_by_architecture
 from studies.options import Options
 from studies.progress import StudyProgress
 from studies.seal.leaks import check_splits
-from studies.seal.seal import Seal
+from studies.seal.seal import Seal, seals_of
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
@@ -86,8 +86,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             sigterm_as_ctrl_c(),
             folder.hold_folder(out, resume=is_resumed),
             disk_errors_in_one_line(out),
-            contextlib.nullcontext(_check_seal(inputs, out, provenance["study_id"], options, console)) as seal,
-            contextlib.nullcontext(check_splits(inputs, seal, console, strict=options.strict_splits)) as inputs,
+            contextlib.nullcontext(_check_seals(inputs, out, provenance["study_id"], options, console)) as seals,
+            contextlib.nullcontext(check_splits(inputs, seals, console, strict=options.strict_splits)) as inputs,
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
@@ -118,7 +118,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                     progress=progress,
                     console=console,
                 )
-                result = _run(session, coordinator, seal, forecast)
+                result = _run(session, coordinator, seals, forecast)
         if log.trouble:
             console.print(f"W&B: {log.trouble}", highlight=False)
         report = None
@@ -129,13 +129,13 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     return StudyResult(out=out, report=report, **{item.name: getattr(result, item.name) for item in fields(result)})
 
 
-def _run(session: Session, coordinator: Coordinator, seal: Seal | None, forecast: Forecast) -> StageResult:
+def _run(session: Session, coordinator: Coordinator, seals: Sequence[Seal], forecast: Forecast) -> StageResult:
     """Runs the stages, and completes the W&B files however they end."""
     permit = session.permit
     try:
         session.progress.start(forecast)
         with permit.until_signal():
-            result = run_stages(session, coordinator, seal)
+            result = run_stages(session, coordinator, seals)
         if result.ending is None and session.inputs.spec.wandb != "disabled":
             session.progress.begin("report")
     finally:
@@ -147,14 +147,14 @@ def _run(session: Session, coordinator: Coordinator, seal: Seal | None, forecast
     return result
 
 
-def _check_seal(inputs: StudyInputs, out: Path, study_id: str, options: Options, console: Console) -> Seal | None:
-    """The seal of the test tiles, checked; None where they stay sealed."""
+def _check_seals(inputs: StudyInputs, out: Path, study_id: str, options: Options, console: Console) -> tuple[Seal, ...]:
+    """The seals of the test sets, checked; none where these stay sealed."""
     if not (inputs.spec.seeds and inputs.spec.test):
-        return None
-    seal = Seal(inputs.dataset, out=out, study=out.name, study_id=study_id)
-    for note in seal.check(reopen=options.reopen):
+        return ()
+    seals = seals_of(inputs.dataset, out=out, study=out.name, study_id=study_id)
+    for note in (note for seal in seals for note in seal.check(reopen=options.reopen)):
         console.print(f"Note: {note}", highlight=False)
-    return seal
+    return seals
 
 
 @contextlib.contextmanager
@@ -169,9 +169,11 @@ def _open_ledger(inputs: StudyInputs, out: Path, study_id: str) -> Iterator[Ledg
 
 
 def _sizes(inputs: StudyInputs) -> Sizes:
-    """The pixels of the tiles; of test tiles as their headers say."""
-    test_sizes = [(tile.height_px, tile.width_px) for tile in inputs.dataset.test.tiles]
-    return Sizes.of(inputs.spec, inputs.tiles, test_sizes)
+    """The pixels of the tiles; of test sets as their headers say."""
+    sealed_px = {
+        files.split: [(tile.height_px, tile.width_px) for tile in files.tiles] for files in inputs.dataset.test_sets
+    }
+    return Sizes.of(inputs.spec, inputs.tiles, sealed_px)
 
 
 def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, is_resumed: bool) -> str:

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from analysis.logs import frames, rows
 from analysis.logs.epochs import Epochs, epochs_of, history_frame, joined
 from analysis.logs.frames import STARTED, Logs, ModelKey
+from analysis.logs.further_rows import FurtherRow
 from analysis.logs.rows import ModelRow, OpeningRow, SelectionRow, Split, TrialRow
 from analysis.logs.run_configs import THEN, ArmFacts, StudyRunConfig, required
 from analysis.logs.wandb_run import LoggedRun
+from trainables.common.splits import TEST, further_split
 
 _IDENTITY = ["arm", "run_arm", "number", "stage"]
 _COMPUTED_WITH = ("dtype", "device_model")  # of a trial: empty where an older log does not say them
@@ -31,6 +33,7 @@ class _Segment:
     trials: list[TrialRow]
     selections: list[SelectionRow]
     models: list[ModelRow]
+    further: list[FurtherRow]
     openings: list[OpeningRow]
 
 
@@ -62,6 +65,8 @@ def assemble(study_runs: list[LoggedRun], trial_runs: list[LoggedRun], notes: Se
             notes.append(f"The logs of {key[0]}, trial {key[1]}, hold {found} of its {spent} epochs.")
     selected = {row["arm"]: row for row in deciding.selections}
     models, sources = _models(list(arms), segments, selected, notes)
+    further = _further(segments, models)
+    scored = {further_split(row["test_set"]) for its in further.values() for row in its}
     runs = frames.frame(list(trials.values()), frames.TRIAL_COLUMNS)
     groups = study.get("groups", {})
     pictured: list[tuple[str, Split, LoggedRun]] = []
@@ -72,16 +77,19 @@ def assemble(study_runs: list[LoggedRun], trial_runs: list[LoggedRun], notes: Se
         runs=runs,
         history=history_frame(runs[_IDENTITY], list(epochs.values())),
         selection=frames.frame([selected[arm] for arm in arms if arm in selected], frames.SELECTION_COLUMNS),
-        models=frames.frame([_model(row, arms, trials) for row in models], frames.MODEL_COLUMNS),
-        scores=frames.frame([score for row in models for score in _scores(row, groups)], frames.SCORE_COLUMNS),
+        models=frames.frame([_model(row, further[_key(row)], arms, trials) for row in models], frames.MODEL_COLUMNS),
+        scores=frames.frame(
+            [score for row in models for score in _scores(row, further[_key(row)], groups)], frames.SCORE_COLUMNS
+        ),
         openings=frames.frame(  # none may be forgotten
             [row for segment in segments for row in segment.openings], frames.OPENING_COLUMNS
         ).drop_duplicates(["attempt", "event", "at"], keep="last", ignore_index=True),
         images=frames.frame(
             [image for arm, split, run in pictured for image in _images(arm, split, run, notes)], frames.IMAGE_COLUMNS
         ),
-        confusions={key: matrices for row in models for key, matrices in _confusions(row)},
+        confusions={key: matrices for row in models for key, matrices in _confusions(row, further[_key(row)])},
         notes=tuple(notes),
+        further=tuple(split for split in study.get("further_tiles", ()) if split in scored),
     )
 
 
@@ -102,6 +110,7 @@ def _segment(run: LoggedRun, notes: list[str]) -> _Segment:
         trials=of_kind(rows.TRIAL),
         selections=of_kind(rows.SELECTION),
         models=of_kind(rows.MODEL),
+        further=of_kind(rows.FURTHER),
         openings=of_kind(rows.OPENING),
     )
 
@@ -193,32 +202,69 @@ def _models(
     return found, sources
 
 
-def _model(row: ModelRow, arms: Mapping[str, ArmFacts], trials: Mapping[TrialKey, Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns what is known of a final model: its own row, and its trial's."""
+def _further(segments: list[_Segment], models: Sequence[ModelRow]) -> dict[TrialKey, list[FurtherRow]]:
+    """Returns what each of the models came to on further test sets, as logged last; nothing of other configurations."""
+    signatures = {_key(row): row.get("signature") for row in models}
+    newest = {(_key(row), row["test_set"]): row for segment in segments for row in segment.further}
+    found: dict[TrialKey, list[FurtherRow]] = {key: [] for key in signatures}
+    for (key, _), row in newest.items():
+        if signatures.get(key) == row["signature"]:
+            found[key].append(row)
+    return found
+
+
+def _key(row: ModelRow | FurtherRow) -> TrialKey:
+    return row["arm"], row["number"]
+
+
+def _model(
+    row: ModelRow,
+    further: Sequence[FurtherRow],
+    arms: Mapping[str, ArmFacts],
+    trials: Mapping[TrialKey, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Returns what is known of a final model: its own row, its trial's, and those of further test sets."""
     about: Mapping[str, Any] = arms.get(row["arm"], {})
     trial = trials.get((row["run_arm"], row["number"]), {})
     taken = ("run", *_COMPUTED_WITH)
     settings = {key: value for key, value in trial.items() if key in taken or key.startswith("hyperparameters/")}
     settings = dict.fromkeys((*_COMPUTED_WITH, "scored"), "") | settings
     named = {name: about.get(name) for name in ("architecture", "architecture_label", "tiles")}
-    return named | settings | {key: value for key, value in row.items() if key in frames.MODEL_COLUMNS}
+    about = named | settings | {key: value for key, value in row.items() if key in frames.MODEL_COLUMNS}
+    for its in further:
+        split = further_split(its["test_set"])
+        about |= {f"{split}_iou": its["test_iou"], f"{split}_f1": its["test_f1"]}
+        if how := its.get("scored"):
+            about["scored"] = "; ".join(filter(None, (about["scored"], how)))
+    return about
 
 
-def _scores(row: ModelRow, groups: Mapping[str, str]) -> list[dict[str, Any]]:
+def _by_split(
+    row: ModelRow, further: Sequence[FurtherRow]
+) -> list[tuple[Split, dict[str, float | None], list[list[int]]]]:
+    """Returns a model's IoU by tile and its confusion matrices of each split; empty where it was not scored on it."""
+    found = [(split, rows.tile_iou(row, split), rows.tile_confusion(row, split)) for split in rows.SPLITS]
+    for its in further:
+        split = further_split(its["test_set"])
+        found.append((split, rows.tile_iou(its, TEST), rows.tile_confusion(its, TEST)))
+    return found
+
+
+def _scores(row: ModelRow, further: Sequence[FurtherRow], groups: Mapping[str, str]) -> list[dict[str, Any]]:
     """Returns the model's IoU of each tile."""
     model = {"arm": row["arm"], "number": row["number"]}
     return [
         model | {"split": split, "tile": tile, "group": groups.get(tile, tile), "iou": iou}
-        for split in rows.SPLITS
-        for tile, iou in rows.tile_iou(row, split).items()
+        for split, by_tile, _ in _by_split(row, further)
+        for tile, iou in by_tile.items()
     ]
 
 
-def _confusions(row: ModelRow) -> list[tuple[ModelKey, npt.NDArray[np.int64]]]:
+def _confusions(row: ModelRow, further: Sequence[FurtherRow]) -> list[tuple[ModelKey, npt.NDArray[np.int64]]]:
     """Returns the model's confusion matrices of each split that has them."""
     found: list[tuple[ModelKey, npt.NDArray[np.int64]]] = []
-    for split in rows.SPLITS:
-        flat = np.array(rows.tile_confusion(row, split), dtype=np.int64)
+    for split, _, matrices in _by_split(row, further):
+        flat = np.array(matrices, dtype=np.int64)
         if flat.size:
             num_classes = math.isqrt(flat.shape[1])
             found.append(((row["arm"], row["number"], split), flat.reshape(-1, num_classes, num_classes)))

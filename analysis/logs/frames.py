@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.logs.run_configs import StudyRunConfig
+from trainables.common.splits import TEST, further_split
 
 STARTED = "started"
 """The state of a trial for which the study's run has no end."""
@@ -38,7 +39,7 @@ MODEL_COLUMNS = _columns(
     "attempt run"
 )
 SCORE_COLUMNS = _columns("arm number:int64 split tile group iou:float64")
-OPENING_COLUMNS = _columns("arm attempt event at why tiles_digest num_attempts:Int64 num_studies:Int64")
+OPENING_COLUMNS = _columns("arm attempt event at test_set why tiles_digest num_attempts:Int64 num_studies:Int64")
 IMAGE_COLUMNS = _columns("arm split caption path")
 
 
@@ -71,18 +72,20 @@ class Logs:
             `tta_iou`, `tta_f1`, `ensemble_iou` and `ensemble_f1` (on test, by probabilities averaged over the eight
             symmetries of a tile, or over all models of the arm and subset), `scored` (how, where that was not on whole
             tiles as usual; else empty), `dtype` and `device_model` (of its training, as in `runs`), `attempt`, `run`,
-            and `hyperparameters/<name>` as in `runs`.
-        scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val" or "test"),
-            `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1]; missing where no pixel
-            of the tile counts, which no mean may take for a score).
-        openings: One row per event of the test tiles, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
-            "result", or "recorded" where an earlier result was used), `at`, `why`, `tiles_digest`, `num_attempts` and
-            `num_studies` (that ever opened these tiles, up to then).
+            `hyperparameters/<name>` as in `runs`, and `test-<name>_iou` and `test-<name>_f1` of each further test set
+            that any model was scored on.
+        scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val", "test" or
+            "test-<name>"), `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1];
+            missing where no pixel of the tile counts, which no mean may take for a score).
+        openings: One row per event of a test set, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
+            "result", or "recorded" where an earlier result was used), `at`, `test_set` (missing for `test`), `why`,
+            `tiles_digest`, `num_attempts` and `num_studies` (that ever opened these tiles, up to then).
         images: One row per picture of predictions: `arm`, `split` ("val": the selected trial's; "test": a final
             model's), `caption` (the tile), `path` (of a picture that exists).
         confusions: By (arm, number, split) of a final model, (T, K, K) pixel counts of the split's tiles in the order
             of `scores`, rows truth and columns prediction.
         notes: What the reader should know about the files, each a sentence.
+        further: The further test sets that models were scored on, `test-<name>`, in the study's order.
     """
 
     study: StudyRunConfig
@@ -95,6 +98,12 @@ class Logs:
     images: pd.DataFrame
     confusions: dict[ModelKey, npt.NDArray[np.int64]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+
+
+def opened_splits(openings: pd.DataFrame) -> pd.Series:
+    """Returns which test set each of `Logs.openings` is of: "test", or "test-<name>"."""
+    return openings["test_set"].fillna("").map(lambda name: further_split(name) if name else TEST)
 
 
 def frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 A study has one W&B run of its own (job type "study") and one per trial (job type "trial"); a study or a trial that was
 resumed has one more for each resumption. A run has a configuration, which is written once, and a history of rows:
 
-- The study's run has a `StudyRunConfig`. A row of its history is a `TrialRow`, `SelectionRow`, `ModelRow` or
-  `OpeningRow`, with keys that begin with `trial/`, `selection/`, `model/` or `opening/`; or it holds pictures.
+- The study's run has a `StudyRunConfig`. A row of its history is a `TrialRow`, `SelectionRow`, `ModelRow`,
+  `FurtherRow` or `OpeningRow`, with keys that begin with `trial/`, `selection/`, `model/`, `further/` or `opening/`; or
+  it holds pictures.
 - A trial's run has a `TrialRunConfig`. A row of its history is an `EpochRow` with the epoch's metrics beside it; or it
   holds pictures.
 
@@ -14,12 +15,16 @@ reader leaves out rows that lack one of the others. This file imports nothing bu
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import Any, Generic, NotRequired, TypeAlias, TypedDict, TypeVar, cast
 
+from analysis.logs.further_rows import FurtherModel, FurtherRow
 from analysis.logs.run_configs import required
 
-Split = Literal["val", "test"]
+Split: TypeAlias = str
+"""What final models are scored on: "val", "test", or "test-<name>", a further test set."""
+
 SPLITS: tuple[Split, ...] = ("val", "test")
+"""Those that every study has."""
 
 OVERLAYS = "overlays"
 """Key of a trial's pictures of val tiles."""
@@ -173,13 +178,14 @@ class ModelRow(ModelFacts):
 
 
 class OpeningRow(TypedDict):
-    """That the test tiles were opened for an arm, or that an earlier result was used instead.
+    """That the tiles of a test set were opened for an arm, or that an earlier result was used instead.
 
     Attributes:
         arm: For which.
         attempt: Id of the models with their seeds and tiles.
         event: "opened", "reopened", or "recorded" where an earlier result was used; "result" in old logs.
         at: ISO time, UTC.
+        test_set: The name of a further test set; missing for `test`.
         why: The reason for a reopening.
         tiles_digest: Of the test tiles.
         num_attempts, num_studies: That had ever opened these tiles by then.
@@ -189,13 +195,14 @@ class OpeningRow(TypedDict):
     attempt: str
     event: str
     at: str
+    test_set: NotRequired[str]
     why: NotRequired[str]
     tiles_digest: NotRequired[str]
     num_attempts: NotRequired[int]
     num_studies: NotRequired[int]
 
 
-Row = TypeVar("Row", TrialRow, SelectionRow, ModelRow, OpeningRow)
+Row = TypeVar("Row", TrialRow, SelectionRow, ModelRow, FurtherRow, OpeningRow)
 
 
 @dataclass(frozen=True)
@@ -229,28 +236,38 @@ class RowKind(Generic[Row]):
 TRIAL = RowKind("trial", TrialRow)
 SELECTION = RowKind("selection", SelectionRow)
 MODEL = RowKind("model", ModelRow)
+FURTHER = RowKind("further", FurtherRow)
 OPENING = RowKind("opening", OpeningRow)
 
 
 def model_row(model: FinalModel) -> ModelRow:
     """Returns a final model with its scores by tile as lists."""
+    return cast("ModelRow", _with_lists(model))
+
+
+def further_row(model: FurtherModel) -> FurtherRow:
+    """Returns what a final model came to on a further test set, with its scores by tile as lists."""
+    return cast("FurtherRow", _with_lists(model))
+
+
+def _with_lists(model: Mapping[str, Any]) -> dict[str, Any]:
     by_tile = {key: value for key, value in model.items() if isinstance(value, Mapping)}
     lists: dict[str, Any] = {}
     for key, values in by_tile.items():
         lists |= {key: list(values.values()), f"{key.partition('_')[0]}_tiles": list(values)}
-    return cast("ModelRow", {key: value for key, value in model.items() if key not in by_tile} | lists)
+    return {key: value for key, value in model.items() if key not in by_tile} | lists
 
 
-def tile_iou(row: ModelRow, split: Split) -> dict[str, float | None]:
+def tile_iou(row: ModelRow | FurtherRow, split: Split) -> dict[str, float | None]:
     """Returns a model's IoU by tile of a split, in the tiles' order; empty where it was not scored on it."""
     values: Mapping[str, Any] = row
     return dict(zip(values.get(f"{split}_tiles", ()), values.get(f"{split}_tile_iou", ()), strict=True))
 
 
-def tile_confusion(row: ModelRow, split: Split) -> list[list[int]]:
+def tile_confusion(row: ModelRow | FurtherRow, split: Split) -> list[list[int]]:
     """Returns a model's confusion matrices by tile of a split, as `tile_iou` does; each row after row."""
-    found = row.get("val_tile_confusion") if split == "val" else row.get("test_tile_confusion")
-    return found or []
+    values: Mapping[str, Any] = row
+    return values.get(f"{split}_tile_confusion") or []
 
 
 def pictures_key(split: Split, arm: str) -> str:

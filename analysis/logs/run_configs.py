@@ -105,6 +105,7 @@ class StudyRunConfig(TypedDict):
         trivial: The score of the trivial predictor.
         val_tiles, test_tiles, train_tiles: Ids, in the tiles' order. Where the spec has `labels`, all
             labelled tiles are train tiles.
+        further_tiles: Ids of each further test set, by its split `test-<name>`; only where there are some.
         num_train_tiles, num_val_tiles: Counts.
         slots: Of the first Ray that the run had.
         spec: All settings, by the names of their flags.
@@ -135,6 +136,7 @@ class StudyRunConfig(TypedDict):
     study_id: NotRequired[str]
     train_tiles: NotRequired[list[str]]
     num_val_tiles: NotRequired[int]
+    further_tiles: NotRequired[dict[str, list[str]]]
     groups: NotRequired[dict[str, str]]
     tiles_digest: NotRequired[str]
     data_notes: NotRequired[list[str]]

@@ -52,6 +52,7 @@ class Blocks:
         hidden = {column for column in empty if column.removesuffix("_low").removesuffix("_high") in empty}
         hidden |= {name for name in _SHOWN_IF_ANY & {*frame.columns} if not (frame[name] > 0).any()}
         # An empty pair of ends is kept beside its value, which then says n = 1
+        hidden |= {name for name in map(str, frame) if name.startswith(formatting.FURTHER) and name.endswith("_f1")}
         known = frame.drop(columns=[*hidden, *_IN_FILES_ONLY], errors="ignore")
         return TableBlock(name=name, title=title, caption=caption, frame=formatting.shown(known), notes=tuple(notes))
 

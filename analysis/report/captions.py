@@ -22,6 +22,13 @@ COMPARED = (
     "the clear winner. Otherwise those do that differ by Holm's correction for their number, so an interval may leave "
     "out 0 where this says no; the best architecture is among them in less than 5 % of studies."
 )
+ELSEWHERE = (
+    "The lead is that of the architecture that leads in the main table over the best other one on each test set: "
+    "paired on models and tiles by the same analysis, and below 0 where the other one leads there. It is clear where "
+    "the leader clearly differs, by the rule of the main table, from all others where it leads, and from the new "
+    "leader where it does not. Kendall's tau compares the order on a set with that of the first row: 1 is the same, "
+    "−1 the opposite."
+)
 PUBLISHED = (
     "Published figures are those of the reference study: Inria's Austin, 24 tiles, one T4 GPU; they stand beside full "
     "architectures with 24 tiles. Compare them only with results on the same tiles."
@@ -150,9 +157,7 @@ def study_words(logs: Logs) -> str:
     """Returns which study a table is of, and which weights it started from."""
     study = logs.study
     weights = ", ".join(_weights_words(choice) for choice in study["spec"].get("weights", ()))
-    tiles = f"{len(study['val_tiles'])} val and {len(study['test_tiles'])} test tiles"
-    if is_of_labels(study):
-        tiles = split_words(study)
+    tiles = split_words(study, with_train=is_of_labels(study))
     weights = f"encoder weights: {weights or 'none'}{_adapted_words(logs)}"
     return f"Study {study['study']}, profile {study['profile']}, seed {study['seed']}, {tiles}, {weights}."
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from analysis.logs.frames import Logs
+from analysis.report.elsewhere import whether_it_holds
 from analysis.report.labels_needed import labels_needed
 from analysis.report.leader import close_to_leader, largest_budget, which_to_trust
 from analysis.report.tuning import how_to_train
@@ -18,7 +19,8 @@ def conclusions(studies: Sequence[Logs]) -> tuple[str, ...]:
     """Returns the three conclusions, each plain text."""
     deciding = deciding_study(studies)
     trusted = which_to_trust(deciding, is_one_of_several=len(studies) > 1)
-    return (f"{trusted}{_how_to_train(deciding)}", labels_needed(studies), _price(studies, deciding))
+    told = f"{trusted} {whether_it_holds(deciding)}".rstrip()
+    return (f"{told}{_how_to_train(deciding)}", labels_needed(studies), _price(studies, deciding))
 
 
 def deciding_study(studies: Sequence[Logs]) -> Logs:

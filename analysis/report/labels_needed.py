@@ -9,6 +9,7 @@ from analysis.report.words import listed
 from analysis.stats.crossed import Estimate
 from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.formatting import mean_words, signed
+from analysis.tables.labels import budget_unit
 from analysis.tables.spread import spread
 from analysis.tables.tile_scores import final_split, read_tile_scores
 
@@ -35,8 +36,7 @@ def labels_needed(studies: Sequence[Logs]) -> str:
     where = f"{logs.study['study']}: " if len(studies) > 1 else ""
     return (
         f"{where}{_verdict(fewer, losses)}: the best {metric} is {mean_words(most)} with {most['tiles']} "
-        f"{budget_unit(logs.study)} "
-        f"({most['label']}), {listed(steps)}{'' if len(shared) else '; no architecture has all of these numbers'}."
+        f"{budget_unit(logs.study)} ({most['label']}), {listed(steps)}{'' if len(shared) else '; no architecture has all of these numbers'}."
         f"{_draws(logs, fewer[-1]['tiles'])}"
     )
 

@@ -1,5 +1,7 @@
 """Says which architecture to trust by one study: the leader beside all others, and what would make it sure."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from analysis.logs.frames import Logs
@@ -76,7 +78,8 @@ def _ahead(comparison: Comparison, labels: dict[str, str]) -> str:
     """How far a clear winner is ahead of what comes closest to it."""
     known = {arm: found for arm, found in comparison.behind.items() if found is not None}
     closest = min(known, key=lambda arm: known[arm].mean)
-    return f"{_lead(known[closest])} ahead of {labels[closest]}, the next best"
+    next_one = f"{labels[closest]}, the next best" if len(known) > 1 else labels[closest]
+    return f"{lead_words(known[closest])} ahead of {next_one}"
 
 
 def _as_good(comparison: Comparison, labels: dict[str, str]) -> str:
@@ -84,7 +87,7 @@ def _as_good(comparison: Comparison, labels: dict[str, str]) -> str:
     leads = []
     for arm in _rivals(comparison, labels):
         found = comparison.behind[arm]
-        lead = labels[arm] if found is None else f"{labels[arm]}, {_lead(found)} behind"
+        lead = labels[arm] if found is None else f"{labels[arm]}, {lead_words(found)} behind"
         is_clear_alone = found is not None and found.interval()[0] > 0
         leads.append(f"{lead} (as one of {len(comparison.behind)} comparisons)" if is_clear_alone else lead)
     return f"{'; and '.join(leads)}, may be as good"
@@ -115,9 +118,11 @@ def _rivals(comparison: Comparison, labels: dict[str, str]) -> list[str]:
     return [arm for arm in labels if arm in comparison.behind and arm not in comparison.below]
 
 
-def _lead(found: Estimate) -> str:
-    low, high = found.interval(least=-1, most=1)
-    return f"{signed(found.mean)} ({signed(low)} … {signed(high)})"
+def lead_words(found: Estimate, *, sign: int = 1) -> str:
+    """Returns a difference of IoU with its interval; of the negative difference where `sign` is -1."""
+    its = replace(found, mean=sign * found.mean)
+    low, high = its.interval(least=-1, most=1)
+    return f"{signed(its.mean)} ({signed(low)} … {signed(high)})"
 
 
 def _architectures(logs: Logs, names: set[str]) -> str:

@@ -15,6 +15,7 @@ from analysis.report.tuning import what_tuning_bought
 from analysis.tables import classes, contrasts, formatting, search_results
 from analysis.tables.arm_scores import iou_by_arm, iou_by_model
 from analysis.tables.comparison import bootstrap_check
+from analysis.tables.elsewhere import elsewhere
 from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
 from analysis.tables.settings import settings
 from analysis.tables.spread import spread
@@ -72,6 +73,7 @@ def iou_section(blocks: Blocks, logs: Logs) -> Section:
                 iou_by_tiles(logs),
                 captions.by_tiles_words(logs, split),
             ),
+            blocks.table("elsewhere", logs, "Does the ranking hold elsewhere?", elsewhere(logs), captions.ELSEWHERE),
             blocks.figure(
                 "intervals",
                 logs,

@@ -1,6 +1,6 @@
 """Says what stands below a study's main table: what single values mean, and what was lost on the way."""
 
-from analysis.logs.frames import Logs
+from analysis.logs.frames import Logs, opened_splits
 from analysis.logs.rows import SPLITS
 from analysis.report.words import counted, named
 from analysis.tables.classes import of_one_class
@@ -24,15 +24,18 @@ def study_notes(logs: Logs) -> list[str]:
 
 
 def _openings(logs: Logs) -> list[str]:
-    openings = logs.openings
     sentences = []
-    if recorded := list(dict.fromkeys(openings.loc[openings["event"] == "recorded", "arm"])):
-        sentences.append(f"Test scores recorded at an earlier opening were used again for {', '.join(recorded)}.")
-    if openings["num_attempts"].notna().any():
-        attempts = counted(int(openings["num_attempts"].max()), "attempt")
-        studies = int(openings["num_studies"].max()) if openings["num_studies"].notna().any() else 1
-        of = f"{studies} {'study' if studies == 1 else 'studies'}"
-        sentences.append(f"These test tiles have been opened by {attempts} of {of} so far.")
+    for split, openings in logs.openings.groupby(opened_splits(logs.openings), sort=False):
+        if recorded := list(dict.fromkeys(openings.loc[openings["event"] == "recorded", "arm"])):
+            which = str(split).capitalize()
+            sentences.append(
+                f"{which} scores recorded at an earlier opening were used again for {', '.join(recorded)}."
+            )
+        if openings["num_attempts"].notna().any():
+            attempts = counted(int(openings["num_attempts"].max()), "attempt")
+            studies = int(openings["num_studies"].max()) if openings["num_studies"].notna().any() else 1
+            of = f"{studies} {'study' if studies == 1 else 'studies'}"
+            sentences.append(f"These {split} tiles have been opened by {attempts} of {of} so far.")
     return sentences
 
 
@@ -43,7 +46,7 @@ def _of_one_class(logs: Logs) -> list[str]:
 def _unscored(logs: Logs) -> list[str]:
     """Tiles in which no pixel counts, of the splits that final models were scored on."""
     found = []
-    for split in SPLITS:
+    for split in (*SPLITS, *logs.further):
         of_split = logs.scores[logs.scores["split"] == split]
         tiles = list(dict.fromkeys(of_split.loc[of_split["iou"].isna(), "tile"]))
         has = "has" if len(tiles) == 1 else "have"

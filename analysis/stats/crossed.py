@@ -106,7 +106,7 @@ def estimate(scores: FloatArray, model_factors: Sequence[IntArray], tile_groups:
     squares = mean_squares(cube.reshape(levels), len(levels))
     freedoms = [*(count - 1.0 for count in levels[:-1]), min(levels[-1] - 1.0, place_freedom(groups))]
     error, freedom = error_of_mean(squares, levels, freedoms)
-    parts = _components(squares, levels)
+    parts = components(squares, levels)
     return Estimate(
         mean=float(scores[is_there].mean()),
         error=float(error),
@@ -165,7 +165,8 @@ def _expected(effect: Effect, squares: Mapping[Effect, FloatArray]) -> FloatArra
     return sum((squares[other] * (-1.0) ** (len(other) - len(effect) + 1) for other in larger), start=zero)
 
 
-def _components(squares: Mapping[Effect, FloatArray], levels: Sequence[int]) -> dict[Effect, FloatArray]:
+def components(squares: Mapping[Effect, FloatArray], levels: Sequence[int]) -> dict[Effect, FloatArray]:
+    """Returns the variance component of every effect, none below zero, from its `mean_squares`; `levels` of factors."""
     return {effect: (its - _expected(effect, squares)) / _rest(effect, levels) for effect, its in squares.items()}
 
 

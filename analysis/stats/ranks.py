@@ -1,5 +1,6 @@
 """Orders arms: how probable it is that one beats another, which rank each has, and whether there is a winner at all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,24 @@ def probability_of_improvement(a: FloatArray, b: FloatArray) -> float | None:
     num_won = (first > second).sum(axis=(0, 1)) + 0.5 * (first == second).sum(axis=(0, 1))
     tiles = num_pairs > 0
     return float((num_won[tiles] / num_pairs[tiles]).mean()) if tiles.any() else None
+
+
+def order_agreement(first: FloatArray, second: FloatArray) -> float | None:
+    """Returns how far two orders of the same arms agree: Kendall's tau-b, 1 for the same, -1 for the opposite order.
+
+    Args:
+        first: (A,) finite scores of two arms or more.
+        second: (A,) their scores elsewhere.
+
+    Returns:
+        None where all arms are equal in one of them.
+
+    Source: Kendall, The Treatment of Ties in Ranking Problems, Biometrika 33(3), 1945.
+    """
+    from scipy.stats import kendalltau  # here: scipy.stats takes a second to import
+
+    tau = float(kendalltau(np.round(first, _DECIMALS), np.round(second, _DECIMALS)).statistic)
+    return None if math.isnan(tau) else tau
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.stats.arrays import FloatArray, complete_part
+from analysis.stats.crossed import components, mean_squares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class CrossedVariance:
 
 
 def crossed_variance(table: FloatArray) -> CrossedVariance | None:
-    """Returns the components of a two-way crossed random effects model with one score per cell, by mean squares.
+    """Returns the components of a two-way crossed random effects model with one score per cell (`stats.crossed`).
 
     Where cells are missing, it is of the complete part (`stats.arrays.complete_part`).
 
@@ -39,20 +40,16 @@ def crossed_variance(table: FloatArray) -> CrossedVariance | None:
 
     Returns:
         None with fewer than two complete rows or columns.
-
-    Source: Searle, Casella and McCulloch, Variance Components, Wiley 1992, chapter 4 (balanced data, ANOVA estimators).
     """
     complete = complete_part(np.asarray(table, dtype=np.float64))
     num_subsets, num_seeds = complete.shape
     if min(num_subsets, num_seeds) < 2:
         return None
-    by_subset, by_seed = complete.mean(axis=1, keepdims=True), complete.mean(axis=0, keepdims=True)
-    residuals = complete - by_subset - by_seed + complete.mean()
-    mean_square = float((residuals**2).sum()) / ((num_subsets - 1) * (num_seeds - 1))
+    found = components(mean_squares(complete, 2), complete.shape)
     return CrossedVariance(
-        subset=max(0.0, float(by_subset.var(ddof=1)) - mean_square / num_seeds),
-        seed=max(0.0, float(by_seed.var(ddof=1)) - mean_square / num_subsets),
-        residual=mean_square,
+        subset=float(found[0,]),
+        seed=float(found[1,]),
+        residual=float(found[0, 1]),
         num_subsets=num_subsets,
         num_seeds=num_seeds,
     )

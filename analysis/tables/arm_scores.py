@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.rows import Split
 from analysis.logs.run_configs import competing
 from analysis.stats.bootstrap import count_scored, has_interval
 from analysis.stats.summaries import summarise
@@ -14,25 +15,25 @@ from analysis.tables.classes import constant_iou
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 
-def iou_by_arm(logs: Logs, *, with_recipes: bool = False) -> pd.DataFrame:
+def iou_by_arm(logs: Logs, split: Split | None = None, *, with_recipes: bool = False) -> pd.DataFrame:
     """Returns the IoU of each arm that has final models, in the order of the study's arms.
 
     Args:
         logs: Of one study.
+        split: Where the models were scored; the split that they are compared on if left out.
         with_recipes: Also of the recipes that were trained beside what a search selected, which compete with nothing.
 
     Returns:
         A frame with `arm`, `label`, `tiles`, `mean`, `low`, `high` (interval), `num_models`, `num_subsets`,
         `num_seeds`, and `median`, `iqm` (interquartile mean) and `sd` over models; in [0, 1].
     """
-    frame = _iou_by_arm(logs)
+    frame = _iou_by_arm(logs, split or final_split(logs))
     shown = logs.study["arms"] if with_recipes else competing(logs.study["arms"])
     return frame[frame["arm"].isin([arm["arm"] for arm in shown])].reset_index(drop=True)
 
 
 @functools.lru_cache(maxsize=16)  # its intervals take long, and a report asks for them again and again
-def _iou_by_arm(logs: Logs) -> pd.DataFrame:
-    split = final_split(logs)
+def _iou_by_arm(logs: Logs, split: Split) -> pd.DataFrame:
     scores = read_tile_scores(logs, split)
     rows = []
     for about in logs.study["arms"]:
@@ -75,13 +76,14 @@ def iou_by_model(logs: Logs) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def comparable_scores(logs: Logs, arms: list[str]) -> TileScores | None:
+def comparable_scores(logs: Logs, arms: list[str], split: Split | None = None) -> TileScores | None:
     """Returns the scores of those of some arms that have two models or more, scored on tiles of two places or more.
 
-    Of an arm with a single model nothing is known of its seeds. Models that some of the arms lack are left out. None
-    where fewer than two arms or models are left.
+    They are of the split that models are compared on, unless another one is given. Of an arm with a single model
+    nothing is known of its seeds. Models that some of the arms lack are left out. None where fewer than two arms or
+    models are left.
     """
-    scores = read_tile_scores(logs, final_split(logs))
+    scores = read_tile_scores(logs, split or final_split(logs))
     if scores is None:
         return None
     known = []

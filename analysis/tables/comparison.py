@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.logs.frames import Logs
+from analysis.logs.rows import Split
 from analysis.stats.bootstrap import interval
 from analysis.stats.crossed import Estimate
 from analysis.stats.ranks import below_leader, ranks
@@ -36,9 +37,12 @@ class Comparison:
 
 
 @functools.lru_cache(maxsize=32)
-def compare(logs: Logs, arms: tuple[str, ...]) -> Comparison | None:
-    """Returns how the first of some arms, which leads, compares with the others; None where that cannot be said."""
-    scores = comparable_scores(logs, list(arms))
+def compare(logs: Logs, arms: tuple[str, ...], split: Split | None = None) -> Comparison | None:
+    """Returns how the first of some arms, which leads, compares with the others; None where that cannot be said.
+
+    It is on the split that models are compared on, unless another one is given.
+    """
+    scores = comparable_scores(logs, list(arms), split)
     leader = arms[0]
     if scores is None or leader not in scores.arms:
         return None

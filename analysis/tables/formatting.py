@@ -25,6 +25,9 @@ _HEADINGS = {
     "best": "P(best)",
     "behind": "behind the leader",
     "differs": "clearly differs from the leader",
+    "order": "order, the best first",
+    "clear": "clearly so",
+    "kendall_tau": "Kendall's tau",
     "rank": "mean rank",
     "better": "P(better)",
     "effect": "Cohen's d",
@@ -62,18 +65,20 @@ _HEADINGS = {
 _DIGITS = {
     0: ("seconds",),
     1: ("minutes", "published_minutes", "trainable", "frozen"),
-    2: ("best", "better", "effect", "importance", "rank", "hours", "lost_hours"),
+    2: ("best", "better", "effect", "kendall_tau", "importance", "rank", "hours", "lost_hours"),
     3: (
         *(*_SCORES, *(f"published_{name}" for name in _SCORES)),
         *("ensemble_iou", "tta_iou"),
         *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference", "folds_iou", "folds_gap"),
-        "behind",
+        *("behind", "lead"),
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
         *("mean_iou", "mean_f1", "micro_iou", "accuracy", "train", "val", "test"),
     ),
 }
 OF = "score of "
 """Begins the name of a column that is headed by an architecture's label."""
+FURTHER = "test-"
+"""Begins the name of a column of a further test set."""
 _P_VALUES = ("p", "p_holm", "p_flip", "p_places", "smallest_p")
 
 
@@ -106,6 +111,9 @@ def heading(column: str) -> str:
         return f"{column} tiles"
     if column.startswith(OF):
         return column.removeprefix(OF)
+    if column.startswith(FURTHER):
+        split, _, score = column.rpartition("_")
+        return f"{split} {_SCORES[f'test_{score}'].removeprefix('test ')}"
     return _HEADINGS.get(column, column if "/" in column else column.replace("_", " "))
 
 
@@ -165,7 +173,7 @@ def _rounded(column: str, value: float) -> str:
     if column in _P_VALUES:
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
     digits = next((digits for digits, names in _DIGITS.items() if column in names), None)
-    if digits is None and (column.isdigit() or "/" in column or column.startswith(OF)):
+    if digits is None and (column.isdigit() or "/" in column or column.startswith((OF, FURTHER))):
         digits = 3
     text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
     if not text.strip("-0."):  # what rounds to zero has no sign

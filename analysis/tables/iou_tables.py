@@ -22,22 +22,22 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
     Returns:
         A frame, most tiles first, then the highest IoU, arms without a final model last; a recipe stands below what was
         tuned from it, and is in no comparison. It has `architecture` (its label), `tiles` (count), `labels` (those
-        used, of which some judged); `test_iou` and `val_iou`, each with `_low` and `_high` (interval of `stats.crossed`;
+        used, of which some judged); `test_iou` and `val_iou`, each with `_low` and `_high` (of the interval;
         missing with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of
         the split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many
         tiles minus this one, over the models that all have) with its interval, `differs` (from the leader, by
         `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `ensemble_iou` (of the mean of the
         probabilities of all models; of several subsets, the mean over these) and `tta_iou` (of the mean over the eight
-        symmetries of a tile, averaged over models), on test; `best_epoch` (median), `minutes` (mean per model),
-        `published_<...>` (of the reference study, where the log has it), `models` (final ones with a score) and
-        `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no final model, the
-        selected trial stands for it with its val scores. Where budgets are of labels, there are no val scores, and
-        `folds_iou` is that of the selected trial over its folds and `folds_gap` the same minus `test_iou`.
-        What is not known is missing.
+        symmetries of a tile, averaged over models), on test; `test-<name>_iou` with its interval and `test-<name>_f1`
+        of each further test set; `best_epoch` (median), `minutes` (mean per model), `published_<...>` (of the reference
+        study, where the log has it), `models` (final ones with a score) and `trivial_iou` (of calling every pixel the
+        best single class, on val). Where an arm has no final model, the selected trial stands for it with its val
+        scores. Where budgets are of labels, there are no val scores, and `folds_iou` is that of the selected trial over
+        its folds and `folds_gap` the same minus `test_iou`. What is not known is missing.
     """
     split = final_split(logs)
     other = "val" if split == "test" else "test"
-    frame, scores = iou_by_arm(logs), {name: read_tile_scores(logs, name) for name in SPLITS}
+    frame, scores = iou_by_arm(logs), {name: read_tile_scores(logs, name) for name in (*SPLITS, *logs.further)}
     recipes = {arm["recipe_of"]: arm["arm"] for arm in logs.study["arms"] if "recipe_of" in arm}
     by_arm = {str(row["arm"]): row for row in frame.to_dict("records")}
     abouts = {arm["arm"]: arm for arm in logs.study["arms"]}
@@ -57,6 +57,7 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
     columns = ["architecture", "tiles", "labels", *_with_ends(f"{split}_iou"), f"published_{split}_iou"]
     columns += [*_with_ends("behind"), *(["folds_iou", "folds_gap"] if is_of_labels(logs.study) else [])]
     columns += ["differs", "p", f"{split}_f1", "ensemble_iou", "tta_iou"]
+    columns += [name for further in logs.further for name in (*_with_ends(f"{further}_iou"), f"{further}_f1")]
     columns += [*_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
     columns += ["models", "trivial_iou"]
@@ -103,7 +104,7 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
     elif own.empty:
         selection = logs.selection[logs.selection["arm"] == arm]
         row |= {name: selection[name].iloc[0] for name in ("val_iou", "val_f1", "best_epoch") if len(selection)}
-    for name in SPLITS:
+    for name in scores:
         if len(models):  # the mean is over the models that its interval is of
             row |= {key: own[key].mean() for key in (f"{name}_iou", f"{name}_f1")}
         low, high = interval_ends(scores[name], arm)

@@ -4,6 +4,7 @@ import math
 
 from analysis.logs.frames import Logs
 from analysis.logs.run_configs import ArmFacts, StudyRunConfig
+from analysis.report.words import listed
 
 
 def is_of_labels(study: StudyRunConfig) -> bool:
@@ -24,12 +25,16 @@ def labels_used(study: StudyRunConfig, arm: ArmFacts) -> str:
     return f"{arm['tiles']} ({f'{folds} folds' if folds else 'no val'})"
 
 
-def split_words(study: StudyRunConfig) -> str:
-    """Returns how many tiles a study has of each split, such as `24 train, 6 val and 6 test tiles`."""
-    num_test = len(study["test_tiles"])
-    if is_of_labels(study):
-        return f"{study['num_train_tiles']} labelled and {num_test} test tiles"
-    return f"{study['num_train_tiles']} train, {len(study['val_tiles'])} val and {num_test} test tiles"
+def split_words(study: StudyRunConfig, *, with_train: bool = True) -> str:
+    """Returns how many tiles a study has of each split, such as `24 train, 6 val, 6 test and 8 test-oslo tiles`."""
+    tested = {"test": len(study["test_tiles"])} | {
+        name: len(ids) for name, ids in study.get("further_tiles", {}).items()
+    }
+    counts = {"labelled": study["num_train_tiles"]}
+    if not is_of_labels(study):
+        counts = {"train": study["num_train_tiles"]} if with_train else {}
+        counts["val"] = len(study["val_tiles"])
+    return f"{listed([f'{count} {split}' for split, count in (counts | tested).items()])} tiles"
 
 
 def folds_iou(logs: Logs, arm: str) -> float:

@@ -24,7 +24,7 @@ def fitting(frame: pd.DataFrame, console: Console) -> Table:
     widths = {column: max(_least(text) for text in texts[column]) for column in texts}
     if sum(width + _GAP for width in unbroken.values()) <= console.width:
         widths = unbroken
-    shown = sorted(texts, key=lambda column: _ESSENTIAL.index(column) if column in _ESSENTIAL else len(_ESSENTIAL))
+    shown = sorted(texts, key=_place)
     while len(shown) > 1 and sum(widths[column] + _GAP for column in shown) > console.width:
         shown.pop()
     spare = console.width - sum(widths[column] + _GAP for column in shown)
@@ -38,6 +38,13 @@ def fitting(frame: pd.DataFrame, console: Console) -> Table:
     for row in zip(*(texts[column][1:] for column in texts if column in shown), strict=True):
         table.add_row(*(Text(text) for text in row))
     return table
+
+
+def _place(column: str) -> int:
+    """Where a column comes among those that are shown first; further test sets behind the three scores."""
+    if column.startswith(tables.FURTHER):
+        return _ESSENTIAL.index("differs")
+    return _ESSENTIAL.index(column) if column in _ESSENTIAL else len(_ESSENTIAL)
 
 
 def _least(text: str) -> int:

@@ -113,6 +113,18 @@ class TileScores:
         """The IoU of one arm minus that of another, paired on models and tiles; None as for `interval`."""
         return estimate(self.parts_of(first) - self.parts_of(second), self.factors, self.groups)
 
+    def gain(self, more: str, fewer: str) -> Estimate | None:
+        """The IoU of an arm with more tiles minus that of one with fewer, paired on models and tiles; None as above.
+
+        Where the first has one subset, which is all tiles, its models stand beside every subset of the other one.
+        """
+        first = self.parts_of(more)
+        is_there = np.isfinite(first).any(axis=1)
+        if np.unique(self.subsets[is_there]).size == 1:
+            by_seed = dict(zip(self.seeds[is_there], first[is_there], strict=True))
+            first = np.stack([by_seed.get(seed, np.full(len(self.tiles), np.nan)) for seed in self.seeds])
+        return estimate(first - self.parts_of(fewer), self.factors, self.groups)
+
 
 def final_split(logs: Logs) -> Split:
     """Returns the split that final models are compared on: the test tiles, or val as long as these are sealed."""

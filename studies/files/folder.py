@@ -132,7 +132,7 @@ def beat_file(out: Path, arm: str, number: int) -> Path:
 
 
 def predictions_folder(out: Path, split: str, arm: str, number: int) -> Path:
-    """Where a model's predictions for the tiles of a split (`val` or `test`) lie."""
+    """Where a model's predictions for the tiles of a split (`val`, `test` or `test-<name>`) lie."""
     return out / "predictions" / split / _folder_name(arm) / f"model-{number}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import cast
 
 from analysis.logs.run_configs import ArmFacts, StudyRunConfig
@@ -9,6 +10,7 @@ from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
 from studies.spec import Arm, StudySpec
 from trainables.attempts.reference import ATTEMPTS
+from trainables.common.splits import TEST
 from trainables.data.pictures import GAP_PX, class_color
 from trainables.folds.split import split
 from trainables.metrics import class_pixels, constant_scores
@@ -25,7 +27,7 @@ def log_config(
     judged = trivial if center is None else constant_scores(inputs.judging.center_windows(center).masks, num_classes)[1]
     splits = {"train": tiles.train} | ({"val": tiles.val} if spec.labels is None else {})
     pixels = {split: class_pixels(its.masks, num_classes) for split, its in splits.items()}
-    test_ids = [tile.id for tile in inputs.dataset.test.tiles]
+    sealed = {files.split: [tile.id for tile in files.tiles] for files in inputs.dataset.test_sets}
     config: StudyRunConfig = {
         "study": name,
         "phase": spec.phase,
@@ -41,7 +43,7 @@ def log_config(
         "trivial": {"class": info.classes[label], "iou": trivial.iou, "f1": trivial.f1, "judged": judged.iou},
         "train_tiles": list(tiles.train.ids),
         "val_tiles": list(tiles.val.ids),
-        "test_tiles": test_ids,
+        "test_tiles": sealed[TEST],
         "classes": list(info.classes),
         "class_colors": ["#{:02x}{:02x}{:02x}".format(*class_color(info, i)) for i in range(num_classes)],
         "panel_gap_px": GAP_PX,
@@ -49,11 +51,15 @@ def log_config(
         "class_pixels": {split: counts for split, (counts, _) in pixels.items()},
         "ignored_pixels": {split: ignored for split, (_, ignored) in pixels.items()},
         "groups": {
-            tile: info.groups[tile] for tile in (*tiles.train.ids, *tiles.val.ids, *test_ids) if tile in info.groups
+            tile: info.groups[tile]
+            for tile in (*tiles.train.ids, *tiles.val.ids, *chain.from_iterable(sealed.values()))
+            if tile in info.groups
         },
         "slots": {"count": slots.count, "cpus": slots.cpus, "gpus": slots.gpus},
         "num_train_tiles": inputs.facts["num_train_tiles"],
     }
+    if len(sealed) > 1:
+        config["further_tiles"] = {split: ids for split, ids in sealed.items() if split != TEST}
     figures = published_figures(spec)
     return cast("StudyRunConfig", {**config, **inputs.facts, **({"published": figures} if figures else {})})
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.logs import rows
+from analysis.logs.further_rows import FurtherModel
 from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, SelectionRow, TrialRow
 from studies.logs import wandb_process
 from studies.search.trials import Trial
@@ -175,6 +176,11 @@ def log_selection(run: WandbRun, row: SelectionRow) -> None:
 def log_model(run: WandbRun, model: FinalModel) -> None:
     """Logs to the study's run what a final model came to."""
     run.log(rows.MODEL.to_history(rows.model_row(model)))
+
+
+def log_further(run: WandbRun, model: FurtherModel) -> None:
+    """Logs to the study's run what a final model came to on a further test set."""
+    run.log(rows.FURTHER.to_history(rows.further_row(model)))
 
 
 def log_opening(run: WandbRun, row: OpeningRow) -> None:

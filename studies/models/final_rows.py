@@ -1,9 +1,10 @@
-"""Logs the scores and pictures of an arm's final models, and its opening of the test tiles."""
+"""Logs the scores and pictures of an arm's final models, and its openings of the test sets."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.logs.further_rows import FurtherModel
 from analysis.logs.rows import FinalModel, OpeningRow, pictures_key
 from studies.files.folder import predictions_folder
 from studies.logs import tracking
@@ -15,6 +16,7 @@ from studies.search.plans import Finals
 from studies.search.trials import Trial, TrialKey
 from studies.session import Session
 from studies.spec import Arm
+from trainables.common.splits import set_name
 
 
 def log_arm(
@@ -35,7 +37,7 @@ def log_arm(
         on_val: Results of models on val.
         on_test: Results of the arm's models on test, by signature; empty where they were not tested.
         attempt: The arm's.
-        seal: Of the test tiles; None where they stay sealed.
+        seal: Of `test`; None where it stays sealed.
     """
     plan = coordinator.plan
     assert isinstance(plan, Finals), "final models have a plan of their own"
@@ -54,6 +56,47 @@ def log_arm(
     return {"opening": _log_opening(session, arm, attempt, seal)} | content
 
 
+def log_further(
+    session: Session,
+    coordinator: Coordinator,
+    arm: Arm,
+    results: Mapping[str, ScoringResult],
+    attempt: Attempt,
+    seal: Seal,
+) -> dict[str, Any]:
+    """Logs what an arm's models came to on a further test set, and its opening; what models.json says of both.
+
+    Args:
+        session: Of the study.
+        coordinator: Of the final models.
+        arm: The arm.
+        results: Of its models, by signature; all of them have scores.
+        attempt: The arm's.
+        seal: Of the set.
+    """
+    rows = []
+    for trial in coordinator.of_arm(arm):
+        scores = results.get(signature := trial.config.signature())
+        if not isinstance(scores, ModelScores):
+            continue
+        row = FurtherModel(
+            arm=trial.arm.parent,
+            number=trial.number,
+            test_set=set_name(seal.split) or "",
+            signature=signature,
+            test_iou=scores.iou,
+            test_f1=scores.f1,
+            test_tile_iou=scores.tile_iou,
+            test_tile_confusion=scores.tile_confusion,
+            scored=f"{seal.split} {scores.scored}" if scores.scored else None,
+            attempt=attempt.id,
+        )
+        tracking.log_further(session.log, row)
+        rows.append(row)
+    mean = statistics.fmean(row["test_iou"] for row in rows)
+    return {"opening": _log_opening(session, arm, attempt, seal), "test_iou": mean, "models": rows}
+
+
 def log_pictures(session: Session, arm: Arm, tested: Sequence[Mapping[str, Any]]) -> None:
     """Logs what the arm's median model predicted for the test tiles, as it was saved when they were open."""
     if not tested:
@@ -67,7 +110,7 @@ def log_pictures(session: Session, arm: Arm, tested: Sequence[Mapping[str, Any]]
 
 
 def _log_opening(session: Session, arm: Arm, attempt: Attempt, seal: Seal) -> dict[str, Any]:
-    """Logs an arm's opening of the test tiles, and its reasons to look again; what models.json says of it."""
+    """Logs an arm's opening of a test set, and its reasons to look again; what models.json says of it."""
     history, line = seal.history(), seal.opening(attempt)
     reasons = [why for opened, why in history.reopened if opened == attempt.id]
     opening = OpeningRow(
@@ -79,6 +122,8 @@ def _log_opening(session: Session, arm: Arm, attempt: Attempt, seal: Seal) -> di
         num_attempts=history.num_attempts,
         num_studies=history.num_studies,
     )
+    if name := set_name(seal.split):
+        opening["test_set"] = name
     tracking.log_opening(session.log, opening)
     if reasons:
         tracking.log_opening(session.log, {**opening, "event": "reopened", "why": "; ".join(reasons)})

@@ -27,7 +27,7 @@ LOCK_SECONDS = 60.0
 
 Line = dict[str, Any]
 """One line: event, attempt, study, study_id, arm, signatures, tiles_digest, at (ISO time, UTC), prev and hash; for an
-opening also tiles (id to digest), for a reopening why, for a result result."""
+opening also tiles (id to digest), for a reopening why, for a result result; of a further test set also test_set."""
 
 
 def seal_line(content: Line, prev: str) -> Line:

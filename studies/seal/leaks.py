@@ -1,10 +1,9 @@
 """Whether train, val and test tiles are independent: what two splits share makes scores better than on new tiles."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from studies.inputs import StudyInputs
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
     from studies.seal.seal import Seal
 
 
-def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, strict: bool) -> StudyInputs:
+def check_splits(inputs: StudyInputs, seals: Sequence["Seal"], console: Console, *, strict: bool) -> StudyInputs:
     """Shows what splits share: images, ground by their georeferences, and places by the groups of `dataset.json`.
 
     Args:
         inputs: The study's.
-        seal: After its check, which looked at the test tiles; None where they stay sealed.
+        seals: Of the test sets, after their checks, which looked at the tiles; none where these stay sealed.
         console: Where notes are shown.
         strict: Whether to refuse such splits.
 
@@ -32,17 +31,12 @@ def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, 
     Raises:
         UserError: Splits share something, and are to be refused then.
     """
-    images = {
-        tile: image
-        for its in (inputs.tiles.train, inputs.tiles.val)
-        for tile, image in zip(its.ids, its.images, strict=True)
-    }
-    splits: dict[str, tuple[tuple[str, ...], NDArray[np.float32]]] = {}
-    for files in (inputs.dataset.train, inputs.dataset.val):  # also where they are one pool: folds part it
-        ids = tuple(tile.id for tile in files.tiles)
-        splits[files.split] = (ids, thumbnails([images[tile] for tile in ids]))
-    if seal is not None:
-        splits["test"] = (tuple(tile.id for tile in inputs.dataset.test.tiles), seal.thumbnails)
+    dataset, tiles = inputs.dataset, inputs.tiles
+    images = dict(zip((*tiles.train.ids, *tiles.val.ids), (*tiles.train.images, *tiles.val.images), strict=True))
+    ids = {its.split: tuple(tile.id for tile in its.tiles) for its in (dataset.train, dataset.val)}
+    ids |= {its.split: tuple(tile.id for tile in its.tiles) for its in dataset.test_sets}
+    splits = {name: (ids[name], thumbnails([images[tile] for tile in ids[name]])) for name in ("train", "val")}
+    splits |= {seal.split: (ids[seal.split], seal.thumbnails) for seal in seals}
     found = (*inputs.dataset.overlaps, *duplicates(splits))
     for note in (*found, *_places_note(inputs)):
         if strict:
@@ -54,9 +48,10 @@ def check_splits(inputs: StudyInputs, seal: "Seal | None", console: Console, *, 
 def _places_note(inputs: StudyInputs) -> tuple[str, ...]:
     """A note on places that have tiles in several splits; the report finds them in the logs."""
     dataset = inputs.dataset
-    splits = {"train": dataset.train.tiles, "val": dataset.val.tiles, "test": dataset.test.tiles}
+    splits = {"train": dataset.train.tiles, "val": dataset.val.tiles}
     if inputs.spec.labels is not None:  # which are cut into folds by place
-        splits = {"labelled": splits["train"] + splits["val"], "test": splits["test"]}
+        splits = {"labelled": splits["train"] + splits["val"]}
+    splits |= {files.split: files.tiles for files in dataset.test_sets}
     shared = shared_places(dataset.info.groups, {name: [tile.id for tile in its] for name, its in splits.items()})
     if not shared:
         return ()

@@ -1,8 +1,9 @@
 """The register of a test set: every opening and its result, append-only, each line chained to the one before it.
 
-It lies beside the tiles (`<root>/seal.jsonl`); the user's data folder remembers every line that this user's programs
-have seen for the same tiles. What counts is the union of both, so a file that lost lines, or a copy of the tiles
-without it, forgets nothing on this machine. A study keeps its own lines in a third file, for readers and as a witness.
+It lies beside the tiles (`<root>/seal.jsonl`, or `seal-<name>.jsonl` of a further test set); the user's data folder
+remembers every line that this user's programs have seen for the same tiles. What counts is the union of both, so a file
+that lost lines, or a copy of the tiles without it, forgets nothing on this machine. A study keeps its own lines in a
+third file, for readers and as a witness.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from platformdirs import user_data_path
 
 from studies.seal.chained_file import Line, append_lines, is_writable, locked, read_lines, seal_line
 from trainables.common.errors import UserError
+from trainables.common.splits import set_name
 
 NAME = "seal.jsonl"
 OPENINGS = ("opened", "reopened")
@@ -37,17 +39,23 @@ class Known:
     notes: tuple[str, ...]
 
 
+def register_name(split: str) -> str:
+    """The name of a test set's register, beside the tiles and in a study's folder."""
+    name = set_name(split)
+    return f"seal-{name}.jsonl" if name else NAME
+
+
 class Register:
     """The register of the test tiles with a digest.
 
     Args:
         root: The folder of tiles.
         tiles_digest: Of the test tiles as they are now.
-        own: The file of the study's own lines.
+        own: The file of the study's own lines; that beside the tiles has its name (see `register_name`).
     """
 
     def __init__(self, root: Path, tiles_digest: str, *, own: Path):
-        self.path = root / NAME
+        self.path = root / own.name
         self.memory = _memory(tiles_digest)
         self.own = own
         self._digest = tiles_digest

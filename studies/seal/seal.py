@@ -1,4 +1,6 @@
-"""The seal of the test set: test tiles are opened here and nowhere else, once per attempt, after it is on record.
+"""The seal of a test set: its tiles are opened here and nowhere else, once per attempt, after it is on record.
+
+Each test set has a seal of its own: its digests, openings and results are no other one's.
 
 Before anything runs they are checked for being whole, by `trainables.data.sealed`, which tells nothing else of them but
 thumbnails of 16 × 16 grey values, by which images are found that are in train or val, too.
@@ -9,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from studies.seal.chained_file import Line
-from studies.seal.register import NAME, OPENINGS, Register, when
+from studies.seal.register import OPENINGS, Register, register_name, when
 from trainables.common.errors import UserError
+from trainables.common.splits import set_name
 from trainables.common.whole_files import text_digest
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import Dataset, SealedFiles
 from trainables.data.duplicates import Thumbnails, thumbnails
 from trainables.data.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 from trainables.data.tiles import Tiles
@@ -57,9 +60,10 @@ class Openings:
 
 
 class Seal:
-    """Opens the test tiles, once per attempt; nothing else decodes them.
+    """Opens the tiles of a test set, once per attempt; nothing else decodes them.
 
     Attributes:
+        split: "test", or "test-<name>" of a further set.
         thumbnails: Of the test images, after `check`, which saw them. Nothing else is kept of what it saw.
 
     Args:
@@ -67,20 +71,23 @@ class Seal:
         out: The study's folder, which keeps the study's own lines in `seal.jsonl`.
         study: The study's name.
         study_id: What tells it from other studies of that name.
+        files: The tiles of a further test set; those of `test` if left out.
 
     Raises:
-        UserError: There are no test tiles, or a file of theirs cannot be read.
+        UserError: There are no tiles, or a file of theirs cannot be read.
     """
 
-    def __init__(self, dataset: Dataset, *, out: Path, study: str, study_id: str):
-        if not dataset.test.tiles:
+    def __init__(self, dataset: Dataset, *, out: Path, study: str, study_id: str, files: SealedFiles | None = None):
+        self._dataset, self._files = dataset, files or dataset.test
+        self.split = self._files.split
+        if not self._files.tiles:
+            without = "" if self._files is dataset.test else f"remove {dataset.root / self.split}, "
             raise UserError(
-                f"{dataset.root / 'test' / 'images'} holds no tiles, but test scores need some: put images there and "
-                "their masks in test/masks, or do without by --no-test"
+                f"{dataset.root / self.split / 'images'} holds no tiles, but test scores need some: put images there "
+                f"and their masks in {self.split}/masks, {without}or do without by --no-test"
             )
-        self._dataset = dataset
         self.thumbnails: Thumbnails = thumbnails(())
-        self._own = out / NAME
+        self._own = out / register_name(self.split)
         self._study = {"study": study, "study_id": study_id}
         self._look()
 
@@ -108,7 +115,7 @@ class Seal:
         changes = self._changes(known.lines)
         if changes and not reopen:
             raise self._changed(changes)
-        self.thumbnails = check_sealed(self._dataset)
+        self.thumbnails = check_sealed(self._dataset, self._files)
         return known.notes + ((f"{changes}; continuing because: {reopen.strip()}",) if changes else ())
 
     def recorded(self, attempt: Attempt) -> dict[str, Any] | None:
@@ -144,7 +151,7 @@ class Seal:
             return line | {"why": reopen.strip()} if earlier or changes else line
 
         self._register.append(opening)
-        return decode_sealed(self._dataset)
+        return decode_sealed(self._dataset, self._files)
 
     def record(self, attempt: Attempt, result: dict[str, Any]) -> None:
         """Puts the result of an opening on record.
@@ -192,7 +199,7 @@ class Seal:
 
     def _look(self) -> None:
         """Takes the digests afresh: a study runs for hours, and its tiles lie on a disk that others write."""
-        self._digests = file_digests(self._dataset)
+        self._digests = file_digests(self._files)
         self._tiles_digest = tiles_digest(self._digests)
         self._register = Register(self._dataset.root, self._tiles_digest, own=self._own)
 
@@ -204,6 +211,7 @@ class Seal:
             "arm": attempt.arm,
             "signatures": list(attempt.signatures),
             "tiles_digest": self._tiles_digest,
+            **({"test_set": name} if (name := set_name(self.split)) else {}),
         }
 
     def _results(self, lines: tuple[Line, ...], attempt: Attempt) -> list[Line]:
@@ -215,13 +223,14 @@ class Seal:
             raise self._changed(changes)
         if results:
             raise UserError(
-                f"{attempt.arm} has a test result since {when(results[-1])} (study {results[-1]['study']}), but the "
-                'test tiles are opened once per attempt: use that result, or look again with --reopen "why"'
+                f"{attempt.arm} has a {self.split} result since {when(results[-1])} (study {results[-1]['study']}), "
+                f"but the {self.split} tiles are opened once per attempt: use that result, or look again with "
+                '--reopen "why"'
             )
         if earlier:
             is_same = earlier[-1]["tiles_digest"] == self._tiles_digest
             raise UserError(
-                f"{attempt.arm} opened the test tiles {when(earlier[-1])} (study {earlier[-1]['study']}) and "
+                f"{attempt.arm} opened the {self.split} tiles {when(earlier[-1])} (study {earlier[-1]['study']}) and "
                 f"{'left no result' if is_same else 'they changed since'}, so its test scores may have been seen: "
                 'continue with --reopen "why"'
             )
@@ -243,12 +252,18 @@ class Seal:
         ]
         more = f" and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
         return (
-            f"the test tiles of {self._dataset.root} changed since study {others[-1]['study']} opened them "
+            f"the {self.split} tiles of {self._dataset.root} changed since study {others[-1]['study']} opened them "
             f"{when(others[-1])} ({', '.join(differences[:_MOST_NAMED])}{more})"
         )
 
     def _changed(self, changes: str) -> UserError:
         return UserError(f'{changes}: put them back, or continue with --reopen "why"')
+
+
+def seals_of(dataset: Dataset, *, out: Path, study: str, study_id: str) -> tuple[Seal, ...]:
+    """A seal for each test set of a folder, that of `test` first; arguments and errors are those of `Seal`."""
+    about: dict[str, Any] = {"out": out, "study": study, "study_id": study_id}
+    return tuple(Seal(dataset, files=files, **about) for files in dataset.test_sets)
 
 
 def _check_reason(reopen: str) -> None:

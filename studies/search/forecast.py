@@ -1,8 +1,7 @@
 """How long the rest of a study takes, stage by stage, from what its epochs took so far."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +9,13 @@ from numpy.typing import NDArray
 from studies.search.coordinator import Coordinator
 from studies.search.trials import Trial
 from studies.spec import Arm, StudySpec
+from trainables.common.splits import TEST
 from trainables.data.tiles import TrainVal
 from trainables.names import NUM_SYMMETRIES
 
-StageName = Literal["search", "validation", "final models", "scoring on val", "scoring on test", "report"]
-"""What a study does one after the other; those that it has are in `Forecast.stages`."""
+StageName = str
+"""What a study does one after the other: "search", "validation", "final models", "scoring on val", "scoring on test",
+the same on each further test set, and "report"; those that it has are in `Forecast.stages`."""
 
 FORWARD_AND_BACKWARD = 3.0
 """What training on a pixel costs where predicting it costs 1: a backward pass is about two forward ones."""
@@ -34,21 +35,29 @@ class Sizes:
         train: Of a mean train tile.
         val: Of all val tiles, and of those parts that a trial validates on in `judged`.
         test: Of all test tiles; 0 where they stay sealed.
+        further: Of all tiles of each further test set, by its split; empty where they stay sealed.
     """
 
     train: float
     val: int
     judged: int
     test: int
+    further: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: StudySpec, tiles: TrainVal, test_sizes_px: Iterable[tuple[int, int]]) -> "Sizes":
-        """Those of a study's tiles; `test_sizes_px` has (height, width) of each test tile."""
+    def of(cls, spec: StudySpec, tiles: TrainVal, sealed_px: Mapping[str, Iterable[tuple[int, int]]]) -> "Sizes":
+        """Those of a study's tiles; `sealed_px` has (height, width) of each tile of a test set, by its split."""
         center = spec.recipe.val_center_px
         judged = tiles.val if center is None else tiles.val.center_windows(center)
         train = sum(mask.size for mask in tiles.train.masks) / len(tiles.train)
-        test = sum(height * width for height, width in test_sizes_px) if spec.test else 0
-        return cls(train, _pixels(tiles.val.masks), _pixels(judged.masks), test)
+        sizes = sealed_px if spec.test else {}
+        further = {split: sum(height * width for height, width in its) for split, its in sizes.items()}
+        return cls(train, _pixels(tiles.val.masks), _pixels(judged.masks), further.pop(TEST, 0), further)
+
+
+def scoring_on(split: str) -> StageName:
+    """The stage that scores the final models on a test set."""
+    return f"scoring on {split}"
 
 
 class Forecast:
@@ -72,9 +81,9 @@ class Forecast:
         has_val = spec.labels is None
         searched: list[StageName] = ["search", "validation"] if spec.has_search else []
         final: list[StageName] = ["final models", "scoring on val"] if spec.seeds else []
+        tested = [scoring_on(split) for split in (TEST, *sizes.further)] if spec.seeds and spec.test else []
         if not has_val:
             searched, final = searched[:1], final[:1]
-        tested: list[StageName] = ["scoring on test"] if spec.seeds and spec.test else []
         reported: list[StageName] = ["report"] if spec.wandb != "disabled" else []
         self.stages: tuple[StageName, ...] = (*searched, *final, *tested, *reported)
 
@@ -100,13 +109,12 @@ class Forecast:
                 return self._side_by_side(lambda arm: self._scoring(arm, self._sizes.val))
             case "scoring on val":
                 return self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.val))
-            case "scoring on test":  # by workers that run already
-                passes = (
-                    1 + (self._spec.seeds > 1) + (NUM_SYMMETRIES if self._spec.tta else 0)
-                )  # alone, together, turned
-                pixels = passes * self._sizes.test
-                every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, pixels))
-                return every - START_SECONDS
+        pixels = {scoring_on(split): its for split, its in {TEST: self._sizes.test, **self._sizes.further}.items()}
+        is_averaged = stage == scoring_on(TEST)  # over models and symmetries
+        passes = 1 + (self._spec.seeds > 1) + (NUM_SYMMETRIES if self._spec.tta else 0) if is_averaged else 1
+        its = passes * pixels[stage]
+        every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, its))
+        return every - START_SECONDS  # by workers that run already
 
     def _training(self, coordinator: Coordinator) -> float:
         """Remaining epochs of each arm at its pace.

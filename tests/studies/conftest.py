@@ -100,7 +100,7 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
         if "ledger" not in changes:  # a file takes a while
             settings["ledger"] = Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
         session = Session(out=out, study_id="one", progress=progress, console=console, **settings | changes)
-        sizes = Sizes.of(spec, its_tiles, [])
+        sizes = Sizes.of(spec, its_tiles, {files.split: [] for files in inputs.dataset.test_sets})
         progress.start(Forecast(spec, sizes, session.slots.count))
         return session
 

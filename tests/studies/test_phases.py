@@ -17,7 +17,6 @@ from studies.phases import run_phase
 from studies.spec import StudySpec
 from studies.study import StudyResult
 from trainables.common.command import EXIT_INTERRUPTED, EXIT_OUT_OF_TIME
-from trainables.datasets.demo import write_demo_tiles
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MAIN = "iou_by_architecture"
@@ -115,16 +114,23 @@ def check_logged(out: Path, *stages: str) -> None:
         for split in ("val", "test")
         for tile, iou in (model[f"{split}_tile_iou"] or {}).items()
     }
+    tiles |= {
+        (model["arm"], model["number"], split, tile): iou
+        for row in content_of(out).values()
+        for split, further in row.get("further", {}).items()
+        for model in further["models"]
+        for tile, iou in model["test_tile_iou"].items()
+    }
     scores = logs.scores.set_index(["arm", "number", "split", "tile"])["iou"].to_dict()
     assert scores == pytest.approx(tiles)
     assert set(logs.runs["stage"]) == {"final", *stages}
 
 
 @pytest.mark.faults
-def test_comparison_trains_tests_and_logs_every_architecture(start, ray_address, tmp_path):
-    """Phase 1 over two architectures with two seeds each, whose test tiles are opened once for each."""
+def test_comparison_trains_tests_and_logs_every_architecture(start, ray_address, tmp_path, write_rgb):
+    """Phase 1 over two architectures with two seeds each, whose two test sets are opened once for each."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase1"
-    write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
+    write_rgb(root, counts={"train": 3, "val": 2, "test": 2, "test-b": 3}, size_px=(128, 128))
     flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "unet_resnet34"]
     flags += ["--seeds", "2", "--test", "--tensorboard", *ONE_WORKER]
     driver = start(STUDIES / "phase1_comparison.py", *flags, address=ray_address)
@@ -138,12 +144,18 @@ def test_comparison_trains_tests_and_logs_every_architecture(start, ray_address,
             (0, seed, "finished", arm) for seed in (0, 1)
         ]
         assert all(0 <= model["test_iou"] <= 1 for model in row["models"])
-        assert row["opening"]["event"] == "opened"
+        assert row["opening"]["event"] == row["further"]["test-b"]["opening"]["event"] == "opened"
     seeds = [[(m["init_seed"], m["draw_seed"]) for m in row["models"]] for row in content.values()]
     assert seeds[0] == seeds[1]
-    events = [json.loads(line)["event"] for line in (root / "seal.jsonl").read_text().splitlines()]
-    assert events == ["opened", "result"] * 2
+    for register in ("seal", "seal-b"):
+        events = [json.loads(line)["event"] for line in (root / f"{register}.jsonl").read_text().splitlines()]
+        assert events == ["opened", "result"] * 2
     check_logged(out)
+    table = pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv")
+    means = [row["further"]["test-b"]["test_iou"] for row in content.values()]
+    assert sorted(table["test-b_iou"]) == pytest.approx(sorted(means))
+    order = pd.read_csv(out / "report" / "tables" / "elsewhere.csv")
+    assert list(order["test_set"]) == ["test", "test-b"]
     assert set(read_logs(out).images["split"]) == {"test"}
     assert not (out / "selection.json").exists()
     kept = sorted(str(path.relative_to(out / "checkpoints")) for path in out.rglob("*.pt"))

@@ -1,12 +1,14 @@
 """Tiles on disk, checked by their names and headers: nothing here decodes a pixel.
 
 The layout of record is `<root>/{train,val,test}/{images,masks}/<id>.{jpg,png,tif}` with an optional
-`<root>/dataset.json`; `folder` says which other names are taken. Train and val are `OpenFiles`, which `decode` takes;
-the test split is a `SealedFiles`, which only `trainables.data.sealed` decodes, and only the seal may import that.
+`<root>/dataset.json`; `folder` says which other names are taken. Further test sets lie in `<root>/test-<name>`. Train
+and val are `OpenFiles`, which `decode` takes; each test set is a `SealedFiles`, which only `trainables.data.sealed`
+decodes, and only the seal may import that.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +16,11 @@ import numpy as np
 
 from trainables.common.command import did_you_mean
 from trainables.common.errors import UserError
+from trainables.common.splits import TEST
 from trainables.data.formats.mask import MOST_BANDS
 from trainables.data.formats.raster import SUFFIXES, read_header
 from trainables.data.layout.dataset_json import complete, read_info, without_opacity
-from trainables.data.layout.folder import Pair, groups_by_id, named, no_tiles_hint, split_files
+from trainables.data.layout.folder import Pair, further_splits, groups_by_id, named, no_tiles_hint, split_files
 from trainables.data.layout.georeference import check_same_place, overlaps
 from trainables.data.tiles import DatasetInfo
 
@@ -43,9 +46,15 @@ class OpenFiles:
 
 @dataclass(frozen=True, slots=True)
 class SealedFiles:
-    """The test tiles: known by name and header, with nothing in tuning that decodes them."""
+    """The tiles of a test set: known by name and header, with nothing in tuning that decodes them.
+
+    Attributes:
+        tiles: Its tiles.
+        split: "test", or "test-<name>".
+    """
 
     tiles: tuple[TileFile, ...]
+    split: str = TEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,8 @@ class Dataset:
         places: Which bands of the files these are, from 0.
         train: Tiles that tuning learns from.
         val: Tiles that tuning judges by.
-        test: Tiles that stay sealed.
+        test: Tiles that stay sealed, and that decide.
+        further: More test sets, of another city or sensor, by name; each stays sealed by itself.
         notes: What the reader should know of how the folder was read, a sentence each.
         overlaps: A sentence on tiles of different splits that cover the same ground, if there are any.
     """
@@ -73,8 +83,14 @@ class Dataset:
     train: OpenFiles
     val: OpenFiles
     test: SealedFiles
+    further: tuple[SealedFiles, ...] = ()
     notes: tuple[str, ...] = ()
     overlaps: tuple[str, ...] = ()
+
+    @property
+    def test_sets(self) -> tuple[SealedFiles, ...]:
+        """All that stays sealed: `test` first."""
+        return (self.test, *self.further)
 
 
 def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
@@ -86,14 +102,15 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
 
     Raises:
         UserError: The folder, a split, a mask or an image is missing, or could be one of two; sizes, bands, dtypes or
-            georeferences differ; a file has no readable header, or is in a format that is not read; or `dataset.json`
-            is not what `DatasetInfo` allows.
+            georeferences differ, also in a further test set; a file has no readable header, or is in a format that is
+            not read; or `dataset.json` is not what `DatasetInfo` allows.
     """
     if not root.is_dir():
         raise UserError(
             f"{root} is no folder, but --data needs one with train/, val/ and test/: check the path{did_you_mean(root)}"
         )
-    splits = {split: split_files(root, split) for split in ("train", "val", "test")}
+    further = further_splits(root)
+    splits = {split: split_files(root, split) for split in ("train", "val", TEST, *further)}
     for split in ("train", "val"):
         if not splits[split].pairs:
             raise UserError(
@@ -112,6 +129,8 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
                 f"{dtype}: all images must have the same bands and type"
             )
     tiles = [tile for tile, _ in headers]
+    in_order = iter(tiles)
+    by_split = {split: tuple(islice(in_order, len(files.pairs))) for split, files in splits.items()}
     seen: dict[str, TileFile] = {}
     for tile in tiles:
         if tile.id in seen:
@@ -125,16 +144,16 @@ def read_dataset(root: Path, bands: Sequence[str] | None = None) -> Dataset:
     groups, group_notes = groups_by_id(info.groups, seen, root / "dataset.json")
     places = _places(bands, info.bands)
     left_out = [path.relative_to(root) for files in splits.values() for path in files.left_out]
-    num_train, num_val = len(splits["train"].pairs), len(splits["val"].pairs)
     return Dataset(
         root=root,
         info=info.model_copy(update={"bands": tuple(info.bands[place] for place in places), "groups": groups}),
         dtype=dtype,
         num_bands=num_bands,
         places=places,
-        train=OpenFiles("train", tuple(tiles[:num_train])),
-        val=OpenFiles("val", tuple(tiles[num_train : num_train + num_val])),
-        test=SealedFiles(tuple(tiles[num_train + num_val :])),
+        train=OpenFiles("train", by_split["train"]),
+        val=OpenFiles("val", by_split["val"]),
+        test=SealedFiles(by_split[TEST]),
+        further=tuple(SealedFiles(by_split[split], split) for split in further),
         notes=(
             *((f"not read, since no tiles: {named(left_out)}",) if left_out else ()),
             *group_notes,

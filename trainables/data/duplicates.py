@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.common.splits import independent
 from trainables.data.layout.folder import named
 
 SIDE_PX = 16
@@ -51,6 +52,8 @@ def duplicates(splits: Mapping[str, tuple[Sequence[str], Thumbnails]]) -> tuple[
     """
     pairs = []
     for (split, (ids, ours)), (other, (other_ids, theirs)) in combinations(splits.items(), 2):
+        if not independent(split, other):
+            continue
         views = np.stack([view.reshape(len(theirs), SIDE_PX**2) for view in _views(theirs)], axis=1)
         for start in range(0, len(ours), CHUNK):
             flat = ours[start : start + CHUNK].reshape(-1, SIDE_PX**2)

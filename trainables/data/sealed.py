@@ -1,4 +1,4 @@
-"""The pixels of the test tiles, the check that they are whole, and the digests of their files.
+"""The pixels of a test set's tiles, the check that they are whole, and the digests of their files.
 
 Only `studies.seal.seal` may import this module.
 """
@@ -10,14 +10,14 @@ import numpy as np
 
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest, text_digest
-from trainables.data.dataset import Dataset, TileFile
+from trainables.data.dataset import Dataset, SealedFiles, TileFile
 from trainables.data.decode import decode_files, mask_rule, on_all_cores
 from trainables.data.duplicates import Thumbnails, thumbnails
 from trainables.data.tiles import IGNORE, Tiles
 
 
-def check_sealed(dataset: Dataset) -> Thumbnails:
-    """Checks that the test tiles are whole and their masks hold classes, so that no study fails after its training.
+def check_sealed(dataset: Dataset, files: SealedFiles) -> Thumbnails:
+    """Checks that a test set's tiles are whole and their masks hold classes, so that no study fails after its training.
 
     As many tiles are in memory as there are cores.
 
@@ -34,31 +34,31 @@ def check_sealed(dataset: Dataset) -> Thumbnails:
         decoded = decode_files((tile,), dataset, rule)
         return bool((decoded.masks[0] != IGNORE).any()), thumbnails(decoded.images)
 
-    seen = list(on_all_cores(look, dataset.test.tiles))
+    seen = list(on_all_cores(look, files.tiles))
     if not any(has_counting for has_counting, _ in seen):
         raise UserError(
-            "all test tiles are void or without data in every pixel, but test scores need some that count: mend them, "
-            "or do without by --no-test"
+            f"all {files.split} tiles are void or without data in every pixel, but test scores need some that count: "
+            "mend them, or do without by --no-test"
         )
     return np.concatenate([small for _, small in seen])
 
 
-def decode_sealed(dataset: Dataset) -> Tiles:
-    """Decodes the test tiles as `decode` does train and val tiles.
+def decode_sealed(dataset: Dataset, files: SealedFiles) -> Tiles:
+    """Decodes the tiles of a test set as `decode` does train and val tiles.
 
     Raises:
         UserError: As `check_sealed`.
     """
-    return decode_files(dataset.test.tiles, dataset, mask_rule(dataset))
+    return decode_files(files.tiles, dataset, mask_rule(dataset))
 
 
-def file_digests(dataset: Dataset) -> dict[str, str]:
-    """Test tile id to the SHA-256 over its image file's bytes and its mask file's; decodes nothing.
+def file_digests(files: SealedFiles) -> dict[str, str]:
+    """Tile id to the SHA-256 over its image file's bytes and its mask file's; decodes nothing.
 
     Raises:
         UserError: A file cannot be read.
     """
-    return {tile.id: text_digest(_file_digest(tile.image) + _file_digest(tile.mask)) for tile in dataset.test.tiles}
+    return {tile.id: text_digest(_file_digest(tile.image) + _file_digest(tile.mask)) for tile in files.tiles}
 
 
 def tiles_digest(digests: dict[str, str]) -> str:

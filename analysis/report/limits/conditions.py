@@ -32,7 +32,8 @@ def mixed_conditions(studies: Sequence[Logs]) -> list[str]:
 def on_shared_places(logs: Logs) -> list[str]:
     """Returns a sentence on places that have tiles in several splits: these are alike, so scores are optimistic."""
     study: Mapping[str, Any] = logs.study
-    shared = shared_places(study.get("groups", {}), {split: study.get(f"{split}_tiles", ()) for split in _SPLITS})
+    splits = {split: study.get(f"{split}_tiles", ()) for split in _SPLITS} | study.get("further_tiles", {})
+    shared = shared_places(study.get("groups", {}), splits)
     if not shared:
         return []
     names = [f"{place} ({', '.join(splits)})" for place, splits in shared.items()]

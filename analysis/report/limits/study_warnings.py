@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.logs.frames import Logs
+from analysis.logs.frames import Logs, opened_splits
 from analysis.logs.run_configs import competing
 from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.words import counted, named
@@ -67,8 +67,10 @@ def _arms(logs: Logs) -> list[str]:
 def _reopened(logs: Logs) -> list[str]:
     reopened = logs.openings[logs.openings["event"] == "reopened"]
     sentences = [
-        f"The test tiles were REOPENED for {arm}: {' '.join(why.split()).rstrip('.')}."
-        for arm, why in zip(reopened["arm"], reopened["why"].fillna("no reason is logged"), strict=True)
+        f"The {split} tiles were REOPENED for {arm}: {' '.join(why.split()).rstrip('.')}."
+        for arm, why, split in zip(
+            reopened["arm"], reopened["why"].fillna("no reason is logged"), opened_splits(reopened), strict=True
+        )
     ]
     return list(dict.fromkeys(sentences))
 

@@ -76,7 +76,7 @@ def test_read_logs_takes_what_a_killed_study_selected_where_the_run_before_it_se
     assert all(frame.empty for frame in (logs.selection, logs.models, logs.scores, logs.openings))
     assert list(logs.scores.columns) == ["arm", "number", "split", "tile", "group", "iou"]
     assert list(logs.openings.columns) == [
-        *("arm", "attempt", "event", "at", "why", "tiles_digest", "num_attempts", "num_studies")
+        *("arm", "attempt", "event", "at", "test_set", "why", "tiles_digest", "num_attempts", "num_studies")
     ]
     assert (logs.models["best_epoch"].dtype, logs.scores["iou"].dtype) == (pd.Int64Dtype(), float)
     study.model("unet-24", val=[0.1, 0.1])

@@ -4,6 +4,7 @@ import pytest
 
 from analysis.report.conclusions import conclusions, deciding_study
 from analysis.report.leader import close_to_leader
+from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import GROUPS, TEST_TILES, MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
@@ -260,3 +261,15 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
 def test_fewer_tiles_are_enough_where_nothing_clear_is_lost_on_the_same_tiles_and_seeds(few, models, words):
     scores = {"unet-24": [0.3, 0.3, 0.6, 0.6], "unet-5": few}
     assert words in said(study_of(scores, models=models, phase="phase3_data_budget", tiles=(5, 24)))[1]
+
+
+def test_all_tiles_stand_beside_every_subset_of_fewer():
+    study = MadeUp("unet", phase="phase3_data_budget", tiles=(5, 24))
+    for seed in (0, 1):
+        study.model("unet-24", seed, test=HIGH)
+        for subset, iou in enumerate((0.3, 0.5)):
+            study.model("unet-5", seed, subset=subset, test=[iou] * 4)
+    gain = read_tile_scores(study.logs(), "test").gain("unet-24", "unet-5")
+    assert gain.mean == pytest.approx(0.2)  # of .3 and .1: each subset with each seed
+    assert gain.levels == {0: 2, 1: 2, 2: 3}
+    assert "0.200 (" in said(study)[1]

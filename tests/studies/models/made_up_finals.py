@@ -15,7 +15,7 @@ from studies.backend.scoring import Scorers
 from studies.models import finals
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult
 from studies.options import Options
-from studies.seal.seal import Seal
+from studies.seal.seal import seals_of
 from studies.search.plans import Finals
 from studies.search.trials import TrialKey
 from studies.session import Session
@@ -35,11 +35,14 @@ def save_picture(picture: Any, folder: Path, tile: str) -> None:
 
 
 class Study:
-    """Two arms of two final models, over real tiles and a real register; training and scoring are made up."""
+    """Two arms of two final models, over real tiles and a real register; training and scoring are made up.
 
-    def __init__(self, folder: Path, write_rgb: Callable[..., Path], make_session: Callable[..., Session]):
+    `further` has the numbers of tiles of further test sets, by their splits.
+    """
+
+    def __init__(self, folder: Path, write_rgb: Callable[..., Path], make_session: Callable[..., Session], **further):
         self.root, self.out = folder / "tiles", folder / "study"
-        write_rgb(self.root, counts={"train": 2, "val": 1, "test": NUM_TEST})
+        write_rgb(self.root, counts={"train": 2, "val": 1, "test": NUM_TEST, **further})
         self.out.mkdir()
         self.dataset = read_dataset(self.root)
         spec = StudySpec(architectures=("unet",), tiles=(1, 2), trials=1, seeds=2, recipe=Recipe(epochs=1, small=True))
@@ -91,8 +94,8 @@ class Study:
         self.log = KeptLog(self.out)
         scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
         session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
-        seal = None if is_sealed else Seal(self.dataset, out=self.out / study, study=study, study_id=study)
-        return finals.score(session, self.coordinator, scorers, seal)
+        seals = () if is_sealed else seals_of(self.dataset, out=self.out / study, study=study, study_id=study)
+        return finals.score(session, self.coordinator, scorers, seals)
 
     def train(self) -> None:
         """Ends all models."""
@@ -101,7 +104,10 @@ class Study:
 
     @property
     def events(self) -> list[str]:
-        path = self.root / "seal.jsonl"
+        return self.events_in("seal.jsonl")
+
+    def events_in(self, register: str) -> list[str]:
+        path = self.root / register
         return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
 
     @property
@@ -109,4 +115,5 @@ class Study:
         return json.loads((self.out / "models.json").read_text())
 
     def ids(self, split: str) -> list[str]:
-        return [tile.id for tile in getattr(self.dataset, split).tiles]
+        splits = {files.split: files for files in (self.dataset.train, self.dataset.val, *self.dataset.test_sets)}
+        return [tile.id for tile in splits[split].tiles]

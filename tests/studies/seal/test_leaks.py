@@ -10,7 +10,7 @@ from rich.console import Console
 
 from studies.inputs import load_inputs
 from studies.seal.leaks import check_splits
-from studies.seal.seal import Seal
+from studies.seal.seal import seals_of
 from studies.spec import StudySpec
 from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
@@ -36,11 +36,11 @@ def check(root, tmp_path):
     def look(*, strict: bool = False, is_tested: bool = True) -> tuple[str, list[str]]:
         spec = StudySpec(data=str(root), architectures=("unet",), wandb="disabled", recipe=Recipe(epochs=1, small=True))
         inputs = load_inputs(spec, Console(quiet=True))
-        seal = Seal(inputs.dataset, out=tmp_path / "study", study="study", study_id="1") if is_tested else None
-        if seal is not None:
+        seals = seals_of(inputs.dataset, out=tmp_path / "study", study="study", study_id="1") if is_tested else ()
+        for seal in seals:
             seal.check()
         console = Console(record=True, width=400, file=io.StringIO())
-        checked = check_splits(inputs, seal, console, strict=strict)
+        checked = check_splits(inputs, seals, console, strict=strict)
         return console.export_text(), checked.facts["data_notes"]
 
     return look
@@ -63,6 +63,21 @@ def test_copy_of_a_train_tile_among_the_val_tiles_is_found_without_test_tiles(ro
     shown, logged = check(is_tested=False)
     assert "and val tile again" in shown
     assert len(logged) == 1
+
+
+def test_further_test_sets_are_looked_at_too_and_told_by_their_names(root, check):
+    for kind in ("images", "masks"):
+        path = min((root / "train" / kind).iterdir())
+        (root / "test-b" / kind).mkdir(parents=True)
+        shutil.copy(path, root / "test-b" / kind / f"again{path.suffix}")
+    shown, logged = check()
+    assert f"train tile {path.stem} and test-b tile again" in shown
+    assert "test tile copy and test-b tile again" not in logged[-1]
+    image = next((root / "test-b" / "images").iterdir())
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    with pytest.raises(UserError, match="is damaged or truncated"):
+        check()
+    assert check(is_tested=False) == ("", [])
 
 
 def test_place_of_several_splits_is_said(root, check):

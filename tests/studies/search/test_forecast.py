@@ -1,5 +1,6 @@
 """The time left of a whole study: what comes after the trials is counted, too."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,15 @@ def test_after_a_search_come_validation_final_models_their_scoring_and_the_repor
     assert two.seconds("final models") == pytest.approx(96 / 2 + START_SECONDS)
 
 
+def test_each_further_test_set_is_a_stage_of_its_own_size():
+    study, sizes = coordinate(spec()), replace(SIZES, further={"test-b": 40_000})
+    known = Forecast(study.spec, sizes, 1)
+    assert known.stages[-3:] == ("scoring on test", "scoring on test-b", "report")
+    known.follow(study)
+    train(study)
+    assert [known.seconds(stage) for stage in known.stages[-3:-1]] == pytest.approx([6, 3])
+
+
 def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own():
     search = coordinate(spec())
     train(search)
@@ -101,5 +111,6 @@ def test_sizes_are_of_tiles_windows_and_headers():
     masks = tuple(np.zeros((200, 300), np.uint8) for _ in range(2))
     tiles = Tiles(("a", "b"), tuple(mask[..., None] for mask in masks), masks)
     both = TrainVal(DatasetInfo(), tiles, tiles)
-    assert Sizes.of(spec(), both, [(10, 20), (30, 40)]) == Sizes(60_000, 120_000, 2 * 96 * 96, 1400)
-    assert Sizes.of(spec(test=False), both, [(10, 20)]).test == 0
+    sealed_px = {"test": [(10, 20), (30, 40)], "test-b": [(5, 6)]}
+    assert Sizes.of(spec(), both, sealed_px) == Sizes(60_000, 120_000, 2 * 96 * 96, 1400, {"test-b": 30})
+    assert Sizes.of(spec(test=False), both, {"test": [(10, 20)]}).test == 0

@@ -14,13 +14,18 @@ from trainables.data.decode import decode, mask_rule
 from trainables.data.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 
 ROOT = Path(__file__).parents[3]
-COUNTS = {"train": 1, "val": 1, "test": 2}
+COUNTS = {"train": 1, "val": 1, "test": 2, "test-b": 2}
 ROOMS = ("trainables", "searchspace", "studies", "analysis", "benchmarks")
 
 
 @pytest.fixture
 def folder(tmp_path, write_rgb) -> Path:
     return write_rgb(tmp_path / "tiles", counts=COUNTS)
+
+
+def taken(take, root, split="test"):
+    dataset = read_dataset(root)
+    return take(dataset, next(files for files in dataset.test_sets if files.split == split))
 
 
 def flip_last_byte(path: Path) -> None:
@@ -32,23 +37,25 @@ def flip_last_byte(path: Path) -> None:
 
 
 def test_decode_sealed_gives_the_test_tiles_as_written(folder):
-    tiles = decode_sealed(read_dataset(folder))
-    assert tiles.ids == ("test_0", "test_1")
-    for tile, image, mask in zip(tiles.ids, tiles.images, tiles.masks, strict=True):
-        assert np.array_equal(image, np.array(Image.open(folder / f"test/images/{tile}.png")))
-        assert np.array_equal(mask * 255, np.array(Image.open(folder / f"test/masks/{tile}.png")))
+    for split in ("test", "test-b"):
+        tiles = taken(decode_sealed, folder, split)
+        assert tiles.ids == (f"{split}_0", f"{split}_1")
+        for tile, image, mask in zip(tiles.ids, tiles.images, tiles.masks, strict=True):
+            assert np.array_equal(image, np.array(Image.open(folder / split / f"images/{tile}.png")))
+            assert np.array_equal(mask * 255, np.array(Image.open(folder / split / f"masks/{tile}.png")))
 
 
+@pytest.mark.parametrize("split", ["test", "test-b"])
 @pytest.mark.parametrize("take", [check_sealed, decode_sealed])
-def test_damaged_test_tiles_and_values_of_no_class_are_refused(folder, refusal, take):
-    path = folder / "test/images/test_1.png"
+def test_damaged_test_tiles_and_values_of_no_class_are_refused(folder, refusal, take, split):
+    path = folder / split / "images" / f"{split}_1.png"
     content = path.read_bytes()
     path.write_bytes(content[:500])
-    assert refusal(lambda: take(read_dataset(folder))) == f"{path} is damaged or truncated: replace it"
+    assert refusal(lambda: taken(take, folder, split)) == f"{path} is damaged or truncated: replace it"
     path.write_bytes(content)
-    path = folder / "test/masks/test_0.png"
+    path = folder / split / "masks" / f"{split}_0.png"
     Image.fromarray(np.full((64, 64), 7, np.uint8)).save(path)
-    assert refusal(lambda: take(read_dataset(folder))).startswith(f"{path} holds the value 7, but a mask of 2")
+    assert refusal(lambda: taken(take, folder, split)).startswith(f"{path} holds the value 7, but a mask of 2")
 
 
 # Digests
@@ -59,21 +66,23 @@ def test_file_digests_are_of_both_files_and_decode_nothing(folder, monkeypatch, 
     monkeypatch.setattr(decode_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     files = [folder / "test" / kind / "test_1.png" for kind in ("images", "masks")]
     parts = "".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
-    digests = file_digests(dataset)
+    digests = file_digests(dataset.test)
     assert list(digests) == ["test_0", "test_1"]
     assert digests["test_1"] == hashlib.sha256(parts.encode()).hexdigest()
     files[0].unlink()
-    assert refusal(lambda: file_digests(dataset)).startswith(f"{files[0]} cannot be read (No such file or directory)")
+    assert refusal(lambda: file_digests(dataset.test)).startswith(
+        f"{files[0]} cannot be read (No such file or directory)"
+    )
 
 
 def test_file_digests_notice_one_byte_of_a_test_file_alone(folder):
-    before = file_digests(read_dataset(folder))
+    before = file_digests(read_dataset(folder).test)
     for path in (folder / "train/images/train_0.png", folder / "val/masks/val_0.png"):
         flip_last_byte(path)
-        assert file_digests(read_dataset(folder)) == before
+        assert file_digests(read_dataset(folder).test) == before
     for kind in ("images", "masks"):
         flip_last_byte(folder / "test" / kind / "test_1.png")
-        after = file_digests(read_dataset(folder))
+        after = file_digests(read_dataset(folder).test)
         assert before["test_0"] == after["test_0"]
         assert before["test_1"] != after["test_1"]
         assert tiles_digest(before) != tiles_digest(after)
@@ -88,13 +97,13 @@ def test_tiles_digest_is_of_ids_and_files_in_any_order():
 
 def test_test_tiles_without_a_pixel_that_counts_are_refused(tmp_path, write_rgb, refusal):
     root = write_rgb(tmp_path / "tiles", counts=COUNTS, foreground=1, info={"ignore_index": 9})
-    check_sealed(read_dataset(root))
+    taken(check_sealed, root)
     first, second = sorted((root / "test" / "masks").iterdir())
     for path in (first, second):
         Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
         if path == first:
-            check_sealed(read_dataset(root))
-    assert refusal(lambda: check_sealed(read_dataset(root))).startswith("all test tiles are void or without data in ")
+            taken(check_sealed, root)
+    assert refusal(lambda: taken(check_sealed, root)).startswith("all test tiles are void or without data in ")
 
 
 # One door

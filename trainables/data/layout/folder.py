@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.common.errors import UserError
+from trainables.common.splits import TEST, further_split, set_name
 from trainables.data.formats.raster import SUFFIXES
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -62,6 +63,25 @@ def named(things: Iterable[object], most: int = _MOST_NAMED) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def further_splits(root: Path) -> tuple[str, ...]:
+    """The further test sets of a folder of tiles, `test-<name>`, in ascending order.
+
+    Raises:
+        UserError: The name of a test set has other characters than letters, digits and dashes.
+    """
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name.lower().startswith(f"{TEST}-"))
+    splits = []
+    for folder in found:
+        if (name := set_name(folder)) is None:
+            tidy = re.sub(r"[^A-Za-z0-9-]+", "-", folder).strip("-")
+            raise UserError(
+                f"{root / folder} is called {folder!r}, but the name of a further test set is letters, digits and "
+                f"dashes: {_move(root / folder, root / tidy)}"
+            )
+        splits.append(further_split(name))
+    return tuple(dict.fromkeys(splits))
+
+
 def split_files(root: Path, split: str) -> SplitFiles:
     """The tiles of a split by names; nothing is opened, and there are none where there is no such folder.
 
@@ -69,7 +89,7 @@ def split_files(root: Path, split: str) -> SplitFiles:
         UserError: Two folders could be the split, its images or its masks; an image or a mask lacks the other or has
             two; two share an id; or there are files in a format that is not read.
     """
-    folder = _find(root, SPLIT_NAMES[split])
+    folder = _find(root, SPLIT_NAMES.get(split, (split.lower(),)))
     if folder is None:
         return SplitFiles()
     loose = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]

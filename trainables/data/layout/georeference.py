@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from trainables.common.errors import UserError
+from trainables.common.splits import independent
 from trainables.data.layout.folder import named
 
 _MOST_APART_PX = 0.5
@@ -101,6 +102,8 @@ def overlaps(places: Mapping[str, Sequence[tuple[str, Place | None]]]) -> tuple[
     """
     pairs = []
     for (split, tiles), (other, others) in combinations(places.items(), 2):
+        if not independent(split, other):
+            continue
         for system in {place.crs.to_wkt() for _, place in tiles if place and place.crs}:
             ours, theirs = (
                 [(id_, place) for id_, place in some if place and place.crs and place.crs.to_wkt() == system]
