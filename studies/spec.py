@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from searchspace.ranges import Space
 from searchspace.spaces import Point, num_levels, recipe_point, space_for, trial_config
@@ -59,6 +59,9 @@ WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensor
 GROWS = ("trials", "seeds", "test")
 """Allowances, which may grow when a study is resumed; and the test tiles, which may be opened then."""
 
+FIRST_SEEDS, MOST_SEEDS = 3, 10
+"""Of `--seeds auto`."""
+
 BUDGETS = (5, 12, 24)
 """Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
 
@@ -105,7 +108,15 @@ class StudySpec(BaseModel):
     sampler: Literal["tpe", "random"] = Field(
         default="tpe", description="what proposes a search's trials: tpe, from what was seen so far, or random"
     )
-    seeds: int = Field(default=3, ge=0, description="models trained of each final configuration, each with new seeds")
+    seeds: int = Field(
+        default=3,
+        ge=0,
+        description="models trained of each final configuration, each with new seeds; auto: 3, and then more for those "
+        "arms that val does not tell from the leader",
+    )
+    max_seeds: int | None = Field(
+        default=None, ge=2, description="most seeds that an arm may get so; 10 with --seeds auto, no more than --seeds else"
+    )
     subsets: int = Field(
         default=3, ge=1, description="subsets of tiles that each smaller budget is drawn as; every one with every seed"
     )
@@ -139,6 +150,20 @@ class StudySpec(BaseModel):
     profile: ProfileName = Field(default="quick", description="which defaults to start from")
     recipe: Recipe = Recipe()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_auto(cls, values: Any) -> Any:
+        """Reads `--seeds auto`."""
+        if isinstance(values, dict) and values.get("seeds") == "auto":
+            return values | {"seeds": FIRST_SEEDS, "max_seeds": values.get("max_seeds") or MOST_SEEDS}
+        return values
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> "StudySpec":
+        if self.max_seeds is not None and self.max_seeds <= self.seeds:
+            raise ValueError(f"--max-seeds is {self.max_seeds}, but must be more than --seeds ({self.seeds})")
+        return self
+
     @property
     def judged_metric(self) -> str:
         """The metric that every decision is made by."""
@@ -166,7 +191,7 @@ class StudySpec(BaseModel):
         if self.vary is not None:
             return self.seeds * num_levels(self.vary)
         searched = self.trials if self.has_search else 0
-        return max(searched, self.seeds * (self.subsets if self.has_subsets else 1))
+        return max(searched, (self.max_seeds or self.seeds) * (self.subsets if self.has_subsets else 1))
 
     def arms(self) -> tuple["Arm", ...]:
         """Architecture × data budget, in the order given."""

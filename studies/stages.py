@@ -10,6 +10,7 @@ from studies.files import folder
 from studies.logs import tracking
 from studies.models import finals, selection
 from studies.models.evaluation import score_model
+from studies.models.more_seeds import add_seeds
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals
@@ -43,9 +44,10 @@ def run_stages(session: Session, coordinator: Coordinator, seal: Seal | None) ->
         coordinator: Of the first plan.
         seal: Of the test tiles; None leaves them sealed.
     """
-    if session.inputs.spec.has_search:
-        return _search_and_confirm(session, coordinator, seal)
-    return _train_and_score(session, coordinator, seal)
+    plan = coordinator.plan
+    if isinstance(plan, Finals):
+        return _train_and_score(session, coordinator, plan, seal)
+    return _search_and_confirm(session, coordinator, seal)
 
 
 def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
@@ -68,17 +70,18 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
     configs = {arm: trial.config for arm, trial in selected.items()}
     plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train))
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
-    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seal)
+    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), plan, seal)
     return replace(result, ending=final.ending, untested=final.untested)
 
 
-def _train_and_score(session: Session, coordinator: Coordinator, seal: Seal | None) -> StageResult:
-    """Trains the final models, and scores them on val and, unless they are sealed, on the test tiles."""
-    if not _train(session, coordinator):
-        return StageResult(ending=session.permit.ending)
-    with _scorers(session) as scorers:
-        untested = finals.score(session, coordinator, scorers, seal)
-    return StageResult(ending=session.permit.ending, untested=untested)
+def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, seal: Seal | None) -> StageResult:
+    """Trains the final models, round by round, and scores them on val and, unless they are sealed, on the test tiles."""
+    while _train(session, coordinator):
+        with _scorers(session) as scorers:
+            if not add_seeds(session, coordinator, plan, scorers):
+                untested = finals.score(session, coordinator, scorers, seal)
+                return StageResult(ending=session.permit.ending, untested=untested)
+    return StageResult(ending=session.permit.ending)
 
 
 def _train(session: Session, coordinator: Coordinator) -> bool:

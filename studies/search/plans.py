@@ -177,6 +177,9 @@ class Finals(Plan):
         arms: Its arms.
         config_of: The configuration of each; asked only for what is more than a count.
         num_tiles: How many train tiles there are.
+
+    Attributes:
+        num_seeds: How many seeds each arm gets; more may be added.
     """
 
     stage: Stage = "final"
@@ -185,6 +188,7 @@ class Finals(Plan):
     def __init__(self, spec: StudySpec, arms: Iterable[Arm], config_of: Callable[[Arm], TrialConfig], num_tiles: int):
         self._spec, self._config_of, self._num_tiles = spec, functools.cache(config_of), num_tiles
         self.arms = tuple(arms)
+        self.num_seeds = dict.fromkeys(self.arms, spec.seeds)
 
     @classmethod
     def confirming(cls, spec: StudySpec, selected: Mapping[Arm, TrialConfig], num_tiles: int) -> "Finals":
@@ -214,7 +218,7 @@ class Finals(Plan):
 
     def allowance(self, arm: Arm) -> int:
         """Every subset with every seed."""
-        return self.num_subsets(arm) * self._spec.seeds
+        return self.num_subsets(arm) * self.num_seeds[arm]
 
     def space(self, arm: Arm) -> Space:
         """The one point."""
