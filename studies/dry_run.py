@@ -53,7 +53,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     total = 0
     for arm in plan.arms:
         num_searched = 0 if finals else plan.allowance(arm)
-        num_final = finals.allowance(arm) if finals else spec.seeds
+        num_final = (finals.num_subsets(arm) if finals else 1) * (spec.max_seeds or spec.seeds)
         epochs = (num_searched + num_final) * spec.recipe.epochs
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
@@ -62,6 +62,9 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
         is_here = spec.address is None and node.gpus > 0
         console.print(_memory_table(memories(), (node.gpu_gib,) if is_here else COMMON_GPUS_GIB))
         console.print("what a trial takes, and how many of them have room on such GPUs", highlight=False)
+    if spec.max_seeds is not None:
+        more = f"up to {spec.max_seeds} seeds instead of {spec.seeds} for arms that val does not tell from the leader"
+        console.print(more, highlight=False)
     num_val, num_test = len(inputs.tiles.val), len(inputs.dataset.test.tiles)
     is_tested = bool(spec.seeds and spec.test)
     for line in (

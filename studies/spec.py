@@ -115,7 +115,7 @@ class StudySpec(BaseModel):
         "arms that val does not tell from the leader",
     )
     max_seeds: int | None = Field(
-        default=None, ge=2, description="most seeds that an arm may get so; 10 with --seeds auto, no more than --seeds else"
+        default=None, ge=2, description="most seeds that an arm may get so; 10 if left out with --seeds auto"
     )
     subsets: int = Field(
         default=3, ge=1, description="subsets of tiles that each smaller budget is drawn as; every one with every seed"
@@ -160,8 +160,11 @@ class StudySpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_seeds(self) -> "StudySpec":
-        if self.max_seeds is not None and self.max_seeds <= self.seeds:
-            raise ValueError(f"--max-seeds is {self.max_seeds}, but must be more than --seeds ({self.seeds})")
+        if self.max_seeds is not None and not 2 <= self.seeds < self.max_seeds:
+            raise ValueError(
+                f"--max-seeds is {self.max_seeds} and --seeds is {self.seeds}, but arms are compared by 2 seeds "
+                "or more, and get more then: give --seeds of at least 2, and --max-seeds above that"
+            )
         return self
 
     @property
@@ -188,9 +191,9 @@ class StudySpec(BaseModel):
     @property
     def most_trials(self) -> int:
         """The most trials that an arm has in a stage."""
-        if self.vary is not None:
-            return self.seeds * num_levels(self.vary)
         searched = self.trials if self.has_search else 0
+        if self.vary is not None:
+            searched = self.seeds * num_levels(self.vary)
         return max(searched, (self.max_seeds or self.seeds) * (self.subsets if self.has_subsets else 1))
 
     def arms(self) -> tuple["Arm", ...]:

@@ -75,7 +75,7 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seal: Seal |
 
 
 def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, seal: Seal | None) -> StageResult:
-    """Trains the final models, round by round, and scores them on val and, unless they are sealed, on the test tiles."""
+    """Trains the final models, in rounds, and scores them on val and, unless they are sealed, on the test tiles."""
     while _train(session, coordinator):
         with _scorers(session) as scorers:
             if not add_seeds(session, coordinator, plan, scorers):

@@ -1,5 +1,6 @@
 """Says which arms need more seeds: those that the seeds so far do not tell from the leader."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,7 @@ def needed_seeds(
     """
     alpha = (1 - LEVEL) / (len(counts) - 1)
     needed, running = [counts[0]] * len(scores), list(range(len(scores)))
-    for count, more in zip(counts, counts[1:], strict=False):
+    for count, more in itertools.pairwise(counts):
         if any(num_trained[arm] < count for arm in running):
             break  # the look needs these models
         running = _undecided(scores[:, factors[-1] < count], running, factors, groups, alpha)
