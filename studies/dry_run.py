@@ -54,7 +54,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     total = 0
     for arm in plan.arms:
         num_searched = 0 if finals else plan.allowance(arm)
-        num_final = finals.allowance(arm) if finals else spec.num_confirming
+        num_final = (spec.max_seeds or spec.seeds) * (finals.num_subsets(arm) if finals else 1 + spec.with_recipe)
         epochs = (num_searched * spec.num_networks(arm) + num_final) * spec.recipe.epochs
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
@@ -69,6 +69,9 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     sealed = ", ".join(f"{len(files.tiles)} {files.split}" for files in inputs.dataset.test_sets)
     if spec.with_recipe and not finals and spec.seeds:
         console.print("half of the final models are of the recipe, unless the search selects it", highlight=False)
+    if spec.max_seeds is not None:
+        more = f"up to {spec.max_seeds} seeds instead of {spec.seeds} for arms that val does not tell from the leader"
+        console.print(more, highlight=False)
     for line in (
         f"{total} epochs at most, each of {spec.recipe.draws_per_epoch} draws; {slots}",
         f"tiles: {inputs.dataset.root} ({count}, {sealed}, "

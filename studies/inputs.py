@@ -11,8 +11,9 @@ from rich.console import Console
 
 from studies.files import folder
 from studies.logs import wandb_variables
+from studies.settings.arms import Arm
 from studies.settings.labels import check_enough_labels
-from studies.spec import BUDGETS, Arm, StudySpec
+from studies.spec import BUDGETS, StudySpec
 from trainables.check_config import check_config
 from trainables.common.errors import UserError
 from trainables.data.dataset import Dataset, read_dataset

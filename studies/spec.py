@@ -1,23 +1,18 @@
 """The frozen spec of a study: everything that decides what it does, and the arms that follow from it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from searchspace.ranges import Space
-from searchspace.spaces import Hyperparameter, Point, num_levels, recipe_point, space_for, trial_config, value_of
+from searchspace.spaces import Hyperparameter, Point, num_levels, value_of
 from studies.profiles import REFERENCE, PhaseName, ProfileName
+from studies.settings.arms import Arm
 from studies.settings.fields import Band, Weights, of_different_files, taken
 from studies.tuned_config import TunedConfig
 from trainables.common.command import path_of, validate
-from trainables.config import Recipe, TrialConfig
+from trainables.config import Recipe
 from trainables.folds.split import default_folds
-from trainables.models.composed.names import check_form, get_architecture
-from trainables.models.own.names import OWN
-from trainables.models.weights import encoder_of, weights_for
-from trainables.names import LOSS_WEIGHTS
+from trainables.models.composed.names import check_form
 
 WandbMode = Literal["offline", "online", "disabled"]
 
@@ -27,8 +22,8 @@ WHERE = ("data", "address", "cpus_per_trial", "gpus_per_trial", "wandb", "tensor
 GROWS = ("trials", "seeds", "test", "with_recipe")
 """Allowances, which may grow when a study is resumed; and what may be added then: test scores, and the recipe."""
 
-RECIPE = "-recipe"
-"""Ends the name of an arm that is the recipe of a search's."""
+FIRST_SEEDS, MOST_SEEDS = 3, 10
+"""Of `--seeds auto`."""
 
 BUDGETS = (5, 12, 24)
 """Tiles that phase 3 learns from, as far as there are so many. Source: the reference study's data-budget ablation."""
@@ -85,7 +80,15 @@ class StudySpec(BaseModel):
     sampler: Literal["tpe", "random"] = Field(
         default="tpe", description="what proposes a search's trials: tpe, from what was seen so far, or random"
     )
-    seeds: int = Field(default=3, ge=0, description="models trained of each final configuration, each with new seeds")
+    seeds: int = Field(
+        default=3,
+        ge=0,
+        description="models trained of each final configuration, each with new seeds; auto: 3, and then more for those "
+        "arms that val does not tell from the leader",
+    )
+    max_seeds: int | None = Field(
+        default=None, ge=2, description="most seeds that an arm may get so; 10 if left out with --seeds auto"
+    )
     with_recipe: bool = Field(
         default=False,
         description="also train what each search started from, the recipe, as final models: what tuning bought",
@@ -126,6 +129,23 @@ class StudySpec(BaseModel):
     profile: ProfileName = Field(default="quick", description="which defaults to start from")
     recipe: Recipe = Recipe()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_auto(cls, values: Any) -> Any:
+        """Reads `--seeds auto`."""
+        if isinstance(values, dict) and values.get("seeds") == "auto":
+            return values | {"seeds": FIRST_SEEDS, "max_seeds": values.get("max_seeds") or MOST_SEEDS}
+        return values
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> "StudySpec":
+        if self.max_seeds is not None and not 2 <= self.seeds < self.max_seeds:
+            raise ValueError(
+                f"--max-seeds is {self.max_seeds} and --seeds is {self.seeds}, but arms are compared by 2 seeds "
+                "or more, and get more then: give --seeds of at least 2, and --max-seeds above that"
+            )
+        return self
+
     @property
     def judged_metric(self) -> str:
         """The metric that every decision is made by."""
@@ -155,18 +175,18 @@ class StudySpec(BaseModel):
     @property
     def most_trials(self) -> int:
         """The most trials that an arm has in a stage."""
-        if self.vary is not None:
-            return self.seeds * num_levels(self.vary)
         searched = self.trials if self.has_search else 0
-        return max(searched, self.seeds * (self.subsets if self.has_subsets else 1))
+        if self.vary is not None:
+            searched = self.seeds * num_levels(self.vary)
+        return max(searched, (self.max_seeds or self.seeds) * (self.subsets if self.has_subsets else 1))
 
-    def arms(self) -> tuple["Arm", ...]:
+    def arms(self) -> tuple[Arm, ...]:
         """Architecture × data budget, in the order given."""
         budgets = self.labels or self.tiles
         assert budgets is not None, "run_study fills the budgets in"
         return tuple(Arm(architecture, tiles) for architecture in self.architectures for tiles in budgets)
 
-    def num_networks(self, arm: "Arm") -> int:
+    def num_networks(self, arm: Arm) -> int:
         """How many networks a trial of a search trains: one per fold of a budget of labels."""
         if self.labels is None or not self.has_search:
             return 1
@@ -196,105 +216,3 @@ class StudySpec(BaseModel):
         content = self.model_dump(mode="json")
         recipe: dict[str, Any] = content.pop("recipe")
         return content | recipe
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Arm:
-    """What gets a fair chance: an architecture with a data budget; the confirmation of what one selected; its recipe.
-
-    Attributes:
-        architecture: Its name.
-        tiles: The data budget.
-        confirms: Signature of the configuration that is retrained; empty for an arm of the search.
-        is_recipe: Whether it is what the search started from, trained beside what that selected.
-    """
-
-    architecture: str
-    tiles: int
-    confirms: str = ""
-    is_recipe: bool = False
-
-    @property
-    def parent(self) -> str:
-        """The arm's name in tables: a confirmation's is that of the arm that it confirms."""
-        return f"{self.architecture}-{self.tiles}{RECIPE if self.is_recipe else ''}"
-
-    @property
-    def name(self) -> str:
-        """As in the ledger, W&B groups and checkpoint folders."""
-        return f"{self.parent}{f'-confirmation-{self.confirms[:8]}' if self.confirms else ''}"
-
-    def label(self, spec: StudySpec) -> str:
-        """The architecture's name for tables; a smaller variant never passes for the real thing."""
-        label = get_architecture(self.architecture).label(small=spec.recipe.small, weights=self.weights(spec))
-        return f"{label} (recipe)" if self.is_recipe else label
-
-    def title(self, spec: StudySpec) -> str:
-        """Its name, with the variant behind it where that is not the real thing."""
-        return replace(self, is_recipe=False).label(spec).replace(self.architecture, self.name, 1)
-
-    def space(self, spec: StudySpec) -> Space:
-        """The ranges of its search."""
-        return space_for(self.architecture, spec.fixed)
-
-    def recipe(self, spec: StudySpec) -> Point:
-        """What it is trained with where nothing is searched."""
-        return recipe_point(self.architecture, spec.fixed)
-
-    def weights(self, spec: StudySpec) -> str:
-        """The weights that its encoder starts from."""
-        row = get_architecture(self.architecture)
-        if row.file_digest:
-            return OWN
-        if row.encoder is None or row.adaptation == "scratch":
-            return "none"
-        choices = spec.weights
-        if row.small and spec.recipe.small:  # takes none, so what is meant for all encoders is not meant for it
-            choices = tuple(choice for choice in choices if encoder_of(choice) == row.encoder)
-        weights = weights_for(choices, row.encoder)
-        return "imagenet" if weights == "none" and row.needs_weights else weights
-
-    def config(
-        self,
-        spec: StudySpec,
-        point: Point,
-        digests: Mapping[str, str],
-        *,
-        init_seed: int,
-        draw_seed: int | None = None,
-    ) -> TrialConfig:
-        """The configuration of a trial of this arm at a point of its space.
-
-        Args:
-            spec: The study.
-            point: The hyperparameters; those that it leaves out are the recipe's.
-            digests: SHA-256 of the weights, by encoder.
-            init_seed: Of the initialisation.
-            draw_seed: Of the draws; the study's if None.
-        """
-        weights, encoder = self.weights(spec), get_architecture(self.architecture).encoder
-        whole = self.recipe(spec) | point
-        idle_before = [
-            name for name in LOSS_WEIGHTS[whole["loss"]] if name not in whole
-        ]  # where the point has another loss
-        whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
-        own: dict[str, Any] = {} if draw_seed is None else {"draw_seed": draw_seed}
-        if self.architecture in (spec.bf16 or ()):
-            own["precision"] = "bf16"
-        judged: dict[str, Any] = {}
-        if spec.labels is not None and spec.has_search:
-            judged["folds"] = spec.num_networks(self)
-        elif spec.labels is not None:
-            chosen = spec.chosen.get(self.architecture)
-            epochs = spec.recipe.epochs if chosen is None or chosen.epochs is None else chosen.epochs
-            judged["fixed_epochs"] = min(epochs, spec.recipe.epochs)
-        return trial_config(
-            self.architecture,
-            whole,
-            tiles=self.tiles,
-            weights=weights,
-            weights_digest=digests.get(encoder) if encoder is not None and weights != "none" else None,
-            init_seed=init_seed,
-            recipe=spec.recipe.model_copy(update=own),
-            **judged,
-        )

@@ -11,6 +11,7 @@ from studies.files import folder
 from studies.logs import tracking
 from studies.models import finals, selection
 from studies.models.evaluation import score_model
+from studies.models.more_seeds import add_seeds
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals, is_recipe
@@ -44,9 +45,10 @@ def run_stages(session: Session, coordinator: Coordinator, seals: Sequence[Seal]
         coordinator: Of the first plan.
         seals: Of the test sets, `test` first; none leaves them sealed.
     """
-    if session.inputs.spec.has_search:
-        return _search_and_confirm(session, coordinator, seals)
-    return _train_and_score(session, coordinator, seals)
+    plan = coordinator.plan
+    if isinstance(plan, Finals):
+        return _train_and_score(session, coordinator, plan, seals)
+    return _search_and_confirm(session, coordinator, seals)
 
 
 def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:
@@ -77,17 +79,18 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Seque
         epochs[replace(arm, is_recipe=True)] = next(recipes, trial).best_epoch
     plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests, epochs)
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
-    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), seals)
+    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), plan, seals)
     return replace(result, ending=final.ending, untested=final.untested)
 
 
-def _train_and_score(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:
-    """Trains the final models, and scores them on val and, unless they are sealed, on the test tiles."""
-    if not _train(session, coordinator):
-        return StageResult(ending=session.permit.ending)
-    with _scorers(session) as scorers:
-        untested = finals.score(session, coordinator, scorers, seals)
-    return StageResult(ending=session.permit.ending, untested=untested)
+def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, seals: Sequence[Seal]) -> StageResult:
+    """Trains the final models, in rounds, and scores them on val and, unless they are sealed, on the test tiles."""
+    while _train(session, coordinator):
+        with _scorers(session) as scorers:
+            if not add_seeds(session, coordinator, plan, scorers):
+                untested = finals.score(session, coordinator, plan, scorers, seals)
+                return StageResult(ending=session.permit.ending, untested=untested)
+    return StageResult(ending=session.permit.ending)
 
 
 def _train(session: Session, coordinator: Coordinator) -> bool:

@@ -20,7 +20,8 @@ from studies.files import folder, lock
 from studies.seal.register import NAME
 from studies.search.ledger_file import StoredTrial, read_trials
 from studies.search.plans import Plan, Search, first_plan
-from studies.spec import RECIPE, StudySpec
+from studies.settings.arms import RECIPE
+from studies.spec import StudySpec
 from trainables.common.command import Parser, run
 from trainables.common.duration import duration
 from trainables.common.errors import UserError

@@ -36,7 +36,8 @@ def labels_needed(studies: Sequence[Logs]) -> str:
     where = f"{logs.study['study']}: " if len(studies) > 1 else ""
     return (
         f"{where}{_verdict(fewer, losses)}: the best {metric} is {mean_words(most)} with {most['tiles']} "
-        f"{budget_unit(logs.study)} ({most['label']}), {listed(steps)}{'' if len(shared) else '; no architecture has all of these numbers'}."
+        f"{budget_unit(logs.study)} ({most['label']}), {listed(steps)}"
+        f"{'' if len(shared) else '; no architecture has all of these numbers'}."
         f"{_draws(logs, fewer[-1]['tiles'])}"
     )
 

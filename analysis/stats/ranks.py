@@ -87,7 +87,7 @@ def ranks(replicates: FloatArray, level: float = LEVEL) -> list[Rank]:
     ]
 
 
-def below_leader(p_values: Sequence[float]) -> tuple[bool, ...]:
+def below_leader(p_values: Sequence[float], alpha: float = _ALPHA) -> tuple[bool, ...]:
     """Returns which arms lie below the leader by more than chance; where all do, the leader is the clear winner.
 
     The leader is not fixed beforehand but the arm with the highest mean, which favours it. Two rules hold all the same:
@@ -105,6 +105,7 @@ def below_leader(p_values: Sequence[float]) -> tuple[bool, ...]:
 
     Args:
         p_values: Of each other arm, two-sided and in [0, 1]; 1 where it is not below the leader, or nothing is known.
+        alpha: The level, 5 % unless it is asked several times.
 
     Sources: Gutmann and Maymin, Is the Selected Population the Best?, Annals of Statistics 15(1), 1987, and Hung and
     Fithian, Rank Verification for Exponential Families, Annals of Statistics 47(2), 2019 (the first rule); Hsu,
@@ -112,6 +113,6 @@ def below_leader(p_values: Sequence[float]) -> tuple[bool, ...]:
     1984 (the second, with Holm in place of Dunnett, since each difference has an error of its own); the simulation is
     ours (`tests/analysis/stats/test_comparison_odds.py`).
     """
-    if all(p <= _ALPHA for p in p_values):
+    if all(p <= alpha for p in p_values):
         return (True,) * len(p_values)
-    return tuple(p <= _ALPHA for p in holm(p_values))
+    return tuple(p <= alpha for p in holm(p_values))

@@ -11,7 +11,7 @@ from analysis.stats.bootstrap import interval
 from analysis.stats.crossed import Estimate
 from analysis.stats.ranks import below_leader, ranks
 from analysis.tables.arm_scores import comparable_scores, iou_by_arm
-from analysis.tables.tile_scores import TileScores
+from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,7 +21,8 @@ class Comparison:
     Attributes:
         leader: The arm with the highest mean.
         scores: Of all compared arms, of the models that all of them have.
-        behind: By arm, how far it is behind the leader; None where nothing tells how sure that is.
+        behind: By arm, how far it is behind the leader, by the models that both have; None where nothing tells how
+            sure that is.
         below: The arms that lie below the leader by more than chance (`stats.ranks.below_leader`).
     """
 
@@ -42,11 +43,11 @@ def compare(logs: Logs, arms: tuple[str, ...], split: Split | None = None) -> Co
 
     It is on the split that models are compared on, unless another one is given.
     """
-    scores = comparable_scores(logs, list(arms), split)
+    scores, whole = comparable_scores(logs, list(arms), split), read_tile_scores(logs, split or final_split(logs))
     leader = arms[0]
-    if scores is None or leader not in scores.arms:
+    if scores is None or whole is None or leader not in scores.arms:
         return None
-    behind = {arm: scores.difference(leader, arm) for arm in scores.arms if arm != leader}
+    behind = {arm: whole.difference(leader, arm) for arm in scores.arms if arm != leader}
     p_values = [1.0 if found is None or found.mean <= 0 else found.p for found in behind.values()]
     is_below = below_leader(p_values)
     below = frozenset(arm for arm, is_its in zip(behind, is_below, strict=True) if is_its)

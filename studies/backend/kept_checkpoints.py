@@ -8,7 +8,7 @@ from studies.files.folder import trial_folder
 from studies.models.evaluation import VAL_SCORES
 from studies.search.coordinator import Coordinator
 from studies.search.trials import Trial
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from trainables.checkpoints import BEST
 
 

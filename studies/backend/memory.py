@@ -9,7 +9,7 @@ from rich.console import Console
 from searchspace.ranges import Choices
 from studies.inputs import StudyInputs
 from studies.search.plans import Plan, first_plan
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from trainables.models.composed.names import get_architecture
 
 if TYPE_CHECKING:

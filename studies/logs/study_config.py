@@ -8,7 +8,8 @@ from typing import cast
 from analysis.logs.run_configs import ArmFacts, StudyRunConfig
 from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from trainables.attempts.reference import ATTEMPTS
 from trainables.common.splits import TEST
 from trainables.data.pictures import GAP_PX, class_color

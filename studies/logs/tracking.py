@@ -22,7 +22,7 @@ from studies.spec import WandbMode
 from trainables.records import EpochRecord
 
 if TYPE_CHECKING:
-    from wandb import Run
+    from studies.logs.wandb_process import Run
 
 MAX_RESTARTS = 2
 """Runs that may take one's place whose process died; pictures of before are in its own files."""

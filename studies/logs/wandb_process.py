@@ -22,7 +22,7 @@ from studies.logs import wandb_variables
 from studies.spec import WandbMode
 
 if TYPE_CHECKING:
-    from wandb import Run  # everywhere: where it is used, since it takes a second to import
+    from wandb import Run as Run  # everywhere else where it is used: it takes a second to import
 
 PROJECT = "fewtile"
 

@@ -15,7 +15,7 @@ from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals
 from studies.search.trials import Trial, TrialKey
 from studies.session import Session
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from trainables.common.splits import set_name
 
 

@@ -25,7 +25,9 @@ TestResults = dict[str, ScoringResult]
 """Results of an arm's models on a test set, by signature: another study may number them otherwise."""
 
 
-def score(session: Session, coordinator: Coordinator, scorers: Scorers, seals: Sequence[Seal]) -> dict[str, str]:
+def score(
+    session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers, seals: Sequence[Seal]
+) -> dict[str, str]:
     """Scores every arm's models on val and on each test set, writes models.json and the predictions.
 
     A signal that arrives while test tiles are open takes effect after the result is on record.
@@ -33,6 +35,7 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seals: S
     Args:
         session: Of the study.
         coordinator: Of the final models, complete.
+        plan: The coordinator's.
         scorers: The workers.
         seals: Of the test sets, `test` first; none leaves them sealed.
 
@@ -71,7 +74,7 @@ def score(session: Session, coordinator: Coordinator, scorers: Scorers, seals: S
             )
             try:
                 on_val = {key: val.get(key) for key in keys}
-                found = _results(session, scorers, seal, attempt, on_val, _plan(coordinator))
+                found = _results(session, scorers, seal, attempt, on_val, plan)
             except UserError as error:
                 refused, found = refused or error, {}
                 session.progress.skip(len(keys))
@@ -179,12 +182,6 @@ def _test(
         if scores.unsaved:
             session.say(f"Note: pictures are missing, as {scores.unsaved}")
     return results
-
-
-def _plan(coordinator: Coordinator) -> Finals:
-    plan = coordinator.plan
-    assert isinstance(plan, Finals), "final models have a plan of their own"
-    return plan
 
 
 def _load_recorded(seal: Seal, attempt: Attempt) -> TestResults:

@@ -12,7 +12,7 @@ from studies.models.val_scores import score_on_val
 from studies.search.plans import is_recipe
 from studies.search.trials import Trial, TrialKey
 from studies.session import Session
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from trainables.checkpoints import BEST
 
 NAME = "selection.json"

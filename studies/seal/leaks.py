@@ -33,10 +33,12 @@ def check_splits(inputs: StudyInputs, seals: Sequence["Seal"], console: Console,
     """
     dataset, tiles = inputs.dataset, inputs.tiles
     images = dict(zip((*tiles.train.ids, *tiles.val.ids), (*tiles.train.images, *tiles.val.images), strict=True))
-    ids = {its.split: tuple(tile.id for tile in its.tiles) for its in (dataset.train, dataset.val)}
-    ids |= {its.split: tuple(tile.id for tile in its.tiles) for its in dataset.test_sets}
-    splits = {name: (ids[name], thumbnails([images[tile] for tile in ids[name]])) for name in ("train", "val")}
-    splits |= {seal.split: (ids[seal.split], seal.thumbnails) for seal in seals}
+    splits = {}
+    for files in (dataset.train, dataset.val):  # also where they are one pool: folds part it
+        ids = tuple(tile.id for tile in files.tiles)
+        splits[str(files.split)] = ids, thumbnails([images[tile] for tile in ids])
+    sealed = {files.split: tuple(tile.id for tile in files.tiles) for files in dataset.test_sets}
+    splits |= {seal.split: (sealed[seal.split], seal.thumbnails) for seal in seals}
     found = (*inputs.dataset.overlaps, *duplicates(splits))
     for note in (*found, *_places_note(inputs)):
         if strict:

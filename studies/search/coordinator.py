@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial
 from studies.search.ledger import Ledger
 from studies.search.plans import Plan
 from studies.search.trials import EpochReport, Outcome, Trial, TrialKey
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.training import chunk_sizes
 

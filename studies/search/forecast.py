@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from studies.search.coordinator import Coordinator
 from studies.search.trials import Trial
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from trainables.common.splits import TEST
 from trainables.data.tiles import TrainVal
 from trainables.names import NUM_SYMMETRIES

@@ -15,7 +15,8 @@ from searchspace.spaces import Point, levels, num_levels, random_point, starting
 from studies.profiles import PHASES
 from studies.search.ladder import Ladder
 from studies.search.trials import Trial
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from trainables.config import TrialConfig
 
 if TYPE_CHECKING:
@@ -178,6 +179,9 @@ class Finals(Plan):
         arms: Its arms.
         config_of: The configuration of each; asked only for what is more than a count.
         num_tiles: How many train tiles there are.
+
+    Attributes:
+        num_seeds: How many seeds each arm gets; more may be added.
     """
 
     stage: Stage = "final"
@@ -186,6 +190,7 @@ class Finals(Plan):
     def __init__(self, spec: StudySpec, arms: Iterable[Arm], config_of: Callable[[Arm], TrialConfig], num_tiles: int):
         self._spec, self._config_of, self._num_tiles = spec, functools.cache(config_of), num_tiles
         self.arms = tuple(arms)
+        self.num_seeds = dict.fromkeys(self.arms, spec.seeds)
 
     @classmethod
     def confirming(
@@ -231,7 +236,7 @@ class Finals(Plan):
 
     def allowance(self, arm: Arm) -> int:
         """Every subset with every seed."""
-        return self.num_subsets(arm) * self._spec.seeds
+        return self.num_subsets(arm) * self.num_seeds[arm]
 
     def space(self, arm: Arm) -> Space:
         """The one point."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from trainables.config import TrialConfig
 
 Outcome = Literal["finished", "stopped", "diverged", "out of memory", "failed"]

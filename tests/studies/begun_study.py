@@ -15,7 +15,8 @@ from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Finals, first_plan
 from studies.search.trials import Outcome, TrialKey
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
 from trainables.common.command import run
 

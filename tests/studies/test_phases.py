@@ -196,7 +196,7 @@ def test_recipe_can_be_added_to_what_was_tuned_with_the_same_seeds_and_each_arm_
 ):
     """Phase 2 whose only trial is a random point, so not the recipe."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase2"
-    write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
+    write_rgb(root, counts={"train": 3, "val": 2, "test": 2}, size_px=(128, 128))
     flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "--trials", "1", "--seeds", "2"]
     flags += ["--sampler", "random", "--test", "--tta", "--out", str(out), *ONE_WORKER]
     start(STUDIES / "phase2_tuning.py", *flags, address=ray_address).ends()

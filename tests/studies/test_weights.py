@@ -9,7 +9,8 @@ import yaml
 from rich.console import Console
 
 from studies.inputs import _find_weights
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from studies.study import run_study
 from tests.studies.command_lines import read
 from trainables.common.errors import UserError

@@ -4,7 +4,7 @@ import pytest
 
 from analysis.tables.contrasts import ADAPTATIONS, planned_pairs
 from studies.command_line import make_spec
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from tests.analysis.made_up import arm_facts
 from trainables.models.composed.names import get_architecture
 

@@ -22,7 +22,7 @@ from studies.models.evaluation import VAL_SCORES, load_scores
 from studies.models.scores import Evaluate, ModelScores, ScoringFailure, ScoringJob, ScoringMode, ScoringResult
 from studies.models.val_scores import score_on_val
 from studies.search.trials import TrialKey
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from trainables.checkpoints import BEST
 from trainables.common.whole_files import digest
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal

@@ -8,7 +8,7 @@ import pytest
 from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, TrialRow
 from studies.logs import tracking
 from studies.search.trials import Trial
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from tests.studies.logs.logged import KeptLog, runs_below
 from trainables.config import TrialConfig
 from trainables.records import EpochRecord

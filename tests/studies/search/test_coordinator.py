@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from searchspace.spaces import recipe_point, space_for, starting_points
 from studies.search.coordinator import MAX_LOSSES, Coordinator
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import EPOCHS, coordinate, make_spec, take
 from trainables.config import Recipe

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from studies.search.coordinator import Coordinator
 from studies.search.ledger import Ledger
 from studies.search.plans import Search
-from studies.spec import Arm
+from studies.settings.arms import Arm
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import EPOCHS, coordinate, make_spec, take
 from trainables.common.errors import UserError

@@ -12,7 +12,8 @@ from searchspace.spaces import levels, recipe_point
 from studies.profiles import PHASES
 from studies.search.plans import Finals, Grid, Plan, Search, first_plan
 from studies.search.trials import Trial
-from studies.spec import Arm, StudySpec
+from studies.settings.arms import Arm
+from studies.spec import StudySpec
 from studies.tuned_config import TunedConfig
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import coordinate

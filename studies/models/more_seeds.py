@@ -1,0 +1,70 @@
+"""More seeds for final models whose arms val does not tell apart: `--seeds auto`. Test tiles stay sealed meanwhile."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from analysis.stats.sequential import needed_seeds
+from studies.backend.scoring import Scorers
+from studies.models.scores import ModelScores, ScoringResult
+from studies.models.val_scores import score_on_val
+from studies.search.coordinator import Coordinator
+from studies.search.plans import Finals
+from studies.search.trials import TrialKey
+from studies.session import Session
+from studies.settings.arms import Arm
+
+STEP = 2
+"""Seeds that an undecided arm gets at a time."""
+
+
+def add_seeds(session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers) -> bool:
+    """Plans more seeds of those arms that val leaves undecided; whether there are any.
+
+    Arms of one tile budget are compared, on whole val tiles. What was scored before is loaded, so a study that resumes
+    comes to the same seeds.
+    """
+    spec = session.inputs.spec
+    if spec.max_seeds is None or len(coordinator.arms) < 2:
+        return False
+    keys = [trial.key for trial in coordinator.trials.values() if trial.outcome == "finished"]
+    scores = score_on_val(session, scorers, keys, stage="scoring on val")
+    if session.permit.ending is not None:
+        return False
+    counts = [*range(spec.seeds, spec.max_seeds, STEP), spec.max_seeds]
+    before = dict(plan.num_seeds)
+    competing = [arm for arm in coordinator.arms if not arm.is_recipe]
+    for _, group in groupby(sorted(competing, key=lambda arm: arm.tiles), key=lambda arm: arm.tiles):
+        arms = list(group)
+        for arm, count in zip(arms, _needed(session, plan, arms, scores, counts), strict=True):
+            plan.num_seeds[arm] = max(count, before[arm])
+    tuned = {(arm.architecture, arm.tiles): plan.num_seeds[arm] for arm in competing}
+    for arm in coordinator.arms:  # a recipe is paired with what was tuned from it
+        plan.num_seeds[arm] = tuned[arm.architecture, arm.tiles]
+    grown = [arm for arm in coordinator.arms if plan.num_seeds[arm] > before[arm]]
+    if grown:
+        names = ", ".join(f"{arm.parent} ({plan.num_seeds[arm]})" for arm in grown)
+        session.say(f"more seeds, since val leaves open which of these leads: {names}")
+    return bool(grown)
+
+
+def _needed(
+    session: Session,
+    plan: Finals,
+    arms: Sequence[Arm],
+    scores: dict[TrialKey, ScoringResult],
+    counts: Sequence[int],
+) -> list[int]:
+    """How many seeds each of some arms with the same number of tiles needs."""
+    val, groups = session.inputs.tiles.val, session.inputs.tiles.info.groups
+    num_models = max(plan.allowance(arm) for arm in arms)
+    iou = np.full((len(arms), num_models, len(val)), np.nan)
+    for place, arm in enumerate(arms):
+        for number in range(plan.allowance(arm)):
+            result = scores.get((arm, number))
+            if isinstance(result, ModelScores):
+                iou[place, number] = [np.nan if (v := result.tile_iou[i]) is None else v for i in val.ids]
+    levels = np.array([plan.subset_and_seed(arms[0], number) for number in range(num_models)])
+    places = np.unique([groups.get(tile, tile) for tile in val.ids], return_inverse=True)[1]
+    return needed_seeds(iou, (levels[:, 0], levels[:, 1]), places, counts, [plan.num_seeds[arm] for arm in arms])
