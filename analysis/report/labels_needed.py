@@ -10,7 +10,7 @@ from analysis.logs.frames import Logs
 from analysis.report.words import listed
 from analysis.stats.arrays import FloatArray
 from analysis.stats.crossed import Estimate
-from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.formatting import mean_words, signed
 from analysis.tables.spread import spread
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
@@ -32,9 +32,13 @@ def labels_needed(studies: Sequence[Logs]) -> str:
     losses = {str(row["arm"]): tile_loss(logs, str(most["arm"]), str(row["arm"])) for row in fewer}
     metric = f"{final_split(logs)} IoU"
     steps = [_step(row, most, losses[str(row["arm"])]) for row in fewer]
+    verdict = _verdict(fewer, losses)
+    if str(most["arm"]) in below_trivial(logs):
+        trivial = logs.study["trivial"]["class"]
+        verdict = f"How many labelled tiles are needed cannot be said, as none beats predicting {trivial} everywhere"
     where = f"{logs.study['study']}: " if len(studies) > 1 else ""
     return (
-        f"{where}{_verdict(fewer, losses)}: the best {metric} is {mean_words(most)} with {most['tiles']} tiles "
+        f"{where}{verdict}: the best {metric} is {mean_words(most)} with {most['tiles']} tiles "
         f"({most['label']}), {listed(steps)}{'' if len(shared) else '; no architecture has all of these numbers'}."
         f"{_draws(logs, fewer[-1]['tiles'])}"
     )
