@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.logs.frames import Logs
 from analysis.report.words import listed
 from analysis.stats.crossed import Estimate
-from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.formatting import mean_words, signed
 from analysis.tables.labels import budget_unit
 from analysis.tables.spread import spread
@@ -33,9 +33,13 @@ def labels_needed(studies: Sequence[Logs]) -> str:
     }
     metric = f"{final_split(logs)} IoU"
     steps = [_step(row, losses[str(row["arm"])]) for row in fewer]
+    verdict = _verdict(fewer, losses)
+    if str(most["arm"]) in below_trivial(logs):
+        trivial = logs.study["trivial"]["class"]
+        verdict = f"How many labelled tiles are needed cannot be said, as none beats predicting {trivial} everywhere"
     where = f"{logs.study['study']}: " if len(studies) > 1 else ""
     return (
-        f"{where}{_verdict(fewer, losses)}: the best {metric} is {mean_words(most)} with {most['tiles']} "
+        f"{where}{verdict}: the best {metric} is {mean_words(most)} with {most['tiles']} "
         f"{budget_unit(logs.study)} ({most['label']}), {listed(steps)}"
         f"{'' if len(shared) else '; no architecture has all of these numbers'}."
         f"{_draws(logs, fewer[-1]['tiles'])}"

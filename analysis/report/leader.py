@@ -8,7 +8,7 @@ from analysis.logs.frames import Logs
 from analysis.report.words import counted, listed
 from analysis.stats.bootstrap import count_scored
 from analysis.stats.crossed import MOST_LEVELS, Estimate, needed_levels
-from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.classes import constant_iou
 from analysis.tables.comparison import Comparison, compare
 from analysis.tables.formatting import mean_words, signed
@@ -141,9 +141,10 @@ def _beside_trivial(logs: Logs) -> str:
 
 
 def _is_trusted(logs: Logs, leader: pd.Series) -> bool:
-    """Whether the leader can be recommended: a real architecture that was tested can, others are only ahead."""
+    """Whether the leader can be recommended: a real architecture that was tested and learnt something can."""
     about = next(arm for arm in logs.study["arms"] if arm["arm"] == leader["arm"])
-    return not (about["is_stand_in"] or final_split(logs) == "val" or logs.study["profile"] == "smoke")
+    is_tested = final_split(logs) == "test" and logs.study["profile"] != "smoke"
+    return is_tested and not about["is_stand_in"] and about["arm"] not in below_trivial(logs)
 
 
 def _why_unsure(logs: Logs, leader: pd.Series) -> str:

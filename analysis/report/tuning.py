@@ -40,7 +40,7 @@ def _words(row: Mapping[Any, Any], metric: str) -> str:
         case "no clear difference":
             return (
                 f"tuning made no clear difference of {metric} to the recipe, {signed(size)} ({signed(low)} … "
-                f"{signed(high)}): the recipe will do"
+                f"{signed(high)}): {'either' if size > 0 else 'the recipe'} will do"
             )
     return f"tuning changed {metric} by {signed(size)}, and how sure that is cannot be said"
 

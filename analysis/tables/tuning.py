@@ -37,7 +37,7 @@ def tuned_minus_recipe(logs: Logs) -> pd.DataFrame:
             rows.append({**_about(arms[arm]), "what": _changed(logs, arm, recipe), "better": better})
             found.append(result)
     frame = contrast_frame(rows, found)
-    frame["verdict"] = [_verdict(result) for result in found]
+    frame.insert(list(frame).index("effect"), "verdict", [_verdict(result) for result in found])
     same = [{**_about(arms[arm]), "what": "nothing", "verdict": "the recipe"} for arm in arms if arm in is_recipe]
     if not same:
         return frame

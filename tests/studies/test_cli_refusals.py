@@ -56,6 +56,7 @@ def refused(tmp_path, dataset_root, monkeypatch, refusal):
         *((PHASE_2, f"--max-hours={shlex.quote(time)}", f"--max-hours is {time!r}, but must be") for time in NO_TIME),
         (PHASE_2, "--hang-minutes 0", "--hang-minutes is '0', but must be a number above 0"),
         # Of one phase or another
+        (PHASE_1, "--with-recipe", "unrecognized arguments: --with-recipe"),
         (PHASE_3, "", "phase 3 needs the study whose configurations it retrains: add --from runs/phase2"),
         (PHASE_3, "--architectures unet", "phase 3 needs the study whose configurations it retrains"),
         (PHASE_1, "--seeds 0", "--seeds is 0, but without a search every model is a final one: give at least 1"),

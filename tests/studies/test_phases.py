@@ -192,7 +192,7 @@ def test_data_budget_retrains_what_was_chosen_on_every_subset(
 
 @pytest.mark.faults
 def test_recipe_can_be_added_to_what_was_tuned_with_the_same_seeds_and_each_arm_is_opened_once(
-    start, ray_address, tmp_path
+    start, ray_address, tmp_path, write_rgb
 ):
     """Phase 2 whose only trial is a random point, so not the recipe."""
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase2"

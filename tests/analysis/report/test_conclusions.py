@@ -248,6 +248,17 @@ def test_study_that_decides_is_tested_before_sealed_and_tuned_before_untuned():
     assert "(joined: 4 test tiles in 3 places, 2 models each)" in said(clear(), joined)[0]
 
 
+def test_nothing_is_recommended_that_is_no_better_than_one_class_everywhere():
+    """Which scores 0.4: as many pixels of roof as predicted in each tile."""
+    tiles = {"classes": ["background", "roof"], "class_pixels": {"train": [6, 4], "val": [6, 4]}}
+    study = study_of({"unet-5": LOW, "unet-24": LOW, "sam_conv-24": [0.1] * 4}, tiles=(5, 24), **tiles)
+    for row in (row for row in study.rows if "model/test_iou" in row):
+        row["model/test_tile_confusion"] = [[30, 30, 20, 20]] * 4
+    first, second, _ = said(study)
+    assert first.startswith("unet is clearly ahead: ")
+    assert "cannot be said, as none beats predicting roof everywhere: the best test IoU is 0.300" in second
+
+
 @pytest.mark.parametrize(
     ("few", "models", "words"),
     [
