@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.logs.frames import Logs
 from analysis.report import captions, sections
 from analysis.report.blocks import Blocks, made
-from analysis.report.conclusions import conclusions, deciding_study
+from analysis.report.conclude.conclusions import conclusions, deciding_study
 from analysis.report.document import Document, Section, TextBlock
 from analysis.report.limits.several_studies import report_warnings
 from analysis.report.predictions import RULE, at_a_glance, predictions

@@ -9,9 +9,9 @@ from analysis.figures.drawing import metric_words
 from analysis.logs.frames import Logs
 from analysis.report import captions
 from analysis.report.blocks import Blocks, made
+from analysis.report.conclude.tuning import what_tuning_bought
 from analysis.report.document import FigureBlock, Section, TableBlock
 from analysis.report.study_notes import study_notes
-from analysis.report.tuning import what_tuning_bought
 from analysis.tables import classes, contrasts, formatting, search_results
 from analysis.tables.arm_scores import iou_by_arm, iou_by_model
 from analysis.tables.comparison import bootstrap_check

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from analysis.logs import rows
-from analysis.report.conclusions import conclusions
+from analysis.report.conclude.conclusions import conclusions
 from analysis.report.limits.study_warnings import study_warnings
 from analysis.report.study_notes import study_notes
 from analysis.tables import formatting

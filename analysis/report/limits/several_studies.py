@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.logs.frames import Logs
-from analysis.report.conclusions import deciding_study
+from analysis.report.conclude.conclusions import deciding_study
 from analysis.report.limits.conditions import mixed_conditions
 from analysis.report.limits.study_warnings import study_warnings
 from analysis.tables.arm_scores import iou_by_arm

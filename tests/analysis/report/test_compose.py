@@ -12,7 +12,7 @@ from analysis.figures import drawing
 from analysis.logs.frames import Logs
 from analysis.report import blocks, page
 from analysis.report.compose import Composed, compose
-from analysis.report.conclusions import conclusions
+from analysis.report.conclude.conclusions import conclusions
 from analysis.report.document import FigureBlock, TableBlock
 from analysis.report.limits.several_studies import report_warnings
 from analysis.tables import formatting as tables

@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis.report.conclusions import conclusions, deciding_study
-from analysis.report.leader import close_to_leader
+from analysis.report.conclude.conclusions import conclusions, deciding_study
+from analysis.report.conclude.leader import close_to_leader
 from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import GROUPS, TEST_TILES, MadeUp
 

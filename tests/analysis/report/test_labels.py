@@ -3,7 +3,7 @@
 import pytest
 
 from analysis.report import captions
-from analysis.report.conclusions import conclusions
+from analysis.report.conclude.conclusions import conclusions
 from analysis.report.study_notes import study_notes
 from analysis.tables.iou_tables import iou_by_architecture
 from tests.analysis.made_up import MadeUp
@@ -23,28 +23,10 @@ def of_labels(*, phase: str = "phase3_data_budget", **scores: float) -> MadeUp:
     return study
 
 
-@pytest.mark.parametrize(
-    ("scores", "words"),
-    [
-        ({"unet_5": 0.3, "unet_12": 0.595, "unet_24": 0.6}, "12 labels are enough for unet, as far as this study can"),
-        ({"unet_5": 0.6, "unet_12": 0.6, "unet_24": 0.6}, "5 labels are enough for unet, as far as this study can"),
-        ({"unet_5": 0.3, "unet_12": 0.4, "unet_24": 0.6}, "Fewer than 24 labels are not enough for unet: with 12, its"),
-        ({"unet_5": 0.01, "unet_12": 0.1, "unet_24": 0.15}, "How many labels are enough for unet cannot be said: even"),
-    ],
-)
-def test_fewest_labels_that_are_not_clearly_worse_are_enough(scores, words, monkeypatch):
-    monkeypatch.setattr(
-        "analysis.report.enough.below_trivial", lambda _: {"unet-24": 0.1} if scores["unet_24"] < 0.2 else {}
-    )
-    text = conclusions([of_labels(**scores).logs()])[1]
-    assert words in text
+def test_budgets_of_labels_are_told_as_labels():
+    text = conclusions([of_labels(unet_5=0.3, unet_12=0.595, unet_24=0.6).logs()])[1]
+    assert text.startswith("12 labelled tiles ")
     assert "with 24 labels (unet)" in text
-    assert "tiles" not in text.replace("tile subsets", "")
-
-
-def test_difference_takes_the_models_of_all_labels_beside_every_subset():
-    text = conclusions([of_labels(unet_5=0.3, unet_12=0.45, unet_24=0.6).logs()])[1]
-    assert "with 12, its test IoU is clearly lower, by 0.160 (" in text  # 0.6 beside 0.45 and 0.43
 
 
 def test_rows_say_which_labels_were_used_and_by_how_much_folds_promised_too_much():

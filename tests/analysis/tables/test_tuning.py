@@ -2,10 +2,10 @@
 
 import pytest
 
-from analysis.report.conclusions import conclusions
-from analysis.report.leader import close_to_leader
+from analysis.report.conclude.conclusions import conclusions
+from analysis.report.conclude.leader import close_to_leader
+from analysis.report.conclude.tuning import what_tuning_bought
 from analysis.report.limits.study_warnings import study_warnings
-from analysis.report.tuning import what_tuning_bought
 from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.contrasts import architecture_contrasts
 from analysis.tables.iou_tables import iou_by_architecture

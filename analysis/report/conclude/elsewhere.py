@@ -1,7 +1,7 @@
 """Says in a sentence per further test set whether the leader leads there as well, by how much, and how sure that is."""
 
 from analysis.logs.frames import Logs
-from analysis.report.leader import lead_words
+from analysis.report.conclude.leader import lead_words
 from analysis.report.words import counted, listed
 from analysis.tables.arm_scores import iou_by_arm
 from analysis.tables.elsewhere import Standing, standing

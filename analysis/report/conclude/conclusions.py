@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 from analysis.logs.frames import Logs
-from analysis.report.elsewhere import whether_it_holds
-from analysis.report.labels_needed import labels_needed
-from analysis.report.leader import close_to_leader, largest_budget, which_to_trust
-from analysis.report.tuning import how_to_train
+from analysis.report.conclude.elsewhere import whether_it_holds
+from analysis.report.conclude.labels_needed import labels_needed
+from analysis.report.conclude.leader import close_to_leader, largest_budget, which_to_trust
+from analysis.report.conclude.tuning import how_to_train
 from analysis.report.words import counted, listed
 from analysis.tables import search_results
 from analysis.tables.arm_scores import below_trivial
