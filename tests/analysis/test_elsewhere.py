@@ -146,3 +146,13 @@ def test_openings_and_the_way_of_scoring_are_told_per_set(turned):
     assert "These test tiles have been opened by 3 attempts of 2 studies so far." in study_notes(logs)
     assert "These test-city tiles have been opened by 1 attempt of 1 study so far." in study_notes(logs)
     assert logs.models.set_index(["arm", "number"]).loc[("unet-24", 0), "scored"] == "test-city on the CPU"
+
+
+def test_pixels_of_all_tiles_count_together_with_several_classes():
+    """Per tile 3 of 4 pixels of each of three classes are right, the others of the next class: IoU 3 / 5."""
+    study = study_of({"unet": (DOWN, None), "sam_conv": (UP, None)}, models=2, classes=["a", "b", "c"])
+    for arm, number in ((arm, number) for arm in study.arms for number in (0, 1)):
+        score_elsewhere(study, arm, number, UP, test_tile_confusion=[[3, 1, 0, 0, 3, 1, 1, 0, 3]] * 8)
+    scores = read_tile_scores(study.logs(), "test-city")
+    assert scores.confusions.shape == (2, 2, 8, 3, 3)
+    assert scores.means() == pytest.approx([0.6, 0.6])
