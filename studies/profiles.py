@@ -75,7 +75,13 @@ PROFILES: dict[ProfileName, Profile] = {
     ),
     "quick": Profile(
         purpose="an honest small study on a CPU, with a pretrained encoder: phase 2 takes 13 minutes on two cores",
-        study={"architectures": LITE0, "trials": 3, "grace_epochs": 2, "reduction_factor": 2, "seeds": 3},
+        study={
+            "architectures": LITE0,
+            "trials": 3,
+            "grace_epochs": 2,
+            "reduction_factor": 2,
+            "seeds": 3,
+        },
         phases={
             "phase1_comparison": {"architectures": ("unet_width16", *LITE0)},
             "phase3_data_budget": {"seeds": 2, "subsets": 2, "best": 2},
@@ -99,6 +105,7 @@ PROFILES: dict[ProfileName, Profile] = {
             "grace_epochs": 8,
             "reduction_factor": 3,
             "weights": ("imagenet",),
+            "ensembles": True,
             "tta": True,
             "seeds": 3,
             "subsets": 3,

@@ -104,6 +104,9 @@ class StudySpec(BaseModel):
     test: bool = Field(
         default=True, description="open the test tiles once for each arm's final models; --no-test leaves them sealed"
     )
+    ensembles: bool = Field(
+        default=False, description="also score each arm's final models together on test, by their mean probability"
+    )
     tta: bool = Field(
         default=False, description="also score final models on test by the mean over a tile's eight symmetries"
     )

@@ -168,7 +168,7 @@ def _test(
     }
     labels = {key: scores.scored for key, scores in on_val.items() if isinstance(scores, ModelScores)}
     tiles = seal.open(attempt, reopen=session.options.reopen)
-    together = ensemble_jobs(jobs, plan) if seal.split == TEST else {}
+    together = ensemble_jobs(jobs, plan) if session.inputs.spec.ensembles and seal.split == TEST else {}
     found = scorers.score(jobs | together, tiles, first_labels=labels)
     for key in together:
         if isinstance(result := found[key], ScoringFailure):

@@ -112,7 +112,8 @@ class Forecast:
                 return self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.val))
         pixels = {scoring_on(split): its for split, its in {TEST: self._sizes.test, **self._sizes.further}.items()}
         is_averaged = stage == scoring_on(TEST)  # over models and symmetries
-        passes = 1 + (self._spec.seeds > 1) + (NUM_SYMMETRIES if self._spec.tta else 0) if is_averaged else 1
+        together = int(self._spec.ensembles and self._spec.seeds > 1)
+        passes = 1 + together + (NUM_SYMMETRIES if self._spec.tta else 0) if is_averaged else 1
         its = passes * pixels[stage]
         every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, its))
         return every - START_SECONDS  # by workers that run already

@@ -25,7 +25,7 @@ def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_bes
     search = Search(spec)
     configs = {arm: search.config(arm, 0, {"lr": 1e-3}) for arm in search.arms}
     assert [(arm.name, c.tiles, c.folds) for arm, c in configs.items()] == [("unet-5", 5, 5), ("unet-12", 12, 5)]
-    finals = Finals.confirming(spec, configs, 24, dict(zip(search.arms, (3, 7), strict=True)))
+    finals = Finals.confirming(spec, configs, 24, epochs=dict(zip(search.arms, (3, 7), strict=True)))
     for (arm, config), epochs in zip(configs.items(), (3, 7), strict=True):
         own = next(one for one in finals.arms if one.parent == arm.name)
         assert own.confirms == config.signature()

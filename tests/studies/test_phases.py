@@ -198,7 +198,7 @@ def test_recipe_can_be_added_to_what_was_tuned_with_the_same_seeds_and_each_arm_
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase2"
     write_rgb(root, counts={"train": 3, "val": 2, "test": 2}, size_px=(128, 128))
     flags = ["--profile", "smoke", "--data", str(root), "--architectures", "unet", "--trials", "1", "--seeds", "2"]
-    flags += ["--sampler", "random", "--test", "--tta", "--out", str(out), *ONE_WORKER]
+    flags += ["--sampler", "random", "--test", "--ensembles", "--tta", "--out", str(out), *ONE_WORKER]
     start(STUDIES / "phase2_tuning.py", *flags, address=ray_address).ends()
     before = content_of(out)
     driver = start(STUDIES / "phase2_tuning.py", *flags, "--with-recipe", "--resume", address=ray_address)

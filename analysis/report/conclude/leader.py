@@ -78,8 +78,7 @@ def _ahead(comparison: Comparison, labels: dict[str, str]) -> str:
     """How far a clear winner is ahead of what comes closest to it."""
     known = {arm: found for arm, found in comparison.behind.items() if found is not None}
     closest = min(known, key=lambda arm: known[arm].mean)
-    next_one = f"{labels[closest]}, the next best" if len(known) > 1 else labels[closest]
-    return f"{lead_words(known[closest])} ahead of {next_one}"
+    return f"{lead_words(known[closest])} ahead of {labels[closest]}, the next best"
 
 
 def _as_good(comparison: Comparison, labels: dict[str, str]) -> str:

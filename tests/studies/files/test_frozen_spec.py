@@ -58,10 +58,10 @@ def test_settings_come_without_their_provenance(tmp_path):
 
 def test_study_that_is_older_than_what_a_profile_turns_on_goes_on_without_it(tmp_path):
     path = tmp_path / "study.yaml"
-    for text, expected in (("", False), ("with_recipe: true\ntta: true\n", True)):
+    for text, expected in (("", False), ("with_recipe: true\nensembles: true\ntta: true\n", True)):
         path.write_text(f"profile: full\n{text}provenance:\n  study_id: f00\n")
         spec = make_spec(**folder.load_settings(path)[0])
-        assert (spec.with_recipe, spec.tta) == (expected, expected)
+        assert (spec.with_recipe, spec.ensembles, spec.tta) == (expected,) * 3
     assert make_spec(profile="full").with_recipe
     assert not make_spec(profile="full", vary="lr").with_recipe
 

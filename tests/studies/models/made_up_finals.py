@@ -45,7 +45,14 @@ class Study:
         write_rgb(self.root, counts={"train": 2, "val": 1, "test": NUM_TEST, **further})
         self.out.mkdir()
         self.dataset = read_dataset(self.root)
-        spec = StudySpec(architectures=("unet",), tiles=(1, 2), trials=1, seeds=2, recipe=Recipe(epochs=1, small=True))
+        spec = StudySpec(
+            architectures=("unet",),
+            tiles=(1, 2),
+            trials=1,
+            seeds=2,
+            ensembles=True,
+            recipe=Recipe(epochs=1, small=True),
+        )
         selected = {arm: arm.config(spec, {}, {}, init_seed=0) for arm in spec.arms()}
         self.plan = Finals.confirming(spec, selected, 2)
         self.coordinator = coordinate(spec, self.plan)
@@ -95,7 +102,7 @@ class Study:
         scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
         session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
         seals = () if is_sealed else seals_of(self.dataset, out=self.out / study, study=study, study_id=study)
-        return finals.score(session, self.coordinator, scorers, seals)
+        return finals.score(session, self.coordinator, self.plan, scorers, seals)
 
     def train(self) -> None:
         """Ends all models."""
