@@ -1,16 +1,19 @@
 """Budgets of labels: what the phases make of them, what they refuse, and whole studies of phases 2 and 3."""
 
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
+from optuna.storages import InMemoryStorage
 
 from analysis.logs.wandb_files import read_logs
 from studies.profiles import PHASES
 from studies.search.plans import Finals, Grid, Search
 from tests.studies.command_lines import read
-from tests.studies.reports import trials_of
+from tests.studies.reports import epoch_report, trials_of
+from tests.studies.search.in_memory import coordinate, take
 from trainables.checkpoints import load_model
 from trainables.datasets.demo import write_demo_tiles
 
@@ -35,6 +38,22 @@ def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_bes
     assert Grid(varied).config(varied.arms()[0], 0, {"lr": 1e-3}).folds == 3
     alone = read(*SMOKE, "--labels", "5", "--epochs", "9", phase=PHASE_1)
     assert Finals.of_phase(alone, {}, 24).config(alone.arms()[0], 0, {}).fixed_epochs == 9
+
+
+def test_final_model_that_nothing_judges_is_finished_and_known_when_the_study_goes_on():
+    spec = read(*SMOKE, "--labels", "5", "--epochs", "3", "--seeds", "2", phase=PHASE_1)
+    plan, storage = Finals.of_phase(spec, {}, 24), InMemoryStorage()
+    study = coordinate(spec, plan, storage)
+    trial, other = take(study), take(study)
+    for epoch in (1, 2, 3):
+        study.report(trial.key, epoch_report(epoch, math.nan, ended="epochs" if epoch == 3 else ""))
+    study.report(other.key, epoch_report(1, math.nan))
+    again = coordinate(spec, plan, storage)
+    assert [(t.outcome, t.epoch, t.best_epoch) for t in again.of_arm(plan.arms[0])] == [
+        ("finished", 3, 3),
+        (None, 1, 1),
+    ]
+    assert take(again).key == other.key
 
 
 @pytest.mark.parametrize(
