@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -89,8 +88,7 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
     labels = [path.stem for split in ("train", "val") for path in sorted((root / split / "masks").iterdir())]
     flags = [*SMOKE, "--data", str(root), "--labels", "3", "5", "--seeds", "2", "--test"]
-    one_worker = ["--cpus-per-trial", str(os.cpu_count())]
-    driver = start(STUDIES / "phase2_tuning.py", *flags, *one_worker, address=ray_address)
+    driver = start(STUDIES / "phase2_tuning.py", *flags, address=ray_address)
     assert "cross-validated in 3 or 5 folds" in driver.ends()
     assert driver.errors.read_text() == ""
     logs = read_logs(out)
@@ -111,9 +109,7 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
             assert len(model["test_tile_iou"]) == 2
             trained = load_model(out / "checkpoints" / model["run_arm"] / f"000{model['number']}" / "best.pt")
             assert (trained.config.fixed_epochs, trained.epoch) == (model["epochs"], model["epochs"])
-    driver = start(
-        STUDIES / "phase3_data_budget.py", "--from", "runs/phase2", "--test", *one_worker, address=ray_address
-    )
+    driver = start(STUDIES / "phase3_data_budget.py", "--from", "runs/phase2", "--test", address=ray_address)
     driver.ends()
     assert driver.errors.read_text() == ""
     later = read_logs(tmp_path / "runs" / "phase3")
