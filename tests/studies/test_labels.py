@@ -1,16 +1,18 @@
 """Budgets of labels: what the phases make of them, what they refuse, and whole studies of phases 2 and 3."""
 
 import json
-import os
+import math
 from pathlib import Path
 
 import pytest
+from optuna.storages import InMemoryStorage
 
 from analysis.logs.wandb_files import read_logs
 from studies.profiles import PHASES
 from studies.search.plans import Finals, Grid, Search
 from tests.studies.command_lines import read
-from tests.studies.reports import trials_of
+from tests.studies.reports import epoch_report, trials_of
+from tests.studies.search.in_memory import coordinate, take
 from trainables.checkpoints import load_model
 from trainables.datasets.demo import write_demo_tiles
 
@@ -35,6 +37,22 @@ def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_bes
     assert Grid(varied).config(varied.arms()[0], 0, {"lr": 1e-3}).folds == 3
     alone = read(*SMOKE, "--labels", "5", "--epochs", "9", phase=PHASE_1)
     assert Finals.of_phase(alone, {}, 24).config(alone.arms()[0], 0, {}).fixed_epochs == 9
+
+
+def test_final_model_that_nothing_judges_is_finished_and_known_when_the_study_goes_on():
+    spec = read(*SMOKE, "--labels", "5", "--epochs", "3", "--seeds", "2", phase=PHASE_1)
+    plan, storage = Finals.of_phase(spec, {}, 24), InMemoryStorage()
+    study = coordinate(spec, plan, storage)
+    trial, other = take(study), take(study)
+    for epoch in (1, 2, 3):
+        study.report(trial.key, epoch_report(epoch, math.nan, ended="epochs" if epoch == 3 else ""))
+    study.report(other.key, epoch_report(1, math.nan))
+    again = coordinate(spec, plan, storage)
+    assert [(t.outcome, t.epoch, t.best_epoch) for t in again.of_arm(plan.arms[0])] == [
+        ("finished", 3, 3),
+        (None, 1, 1),
+    ]
+    assert take(again).key == other.key
 
 
 @pytest.mark.parametrize(
@@ -70,8 +88,7 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
     labels = [path.stem for split in ("train", "val") for path in sorted((root / split / "masks").iterdir())]
     flags = [*SMOKE, "--data", str(root), "--labels", "3", "5", "--seeds", "2", "--test"]
-    one_worker = ["--cpus-per-trial", str(os.cpu_count())]
-    driver = start(STUDIES / "phase2_tuning.py", *flags, *one_worker, address=ray_address)
+    driver = start(STUDIES / "phase2_tuning.py", *flags, address=ray_address)
     assert "cross-validated in 3 or 5 folds" in driver.ends()
     assert driver.errors.read_text() == ""
     logs = read_logs(out)
@@ -92,9 +109,7 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
             assert len(model["test_tile_iou"]) == 2
             trained = load_model(out / "checkpoints" / model["run_arm"] / f"000{model['number']}" / "best.pt")
             assert (trained.config.fixed_epochs, trained.epoch) == (model["epochs"], model["epochs"])
-    driver = start(
-        STUDIES / "phase3_data_budget.py", "--from", "runs/phase2", "--test", *one_worker, address=ray_address
-    )
+    driver = start(STUDIES / "phase3_data_budget.py", "--from", "runs/phase2", "--test", address=ray_address)
     driver.ends()
     assert driver.errors.read_text() == ""
     later = read_logs(tmp_path / "runs" / "phase3")

@@ -3,6 +3,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -33,8 +34,9 @@ def root(tmp_path, dataset_root):
 def check(root, tmp_path):
     """Checks the splits; gives what is shown and what is logged."""
 
-    def look(*, strict: bool = False, is_tested: bool = True) -> tuple[str, list[str]]:
-        spec = StudySpec(data=str(root), architectures=("unet",), wandb="disabled", recipe=Recipe(epochs=1, small=True))
+    def look(*, strict: bool = False, is_tested: bool = True, **changes: Any) -> tuple[str, list[str]]:
+        recipe = Recipe(epochs=1, small=True, schedule="cosine")
+        spec = StudySpec(data=str(root), architectures=("unet",), wandb="disabled", recipe=recipe, **changes)
         inputs = load_inputs(spec, Console(quiet=True))
         seals = seals_of(inputs.dataset, out=tmp_path / "study", study="study", study_id="1") if is_tested else ()
         for seal in seals:
@@ -91,6 +93,7 @@ def test_place_of_several_splits_is_said(root, check):
     assert logged == []  # the report finds it by itself
     with pytest.raises(UserError, match="north"):
         check(strict=True, is_tested=False)
+    assert check(is_tested=False, labels=(4,)) == ("", [])  # they are one pool, and folds part no place
 
 
 def test_splits_are_refused_by_a_flag(tmp_path):
