@@ -2,7 +2,7 @@
 
 from analysis.logs.frames import Logs, opened_splits
 from analysis.logs.rows import SPLITS
-from analysis.report.words import counted, named
+from analysis.report.words import counted, listed, named
 from analysis.tables.classes import of_one_class
 from analysis.tables.labels import budget_unit, is_of_labels
 from analysis.tables.tile_scores import final_split, read_tile_scores
@@ -19,6 +19,7 @@ def study_notes(logs: Logs) -> list[str]:
         *_pooled(logs),
         *_micro_batches(logs),
         *_losses(logs),
+        *_more_seeds(logs),
         *_budgets(logs),
     ]
 
@@ -89,6 +90,17 @@ def _losses(logs: Logs) -> list[str]:
         return []
     words = "epoch was" if epochs == 1 else "epochs were"
     return [f"{epochs} {words} trained again after lost workers or interruptions, which took {seconds:.0f} s."]
+
+
+def _more_seeds(logs: Logs) -> list[str]:
+    """Says which arms got more seeds, and why, where a study may give more."""
+    most, first = logs.study["spec"].get("max_seeds"), int(logs.study["spec"].get("seeds", 0))
+    if most is None or logs.models.empty:
+        return []
+    counts = logs.models.groupby("arm", sort=False)["seed"].nunique()
+    more = [f"{arm} ({count})" for arm, count in counts.items() if count > first]
+    rule = f"Arms that val told from the leader kept {first} seeds, others got up to {most}"
+    return [f"{rule}: {listed(more) or 'none'}. Differences are of the seeds that both arms have."]
 
 
 def _budgets(logs: Logs) -> list[str]:

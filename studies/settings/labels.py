@@ -28,6 +28,11 @@ def check_labels(spec: StudySpec) -> None:
         raise UserError(
             "--schedule is plateau, which waits for val, but with --labels final models have none: use cosine"
         )
+    if spec.max_seeds is not None:
+        raise UserError(
+            f"--max-seeds is {spec.max_seeds}, but more seeds are for arms that val does not tell apart, and with "
+            "--labels final models have no val: give --seeds a number, and leave --max-seeds out"
+        )
     if spec.recipe.val_center_px is not None:
         raise UserError(
             f"--val-center-px is {spec.recipe.val_center_px}, but with --labels folds are judged on whole tiles, as "

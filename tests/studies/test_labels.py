@@ -65,6 +65,7 @@ def test_final_model_that_nothing_judges_is_finished_and_known_when_the_study_go
             ["--labels", "5", "--val-center-px", "64"],
             "--val-center-px is 64, but with --labels folds are judged on who",
         ),
+        (["--labels", "5", "--seeds", "auto"], "--max-seeds is 10, but more seeds are for arms that val does not tell"),
         (["--labels", "5", "5"], "--labels names one of 5, 5 twice: name each once"),
         (["--labels", "0"], "--labels is '0', but "),
     ],

@@ -4,6 +4,8 @@ import pytest
 
 from analysis.report.conclude.conclusions import conclusions, deciding_study
 from analysis.report.conclude.leader import close_to_leader
+from analysis.report.study_notes import study_notes
+from analysis.tables.comparison import compare
 from analysis.tables.tile_scores import read_tile_scores
 from tests.analysis.made_up import GROUPS, TEST_TILES, MadeUp
 
@@ -284,3 +286,12 @@ def test_all_tiles_stand_beside_every_subset_of_fewer():
     assert gain.mean == pytest.approx(0.2)  # of .3 and .1: each subset with each seed
     assert gain.levels == {0: 2, 1: 2, 2: 3}
     assert "0.200 (" in said(study)[1]
+
+
+def test_arms_with_more_seeds_are_compared_on_those_that_both_have():
+    study = study_of({"unet-24": LOW, "sam_conv-24": HIGH}, spec={"seeds": 2, "max_seeds": 4})
+    study.model("sam_conv-24", 2, test=[0.1] * 4)
+    logs = study.logs()
+    assert compare(logs, ("sam_conv-24", "unet-24")).behind["unet-24"].mean == pytest.approx(0.3)
+    (note,) = [text for text in study_notes(logs) if "seeds" in text and "told" in text]
+    assert "kept 2 seeds, others got up to 4: sam_conv-24 (3). " in note
