@@ -216,7 +216,7 @@ def make_spec(settings: dict[str, Any]) -> StudySpec:
     seed = validate(StudySpec, study).seed
     recipe = {"subset_seed": seed, "draw_seed": seed} | profile.recipe
     if study.get("labels") is not None:  # final models have no val
-        recipe |= {"schedule": "cosine", "val_center_px": None}
+        recipe["schedule"] = "cosine"
     recipe |= {key: value for key, value in settings.items() if key in Recipe.model_fields}
     return validate(StudySpec, study | {"recipe": validate(Recipe, recipe)})
 

@@ -112,11 +112,16 @@ PARALLEL = (
 )
 
 
-FOLDS = (
-    "IoU over folds is of the selected trial: each label was predicted, as a whole tile, by a network that learnt from "
-    "the other folds. It is the best of all trials and epochs on these labels, so it is optimistic; folds minus test "
-    "says by how much, and part of it is how hard the tiles are and that final models learn from all labels."
-)
+def _folds_words(judged_metric: str) -> str:
+    center = judged_metric.rpartition("_center")[2] if "_center" in judged_metric else ""
+    part = f"in the {center} px at its centre" if center else "as a whole tile"
+    others = ", that test tiles are scored whole" if center else ""
+    return (
+        f"IoU over folds is of the selected trial: each label was predicted, {part}, by a network that learnt from the "
+        "other folds. It is the best of all trials and epochs on these labels, so it is optimistic; folds minus test "
+        f"says by how much, and part of it is how hard the tiles are{others} and that final models learn from all "
+        "labels."
+    )
 
 
 def cost_words(frame: pd.DataFrame, unit: str) -> str:
@@ -176,7 +181,7 @@ def main_words(logs: Logs, main: pd.DataFrame) -> str:
     if not is_of_labels(logs.study):
         parts.append("Val scores are optimistic, since val chose the epoch of each model.")
     elif main["folds_iou"].notna().any():
-        parts.append(FOLDS)
+        parts.append(_folds_words(logs.study["judged_metric"]))
     parts += [COMPARED] if main["differs"].notna().any() else []
     parts += [RECIPES] if any("recipe_of" in arm for arm in logs.study["arms"]) else []
     parts += [AVERAGED] if logs.models[["ensemble_iou", "tta_iou"]].notna().any(axis=None) else []

@@ -33,11 +33,6 @@ def check_labels(spec: StudySpec) -> None:
             f"--max-seeds is {spec.max_seeds}, but more seeds are for arms that val does not tell apart, and with "
             "--labels final models have no val: give --seeds a number, and leave --max-seeds out"
         )
-    if spec.recipe.val_center_px is not None:
-        raise UserError(
-            f"--val-center-px is {spec.recipe.val_center_px}, but with --labels folds are judged on whole tiles, as "
-            "test tiles are: leave it out"
-        )
 
 
 def check_enough_labels(spec: StudySpec, num_train: int, num_val: int) -> None:

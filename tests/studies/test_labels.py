@@ -23,7 +23,7 @@ SMOKE = ["--profile", "smoke", "--architectures", "unet"]
 
 def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_best():
     spec = read(*SMOKE, "--labels", "5", "12", "--epochs", "9", "--seeds", "2")
-    assert (spec.recipe.schedule, spec.judged_metric) == ("cosine", "val/iou")
+    assert (spec.recipe.schedule, spec.judged_metric) == ("cosine", "val/iou_center128")
     search = Search(spec)
     configs = {arm: search.config(arm, 0, {"lr": 1e-3}) for arm in search.arms}
     assert [(arm.name, c.tiles, c.folds) for arm, c in configs.items()] == [("unet-5", 5, 5), ("unet-12", 12, 5)]
@@ -61,10 +61,6 @@ def test_final_model_that_nothing_judges_is_finished_and_known_when_the_study_go
         (["--labels", "5", "--tiles", "5", "12"], "--labels is 5 and --tiles 5 12, but both are the data budgets"),
         (["--folds", "3"], "--folds is 3, but only budgets of --labels are cut into folds: add --labels"),
         (["--labels", "5", "--schedule", "plateau"], "--schedule is plateau, which waits for val"),
-        (
-            ["--labels", "5", "--val-center-px", "64"],
-            "--val-center-px is 64, but with --labels folds are judged on who",
-        ),
         (["--labels", "5", "--seeds", "auto"], "--max-seeds is 10, but more seeds are for arms that val does not tell"),
         (["--labels", "5", "5"], "--labels names one of 5, 5 twice: name each once"),
         (["--labels", "0"], "--labels is '0', but "),

@@ -41,7 +41,9 @@ def test_rows_say_which_labels_were_used_and_by_how_much_folds_promised_too_much
     assert table.loc[5, ["folds_iou", "folds_gap"]].to_list() == pytest.approx([0.5, 0.5 - table.loc[5, "test_iou"]])
     assert table["val_iou"].isna().all()
     assert captions.tiles_words(logs) == "24 labelled and 4 test tiles of roofs"
-    assert captions.FOLDS in captions.main_words(logs, table)
+    assert "each label was predicted, as a whole tile, by a network" in captions.main_words(logs, table)
+    study.config["judged_metric"] = "val/iou_center256"
+    assert "each label was predicted, in the 256 px at its centre, by a" in captions.main_words(study.logs(), table)
     assert "as many epochs as its folds found best in the search" in study_notes(logs)[-1]
 
 
