@@ -19,6 +19,7 @@ from analysis.logs.rows import OVERLAYS, pictures
 from analysis.logs.wandb_run import read_run
 from analysis.report.web_page import render_page
 from analysis.tables.classes import tints
+from analysis.tables.labels import budget_unit
 
 NAME = "tiles.html"
 _OLD_GAP_PX = 8
@@ -49,7 +50,10 @@ def tiles_page(studies: Sequence[tuple[Path, Logs]], to: Path) -> str | None:
 
 def _trials(folder: Path, logs: Logs, to: Path) -> Iterator[dict[str, Any]]:
     """Every trial with pictures, as the page takes it: the arms in their order, of each the best trials first."""
-    names = {arm["arm"]: f"{arm['architecture_label']}, {arm['tiles']} tiles" for arm in logs.study["arms"]}
+    names = {
+        arm["arm"]: f"{arm['architecture_label']}, {arm['tiles']} {budget_unit(logs.study)}"
+        for arm in logs.study["arms"]
+    }
     paths = {path.stem: path for path in folder.glob("wandb/*/*.wandb")}
     for arm, title in names.items():
         about = {"study": logs.study["study"], "arm": title, "gap": gap_px(logs)}

@@ -264,7 +264,7 @@ def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help=f"resume the study in --out after whatever ended it; {grows} may grow",
+        help=f"resume the study in --out after whatever ended it; {grows} may grow, and --test be added",
     )
     parser.add_argument("--max-hours", metavar="H", help="stop cleanly after H hours; --resume continues")
     parser.add_argument(

@@ -11,7 +11,7 @@ from studies.files import folder
 from studies.logs import tracking
 from studies.models import finals, selection
 from studies.models.evaluation import score_model
-from studies.models.more_seeds import add_seeds
+from studies.models.more_seeds import add_seeds, restore_seeds
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals, is_recipe
@@ -74,9 +74,10 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Seque
         return result
     configs = {arm: trial.config for arm, trial in selected.items()}
     epochs = {arm: trial.best_epoch for arm, trial in selected.items()}
-    for arm, trial in selected.items():
-        recipes = (t for t in coordinator.of_arm(arm) if is_recipe(spec, arm, t.config, session.inputs.digests))
-        epochs[replace(arm, is_recipe=True)] = next(recipes, trial).best_epoch
+    for arm in selected:  # a recipe that ASHA stopped does not say where it would have been best
+        finished = [trial for trial in coordinator.of_arm(arm) if trial.outcome == "finished"]
+        own = (t.best_epoch for t in finished if is_recipe(spec, arm, t.config, session.inputs.digests))
+        epochs[replace(arm, is_recipe=True)] = next(own, spec.recipe.epochs)
     plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests, epochs)
     session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
     final = _train_and_score(session, Coordinator(spec, session.ledger, plan), plan, seals)
@@ -85,6 +86,7 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Seque
 
 def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, seals: Sequence[Seal]) -> StageResult:
     """Trains the final models, in rounds, and scores them on val and, unless they are sealed, on the test tiles."""
+    restore_seeds(coordinator, plan)
     while _train(session, coordinator):
         with _scorers(session) as scorers:
             if not add_seeds(session, coordinator, plan, scorers):

@@ -8,6 +8,7 @@ from typing import Any
 from trainables.common.errors import UserError
 from trainables.config import LEAST_WINDOW_PX, TrialConfig
 from trainables.data.tiles import IGNORE, Tiles, TrainVal
+from trainables.folds.split import judged_tiles
 from trainables.models.composed.names import get_architecture
 
 
@@ -31,8 +32,9 @@ def check_config(config: TrialConfig, tiles: TrainVal) -> None:
         _check_any_side(config, train, row.stride, also)
     else:
         _check_one_side(config, tiles, train, only_px)
-    if recipe.val_center_px is not None:
-        _check_center(tiles, recipe.val_center_px)
+    if recipe.val_center_px is not None and config.is_judged:
+        judged = judged_tiles(config, tiles.budget(config.tiles, recipe.subset_seed))
+        _check_center(judged, recipe.val_center_px, "labels" if config.folds else "val tiles")
     if is_without:
         full = ", or take the full one with --no-small" if _is_accepted(config, tiles, small=False) else ""
         raise UserError(
@@ -54,11 +56,11 @@ def _check_folds(config: TrialConfig) -> None:
         )
 
 
-def _check_center(tiles: TrainVal, center_px: int) -> None:
+def _check_center(tiles: Tiles, center_px: int, what: str) -> None:
     """Refuses centre windows in which nothing counts: no epoch could be judged."""
-    if all((mask == IGNORE).all() for mask in tiles.val.center_windows(center_px).masks):
+    if all((mask == IGNORE).all() for mask in tiles.center_windows(center_px).masks):
         raise UserError(
-            f"--val-center-px is {center_px}, but every pixel there is void in all val tiles: use --val-center-px none"
+            f"--val-center-px is {center_px}, but every pixel there is void in all {what}: use --val-center-px none"
         )
 
 

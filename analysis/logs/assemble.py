@@ -57,13 +57,16 @@ def assemble(study_runs: list[LoggedRun], trial_runs: list[LoggedRun], notes: Se
     study = cast("StudyRunConfig", {key: value for key, value in newest.run.config.items() if key != "_wandb"})
     trained = {run.config["arm"] for run in trial_runs}
     trained |= {row["arm"] for segment in segments for row in segment.trials}
+    selected = {row["arm"]: row for row in deciding.selections}
     study["arms"] = [arm for arm in study["arms"] if "recipe_of" not in arm or arm["arm"] in trained]
+    # Without recipes that were trained beside an earlier selection, where the deciding one is the recipe itself
+    same = {arm for arm, row in selected.items() if row.get("is_recipe")}
+    study["arms"] = [arm for arm in study["arms"] if arm.get("recipe_of") not in same]
     arms = {arm["arm"]: arm for arm in study["arms"]}
     trials, epochs = _trials(segments, trial_runs, arms, study["judged_metric"])
     for key, trial in trials.items():
         if (found := len(epochs[key])) < (spent := trial["epochs"]):
             notes.append(f"The logs of {key[0]}, trial {key[1]}, hold {found} of its {spent} epochs.")
-    selected = {row["arm"]: row for row in deciding.selections}
     models, sources = _models(list(arms), segments, selected, notes)
     further = _further(segments, models)
     scored = {further_split(row["test_set"]) for its in further.values() for row in its}

@@ -8,7 +8,7 @@ class FurtherFacts(TypedDict):
     """What a final model came to on a further test set, but for its scores by tile.
 
     Attributes:
-        arm, number, signature, scored, attempt: As in its `ModelRow`; the attempt is the set's own.
+        arm, number, signature, scored, attempt: As in its `ModelRow`.
         test_set: The set's name, as in `test-<name>`.
         test_iou, test_f1: On its whole tiles, in [0, 1].
     """

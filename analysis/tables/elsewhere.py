@@ -29,7 +29,7 @@ class Standing:
         leader: The arm that leads on the split that decides.
         rival: The best other arm on the set.
         lead: IoU of `leader` minus that of `rival` on the set: below 0 where the rival leads there. It is of the models
-            that all compared arms have; the difference of the means where nothing tells how sure it is.
+            that both have; the difference of the means where nothing tells how sure it is.
         estimate: `lead` with its uncertainty; None where nothing tells it.
         unclear: Where `leader` leads on the set as well, the arms that it does not clearly lead over; else `leader`
             itself where it is not clearly behind (`stats.ranks.below_leader`).
@@ -70,6 +70,8 @@ def standing(logs: Logs, tiles: int, split: Split) -> Standing | None:
     rival = next(arm for arm in order if arm != leader)
     others = [arm for arm in order if arm != leader] if order[0] == leader else [leader]
     found = None if comparison is None else comparison.behind.get(others[0])
+    if found is not None and found.mean < 0:  # the models that both have say otherwise than all models
+        found = None
     if found is not None and order[0] != leader:
         found = replace(found, mean=-found.mean)
     before = dict(zip(decided["arm"], decided["mean"], strict=True))

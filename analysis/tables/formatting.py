@@ -93,11 +93,11 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     Where there is no interval since there is one model (`x_models`, else `models`), the text says `n = 1`.
     """
     columns = [str(column) for column in frame.columns]
-    mean_words = [column for column in columns if f"{column}_low" in columns]
-    hidden = {f"{column}{ending}" for column in mean_words for ending in ("_low", "_high", "_models")}
+    with_ends = [column for column in columns if f"{column}_low" in columns]
+    hidden = {f"{column}{ending}" for column in with_ends for ending in ("_low", "_high", "_models")}
     parts: dict[str, pd.Series] = {}
     for column in columns:
-        if column in mean_words:
+        if column in with_ends:
             rows = frame.to_dict("records")
             parts[column] = pd.Series([_with_interval(column, row) for row in rows], frame.index, dtype="str")
         elif column not in hidden:

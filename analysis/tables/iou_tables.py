@@ -25,7 +25,7 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
         used, of which some judged); `test_iou` and `val_iou`, each with `_low` and `_high` (of the interval;
         missing with one model or one place), `test_f1` and `val_f1` (means over models, on whole tiles, in [0, 1]); of
         the split that decides (test, or val while the test tiles are sealed) `behind` (IoU of the leader with as many
-        tiles minus this one, over the models that all have) with its interval, `differs` (from the leader, by
+        tiles minus this one, over the models that both have) with its interval, `differs` (from the leader, by
         `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `ensemble_iou` (of the mean of the
         probabilities of all models; of several subsets, the mean over these) and `tta_iou` (of the mean over the eight
         symmetries of a tile, averaged over models), on test; `test-<name>_iou` with its interval and `test-<name>_f1`

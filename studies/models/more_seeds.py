@@ -19,6 +19,13 @@ STEP = 2
 """Seeds that an undecided arm gets at a time."""
 
 
+def restore_seeds(coordinator: Coordinator, plan: Finals) -> None:
+    """Plans the seeds that an earlier driver gave the arms, as far as it had begun them."""
+    for arm in coordinator.arms:
+        begun = -(-len(coordinator.of_arm(arm)) // plan.num_subsets(arm))
+        plan.num_seeds[arm] = max(plan.num_seeds[arm], begun)
+
+
 def add_seeds(session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers) -> bool:
     """Plans more seeds of those arms that val leaves undecided; whether there are any.
 
@@ -31,6 +38,10 @@ def add_seeds(session: Session, coordinator: Coordinator, plan: Finals, scorers:
     keys = [trial.key for trial in coordinator.trials.values() if trial.outcome == "finished"]
     scores = score_on_val(session, scorers, keys, stage="scoring on val")
     if session.permit.ending is not None:
+        return False
+    val, groups = session.inputs.tiles.val, session.inputs.tiles.info.groups
+    if len({groups.get(tile, tile) for tile in val.ids}) < 2:
+        session.say("no more seeds: val tiles of one place do not say how arms would differ in others")
         return False
     counts = [*range(spec.seeds, spec.max_seeds, STEP), spec.max_seeds]
     before = dict(plan.num_seeds)

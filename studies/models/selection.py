@@ -40,7 +40,7 @@ def validate(session: Session, scorers: Scorers, selected: Mapping[Arm, Trial]) 
 
 
 def log_judged(session: Session, selected: Mapping[Arm, Trial]) -> None:
-    """Logs cross-validated trials and writes selection.json: folds judged them on whole tiles, and none is a model."""
+    """Logs cross-validated trials and writes selection.json: folds judged them, and none is a model."""
     _log(session, selected, {})
 
 

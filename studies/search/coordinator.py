@@ -107,6 +107,7 @@ class Coordinator:
             "before": trial.seconds - (report.seconds if is_new else 0.0),
             "seconds": trial.seconds,
             "lost": [trial.lost_epochs, trial.lost_seconds],
+            "best_epoch": trial.best_epoch,
         }
         self.ledger.note(arm, trial.number, "cost", cost)
         if outcome is not None:
@@ -253,6 +254,8 @@ class Coordinator:
             is_known = cost["epoch"] <= trial.epoch  # it is written ahead of its epoch's value
             trial.seconds = cost["seconds" if is_known else "before"]
             trial.lost_epochs, trial.lost_seconds = cost["lost"]
+            if is_known:  # a repeated epoch may have become the best one, which its value does not say
+                trial.best_epoch = cost.get("best_epoch", trial.best_epoch)
         if retry := attributes.get("retry"):
             trial.losses = retry["losses"] if retry["epoch"] == trial.epoch else 0
             trial.is_alone, trial.micro_batch_size = retry["is_alone"], retry["micro_batch_size"]

@@ -89,8 +89,9 @@ class Forecast:
         self.stages: tuple[StageName, ...] = (*searched, *final, *tested, *reported)
 
     def follow(self, coordinator: Coordinator) -> None:
-        """Counts the trials of a stage in from now on."""
-        self._followed.append(coordinator)
+        """Counts the trials of a stage in from now on; once, however often it begins."""
+        if coordinator not in self._followed:
+            self._followed.append(coordinator)
 
     def seconds(self, stage: StageName) -> float | None:
         """What a stage takes: one that trains and has begun, from now on; any other, all of it. None if unknown."""

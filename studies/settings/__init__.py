@@ -1,1 +1,1 @@
-"""What single settings of a study may be."""
+"""What a study may be asked for, and the arms that follow from it."""

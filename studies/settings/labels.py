@@ -24,10 +24,6 @@ def check_labels(spec: StudySpec) -> None:
             f"--labels needs the number of epochs that folds chose, but {spec.chosen[untold[0]].study} tuned "
             f"{untold[0]} with val tiles: tune it with --labels, or use --tiles"
         )
-    if spec.recipe.schedule == "plateau":
-        raise UserError(
-            "--schedule is plateau, which waits for val, but with --labels final models have none: use cosine"
-        )
     if spec.max_seeds is not None:
         raise UserError(
             f"--max-seeds is {spec.max_seeds}, but more seeds are for arms that val does not tell apart, and with "

@@ -13,15 +13,17 @@ from studies.search.plans import Finals, Grid, Search
 from tests.studies.command_lines import read
 from tests.studies.reports import epoch_report, trials_of
 from tests.studies.search.in_memory import coordinate, take
+from trainables.check_config import check_config
 from trainables.checkpoints import load_model
 from trainables.datasets.demo import write_demo_tiles
+from trainables.folds.split import pooled
 
 PHASE_1, PHASE_2, PHASE_3 = PHASES
 STUDIES = Path(__file__).parents[2] / "studies"
 SMOKE = ["--profile", "smoke", "--architectures", "unet"]
 
 
-def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_best():
+def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_best(tiles):
     spec = read(*SMOKE, "--labels", "5", "12", "--epochs", "9", "--seeds", "2")
     assert (spec.recipe.schedule, spec.judged_metric) == ("cosine", "val/iou_center128")
     search = Search(spec)
@@ -33,6 +35,8 @@ def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_bes
         assert own.confirms == config.signature()
         final = finals.config(own, 1, {})
         assert (final.folds, final.fixed_epochs, final.recipe.epochs, final.lr) == (0, epochs, 9, config.lr)
+    small = read(*SMOKE, "--labels", "5")
+    check_config(Search(small).config(small.arms()[0], 0, {"lr": 1e-3}), pooled(tiles))  # judged by centre windows
     varied = read(*SMOKE, "--labels", "12", "--folds", "3", "--vary", "lr")
     assert Grid(varied).config(varied.arms()[0], 0, {"lr": 1e-3}).folds == 3
     alone = read(*SMOKE, "--labels", "5", "--epochs", "9", phase=PHASE_1)
@@ -96,9 +100,9 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
         trial = trials_of(out, arm)[row["number"]]
         assert row["judged"] == row["val_iou"] == trial.value == max(t.value for t in trials_of(out, arm) if t.value)
         held_out = logs.history[(logs.history["arm"] == arm) & (logs.history["stage"] == "search")]
-        judged = held_out[[f"val/iou/{tile}" for tile in labels]].dropna(axis="columns")
+        judged = held_out[[f"{logs.study['judged_metric']}/{tile}" for tile in labels]].dropna(axis="columns")
         assert judged.shape[1] == row["config"]["tiles"]
-        assert judged.mean(axis="columns").to_numpy() == pytest.approx(held_out["val/iou"].to_numpy())
+        assert judged.mean(axis="columns").to_numpy() == pytest.approx(held_out[logs.study["judged_metric"]].to_numpy())
     models = json.loads((out / "models.json").read_text(encoding="utf-8"))
     for arm, row in models.items():
         for model in row["models"]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.logs.frames import Logs
 from analysis.report.conclude.elsewhere import whether_it_holds
 from analysis.report.conclude.labels_needed import labels_needed
-from analysis.report.conclude.leader import close_to_leader, largest_budget, which_to_trust
+from analysis.report.conclude.leader import close_to_leader, is_trusted, largest_budget, which_to_trust
 from analysis.report.conclude.tuning import how_to_train
 from analysis.report.words import counted, listed
 from analysis.tables import search_results
@@ -44,9 +44,11 @@ def deciding_study(studies: Sequence[Logs]) -> Logs:
 
 
 def _how_to_train(deciding: Logs) -> str:
-    """What tuning bought of the leader, where that is known."""
+    """What tuning bought of the leader, where that is known and the leader can be recommended."""
     frame = largest_budget(deciding)
-    return "" if frame.empty else how_to_train(deciding, frame.iloc[0]["label"], frame.iloc[0]["tiles"])
+    if frame.empty or not is_trusted(deciding, frame.iloc[0]):
+        return ""
+    return how_to_train(deciding, frame.iloc[0]["label"], frame.iloc[0]["tiles"])
 
 
 def _price(studies: Sequence[Logs], deciding: Logs) -> str:

@@ -11,8 +11,10 @@ from analysis.tables.tile_scores import read_tile_scores
 
 def whether_it_holds(logs: Logs) -> str:
     """Returns whether the ranking of the arms with most tiles holds on further test sets; empty without these."""
-    most = iou_by_arm(logs)["tiles"].max()
-    found = [standing(logs, int(most), split) for split in logs.further]
+    frame = iou_by_arm(logs)
+    if frame.empty:
+        return ""
+    found = [standing(logs, int(frame["tiles"].max()), split) for split in logs.further]
     return " ".join(_sentence(logs, its) for its in found if its is not None)
 
 

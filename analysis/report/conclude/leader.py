@@ -62,12 +62,12 @@ def which_to_trust(logs: Logs, *, is_one_of_several: bool) -> str:
     labels = {str(row["arm"]): str(row["label"]) for _, row in frame.iterrows()}
     reached = f"{metric} {mean_words(leader, _LEVEL)}"
     if comparison.has_clear_winner:
-        said = "Trust {}" if _is_trusted(logs, leader) else "{} is clearly ahead"
+        said = "Trust {}" if is_trusted(logs, leader) else "{} is clearly ahead"
         return (
             f"{beginning}{said.format(leader['label'])}: with {tiles} it has {reached}, "
             f"{_ahead(comparison, labels)} of {among} {basis}."
         )
-    said = "Take {}, but it is no clear winner" if _is_trusted(logs, leader) else "{} leads, but is no clear winner"
+    said = "Take {}, but it is no clear winner" if is_trusted(logs, leader) else "{} leads, but is no clear winner"
     return (
         f"{beginning}{said.format(leader['label'])} among {among}: with {tiles} it has {reached}, and "
         f"{_as_good(comparison, labels)} {basis}.{_forecasts(comparison, labels)}"
@@ -87,6 +87,8 @@ def _as_good(comparison: Comparison, labels: dict[str, str]) -> str:
     for arm in _rivals(comparison, labels):
         found = comparison.behind[arm]
         lead = labels[arm] if found is None else f"{labels[arm]}, {lead_words(found)} behind"
+        if found is not None and found.mean < 0:  # where the leader has more models
+            lead = f"{labels[arm]}, not behind by the models that both have"
         is_clear_alone = found is not None and found.interval()[0] > 0
         leads.append(f"{lead} (as one of {len(comparison.behind)} comparisons)" if is_clear_alone else lead)
     return f"{'; and '.join(leads)}, may be as good"
@@ -139,8 +141,8 @@ def _beside_trivial(logs: Logs) -> str:
     return "" if trivial is None else f"; predicting {logs.study['trivial']['class']} everywhere scores {trivial:.3f}"
 
 
-def _is_trusted(logs: Logs, leader: pd.Series) -> bool:
-    """Whether the leader can be recommended: a real architecture that was tested and learnt something can."""
+def is_trusted(logs: Logs, leader: pd.Series) -> bool:
+    """Returns whether the leader can be recommended: a real architecture that was tested and learnt something can."""
     about = next(arm for arm in logs.study["arms"] if arm["arm"] == leader["arm"])
     is_tested = final_split(logs) == "test" and logs.study["profile"] != "smoke"
     return is_tested and not about["is_stand_in"] and about["arm"] not in below_trivial(logs)

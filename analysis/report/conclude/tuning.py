@@ -5,6 +5,7 @@ from typing import Any
 
 from analysis.logs.frames import Logs
 from analysis.tables.formatting import signed
+from analysis.tables.labels import budget_unit
 from analysis.tables.tile_scores import final_split
 from analysis.tables.tuning import tuned_minus_recipe
 
@@ -12,7 +13,7 @@ from analysis.tables.tuning import tuned_minus_recipe
 def what_tuning_bought(logs: Logs) -> list[str]:
     """Returns a sentence per search; a recipe that was better is recommended."""
     return [
-        f"{row['contrast']} with {row['tiles']} tiles: {_words(row, f'{final_split(logs)} IoU')}."
+        f"{row['contrast']} with {row['tiles']} {budget_unit(logs.study)}: {_words(row, f'{final_split(logs)} IoU')}."
         for row in tuned_minus_recipe(logs).to_dict("records")
     ]
 

@@ -7,6 +7,7 @@ from analysis.report.conclude.conclusions import deciding_study
 from analysis.report.limits.conditions import mixed_conditions
 from analysis.report.limits.study_warnings import study_warnings
 from analysis.tables.arm_scores import iou_by_arm
+from analysis.tables.labels import budget_unit
 from analysis.tables.tile_scores import final_split
 
 
@@ -23,7 +24,8 @@ def report_warnings(studies: Sequence[Logs]) -> list[str]:
 def tiles_key(logs: Logs) -> tuple[object, ...]:
     """Returns what is the same for two studies on the same tiles."""
     study = logs.study
-    return study.get("tiles_digest"), tuple(study["val_tiles"]), tuple(study["test_tiles"])
+    known = study.get("tiles_digest") or tuple(study["val_tiles"])  # which budgets of labels do without
+    return known, tuple(study["test_tiles"])
 
 
 def _different_tiles(studies: Sequence[Logs]) -> list[str]:
@@ -53,9 +55,9 @@ def _higher_elsewhere(studies: Sequence[Logs]) -> list[str]:
             continue
         best = theirs.iloc[0]
         found.append(
-            f"{logs.study['study']} has a higher {split} IoU with {best['tiles']} tiles, {best['mean']:.3f} "
-            f"({best['label']}), than {deciding.study['study']} ({mine['mean'].max():.3f}), which the first conclusion "
-            "is based on."
+            f"{logs.study['study']} has a higher {split} IoU with {best['tiles']} {budget_unit(logs.study)}, "
+            f"{best['mean']:.3f} ({best['label']}), than {deciding.study['study']} ({mine['mean'].max():.3f}), which the "
+            "first conclusion is based on."
         )
     return found
 

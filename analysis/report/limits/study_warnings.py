@@ -127,7 +127,9 @@ def _recipe_ahead(logs: Logs) -> list[str]:
         leader = max(tuned, key=lambda row: row["mean"], default={"arm": "", "mean": math.inf})
         others = [row for row in rows if recipe_of[row["arm"]] not in ("", leader["arm"])]
         found += [
-            f"{row['label']} with {tiles} tiles ({row['mean']:.3f})" for row in others if row["mean"] > leader["mean"]
+            f"{row['label']} with {tiles} {budget_unit(logs.study)} ({row['mean']:.3f})"
+            for row in others
+            if row["mean"] > leader["mean"]
         ]
     return named("Recipes above the architecture that leads once all are tuned, which alone are compared", found)
 

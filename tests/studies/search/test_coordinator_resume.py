@@ -169,6 +169,8 @@ def test_repeated_epochs_are_booked_as_lost_and_their_first_record_stands(begin)
     assert (progress.seconds, progress.lost_epochs, progress.lost_seconds) == (27.0, 2, 14.0)
     assert again.ledger.trials(job.arm.name)[0].intermediate_values == {1: 0.3, 2: 0.5, 3: 0.5}
     assert begin().trials[job.key].lost_seconds == 14.0
+    again.report(job.key, epoch_report(4, 0.6, best_epoch=2))  # the repeated epoch became the best one
+    assert begin().trials[job.key].best_epoch == 2
 
 
 def test_trial_that_ends_earlier_when_repeated_ends_with_what_is_on_record(begin):
