@@ -56,8 +56,8 @@ def _higher_elsewhere(studies: Sequence[Logs]) -> list[str]:
         best = theirs.iloc[0]
         found.append(
             f"{logs.study['study']} has a higher {split} IoU with {best['tiles']} {budget_unit(logs.study)}, "
-            f"{best['mean']:.3f} ({best['label']}), than {deciding.study['study']} ({mine['mean'].max():.3f}), which the "
-            "first conclusion is based on."
+            f"{best['mean']:.3f} ({best['label']}), than {deciding.study['study']} ({mine['mean'].max():.3f}), which "
+            "the first conclusion is based on."
         )
     return found
 
