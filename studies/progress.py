@@ -1,6 +1,7 @@
 """Shows how far a study is: its stages, the time left for all of it, and the trials of each arm."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
@@ -49,16 +50,14 @@ class StudyProgress:
         self._began = time.monotonic()
         self._refreshed = 0.0
         self._stages: dict[StageName, _Stage] = {}
-        self._current: _Stage | None = None
+        self._open: list[_Stage] = []
         self._live: Live | None = None
 
     def __enter__(self) -> "StudyProgress":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._current is not None:
-            self._current.ended = time.monotonic()
-            self._current = None
+        self._end(self._open)
         if self._live is not None:
             self._live.update(self.render(), refresh=True)
             self._live.stop()
@@ -72,7 +71,7 @@ class StudyProgress:
             self._live.start()
 
     def begin(self, name: StageName, total: int = 1, *, done: int = 0, coordinator: Coordinator | None = None) -> None:
-        """Begins a stage, which ends the one before it.
+        """Begins a stage, which ends those before it.
 
         Args:
             name: One of the forecast's stages.
@@ -80,14 +79,30 @@ class StudyProgress:
             done: Those that were done before.
             coordinator: Of the stage's trials, where it trains.
         """
-        if self._current is not None:
-            self._current.ended = time.monotonic()
-        self._current = self._stages[name] = _Stage(name, total, coordinator, known=done, done=done)
-        if coordinator is not None:
-            self._forecast.follow(coordinator)
+        self._end(self._open)
+        self._begin(_Stage(name, total, coordinator, known=done, done=done))
+
+    def begin_beside(self, name: StageName, total: int, *, done: int, coordinator: Coordinator) -> None:
+        """Begins a stage that trains while those before it go on; or, if it has begun, corrects its counts.
+
+        Arguments as of `begin`.
+        """
+        if name not in self._stages:
+            self._begin(_Stage(name, total, coordinator, known=done, done=done))
+            return
+        stage = self._stages[name]
+        stage.total, stage.known, stage.done = total, stage.known + done - stage.done, done
+        self.refresh()
+
+    def _begin(self, stage: _Stage) -> None:
+        name, done = stage.name, stage.done
+        self._stages[name] = stage
+        self._open.append(stage)
+        if stage.coordinator is not None:
+            self._forecast.follow(stage.coordinator)
         stages = self._forecast.stages
         following = ", ".join(stages[stages.index(name) + 1 :])
-        amount = "" if name == "report" else f": {_count(name, total)}"
+        amount = "" if name == "report" else f": {_count(name, stage.total)}"
         amount += f", {done} of them done before" if done else ""
         left = self.seconds_left()
         self._say(
@@ -96,13 +111,12 @@ class StudyProgress:
         )
         self.refresh(at_once=True)
 
-    def advance(self, line: str = "", *, is_problem: bool = False) -> None:
-        """Counts a unit of the current stage as done and says so; on a terminal, only problems are put in words."""
-        assert self._current is not None, "no stage has begun"
-        self._current.done += 1
+    def _advance(self, stage: _Stage, line: str, *, is_problem: bool = False) -> None:
+        """Counts a unit of a stage as done and says so; on a terminal, only problems are put in words."""
+        stage.done += 1
         if line:
             left = f"about {duration(self.seconds_left())} left"
-            text = f"[{self._current.done}/{self._current.total}] {line} · {left}"
+            text = f"[{stage.done}/{stage.total}] {line} · {left}"
             if is_problem and self._live is not None:
                 self._console.print(text, highlight=False, soft_wrap=True)
             self._say(text)
@@ -110,20 +124,24 @@ class StudyProgress:
 
     def skip(self, count: int) -> None:
         """Counts units of the current stage as done that cost nothing."""
-        assert self._current is not None, "no stage has begun"
-        self._current.done += count
-        self._current.known += count
+        self._open[-1].done += count
+        self._open[-1].known += count
         self.refresh()
 
     def trial_ended(self, trial: Trial) -> None:
-        """Counts a trial of the current stage as done."""
-        assert self._current is not None, "no stage has begun"
-        assert self._current.coordinator is not None, "trials end in stages that train"
+        """Counts a trial as done; the stage ends with its last one."""
+        stage, coordinator = next(
+            (stage, stage.coordinator)
+            for stage in self._open
+            if stage.coordinator is not None and trial.key in stage.coordinator.trials
+        )
         best = f"best {trial.best:.3f} in epoch {trial.best_epoch}" if trial.epoch else "no epoch"
         if not trial.config.is_judged:
             best = f"epoch {trial.epoch}, on all labels"
-        title = trial.arm.title(self._current.coordinator.spec)
-        self.advance(f"{title} #{trial.number} {trial.outcome} ({trial.reason}): {best}")
+        title = trial.arm.title(coordinator.spec)
+        self._advance(stage, f"{title} #{trial.number} {trial.outcome} ({trial.reason}): {best}")
+        if stage.done >= stage.total:
+            self._end([stage])
 
     def model_scored(self, key: TrialKey, result: ScoringResult, seconds: float) -> None:
         """Counts a model of the current stage as done, whose scoring took so long."""
@@ -134,7 +152,7 @@ class StudyProgress:
         if key[1] < 0:  # several together, each of which is counted itself
             self._say(line)
         else:
-            self.advance(line, is_problem=isinstance(result, ScoringFailure))
+            self._advance(self._open[-1], line, is_problem=isinstance(result, ScoringFailure))
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Draws the terminal again, about once a second; for whoever waits."""
@@ -149,7 +167,7 @@ class StudyProgress:
         return None if None in parts else sum(part for part in parts if part is not None)
 
     def render(self) -> Group:
-        """The stages with their bars, and the arms' trials where the current stage trains."""
+        """The stages with their bars, and the arms' trials of those that train."""
         left, gone = self.seconds_left(), time.monotonic() - self._began
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for name in self._forecast.stages:
@@ -168,8 +186,7 @@ class StudyProgress:
             table,
             f"{duration(gone)} gone{f', about {duration(left)} left' if left != 0 else ''}",
         ]
-        if self._current is not None and self._current.coordinator is not None:
-            parts.append(arm_table(self._current.coordinator))
+        parts += [arm_table(stage.coordinator) for stage in self._open if stage.coordinator is not None]
         return Group(*parts)
 
     def _seconds_of(self, name: StageName) -> float | None:
@@ -188,6 +205,11 @@ class StudyProgress:
         if expected is None or stage.done == stage.total:
             return None if expected is None else 0.0
         return max(1.0, expected * (stage.total - stage.known) / stage.total - gone)
+
+    def _end(self, stages: Iterable[_Stage]) -> None:
+        for stage in list(stages):
+            stage.ended = time.monotonic()
+            self._open.remove(stage)
 
     def _say(self, line: str) -> None:
         if self._live is None:
@@ -218,7 +240,7 @@ def arm_table(coordinator: Coordinator) -> Table:
             str(stopped),
             str(len(trials) - finished - stopped - len(running)),
             " ".join(f"#{trial.number}·{trial.epoch}" for trial in running) or "–",
-            str(coordinator.plan.allowance(arm) - len(trials)),
+            str(coordinator.allowance(arm) - len(trials)),
             f"{leader.best:.3f} #{leader.number}" if leader and leader.config.is_judged else "–",
         )
     return table

@@ -17,6 +17,7 @@ from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals, is_recipe
 from studies.search.trials import Trial
 from studies.session import Session
+from studies.settings.arms import Arm
 from trainables.trial import fit
 
 
@@ -52,36 +53,32 @@ def run_stages(session: Session, coordinator: Coordinator, seals: Sequence[Seal]
 
 
 def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:
-    """The search, the validation, and final models of the selected configurations where these are wanted."""
+    """The search, final models of each arm as soon as its search ended, where these are wanted, and all scoring."""
     out, permit, spec = session.out, session.permit, session.inputs.spec
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
         for name in (selection.NAME, folder.MODELS):
             (out / name).unlink(missing_ok=True)
-    if not _train(session, coordinator):
+    if not _train(session, coordinator, Coordinator(spec, session.ledger, _final_models(session, coordinator))):
         return StageResult(ending=permit.ending)
     selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
     unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
-    if spec.labels is None:
-        with _scorers(session) as scorers:
-            unvalidated = selection.validate(session, scorers, selected)
-    else:
+    with _scorers(session) as scorers:
         unvalidated = {}
-        selection.log_judged(session, selected)
-    if permit.ending is not None:
-        return StageResult(ending=permit.ending)
-    result = StageResult(ending=None, unselected=unselected, unvalidated=unvalidated)
-    if not selected or not spec.seeds:
-        return result
-    configs = {arm: trial.config for arm, trial in selected.items()}
-    epochs = {arm: trial.best_epoch for arm, trial in selected.items()}
-    for arm in selected:  # a recipe that ASHA stopped does not say where it would have been best
-        finished = [trial for trial in coordinator.of_arm(arm) if trial.outcome == "finished"]
-        own = (t.best_epoch for t in finished if is_recipe(spec, arm, t.config, session.inputs.digests))
-        epochs[replace(arm, is_recipe=True)] = next(own, spec.recipe.epochs)
-    plan = Finals.confirming(spec, configs, len(session.inputs.tiles.train), session.inputs.digests, epochs)
-    session.ledger.add_arms({arm.name: arm.label(spec) for arm in plan.arms})
-    final = _train_and_score(session, Coordinator(spec, session.ledger, plan), plan, seals)
-    return replace(result, ending=final.ending, untested=final.untested)
+        if spec.labels is None:
+            unvalidated = selection.validate(session, scorers, selected)
+        else:
+            selection.log_judged(session, selected)
+        if permit.ending is not None:
+            return StageResult(ending=permit.ending)
+        result = StageResult(ending=None, unselected=unselected, unvalidated=unvalidated)
+        if not selected or not spec.seeds:
+            return result
+        plan = _final_models(session, coordinator, *coordinator.arms)  # in their order, not in that of their ends
+        final = Coordinator(spec, session.ledger, plan)
+        restore_seeds(final, plan)
+        scored = _score(session, final, plan, scorers, seals)
+    scored = scored or _train_and_score(session, final, plan, seals)
+    return replace(result, ending=scored.ending, untested=scored.untested)
 
 
 def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, seals: Sequence[Seal]) -> StageResult:
@@ -89,15 +86,30 @@ def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, s
     restore_seeds(coordinator, plan)
     while _train(session, coordinator):
         with _scorers(session) as scorers:
-            if not add_seeds(session, coordinator, plan, scorers):
-                untested = finals.score(session, coordinator, plan, scorers, seals)
-                return StageResult(ending=session.permit.ending, untested=untested)
+            if (result := _score(session, coordinator, plan, scorers, seals)) is not None:
+                return result
     return StageResult(ending=session.permit.ending)
 
 
-def _train(session: Session, coordinator: Coordinator) -> bool:
-    """Runs a plan's trials, logging each that ended, also those of earlier drivers; whether all of them ended."""
-    stage, spec = coordinator.plan.stage, session.inputs.spec
+def _score(
+    session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers, seals: Sequence[Seal]
+) -> StageResult | None:
+    """Scores the final models; None where some arms get more seeds first."""
+    if add_seeds(session, coordinator, plan, scorers):
+        return None
+    untested = finals.score(session, coordinator, plan, scorers, seals)
+    return StageResult(ending=session.permit.ending, untested=untested)
+
+
+def _train(session: Session, coordinator: Coordinator, final: Coordinator | None = None) -> bool:
+    """Runs the trials of a plan, logging each that ended, also those of earlier drivers; whether all of them ended.
+
+    Args:
+        session: Of the study.
+        coordinator: Of the plan.
+        final: Takes the final models of each arm of a search as soon as that ended; None where there are none.
+    """
+    spec, progress = session.inputs.spec, session.progress
     settings = WorkerSettings(
         out=session.out,
         study=session.out.name,
@@ -108,39 +120,77 @@ def _train(session: Session, coordinator: Coordinator) -> bool:
         overlays_every=spec.overlays_every,
         device=session.slots.device,
         permit=session.permit.path,
-        stage=stage,
         tensorboard=spec.tensorboard,
         checkpoint_seconds=session.options.checkpoint_seconds,
         fit=session.options.fit or fit,
     )
-
-    def on_end(trial: Trial) -> None:
-        tracking.log_trial(session.log, trial, stage)
-        session.progress.trial_ended(trial)
-
-    for trial in coordinator.trials.values():
-        if trial.outcome is not None:  # so that the newest run of a study is whole
-            tracking.log_trial(session.log, trial, stage)
-    session.progress.begin(
-        "search" if stage == "search" else "final models",
+    is_search = coordinator.plan.stage == "search"
+    progress.begin(
+        "search" if is_search else "final models",
         coordinator.num_planned,
         done=coordinator.num_ended,
         coordinator=coordinator,
     )
+    coordinators = [coordinator]
+    if final is not None:
+        coordinators.append(final)
+        for arm in coordinator.arms:
+            _confirm(session, coordinator, final, arm)
+
+    def on_end(trial: Trial) -> None:
+        is_final = trial.key not in coordinator.trials
+        tracking.log_trial(session.log, trial, "final" if is_final else coordinator.plan.stage)
+        progress.trial_ended(trial)
+        if final is not None and not is_final:
+            _confirm(session, coordinator, final, trial.arm)
+
+    for one in coordinators:
+        for trial in one.trials.values():
+            if trial.outcome is not None:  # so that the newest run of a study is whole
+                tracking.log_trial(session.log, trial, one.plan.stage)
     is_complete = run_trials(
-        coordinator,
+        coordinators,
         session.inputs.tiles,
         settings,
         session.slots,
         permit=session.permit,
         hang_seconds=60 * session.options.hang_minutes,
         on_end=on_end,
-        on_step=session.progress.refresh,
+        on_step=progress.refresh,
     )
-    for trial in coordinator.trials.values():
-        if trial.outcome is None:
-            tracking.log_trial(session.log, trial, stage)
+    for one in coordinators:
+        for trial in one.trials.values():
+            if trial.outcome is None:
+                tracking.log_trial(session.log, trial, one.plan.stage)
     return is_complete
+
+
+def _confirm(session: Session, search: Coordinator, final: Coordinator, arm: Arm) -> None:
+    """Plans the final models of an arm whose search is complete, where they are wanted; and no other's."""
+    spec = session.inputs.spec
+    if not (spec.seeds and search.is_arm_complete(arm)):
+        return
+    added = _final_models(session, search, arm)
+    session.ledger.add_arms({one.name: one.label(spec) for one in added.arms})
+    final.extend(added)
+    restore_seeds(final, added)
+    if final.arms:
+        num_to_come = spec.num_confirming * sum(not search.is_arm_complete(one) for one in search.arms)
+        total = final.num_planned + num_to_come
+        session.progress.begin_beside("final models", total, done=final.num_ended, coordinator=final)
+
+
+def _final_models(session: Session, search: Coordinator, *arms: Arm) -> Finals:
+    """The plan of final models of what the search selected in arms."""
+    spec, digests = session.inputs.spec, session.inputs.digests
+    selected = {arm: best for arm in arms if (best := search.selection(arm)) is not None}
+    epochs = {arm: best.best_epoch for arm, best in selected.items()}
+    for arm in selected:  # a recipe that ASHA stopped does not say where it would have been best
+        finished = [trial for trial in search.of_arm(arm) if trial.outcome == "finished"]
+        own = (t.best_epoch for t in finished if is_recipe(spec, arm, t.config, digests))
+        epochs[replace(arm, is_recipe=True)] = next(own, spec.recipe.epochs)
+    configs = {arm: best.config for arm, best in selected.items()}
+    return Finals.confirming(spec, configs, len(session.inputs.tiles.train), digests, epochs)
 
 
 def _scorers(session: Session) -> Scorers:

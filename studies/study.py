@@ -177,7 +177,7 @@ def _sizes(inputs: StudyInputs) -> Sizes:
 
 
 def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, is_resumed: bool) -> str:
-    counts = sorted({coordinator.plan.allowance(arm) for arm in coordinator.arms})
+    counts = sorted({coordinator.allowance(arm) for arm in coordinator.arms})
     line = (
         f"{out.name}: {len(coordinator.arms)} arms × {' or '.join(map(str, counts))} trials of up to "
         f"{coordinator.spec.recipe.epochs} epochs; {slots}; judged by {coordinator.spec.judged_metric}"

@@ -1,10 +1,10 @@
-"""Runs the trials of all arms in one `Tuner.fit()` of Ray Tune; the coordinator decides which run and which stop."""
+"""Runs the trials of all arms in one `Tuner.fit()` of Ray Tune; coordinators decide which run and which stop."""
 
 import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import tune
@@ -18,6 +18,7 @@ from studies.backend.watch import NothingRunsError, Permit, Watch
 from studies.backend.worker import TrialWorker, WorkerSettings
 from studies.files.folder import beat_file
 from studies.search.coordinator import MAX_LOSSES, Coordinator
+from studies.search.relay import Relay
 from studies.search.trials import EpochReport, Trial, TrialKey
 from trainables.data.tiles import TrainVal
 
@@ -25,7 +26,7 @@ OnEnd = Callable[[Trial], None]
 
 
 def run_trials(
-    coordinator: Coordinator,
+    coordinators: Sequence[Coordinator],
     tiles: TrainVal,
     settings: WorkerSettings,
     slots: Slots,
@@ -38,7 +39,7 @@ def run_trials(
     """Runs trials until every allowance is spent; False when the permit was withdrawn before.
 
     Args:
-        coordinator: Decides what runs and what stops.
+        coordinators: Decide what runs and what stops; trials of a later one run where an earlier one has none left.
         tiles: Put into Ray's object store once; every worker reads them there without a copy.
         settings: Of every worker.
         slots: The shape of a trial and how many run side by side.
@@ -47,11 +48,12 @@ def run_trials(
         on_end: Called with every trial that ended.
         on_step: Called about ten times a second.
     """
-    checkpoints = Checkpoints(coordinator, settings.out)
-    if coordinator.is_complete:
+    checkpoints = {coordinator: Checkpoints(coordinator, settings.out) for coordinator in coordinators}
+    relay = Relay(coordinators)
+    if relay.is_complete:
         return True
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
-    searcher = _Searcher(coordinator, slots, permit)
+    searcher = _Searcher(relay, slots, permit)
     watch = Watch(permit, hang_seconds, lambda trial_id: beat_file(settings.out, *searcher.name(trial_id)))
     searcher.started = watch.started
     usual, alone = _bundle(slots.cpus, slots.gpus), _bundle(*slots.alone)
@@ -64,7 +66,7 @@ def run_trials(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=_Scheduler(coordinator, searcher, watch, slots, permit, on_end, checkpoints),
+                scheduler=_Scheduler(relay, searcher, watch, slots, permit, on_end, checkpoints),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -82,12 +84,12 @@ def run_trials(
                 tuner.fit()
         except NothingRunsError:
             for key in list(searcher.current):
-                coordinator.interrupt(key)
+                relay.of(key).interrupt(key)
         except tune.TuneError:
             if searcher.broken is not None:  # of which Tune passes the text on, and no more
                 raise searcher.broken from searcher.broken.__cause__
             raise
-    return coordinator.is_complete
+    return relay.is_complete
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:
@@ -126,11 +128,11 @@ def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
-    """Passes the coordinator's trials to Tune."""
+    """Passes the coordinators' trials to Tune."""
 
-    def __init__(self, coordinator: Coordinator, slots: Slots, permit: Permit):
+    def __init__(self, relay: Relay, slots: Slots, permit: Permit):
         super().__init__(metric="best", mode="max")
-        self._coordinator, self._slots, self._permit = coordinator, slots, permit
+        self._relay, self._slots, self._permit = relay, slots, permit
         self.keys: dict[str, TrialKey] = {}
         self.current: dict[TrialKey, str] = {}  # Tune's id of each trial that runs: it changes with each try
         self.started: set[str] = set()
@@ -150,13 +152,13 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._permit.ending is not None:
             return str(Searcher.FINISHED)
-        if self._coordinator.num_running >= self._slots.count:
+        if self._relay.num_running >= self._slots.count:
             return None
         if self._alone not in self.started and self._alone in self.current.values():
             return None  # others would take what it waits for, again and again
-        trial = self._coordinator.next()
+        trial = self._relay.next()
         if trial is None:  # running trials may still be retried
-            return None if self._coordinator.num_running else str(Searcher.FINISHED)
+            return None if self._relay.num_running else str(Searcher.FINISHED)
         key = self.keys[trial_id] = trial.key
         self.current[key] = trial_id
         self._alone = trial_id if trial.is_alone else None
@@ -166,7 +168,8 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
             "number": trial.number,
             "config": trial.config.model_dump_json(),
             "epoch": trial.epoch,
-            "rungs": list(self._coordinator.ladders[trial.arm].rungs),
+            "stage": self._relay.of(key).plan.stage,
+            "rungs": list(self._relay.of(key).ladders[trial.arm].rungs),
             "is_alone": trial.is_alone,
             "micro_batch_size": trial.micro_batch_size,
         }
@@ -182,20 +185,20 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
 
 
 class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
-    """Passes Tune's results to the coordinator and its decisions back; every end of a trial arrives here."""
+    """Passes Tune's results to the coordinators and their decisions back; every end of a trial arrives here."""
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        relay: Relay,
         searcher: _Searcher,
         watch: Watch,
         slots: Slots,
         permit: Permit,
         on_end: OnEnd,
-        checkpoints: Checkpoints,
+        checkpoints: Mapping[Coordinator, Checkpoints],
     ):
         super().__init__()
-        self._coordinator, self._searcher, self._watch = coordinator, searcher, watch
+        self._relay, self._searcher, self._watch = relay, searcher, watch
         self._slots, self._permit, self._on_end, self._checkpoints = slots, permit, on_end, checkpoints
         self._losses_in_a_row = 0
 
@@ -211,14 +214,14 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
             case None:
                 self._losses_in_a_row = 0
                 report = EpochReport(**{field.name: result[field.name] for field in dataclasses.fields(EpochReport)})
-                ends = self._coordinator.report(key, report)
+                ends = self._relay.of(key).report(key, report)
             case "out of memory":
                 self._out_of_memory(key, result["reason"])
             case "user error":
-                self._coordinator.interrupt(key)
+                self._relay.of(key).interrupt(key)
                 self._permit.withdraw("user error", result["reason"])
             case outcome:
-                self._coordinator.fail(key, outcome, result["reason"], result["details"])
+                self._relay.of(key).fail(key, outcome, result["reason"], result["details"])
         if ends:
             self._forget(key)
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
@@ -229,7 +232,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         key = self._searcher.keys[trial.trial_id]
         if self._searcher.current.get(key) == trial.trial_id:
             del self._searcher.current[key]
-            self._coordinator.interrupt(key)
+            self._relay.of(key).interrupt(key)
             if self._permit.ending is None:
                 self._permit.withdraw(
                     "user error",
@@ -244,7 +247,7 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
             return
         error = lost_workers.error_of(trial)
         if self._permit.ending is not None:
-            self._coordinator.interrupt(key)
+            self._relay.of(key).interrupt(key)
         elif isinstance(error, lost_workers.WorkerOutOfMemoryError):
             self._out_of_memory(key, "out of memory on the machine: its worker was killed")
         else:
@@ -258,18 +261,19 @@ class _Scheduler(NotPickled, FIFOScheduler):  # type: ignore[misc]
         """
         self._losses_in_a_row += 1
         if self._losses_in_a_row >= MAX_LOSSES * max(2, self._slots.count):
-            self._coordinator.interrupt(key)
+            self._relay.of(key).interrupt(key)
             self._permit.withdraw("user error", f"{self._losses_in_a_row} workers were lost in a row: {reason}")
         else:
-            self._coordinator.lose(key, reason)
+            self._relay.of(key).lose(key, reason)
 
     def _out_of_memory(self, key: TrialKey, reason: str) -> None:
-        self._coordinator.out_of_memory(key, reason, has_company=self._slots.has_company)
+        self._relay.of(key).out_of_memory(key, reason, has_company=self._slots.has_company)
 
     def _forget(self, key: TrialKey) -> None:
         """Forgets Tune's trial; where ours ended with it, logs it and removes the checkpoints that nobody needs."""
         del self._searcher.current[key]
-        trial = self._coordinator.trials[key]
+        coordinator = self._relay.of(key)
+        trial = coordinator.trials[key]
         if trial.outcome is not None:
             self._on_end(trial)
-            self._checkpoints.trial_ended(trial)
+            self._checkpoints[coordinator].trial_ended(trial)

@@ -48,7 +48,6 @@ class WorkerSettings:
         device: `cpu` or `cuda`.
         permit: Trials end before their next batch when this file is gone. Each driver has
             its own, so that what a killed driver left behind ends itself.
-        stage: "search" or "final", for the W&B config.
         tensorboard: Whether to write curves for TensorBoard, too.
         checkpoint_seconds: See `fit`.
         fit: What a trial does.
@@ -63,7 +62,6 @@ class WorkerSettings:
     device: str
     permit: Path
     study_id: str = ""
-    stage: str = "search"
     tensorboard: bool = False
     checkpoint_seconds: float = 60.0
     fit: Fit = field(default=fit)
@@ -234,7 +232,7 @@ def _wandb_config(
     return TrialRunConfig(
         study=settings.study,
         study_id=settings.study_id,
-        stage=settings.stage,
+        stage=job["stage"],
         arm=job["parent"],
         run_arm=job["arm"],
         trial=job["number"],

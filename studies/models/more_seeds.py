@@ -21,7 +21,7 @@ STEP = 2
 
 def restore_seeds(coordinator: Coordinator, plan: Finals) -> None:
     """Plans the seeds that an earlier driver gave the arms, as far as it had begun them."""
-    for arm in coordinator.arms:
+    for arm in plan.arms:
         begun = -(-len(coordinator.of_arm(arm)) // plan.num_subsets(arm))
         plan.num_seeds[arm] = max(plan.num_seeds[arm], begun)
 

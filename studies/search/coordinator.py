@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from studies.search.ladder import Ladder
 from studies.search.ledger import Ledger
 from studies.search.plans import Plan
 from studies.search.trials import EpochReport, Outcome, Trial, TrialKey
@@ -29,7 +30,7 @@ class Coordinator:
     Args:
         spec: The study.
         ledger: Where every suggestion, value and decision is written, and what a study resumes from.
-        plan: The arms and their trials.
+        plan: The arms and their trials; `extend` adds others.
 
     Raises:
         UserError: The ledger's trials are not those of this plan.
@@ -37,21 +38,48 @@ class Coordinator:
 
     def __init__(self, spec: StudySpec, ledger: Ledger, plan: Plan):
         self.spec, self.ledger, self.plan = spec, ledger, plan
-        self.arms = plan.arms
         self.trials: dict[TrialKey, Trial] = {}
-        self._by_arm: dict[Arm, list[Trial]] = {arm: [] for arm in self.arms}
-        self.ladders = {arm: plan.ladder(arm) for arm in self.arms}
+        self.ladders: dict[Arm, Ladder] = {}
+        self._plans: dict[Arm, Plan] = {}
+        self._by_arm: dict[Arm, list[Trial]] = {}
         self._waiting: list[Trial] = []
-        self._restore()
+        self.extend(plan)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Those that it has trials of, or will have."""
+        return tuple(self._plans)
+
+    def extend(self, plan: Plan) -> None:
+        """Adds the arms of another plan of the same stage, and loads the trials that the ledger has of them.
+
+        Open ones are handed out again in the order in which they began.
+
+        Raises:
+            UserError: The ledger's trials are not those of the plan.
+        """
+        open_trials: list[tuple[FrozenTrial, Trial]] = []
+        for arm in plan.arms:
+            self._plans[arm], self._by_arm[arm], self.ladders[arm] = plan, [], plan.ladder(arm)
+            for row in self.ledger.trials(arm.name):
+                trial = self._keep(self._load(arm, row))
+                if trial.outcome is None:
+                    open_trials.append((row, trial))
+        open_trials.sort(key=lambda pair: pair[0].datetime_start or pair[0].number)
+        self._waiting += [trial for _, trial in open_trials]
 
     def of_arm(self, arm: Arm) -> list[Trial]:
         """The arm's trials so far, by number."""
         return self._by_arm[arm]
 
+    def allowance(self, arm: Arm) -> int:
+        """How many trials the arm gets."""
+        return self._plans[arm].allowance(arm)
+
     @property
     def num_planned(self) -> int:
         """Trials of all arms together, started or not."""
-        return sum(self.plan.allowance(arm) for arm in self.arms)
+        return sum(self.allowance(arm) for arm in self.arms)
 
     @property
     def num_ended(self) -> int:
@@ -66,9 +94,12 @@ class Coordinator:
     @property
     def is_complete(self) -> bool:
         """Whether every allowance is spent and every trial ended."""
-        return all(trial.outcome is not None for trial in self.trials.values()) and all(
-            len(self.of_arm(arm)) >= self.plan.allowance(arm) for arm in self.arms
-        )
+        return all(self.is_arm_complete(arm) for arm in self.arms)
+
+    def is_arm_complete(self, arm: Arm) -> bool:
+        """Whether the arm's allowance is spent and each of its trials ended."""
+        trials = self.of_arm(arm)
+        return len(trials) >= self.allowance(arm) and all(trial.outcome is not None for trial in trials)
 
     def next(self) -> Trial | None:
         """The next trial: one that was interrupted, else a new one of the arm with the fewest trials.
@@ -168,7 +199,7 @@ class Coordinator:
 
     def selection(self, arm: Arm) -> Trial | None:
         """The trial that the plan selects among those of the arm that ran their course."""
-        return self.plan.best([trial for trial in self.of_arm(arm) if trial.outcome == "finished"])
+        return self._plans[arm].best([trial for trial in self.of_arm(arm) if trial.outcome == "finished"])
 
     def _judge(self, trial: Trial, ended: str) -> tuple[Outcome | None, str]:
         """The outcome of a trial at its last epoch and the reason; None while it goes on."""
@@ -184,15 +215,15 @@ class Coordinator:
 
     def _add(self) -> Trial | None:
         """A new trial of the arm with the fewest, written to the ledger; None when no allowance is left."""
-        open_arms = [arm for arm in self.arms if len(self.of_arm(arm)) < self.plan.allowance(arm)]
+        open_arms = [arm for arm in self.arms if len(self.of_arm(arm)) < self.allowance(arm)]
         if not open_arms:
             return None
         arm = min(open_arms, key=lambda a: len(self.of_arm(a)))
-        number = len(self.of_arm(arm))
-        point = self.plan.point(arm, number, self.ledger.trials(arm.name))
-        config = self.plan.config(arm, number, point)
+        number, plan = len(self.of_arm(arm)), self._plans[arm]
+        point = plan.point(arm, number, self.ledger.trials(arm.name))
+        config = plan.config(arm, number, point)
         attributes = {"signature": config.signature(), "config": config.model_dump_json()}
-        added = self.ledger.add(arm.name, point, self.plan.space(arm), attributes)
+        added = self.ledger.add(arm.name, point, plan.space(arm), attributes)
         assert added == number, f"the ledger numbered {arm.name}'s trial {added}, not {number}"
         return self._keep(Trial(arm, number, config))
 
@@ -223,21 +254,10 @@ class Coordinator:
         }
         self.ledger.end(trial.arm.name, trial.number, outcome, trial.best, cost | (attributes or {}))
 
-    def _restore(self) -> None:
-        """Loads the ledger's trials; open ones are handed out again in the order in which they began."""
-        open_trials: list[tuple[FrozenTrial, Trial]] = []
-        for arm in self.arms:
-            for row in self.ledger.trials(arm.name):
-                trial = self._keep(self._load(arm, row))
-                if trial.outcome is None:
-                    open_trials.append((row, trial))
-        open_trials.sort(key=lambda pair: pair[0].datetime_start or pair[0].number)
-        self._waiting = [trial for _, trial in open_trials]
-
     def _load(self, arm: Arm, row: FrozenTrial) -> Trial:
         """A trial as the ledger has it; one that was killed between its decision and its end is ended."""
         attributes = row.user_attrs
-        config = self.plan.config(arm, row.number, row.params)
+        config = self._plans[arm].config(arm, row.number, row.params)
         if config.signature() != attributes["signature"]:
             raise UserError(
                 f"trial {row.number} of {arm.name} has the signature {attributes['signature']} in the ledger, but "

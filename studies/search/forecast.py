@@ -15,8 +15,8 @@ from trainables.data.tiles import TrainVal
 from trainables.names import NUM_SYMMETRIES
 
 StageName = str
-"""What a study does one after the other: "search", "validation", "final models", "scoring on val", "scoring on test",
-the same on each further test set, and "report"; those that it has are in `Forecast.stages`."""
+"""What a study does: "search", "final models", which begin while the search of other arms goes on, "validation" of what
+was selected, "scoring on val", "scoring on test", the same on each further test set, and "report"."""
 
 FORWARD_AND_BACKWARD = 3.0
 """What training on a pixel costs where predicting it costs 1: a backward pass is about two forward ones."""
@@ -80,13 +80,15 @@ class Forecast:
         self._spec, self._sizes, self._num_slots = spec, sizes, max(1, num_slots)
         self._followed: list[Coordinator] = []
         has_val = spec.labels is None
-        searched: list[StageName] = ["search", "validation"] if spec.has_search else []
-        final: list[StageName] = ["final models", "scoring on val"] if spec.seeds else []
-        tested = [scoring_on(split) for split in (TEST, *sizes.further)] if spec.seeds and spec.test else []
-        if not has_val:
-            searched, final = searched[:1], final[:1]
-        reported: list[StageName] = ["report"] if spec.wandb != "disabled" else []
-        self.stages: tuple[StageName, ...] = (*searched, *final, *tested, *reported)
+        stages: dict[StageName, bool] = {
+            "search": spec.has_search,
+            "final models": spec.seeds > 0,
+            "validation": spec.has_search and has_val,
+            "scoring on val": spec.seeds > 0 and has_val,
+            **{scoring_on(split): spec.seeds > 0 and spec.test for split in (TEST, *sizes.further)},
+            "report": spec.wandb != "disabled",
+        }
+        self.stages: tuple[StageName, ...] = tuple(name for name, is_there in stages.items() if is_there)
 
     def follow(self, coordinator: Coordinator) -> None:
         """Counts the trials of a stage in from now on; once, however often it begins."""
@@ -102,13 +104,12 @@ class Forecast:
         match stage:
             case "search":
                 return self._training(self._followed[0])
-            case "final models" if self._followed[-1].plan.stage == "final":
-                return self._training(self._followed[-1])
+            case "final models" if (newest := self._followed[-1]).plan.stage == "final":
+                return self._training(newest) + sum(map(self._confirming, self._unconfirmed())) / self._num_slots
             case "final models":
-                course = self._full_course()
-                return self._side_by_side(lambda arm: self._num_models(arm) * self._arm_pace(arm) * course)
+                return self._side_by_side(self._confirming)
             case "validation":
-                return self._side_by_side(lambda arm: self._scoring(arm, self._sizes.val))
+                return self._side_by_side(lambda arm: self._scoring(arm, self._sizes.val), self._followed[0].arms)
             case "scoring on val":
                 return self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.val))
         pixels = {scoring_on(split): its for split, its in {TEST: self._sizes.test, **self._sizes.further}.items()}
@@ -132,19 +133,35 @@ class Forecast:
             own = coordinator.of_arm(arm)
             own_length = _mean(t.epoch for t in own if t.outcome is not None) or length
             running = sum(max(1.0, own_length - t.epoch) for t in own if t.outcome is None)
-            total += self._pace_of(coordinator, arm) * (
-                running + own_length * (coordinator.plan.allowance(arm) - len(own))
-            )
+            total += self._pace_of(coordinator, arm) * (running + own_length * (coordinator.allowance(arm) - len(own)))
         start = 0.0 if any(t.epoch for t in trials) else START_SECONDS
         return total / self._num_slots + (start if total else 0.0)
 
-    def _side_by_side(self, seconds_of: Callable[[Arm], float]) -> float:
-        """The time until workers that have yet to start have done something for every arm."""
-        return sum(seconds_of(arm) for arm in self._followed[-1].arms) / self._num_slots + START_SECONDS
+    def _side_by_side(self, seconds_of: Callable[[Arm], float], arms: Iterable[Arm] | None = None) -> float:
+        """The time until workers that have yet to start have done something for arms, or for all that have models."""
+        newest = self._followed[-1]
+        if arms is None:
+            arms = [*(newest.arms if newest.plan.stage == "final" else ()), *self._unconfirmed()]
+        return sum(seconds_of(arm) for arm in arms) / self._num_slots + START_SECONDS
+
+    def _unconfirmed(self) -> list[Arm]:
+        """Arms of a search whose final models are not planned yet."""
+        first, newest = self._followed[0], self._followed[-1]
+        if first.plan.stage == "final":
+            return []
+        if newest is first:
+            return list(first.arms)
+        planned = {(arm.architecture, arm.tiles) for arm in newest.arms}
+        return [a for a in first.arms if not first.is_arm_complete(a) and (a.architecture, a.tiles) not in planned]
+
+    def _confirming(self, arm: Arm) -> float:
+        """Seconds that the final models of a searched arm train, one after the other."""
+        return self._spec.num_confirming * self._arm_pace(arm) * self._full_course()
 
     def _num_models(self, arm: Arm) -> int:
-        plan = self._followed[-1].plan
-        return plan.allowance(arm) if plan.stage == "final" else self._spec.num_confirming
+        newest = self._followed[-1]
+        is_planned = newest.plan.stage == "final" and arm in newest.arms
+        return newest.allowance(arm) if is_planned else self._spec.num_confirming
 
     def _scoring(self, arm: Arm, num_pixels: int) -> float:
         """Seconds to predict so many pixels, from what an epoch of the arm takes."""

@@ -67,20 +67,21 @@ def test_every_line_of_a_log_counts_all_stages_to_come(tmp_path, console, clock)
     progress = begin(coordinator, console)
     for trial in (end_one(coordinator), end_one(coordinator)):
         progress.trial_ended(trial)
+    progress.begin("final models", 3)
     progress.begin("validation", 1)
     progress.model_scored((coordinator.arms[0], 1), SCORES, 4.0)
-    for stage in ("final models", "scoring on val", "scoring on test", "report"):
+    for stage in ("scoring on val", "scoring on test", "report"):
         progress.begin(stage, 3)
     lines = console.export_text().splitlines()
-    later = "validation, final models, scoring on val, scoring on test, report"
-    assert lines[0] == f"search: 2 trials; then {later}"
+    later = "validation, scoring on val, scoring on test, report"
+    assert lines[0] == f"search: 2 trials; then final models, {later}"
     assert lines[1].startswith("[1/2] unet-24 (base width 16) #0 finished (epochs): best 0.512 in epoch 1 · about ")
-    assert lines[3].startswith(f"validation: 1 model; then {later.removeprefix('validation, ')} · about ")
-    assert lines[4].startswith("[1/1] unet-24 #1 scored in 4 s · about ")
+    assert lines[3].startswith(f"final models: 3 models; then {later} · about ")
+    assert lines[5].startswith("[1/1] unet-24 #1 scored in 4 s · about ")
     estimates = [seconds_in(line) for line in lines[1:]]
     assert estimates == sorted(estimates, reverse=True)
     training = 3 * 1 * 10  # three final models of an epoch, as the trials had
-    assert all(estimate > training for estimate in estimates[:5])
+    assert all(estimate > training for estimate in estimates[:3])
     assert lines[-1] == "report · about 25 s left"
 
 

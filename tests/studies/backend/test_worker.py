@@ -34,7 +34,7 @@ Open = Callable[..., TrialWorker]
 def job(number: int = 0, **changes: Any) -> dict[str, Any]:
     config = TrialConfig(**({"architecture": "unet", "tiles": 2, "lr": 1e-3, "recipe": RECIPE} | changes))
     about = {"arm": "unet-2", "parent": "unet-2", "number": number, "config": config.model_dump_json()}
-    return about | {"epoch": 0, "rungs": [1], "is_alone": False, "micro_batch_size": 0}
+    return about | {"stage": "final", "epoch": 0, "rungs": [1], "is_alone": False, "micro_batch_size": 0}
 
 
 def made_up(config: TrialConfig, tiles: TrainVal, **named: Any) -> Iterator[EpochRecord]:
@@ -60,7 +60,6 @@ def settings(tmp_path):
     about: dict[str, Any] = {
         "study": "test",
         "profile": "smoke",
-        "stage": "final",
         "wandb": "disabled",
         "device": "cpu",
     }

@@ -37,7 +37,7 @@ def train(study: Coordinator, seconds: float = 8.0) -> None:
 
 def test_stages_follow_from_the_spec():
     assert Forecast(spec(), SIZES, 1).stages == (
-        *("search", "validation", "final models", "scoring on val", "scoring on test", "report"),
+        *("search", "final models", "validation", "scoring on val", "scoring on test", "report"),
     )
     assert Forecast(spec(seeds=0), SIZES, 1).stages == ("search", "validation", "report")
     labels = Forecast(spec(tiles=None, labels=(24,)), SIZES, 1)
