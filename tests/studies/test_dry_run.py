@@ -18,6 +18,7 @@ from studies.profiles import PHASES, REFERENCE, PhaseName
 from studies.study import run_study
 from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
+from trainables.data import decode
 from trainables.memory import Memory
 
 PHASE_1, PHASE_2, PHASE_3 = PHASES
@@ -190,6 +191,14 @@ def test_a_broken_folder_is_refused_as_by_a_start(files, change, words, tmp_path
         said.append(str(refused.value))
     assert said[0] == said[1]
     assert not (tmp_path / "study").exists()
+
+
+def test_each_file_is_decoded_once(planned, whole, monkeypatch):
+    decoded, read = [], decode.read_pixels
+    monkeypatch.setattr(decode, "read_pixels", lambda path: decoded.append(path) or read(path))
+    planned(PHASE_1, "--data", str(whole), "--profile", "smoke", "--architectures", "unet", "--test")
+    assert sorted(decoded) == sorted(whole.glob("*/*/*"))
+    assert len(decoded) == 30
 
 
 def test_folder_that_holds_something_is_refused(planned, dataset_root, tmp_path):

@@ -55,8 +55,9 @@ def decode_open(dataset: Dataset, *, keep: bool = True) -> Decoded:
     Args:
         dataset: The checked folder.
         keep: Whether to keep their pixels. If not, 8-bit images, and masks of which every pixel counts or none, are
-            arrays of the right shape and dtype that take no memory: digest, notes and errors are the same. Tiles of
-            other types are kept all the same, since their notes take several looks at all of them.
+            arrays of the right shape and dtype that take no memory, and nothing says where data is missing: digest,
+            notes and errors are the same. Tiles of other types are kept all the same, since their notes take several
+            looks at all of them.
 
     Raises:
         UserError: A file is damaged or truncated; a mask holds a value that is no class, or masks contradict each
@@ -139,9 +140,13 @@ def _decoded(
 
 
 def _tiles(files: Sequence[TileFile], pixels: Sequence[_Pixels]) -> Tiles:
-    images, masks, nodata = zip(*pixels, strict=True)
-    some = any(missing is not None for missing in nodata)
-    return Tiles(tuple(tile.id for tile in files), images, masks, nodata if some else ())
+    nodata = tuple(missing for _, _, missing in pixels)
+    return Tiles(
+        ids=tuple(tile.id for tile in files),
+        images=tuple(image for image, _, _ in pixels),
+        masks=tuple(mask for _, mask, _ in pixels),
+        nodata=nodata if any(missing is not None for missing in nodata) else (),
+    )
 
 
 def _hollow(image: NDArray[Any], mask: NDArray[np.uint8], facts: TileFacts) -> _Pixels:
