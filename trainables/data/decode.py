@@ -88,11 +88,11 @@ def decode_open(dataset: Dataset, *, keep: bool = True) -> Decoded:
 
 
 def decode(files: OpenFiles, masks: list[StoredMask], dataset: Dataset, rule: MaskRule) -> Iterator[_Pixels]:
-    """Decodes an open split tile by tile, in order; some more than there are cores are in memory.
+    """Decodes an open split tile by tile, in order; a few more than there are cores are in memory at a time.
 
     Args:
         files: Of the split.
-        masks: Gets what each mask file says, but for its pixels.
+        masks: A list to which what each mask file says is added, but for its pixels.
         dataset: Which it is of.
         rule: Learns from each mask before its classes are told.
 
@@ -150,7 +150,7 @@ def _tiles(files: Sequence[TileFile], pixels: Sequence[_Pixels]) -> Tiles:
 
 
 def _hollow(image: NDArray[Any], mask: NDArray[np.uint8], facts: TileFacts) -> _Pixels:
-    """The same without pixels, but for a mask of which some pixels count: centre windows are checked for these."""
+    """The same without pixels, but for a mask of which only some count: centre windows are checked for these."""
     hollow = np.broadcast_to(image.dtype.type(0), image.shape)
     if IGNORE in facts.classes and not facts.is_void:
         return hollow, mask, None
