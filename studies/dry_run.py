@@ -15,7 +15,7 @@ from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.leaks import check_splits
-from studies.seal.seal import seals_of
+from studies.seal.seal import Seal, seals_of
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
 
@@ -38,7 +38,9 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     inputs = load_inputs(spec, console, is_dry_run=True)
     spec = inputs.spec
     is_tested = bool(spec.seeds and spec.test)
-    seals = seals_of(inputs.dataset, out=out.resolve(), study=out.name, study_id="") if is_tested else ()
+    seals: tuple[Seal, ...] = ()
+    if is_tested:
+        seals = seals_of(inputs.dataset, out=out.resolve(), study=out.name, study_id="", rule=inputs.rule)
     for seal in seals:
         seal.check()
     check_splits(inputs, seals, console, strict=strict_splits)

@@ -1,8 +1,8 @@
 """Loads and checks what a study starts from: tiles, weights, and the configuration of its W&B run."""
 
 import platform
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from studies.spec import BUDGETS, StudySpec
 from trainables.check_config import check_config
 from trainables.common.errors import UserError
 from trainables.data.dataset import Dataset, read_dataset
-from trainables.data.decode import decode_train_val
+from trainables.data.decode import decode_open
+from trainables.data.duplicates import Thumbnails
+from trainables.data.masks import MaskRule
 from trainables.data.tiles import Tiles, TrainVal
 from trainables.datasets.demo import write_demo_tiles
 from trainables.folds.split import pooled
@@ -42,6 +44,8 @@ class StudyInputs:
         tiles: Train and val tiles, decoded; all of them as train tiles where budgets are of labels.
         digests: SHA-256 of the pretrained weights, by encoder.
         facts: What study.yaml and the logs say of tiles, weights and versions.
+        rule: What the values of train and val masks mean; to be learnt from these if None.
+        thumbnails: Of the images of train and val, by split.
     """
 
     spec: StudySpec
@@ -49,6 +53,8 @@ class StudyInputs:
     tiles: TrainVal
     digests: dict[str, str]
     facts: dict[str, Any]
+    rule: MaskRule | None = None
+    thumbnails: Mapping[str, Thumbnails] = field(default_factory=dict)
 
     @property
     def scored_tiles(self) -> str:
@@ -79,7 +85,8 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
     Args:
         spec: The study.
         console: Where notes are shown.
-        is_dry_run: Whether W&B need not show that it starts a run where nothing is set that could keep it from that.
+        is_dry_run: Whether nothing is trained: tiles are not kept (see `decode_open`), and W&B need not show that it
+            starts a run where nothing is set that could keep it from that.
 
     Raises:
         UserError: The spec, the weights or the tiles do not allow it.
@@ -110,8 +117,9 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         check_enough_labels(spec, len(dataset.train.tiles), len(dataset.val.tiles))
     elif spec.tiles is None:
         spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
-    tiles = decode_train_val(dataset)
-    notes, tiles_digest = (*dataset.notes, *tiles.notes), tiles.digest()
+    decoded = decode_open(dataset, keep=not is_dry_run)
+    tiles, tiles_digest = decoded.tiles, decoded.digest
+    notes = (*dataset.notes, *tiles.notes)
     if spec.labels is not None:
         tiles = pooled(tiles)
     for note in notes:
@@ -142,7 +150,15 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         "network_digests": known_digests(spec.architectures),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
-    return StudyInputs(spec=spec, dataset=dataset, tiles=tiles, digests=digests, facts=facts)
+    return StudyInputs(
+        spec=spec,
+        dataset=dataset,
+        tiles=tiles,
+        digests=digests,
+        facts=facts,
+        rule=decoded.rule,
+        thumbnails=decoded.thumbnails,
+    )
 
 
 def _check_networks_differ(names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from studies.inputs import StudyInputs
 from trainables.common.errors import UserError
 from trainables.common.places import shared_places
-from trainables.data.duplicates import duplicates, thumbnails
+from trainables.data.duplicates import duplicates
 from trainables.data.layout.folder import named
 
 if TYPE_CHECKING:
@@ -31,12 +31,10 @@ def check_splits(inputs: StudyInputs, seals: Sequence["Seal"], console: Console,
     Raises:
         UserError: Splits share something, and are to be refused then.
     """
-    dataset, tiles = inputs.dataset, inputs.tiles
-    images = dict(zip((*tiles.train.ids, *tiles.val.ids), (*tiles.train.images, *tiles.val.images), strict=True))
+    dataset = inputs.dataset
     splits = {}
     for files in (dataset.train, dataset.val):  # also where they are one pool: folds part it
-        ids = tuple(tile.id for tile in files.tiles)
-        splits[str(files.split)] = ids, thumbnails([images[tile] for tile in ids])
+        splits[str(files.split)] = tuple(tile.id for tile in files.tiles), inputs.thumbnails[files.split]
     sealed = {files.split: tuple(tile.id for tile in files.tiles) for files in dataset.test_sets}
     splits |= {seal.split: (sealed[seal.split], seal.thumbnails) for seal in seals}
     found = (*inputs.dataset.overlaps, *duplicates(splits))

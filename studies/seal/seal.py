@@ -17,6 +17,7 @@ from trainables.common.splits import set_name
 from trainables.common.whole_files import text_digest
 from trainables.data.dataset import Dataset, SealedFiles
 from trainables.data.duplicates import Thumbnails, thumbnails
+from trainables.data.masks import MaskRule
 from trainables.data.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 from trainables.data.tiles import Tiles
 
@@ -72,13 +73,23 @@ class Seal:
         study: The study's name.
         study_id: What tells it from other studies of that name.
         files: The tiles of a further test set; those of `test` if left out.
+        rule: What mask values mean, where train and val masks were read before; else they are read when it is needed.
 
     Raises:
         UserError: There are no tiles, or a file of theirs cannot be read.
     """
 
-    def __init__(self, dataset: Dataset, *, out: Path, study: str, study_id: str, files: SealedFiles | None = None):
-        self._dataset, self._files = dataset, files or dataset.test
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        out: Path,
+        study: str,
+        study_id: str,
+        files: SealedFiles | None = None,
+        rule: MaskRule | None = None,
+    ):
+        self._dataset, self._files, self._rule = dataset, files or dataset.test, rule
         self.split = self._files.split
         if not self._files.tiles:
             without = "" if self._files is dataset.test else f"remove {dataset.root / self.split}, "
@@ -115,7 +126,7 @@ class Seal:
         changes = self._changes(known.lines)
         if changes and not reopen:
             raise self._changed(changes)
-        self.thumbnails = check_sealed(self._dataset, self._files)
+        self.thumbnails = check_sealed(self._dataset, self._files, self._rule)
         return known.notes + ((f"{changes}; continuing because: {reopen.strip()}",) if changes else ())
 
     def recorded(self, attempt: Attempt) -> dict[str, Any] | None:
@@ -151,7 +162,7 @@ class Seal:
             return line | {"why": reopen.strip()} if earlier or changes else line
 
         self._register.append(opening)
-        return decode_sealed(self._dataset, self._files)
+        return decode_sealed(self._dataset, self._files, self._rule)
 
     def record(self, attempt: Attempt, result: dict[str, Any]) -> None:
         """Puts the result of an opening on record.
@@ -260,9 +271,11 @@ class Seal:
         return UserError(f'{changes}: put them back, or continue with --reopen "why"')
 
 
-def seals_of(dataset: Dataset, *, out: Path, study: str, study_id: str) -> tuple[Seal, ...]:
+def seals_of(
+    dataset: Dataset, *, out: Path, study: str, study_id: str, rule: MaskRule | None = None
+) -> tuple[Seal, ...]:
     """A seal for each test set of a folder, that of `test` first; arguments and errors are those of `Seal`."""
-    about: dict[str, Any] = {"out": out, "study": study, "study_id": study_id}
+    about: dict[str, Any] = {"out": out, "study": study, "study_id": study_id, "rule": rule}
     return tuple(Seal(dataset, files=files, **about) for files in dataset.test_sets)
 
 

@@ -6,15 +6,19 @@ import json
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from studies import dry_run
 from studies.backend import cluster
 from studies.backend.slots import Node, fit_slots
 from studies.profiles import PHASES, REFERENCE, PhaseName
+from studies.study import run_study
 from tests.studies.command_lines import request_of
 from trainables.common.errors import UserError
+from trainables.data import decode
 from trainables.memory import Memory
 
 PHASE_1, PHASE_2, PHASE_3 = PHASES
@@ -139,6 +143,62 @@ def test_what_a_start_would_refuse_is_refused(flags, words, planned, dataset_roo
     with pytest.raises(UserError, match=words):
         planned(PHASE_2, "--data", str(dataset_root), "--profile", "smoke", *flags)
     assert not (dataset_root / "seal.jsonl").exists()
+
+
+def void(mask):
+    mask[:] = 9
+
+
+def void_center(mask):
+    mask[32:-32, 32:-32] = 9
+
+
+def set_to(value):
+    return lambda mask: np.place(mask, mask == 255, value)
+
+
+@pytest.mark.parametrize(
+    ("files", "change", "words"),
+    [
+        ("train/images/train_1.png", None, "is damaged or truncated"),
+        ("val/masks/val_0.png", None, "is damaged or truncated"),
+        ("test/images/test_0.png", None, "is damaged or truncated"),
+        ("train/masks/train_1.png", set_to(7), "holds the value 7"),
+        ("val/masks/val_0.png", set_to(1), "but the foreground must be the same value in all masks"),
+        ("test/masks/test_0.png", set_to(1), "but the foreground must be the same value in all masks"),
+        ("train/masks/*", void, "all train tiles are void or without data in every pixel"),
+        ("val/masks/*", void, "all val tiles are void or without data in every pixel"),
+        ("test/masks/*", void, "all test tiles are void or without data in every pixel"),
+        ("val/masks/*", void_center, "--val-center-px is 64, but every pixel there is void in all val tiles"),
+        ("train/masks/*", set_to(9), "the train masks hold nothing but background and void"),
+    ],
+)
+def test_a_broken_folder_is_refused_as_by_a_start(files, change, words, tmp_path, write_rgb):
+    counts = {"train": 3, "val": 2, "test": 1}
+    root = write_rgb(tmp_path / "tiles", counts=counts, size_px=(128, 128), info={"ignore_index": 9})
+    for path in root.glob(files):
+        if change is None:
+            path.write_bytes(path.read_bytes()[:-30])
+        else:
+            mask = np.array(Image.open(path))
+            change(mask)
+            Image.fromarray(mask).save(path)
+    request = request_of(*SMALL, "--data", str(root), "--seeds", "1", "--test", "--val-center-px", "64")
+    said = []
+    for begin in (dry_run.show_plan, lambda spec, out, console: run_study(spec, out=out, console=console)):
+        with pytest.raises(UserError, match=words) as refused:
+            begin(request.spec, tmp_path / "study", Console(quiet=True))
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    assert not (tmp_path / "study").exists()
+
+
+def test_each_file_is_decoded_once(planned, whole, monkeypatch):
+    decoded, read = [], decode.read_pixels
+    monkeypatch.setattr(decode, "read_pixels", lambda path: decoded.append(path) or read(path))
+    planned(PHASE_1, "--data", str(whole), "--profile", "smoke", "--architectures", "unet", "--test")
+    assert sorted(decoded) == sorted(whole.glob("*/*/*"))
+    assert len(decoded) == 30
 
 
 def test_folder_that_holds_something_is_refused(planned, dataset_root, tmp_path):

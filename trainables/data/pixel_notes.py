@@ -1,12 +1,13 @@
 """What is odd about the pixels of decoded tiles, for the reader: no data, bands without variation, values far off."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.bands import extremes, value_ranges
+from trainables.data.bands import value_ranges
+from trainables.data.facts import TileFacts, overall_extremes
 from trainables.data.tiles import Tiles, TrainVal
 
 _USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, 65535.0)
@@ -15,37 +16,44 @@ _HUGE = 1e30
 _FEW_PIXELS = 10
 
 
-def pixel_notes(tiles: TrainVal) -> tuple[str, ...]:
+def pixel_notes(tiles: TrainVal, train: Sequence[TileFacts], val: Sequence[TileFacts]) -> tuple[str, ...]:
     """A sentence on each thing that the reader should know, and may have to mend.
 
     These are pixels without data, values that look like no data but have no tag, bands that do not vary, and values far
     off all others.
+
+    Args:
+        tiles: Train and val tiles. Nothing but the bands and the type of 8-bit ones is looked at.
+        train: The facts of the train tiles, of which some has data.
+        val: Those of the val tiles.
     """
-    return (*_nodata_notes(tiles), *_untagged_notes(tiles), *_range_notes(tiles))
+    if tiles.train.images[0].dtype == np.uint8:  # training keeps all of these, none of which usually means no data
+        return (*_nodata_notes((*train, *val)), *_flat_notes(tiles, *overall_extremes(train)))
+    low, high = value_ranges(tiles.train)
+    return (
+        *_nodata_notes((*train, *val)),
+        *_untagged_notes(tiles, (*train, *val)),
+        *_flat_notes(tiles, low, high),
+        *_far_notes(tiles, train, low, high),
+    )
 
 
-def _nodata_notes(tiles: TrainVal) -> Iterator[str]:
+def _nodata_notes(tiles: Sequence[TileFacts]) -> Iterator[str]:
     """Notes on how much has no data, and on tiles that have none at all."""
-    everywhere, lacking, num_missing, num_pixels = [], 0, 0, 0
-    for part in (tiles.train, tiles.val):
-        num_pixels += sum(mask.size for mask in part.masks)
-        for tile_id, missing in zip(part.ids, part.nodata, strict=False):
-            if missing is not None:
-                lacking += 1
-                num_missing += int(missing.sum())
-                everywhere += [tile_id] if missing.all() else []
+    lacking = sum(tile.num_missing > 0 for tile in tiles)
     if lacking:
+        share = sum(tile.num_missing for tile in tiles) / sum(tile.num_pixels for tile in tiles)
         yield (
-            f"{lacking} of {len(tiles.train) + len(tiles.val)} train and val tiles have pixels without data by the "
-            f"files' nodata tag, mask or opacity, {num_missing / num_pixels:.1%} of all pixels: these count nowhere"
+            f"{lacking} of {len(tiles)} train and val tiles have pixels without data by the "
+            f"files' nodata tag, mask or opacity, {share:.1%} of all pixels: these count nowhere"
         )
-    if everywhere:
+    if everywhere := [tile.id for tile in tiles if not tile.has_data]:
         yield f"{', '.join(everywhere)} hold no data at all: remove them"
 
 
-def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
+def _untagged_notes(tiles: TrainVal, facts: Sequence[TileFacts]) -> Iterator[str]:
     """Notes on bands whose least or greatest value usually means no data, and is far off all others in many pixels."""
-    suspects = _suspects(tiles)
+    suspects = _suspects(facts, len(tiles.info.bands))
     for band, name in enumerate(tiles.info.bands):
         for value in sorted(suspects[band]):
             count, num_tiles, low, high = 0, 0, np.inf, -np.inf
@@ -64,17 +72,21 @@ def _untagged_notes(tiles: TrainVal) -> Iterator[str]:
                 )
 
 
-def _range_notes(tiles: TrainVal) -> Iterator[str]:
-    """Notes on bands that do not vary, and on those with values that `value_ranges` leaves out."""
-    low, high = value_ranges(tiles.train)
+def _flat_notes(tiles: TrainVal, low: NDArray[np.float64], high: NDArray[np.float64]) -> Iterator[str]:
+    """Notes on bands that do not vary: their least value (C,) is their greatest one."""
     for name, least, greatest in zip(tiles.info.bands, low, high, strict=True):
         if least == greatest:
             yield f"{name} is {least:g} all over the train tiles: it is 0 for the model, which learns from the others"
-    if tiles.train.images[0].dtype == np.uint8:  # training keeps all of these
-        return
+
+
+def _far_notes(
+    tiles: TrainVal, facts: Sequence[TileFacts], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> Iterator[str]:
+    """Notes on bands with values outside of `value_ranges`, which are (C,) each."""
     far: list[list[float]] = [[] for _ in tiles.info.bands]
-    for pixels in _data(tiles.train):
-        least, greatest = extremes(pixels)
+    with_data = (tile for tile in facts if tile.has_data)
+    for pixels, tile in zip(_data(tiles.train), with_data, strict=True):
+        least, greatest = tile.extremes
         for band in np.flatnonzero((least < low) | (greatest > high)):
             values = pixels[:, band]
             far[band] += values[(values < low[band]) | (values > high[band])].tolist()
@@ -87,13 +99,11 @@ def _range_notes(tiles: TrainVal) -> Iterator[str]:
             )
 
 
-def _suspects(tiles: TrainVal) -> list[set[float]]:
+def _suspects(tiles: Sequence[TileFacts], num_bands: int) -> list[set[float]]:
     """Per band, the extremes of single tiles that usually mean no data."""
-    found: list[set[float]] = [set() for _ in tiles.info.bands]
-    if tiles.train.images[0].dtype == np.uint8:
-        return found
-    for pixels in _data(tiles.train, tiles.val):
-        for values in extremes(pixels):
+    found: list[set[float]] = [set() for _ in range(num_bands)]
+    for tile in tiles:
+        for values in tile.extremes:
             for band, value in enumerate(values.tolist()):
                 if value in _USUAL_NODATA or abs(value) >= _HUGE:
                     found[band].add(value)

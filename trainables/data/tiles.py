@@ -166,13 +166,33 @@ class TrainVal:
 
     def digest(self) -> str:
         """SHA-256 over ids, pixels, masks and nodata of both splits: two studies with one digest saw the same tiles."""
-        sha = hashlib.sha256()
+        digest = TilesDigest()
         for tiles in (self.train, self.val):
             for index, (tile_id, image, mask) in enumerate(zip(tiles.ids, tiles.images, tiles.masks, strict=True)):
-                sha.update(f"{tile_id} {image.shape} {image.dtype}".encode())
-                sha.update(image.tobytes())
-                sha.update(mask.tobytes())
-                if (missing := tiles.missing(index)) is not None:
-                    sha.update(missing.tobytes())
-            sha.update(b"|")
-        return sha.hexdigest()
+                digest.add(tile_id, image, mask, tiles.missing(index))
+            digest.end_split()
+        return digest.hex()
+
+
+class TilesDigest:
+    """`TrainVal.digest()` of tiles that are seen one after the other: train, then val."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+
+    def add(
+        self, tile_id: str, image: NDArray[Any], mask: NDArray[np.uint8], missing: NDArray[np.bool_] | None
+    ) -> None:
+        """Takes the next tile of a split in."""
+        self._sha.update(f"{tile_id} {image.shape} {image.dtype}".encode())
+        for array in (image, mask, missing):
+            if array is not None:
+                self._sha.update(array.reshape(-1).data)  # no copy of arrays in one piece
+
+    def end_split(self) -> None:
+        """Says that the tiles of a split were all."""
+        self._sha.update(b"|")
+
+    def hex(self) -> str:
+        """64 hex digits."""
+        return self._sha.hexdigest()

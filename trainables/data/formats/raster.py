@@ -110,9 +110,10 @@ class Raster:
             missing |= _transparent(opacity, self.path)
         if lacks is not None:
             # 0 is a common tag of 8-bit images, and a dark value of theirs, too
-            by_all = bands.dtype == np.uint8
-            missing |= lacks.all(axis=0) if by_all else lacks[chosen].any(axis=0)
-        pixels = np.stack([bands[i] for i in chosen], axis=-1)  # a tenth of the time of a copied transpose
+            missing |= lacks.all(axis=0) if bands.dtype == np.uint8 else lacks[chosen].any(axis=0)
+        pixels = bands.transpose(1, 2, 0)  # as it is where nothing changes in it
+        if missing.any() or not pixels.flags.c_contiguous or chosen != list(range(len(bands))):
+            pixels = np.stack([bands[i] for i in chosen], axis=-1)  # a tenth of the time of a copied transpose
         if not missing.any():
             return _finite(pixels, self.path), None
         _finite(pixels[~missing], self.path)
@@ -187,7 +188,10 @@ def _read(path: Path) -> Raster:
         turn = orientation(path, source.driver)
         pages = _pages(source, path)
         if pages:
-            parts = [_read_page(page) for page in pages]
+            parts = []
+            for name in pages:
+                with rasterio.open(name) as page:
+                    parts.append(_bands(page))
             stored = np.concatenate([pixels for pixels, _ in parts])
             masks = [np.ones(pixels.shape, bool) if has is None else has for pixels, has in parts]
             has_data = None if all(has is None for _, has in parts) else np.concatenate(masks)
@@ -213,16 +217,13 @@ def _read(path: Path) -> Raster:
         )
 
 
-def _read_page(name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    with rasterio.open(name) as page:
-        return _bands(page)
-
-
 def _bands(source: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """(bands, H, W) pixels, and where they are data by a tag or mask of the file (opacity left out)."""
     flags = {flag for band in source.mask_flag_enums for flag in band}
     has_data = source.read_masks() != 0 if flags & {MaskFlags.nodata, MaskFlags.per_dataset} else None
-    return source.read(), None if MaskFlags.alpha in flags else has_data
+    # In memory (H, W, bands), as images are taken: JPEGs are a quarter faster than band by band
+    pixels = np.empty((source.height, source.width, source.count), source.dtypes[0]).transpose(2, 0, 1)
+    return source.read(out=pixels), None if MaskFlags.alpha in flags else has_data
 
 
 @contextmanager
@@ -284,8 +285,7 @@ def _transparent(opacity: NDArray[Any], path: Path) -> NDArray[np.bool_]:
             'another band: name every stored band in dataset.json ("bands": ["red", "green", "blue", "nir"]) to train '
             "on it, or remove it"
         )
-    transparent: NDArray[np.bool_] = opacity == 0
-    return transparent
+    return np.asarray(opacity == 0, np.bool_)
 
 
 def _finite(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
