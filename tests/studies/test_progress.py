@@ -97,6 +97,27 @@ def test_models_that_are_scored_tell_how_long_the_others_take(tmp_path, console,
     assert progress.seconds_left() == pytest.approx(1 * 30.0)
 
 
+def test_final_models_are_counted_beside_the_search_that_goes_on(tmp_path, console):
+    coordinator, final = make(tmp_path / "a", "unet", seeds=2), make(tmp_path / "b", "deeplabv3plus_resnet34", seeds=2)
+    progress = begin(coordinator, console)
+    progress.trial_ended(end_one(coordinator))
+    progress.begin_beside("final models", 5, done=1, coordinator=final)
+    progress.trial_ended(end_one(final))
+    progress.begin_beside("final models", 4, done=3, coordinator=final)  # one more was done before, one less is to come
+    progress.trial_ended(end_one(coordinator))
+    progress.trial_ended(end_one(final))
+    lines = [line.partition(" · ")[0].split(" #")[0] for line in console.export_text().splitlines()]
+    assert lines[1:3] == [
+        "[1/2] unet-24 (base width 16)",
+        "final models: 5 models, 1 of them done before; then validation, scoring on val, scoring on test, report",
+    ]
+    assert lines[3:] == [
+        "[2/5] deeplabv3plus_resnet34-24",
+        "[2/2] unet-24 (base width 16)",
+        "[4/4] deeplabv3plus_resnet34-24",
+    ]
+
+
 def test_stage_that_takes_longer_than_expected_is_not_done(tmp_path, console, clock):
     coordinator = make(tmp_path, "unet", seeds=0)
     progress = begin(coordinator, console)
