@@ -2,6 +2,22 @@
 
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
+from trainables.data.tiles import TrainVal
+from trainables.folds.split import num_networks
+
+
+def networks_by_budget(spec: StudySpec, tiles: TrainVal) -> dict[int, int]:
+    """How many networks a trial of a search trains, by budget; empty where trials are not cross-validated.
+
+    Args:
+        spec: The study.
+        tiles: All of its tiles, whose places may allow fewer folds than are wanted.
+    """
+    if spec.labels is None or not spec.has_search:
+        return {}
+    seed, groups = spec.recipe.subset_seed, tiles.info.groups
+    budgets = {budget: tiles.budget(budget, seed).train.ids for budget in spec.labels}
+    return {budget: num_networks(ids, groups, spec.wanted_folds(budget), seed) for budget, ids in budgets.items()}
 
 
 def check_labels(spec: StudySpec) -> None:
