@@ -26,9 +26,12 @@ def check_labels(spec: StudySpec) -> None:
     Raises:
         UserError: It is so.
     """
-    if spec.labels is None:
-        if spec.folds is not None:
+    if spec.folds is not None:
+        if not spec.has_search:
+            raise UserError(f"folds is {spec.folds}, but folds judge a search, and {spec.phase} has none: leave it out")
+        if spec.labels is None:
             raise UserError(f"--folds is {spec.folds}, but only budgets of --labels are cut into folds: add --labels")
+    if spec.labels is None:
         return
     if spec.tiles is not None:
         raise UserError(

@@ -76,6 +76,16 @@ def test_what_labels_cannot_go_with_is_refused(flags, words, refusal, data, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("budgets", [["--labels", "2"], []])
+def test_folds_that_no_search_is_judged_by_are_refused(budgets, refusal, write_tuned, tmp_path):
+    write_tuned(tmp_path / "phase2", {"unet-4": 1e-3})
+    (tmp_path / "study.yaml").write_text("folds: 3", encoding="utf-8")
+    flags = [*budgets, "--config", str(tmp_path / "study.yaml")]
+    for phase, start in ((PHASE_1, []), (PHASE_3, ["--from", str(tmp_path / "phase2")])):
+        words = f"folds is 3, but folds judge a search, and {phase} has none: leave it out"
+        assert refusal(phase, *flags, *start) == words
+
+
 def test_what_val_tiles_tuned_does_not_say_how_long_to_train_without_them(refusal, write_tuned, tmp_path):
     write_tuned(tmp_path / "phase2", {"unet-4": 1e-3})
     words = refusal(PHASE_3, "--from", str(tmp_path / "phase2"), "--labels", "2")
