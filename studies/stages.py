@@ -12,6 +12,7 @@ from studies.logs import tracking
 from studies.models import finals, selection
 from studies.models.evaluation import score_model
 from studies.models.more_seeds import add_seeds, restore_seeds
+from studies.models.val_scores import score_finals_on_val
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals, is_recipe
@@ -89,8 +90,9 @@ def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, s
     restore_seeds(coordinator, plan)
     while _train(session, coordinator):
         with _scorers(session) as scorers:
-            if not add_seeds(session, coordinator, plan, scorers):
-                untested = finals.score(session, coordinator, plan, scorers, seals)
+            val = score_finals_on_val(session, scorers, coordinator)
+            if not add_seeds(session, coordinator, plan, val):
+                untested = finals.score(session, coordinator, plan, scorers, seals, val)
                 return StageResult(ending=session.permit.ending, untested=untested)
     return StageResult(ending=session.permit.ending)
 
