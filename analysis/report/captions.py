@@ -54,7 +54,8 @@ CONTRASTS = (
 RECIPES = "What was tuned competes; the recipe that its search started from stands below it, and competes with nothing."
 AVERAGED = (
     "Ensemble is the test IoU of the mean of the probabilities of all models of an architecture (and tile subset), TTA "
-    "that of the mean over the eight symmetries of a tile, averaged over models; both are of the same opening."
+    "that of the mean over the eight symmetries of a tile, averaged over models; both are of the same opening. An "
+    "ensemble has no interval, since it is one for all seeds: nothing tells what other seeds would make of it."
 )
 TUNING = (
     "The final models of what each search selected minus those of the recipe that it started from, with the same seeds "

@@ -27,11 +27,11 @@ def needed_seeds(
 ) -> list[int]:
     """Returns how many seeds each arm needs, from `first` to `most`, as far as its models can say.
 
-    After the first seeds and after each `STEP` of more, the arm with the highest mean is compared with all others
-    that are still in the running (`stats.ranks.below_leader`). An arm that lies below it by more than chance is
-    out, and gets no more seeds. Nor does the leader once it is alone. The level of 5 % is spent on these looks in
-    equal parts, so that all of their errors together stay at 5 %, however they depend on each other (Bonferroni). A
-    look uses the first seeds alone: its result stays the same when there are more.
+    After the first seeds and after each `STEP` of more, the arm with the highest mean is compared with all others that
+    are still in the running (`stats.ranks.below_leader`). An arm that lies below it by more than chance is out, and
+    gets no more seeds. Nor does the leader once it is alone. The level of 5 % is spent on these looks in equal parts,
+    so that all of their errors together stay at 5 %, however they depend on each other (Bonferroni). A look uses the
+    first seeds alone: its result stays the same when there are more.
 
     Args:
         scores: (A, M, T), NaN where an arm lacks a model, or a model a tile.
