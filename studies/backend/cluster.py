@@ -73,20 +73,33 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def _start_private(folder: Path, scratch: str, log: Path) -> None:
-    """Starts a Ray that no other driver takes for a cluster."""
+    """Starts a Ray that no other driver takes for a cluster.
+
+    Its workers inherit the environment. With one of their own, those that Ray starts beforehand could not be used.
+    """
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     try:
-        _init(
-            "local",
-            {"TMPDIR": scratch},
-            include_dashboard=False,
-            resources={_PRIVATE: 1},
-            _temp_dir=str(folder / "ray"),
-        )
+        with _environment(WORKER_ENVIRONMENT | {"TMPDIR": scratch}):
+            _init("local", include_dashboard=False, resources={_PRIVATE: 1}, _temp_dir=str(folder / "ray"))
     except (Exception, SystemExit) as error:  # it ends the process where its parts do not find each other
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         reason = " ".join(str(error).split()) if isinstance(error, Exception) else (lines or ["without a word"])[-1]
         raise UserError(f"Ray does not start on this machine: {reason[:500]}") from error
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Sets environment variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _join(address: str, scratch: str) -> None:
@@ -95,7 +108,7 @@ def _join(address: str, scratch: str) -> None:
     for known in _known_addresses() if address == "auto" else [address]:
         try:
             _probe(known)
-            _init(known, {TEMPORARY_FILES: scratch})
+            _init(known, runtime_env={"env_vars": WORKER_ENVIRONMENT | {TEMPORARY_FILES: scratch}})
         except (ConnectionError, OSError, ValueError):
             continue
         except RuntimeError as error:
@@ -127,7 +140,7 @@ def _known_addresses() -> list[str]:
     return list(dict.fromkeys(address for address in started if address))
 
 
-def _init(address: str, variables: dict[str, str], **others: Any) -> None:
+def _init(address: str, **others: Any) -> None:
     """Connects, with the project's folder as that of the workers.
 
     They would have the driver's in their `sys.path`, where a file `torch.py` or `ray.py` is taken for the library.
@@ -140,7 +153,6 @@ def _init(address: str, variables: dict[str, str], **others: Any) -> None:
             log_to_driver=False,
             configure_logging=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT | variables},
             **others,
         )
     finally:

@@ -18,7 +18,7 @@ from studies.search.trials import Outcome, TrialKey
 from studies.settings.arms import Arm
 from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
-from trainables.common.command import run
+from trainables.common.command import exit_code
 
 EPOCHS = 3
 NUM_TILES = 24
@@ -133,9 +133,7 @@ def fill_search(study: Study) -> None:
 
 def printed(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as end:
-        run(lambda: status.main([str(out)]))
-    assert end.value.code == 0
+    assert exit_code(lambda: status.main([str(out)])) == 0
     output, errors = capsys.readouterr()
     assert errors == ""
     return "\n".join(line.rstrip() for line in output.splitlines())

@@ -7,7 +7,7 @@ import pytest
 from studies import command_line as cli
 from studies.profiles import PhaseName
 from studies.spec import StudySpec
-from trainables.common.command import EXIT_USER_ERROR, run
+from trainables.common.command import EXIT_USER_ERROR, exit_code
 
 
 def request_of(*flags: str, phase: PhaseName = "phase2_tuning") -> cli.Request:
@@ -20,9 +20,7 @@ def read(*flags: str, phase: PhaseName = "phase2_tuning") -> StudySpec:
 
 def refusal_of(main: Callable[[], int], capsys: pytest.CaptureFixture[str]) -> str:
     """What a command says that is refused: one line, without the word error."""
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    assert end.value.code == EXIT_USER_ERROR
+    assert exit_code(main) == EXIT_USER_ERROR
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -18,7 +18,7 @@ from trainables.attempts import outputs
 from trainables.attempts.outputs import write_history
 from trainables.attempts.reference import ATTEMPTS
 from trainables.checkpoints import load, load_model
-from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR, run
+from trainables.common.command import EXIT_INTERRUPTED, EXIT_USER_ERROR, exit_code
 from trainables.fit import main
 
 SHORT = ["--small", "--window-px", "64", "--draws-per-epoch", "4", "--batch-size", "2"]
@@ -159,6 +159,7 @@ def assert_alike(one: Path, other: Path) -> None:
     assert all(torch.equal(best["model"][key], tensor) for key, tensor in expected["model"].items())
 
 
+@pytest.mark.faults
 def test_command_that_sigterm_stops_in_its_first_epoch_starts_over(command, out):
     """The command as a process of its own."""
     flags = command("01", "--small", "--window-px", "64", "--epochs", "1")
@@ -272,9 +273,7 @@ def test_mistake_is_one_line_exit_code_2_and_leaves_nothing(name, data, out, cap
     flags, message = REFUSALS[name]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["fit", "--data", str(data), "--out", str(out), *flags])
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    assert end.value.code == EXIT_USER_ERROR
+    assert exit_code(main) == EXIT_USER_ERROR
     printed, error = capsys.readouterr()
     assert (printed, error.count("\n")) == ("", 1)
     assert error.startswith(f"error: {message}")

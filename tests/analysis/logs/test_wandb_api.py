@@ -154,6 +154,7 @@ TROUBLE: dict[str, tuple[str, tuple[int, str], Callable[[str], bool]]] = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("case", TROUBLE)
 def test_trouble_of_the_server_is_told_in_one_line_and_soon(server: Any, tmp_path: Path, case: str) -> None:
     operation, answer, is_told = TROUBLE[case]

@@ -177,6 +177,7 @@ def stranger(ray_address, connected, folders):
             wait_for(lambda: sum(n["Alive"] for n in ray.nodes()) == num_alive, "the end of the node")
 
 
+@pytest.mark.faults
 def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger, folders):
     probe_storage(folders["shared"])
     assert list(folders["shared"].iterdir()) == []
@@ -185,6 +186,7 @@ def test_folder_that_all_nodes_share_is_taken_and_left_empty(stranger, folders):
     )
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("words", MOUNTS)
 def test_folder_that_a_node_has_otherwise_is_refused_and_left_empty(stranger, folders, words):
     out = folders[words]

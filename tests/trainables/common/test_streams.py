@@ -62,6 +62,16 @@ def test_output_arrives_whole_where_it_is_read(tmp_path: Path) -> None:
     assert ended.stderr == "of a child\nerror of a line\n"
 
 
+def test_exit_handlers_run_and_nothing_is_taken_apart(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(
+        "import atexit\nfrom trainables.common.command import run\natexit.register(print, 'handler')\n"
+        "class Part:\n    def __del__(self): print('taken apart')\n"
+        "part = Part()\nrun(lambda: print('command', end=', ') or 3)\n"
+    )
+    ended = shell("$PYTHON ends.py", tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "command, handler\n", "")
+
+
 def test_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
     ended = shell("mkdir gone; cd gone; rmdir ../gone; $PYTHON -c 'import trainables.trial'", tmp_path)
     assert ended.returncode == 2

@@ -127,6 +127,7 @@ def test_source_becomes_a_dataset_the_same_each_time_and_only_what_is_missing_is
     assert {path.stem for path in whole.keys() - kept} == {lost.stem}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["deepglobe", "pickled", "inria"])  # files that are copied, arrays, and crops
 def test_killed_anywhere_it_finishes_when_started_again(name, made, tmp_path_factory):
     src, dst = made(name)

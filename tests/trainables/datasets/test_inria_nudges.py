@@ -58,6 +58,7 @@ def test_nudge_reaches_the_edges_and_past_them_is_refused_before_anything_is_wri
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.faults
 def test_nudge_killed_anywhere_never_mixes_two_places(tmp_path, inria_sources, monkeypatch):
     monkeypatch.setattr(inria_crops, "SPLITS", FEW_INRIA)
     prepare_small(inria_sources, tmp_path / "whole")
