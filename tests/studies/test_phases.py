@@ -111,8 +111,8 @@ def check_logged(out: Path, *stages: str) -> None:
     tiles = {
         (model["arm"], model["number"], split, tile): iou
         for model in written
-        for split in ("val", "test")
-        for tile, iou in (model[f"{split}_tile_iou"] or {}).items()
+        for split in ("val", "test", "tta")
+        for tile, iou in (model.get(f"{split}_tile_iou") or {}).items()
     }
     tiles |= {
         (model["arm"], model["number"], split, tile): iou
