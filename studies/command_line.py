@@ -88,6 +88,12 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         settings["architectures"] = of_same_copies(settings["architectures"], begun)
     spec = make_spec(settings)
     _check_phase(spec)
+    is_default = "with_recipe" not in flags and PROFILES[spec.profile].defaults(phase).get("with_recipe", False)
+    if spec.with_recipe and not spec.seeds and not is_default:
+        raise UserError(
+            "--seeds is 0, but --with-recipe trains the recipe as final models: give at least 1, or leave "
+            "--with-recipe out"
+        )
     if tuned is not None:
         check_same_source(spec, tuned)
     if spec.vary is not None and (idle := [name for name in _SEARCHES if name != "vary" and name in flags]):

@@ -57,7 +57,7 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     for arm in plan.arms:
         num_searched = 0 if finals else plan.allowance(arm)
         num_final = (spec.max_seeds or spec.seeds) * (finals.num_subsets(arm) if finals else 1 + spec.with_recipe)
-        epochs = (num_searched * spec.num_networks(arm) + num_final) * spec.recipe.epochs
+        epochs = (num_searched * inputs.num_networks(arm) + num_final) * spec.recipe.epochs
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
     console.print(table)

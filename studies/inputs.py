@@ -12,7 +12,7 @@ from rich.console import Console
 from studies.files import folder
 from studies.logs import wandb_variables
 from studies.settings.arms import Arm
-from studies.settings.labels import check_enough_labels
+from studies.settings.labels import check_enough_labels, networks_by_budget
 from studies.spec import BUDGETS, StudySpec
 from trainables.check_config import check_config
 from trainables.common.errors import UserError
@@ -65,6 +65,10 @@ class StudyInputs:
     def judging(self) -> Tiles:
         """The tiles that judge trials: val, or all labels, of which each trial holds some out."""
         return self.tiles.val if self.spec.labels is None else self.tiles.train
+
+    def num_networks(self, arm: Arm) -> int:
+        """How many networks a trial of an arm's search trains: one, or one per fold of its labels."""
+        return networks_by_budget(self.spec, self.tiles).get(arm.tiles, 1)
 
     @property
     def train_px(self) -> int:

@@ -189,11 +189,9 @@ class StudySpec(BaseModel):
         assert budgets is not None, "run_study fills the budgets in"
         return tuple(Arm(architecture, tiles) for architecture in self.architectures for tiles in budgets)
 
-    def num_networks(self, arm: Arm) -> int:
-        """How many networks a trial of a search trains: one per fold of a budget of labels."""
-        if self.labels is None or not self.has_search:
-            return 1
-        return default_folds(arm.tiles) if self.folds is None else self.folds
+    def wanted_folds(self, budget: int) -> int:
+        """Folds that a budget of labels is cut into where its places allow so many (`labels.networks_by_budget`)."""
+        return default_folds(budget) if self.folds is None else self.folds
 
     @classmethod
     def from_flat(cls, settings: dict[str, Any]) -> "StudySpec":

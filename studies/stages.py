@@ -12,6 +12,7 @@ from studies.logs import tracking
 from studies.models import finals, selection
 from studies.models.evaluation import score_model
 from studies.models.more_seeds import add_seeds, restore_seeds
+from studies.models.val_scores import score_finals_on_val
 from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals, is_recipe
@@ -95,9 +96,10 @@ def _score(
     session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers, seals: Sequence[Seal]
 ) -> StageResult | None:
     """Scores the final models; None where some arms get more seeds first."""
-    if add_seeds(session, coordinator, plan, scorers):
+    val = score_finals_on_val(session, scorers, coordinator)
+    if add_seeds(session, coordinator, plan, val):
         return None
-    untested = finals.score(session, coordinator, plan, scorers, seals)
+    untested = finals.score(session, coordinator, plan, scorers, seals, val)
     return StageResult(ending=session.permit.ending, untested=untested)
 
 

@@ -102,7 +102,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 coordinator = Coordinator(inputs.spec, ledger, plan)
                 versions = dict(inputs.facts["versions"])
                 folder.write_study(out, inputs.spec, provenance, slots=str(slots), versions=versions)
-                console.print(_first_line(out, coordinator, slots, is_resumed=is_resumed), highlight=False)
+                console.print(_first_line(out, inputs, coordinator, slots, is_resumed=is_resumed), highlight=False)
                 forecast = Forecast(inputs.spec, _sizes(inputs), slots.count)
                 config = {**log_config(inputs, parameters, out.name, slots), "study_id": provenance["study_id"]}
                 log = tracking.WandbRun(out, inputs.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
@@ -176,13 +176,13 @@ def _sizes(inputs: StudyInputs) -> Sizes:
     return Sizes.of(inputs.spec, inputs.tiles, sealed_px)
 
 
-def _first_line(out: Path, coordinator: Coordinator, slots: Slots, *, is_resumed: bool) -> str:
+def _first_line(out: Path, inputs: StudyInputs, coordinator: Coordinator, slots: Slots, *, is_resumed: bool) -> str:
     counts = sorted({coordinator.allowance(arm) for arm in coordinator.arms})
     line = (
         f"{out.name}: {len(coordinator.arms)} arms × {' or '.join(map(str, counts))} trials of up to "
         f"{coordinator.spec.recipe.epochs} epochs; {slots}; judged by {coordinator.spec.judged_metric}"
     )
-    folds = sorted({coordinator.spec.num_networks(arm) for arm in coordinator.arms})
+    folds = sorted({inputs.num_networks(arm) for arm in coordinator.arms})
     if folds != [1]:
         line += f"; cross-validated in {' or '.join(map(str, folds))} folds"
     if is_resumed:

@@ -246,7 +246,7 @@ def _by_split(
     row: ModelRow, further: Sequence[FurtherRow]
 ) -> list[tuple[Split, dict[str, float | None], list[list[int]]]]:
     """Returns a model's IoU by tile and its confusion matrices of each split; empty where it was not scored on it."""
-    found = [(split, rows.tile_iou(row, split), rows.tile_confusion(row, split)) for split in rows.SPLITS]
+    found = [(split, rows.tile_iou(row, split), rows.tile_confusion(row, split)) for split in (*rows.SPLITS, rows.TTA)]
     for its in further:
         split = further_split(its["test_set"])
         found.append((split, rows.tile_iou(its, TEST), rows.tile_confusion(its, TEST)))

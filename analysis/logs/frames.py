@@ -74,9 +74,10 @@ class Logs:
             tiles as usual; else empty), `dtype` and `device_model` (of its training, as in `runs`), `attempt`, `run`,
             `hyperparameters/<name>` as in `runs`, and `test-<name>_iou` and `test-<name>_f1` of each further test set
             that any model was scored on.
-        scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val", "test" or
-            "test-<name>"), `tile`, `group` (its place; the tile's own id where none is known), `iou` (in [0, 1];
-            missing where no pixel of the tile counts, which no mean may take for a score).
+        scores: One row per final model and tile that it was scored on: `arm`, `number`, `split` ("val", "test",
+            "test-<name>", or "tta" for test over symmetries), `tile`, `group` (its place; the tile's
+            own id where none is known), `iou` (in [0, 1]; missing where no pixel of the tile counts, which no mean may
+            take for a score).
         openings: One row per event of a test set, as logged last: `arm`, `attempt`, `event` ("opened", "reopened",
             "result", or "recorded" where an earlier result was used), `at`, `test_set` (missing for `test`), `why`,
             `tiles_digest`, `num_attempts` and `num_studies` (that ever opened these tiles, up to then).

@@ -26,6 +26,9 @@ Split: TypeAlias = str
 SPLITS: tuple[Split, ...] = ("val", "test")
 """Those that every study has."""
 
+TTA: Split = "tta"
+"""The test tiles once more, by the mean of a model's probabilities over the eight symmetries of a tile."""
+
 OVERLAYS = "overlays"
 """Key of a trial's pictures of val tiles."""
 
@@ -153,18 +156,21 @@ class FinalModel(ModelFacts):
     """A final model with its scores by tile id; `models.json` holds it so.
 
     Attributes:
-        val_tile_iou, test_tile_iou: In [0, 1]; None for a tile of which no pixel counts.
-        val_tile_confusion, test_tile_confusion: Pixel counts, rows truth and columns prediction, row after row.
+        val_tile_iou, test_tile_iou, tta_tile_iou: In [0, 1]; None for a tile of which no pixel counts.
+        val_tile_confusion, test_tile_confusion, tta_tile_confusion: Pixel counts, rows truth and columns prediction,
+            row after row.
     """
 
     val_tile_iou: NotRequired[Mapping[str, float | None] | None]
     val_tile_confusion: NotRequired[Mapping[str, list[int]] | None]
     test_tile_iou: NotRequired[Mapping[str, float | None] | None]
     test_tile_confusion: NotRequired[Mapping[str, list[int]] | None]
+    tta_tile_iou: NotRequired[Mapping[str, float | None] | None]
+    tta_tile_confusion: NotRequired[Mapping[str, list[int]] | None]
 
 
 class ModelRow(ModelFacts):
-    """A final model with its scores as lists, in the order of `val_tiles` and `test_tiles`, which hold tile ids.
+    """A final model with its scores as lists, in the order of `val_tiles` and so on, which hold tile ids.
 
     W&B would split a dictionary by the dots in tile ids. A later row of the same arm and number stands for it.
     """
@@ -175,6 +181,9 @@ class ModelRow(ModelFacts):
     test_tiles: NotRequired[list[str]]
     test_tile_iou: NotRequired[list[float | None]]
     test_tile_confusion: NotRequired[list[list[int]]]
+    tta_tiles: NotRequired[list[str]]
+    tta_tile_iou: NotRequired[list[float | None]]
+    tta_tile_confusion: NotRequired[list[list[int]]]
 
 
 class OpeningRow(TypedDict):

@@ -46,6 +46,7 @@ class ArmFacts(TypedDict):
         chosen: In phase 3, the configuration that an earlier study selected, and where.
         recipe_of: The arm of the search beside which it is trained, by the recipe.
         folds: Of its labels, which judge its search; only where budgets are of labels.
+        fold_tiles: The ids of the labels of each of them; missing from older logs.
     """
 
     arm: str
@@ -68,6 +69,7 @@ class ArmFacts(TypedDict):
     chosen: NotRequired[dict[str, Any]]
     recipe_of: NotRequired[str]
     folds: NotRequired[int]
+    fold_tiles: NotRequired[list[list[str]]]
 
 
 def competing(arms: Iterable[ArmFacts]) -> list[ArmFacts]:

@@ -54,7 +54,8 @@ CONTRASTS = (
 RECIPES = "What was tuned competes; the recipe that its search started from stands below it, and competes with nothing."
 AVERAGED = (
     "Ensemble is the test IoU of the mean of the probabilities of all models of an architecture (and tile subset), TTA "
-    "that of the mean over the eight symmetries of a tile, averaged over models; both are of the same opening."
+    "that of the mean over the eight symmetries of a tile, averaged over models; both are of the same opening. An "
+    "ensemble has no interval, since it is one for all seeds: nothing tells what other seeds would make of it."
 )
 TUNING = (
     "The final models of what each search selected minus those of the recipe that it started from, with the same seeds "
@@ -93,14 +94,6 @@ BY_CLASS = (
     "of the labelled pixels of each split (of all pixels for ignored ones), from the masks; those of test are known "
     "once the test tiles were opened."
 )
-SPREAD = (
-    "Median, interquartile mean and standard deviation are over the final models. Standard deviations are also "
-    "split: between tile subsets (drawn from this pool of tiles), between seeds, and the rest; and between the "
-    "configurations of the finished trials of the search, on the pixels they were judged on (each with its own "
-    "seed). Optimism of tuning is the val IoU of the selected trial, the best of several, minus that of its final "
-    "models. Val minus test is of the same models; part of it is how hard the tiles are. Columns without a value are "
-    "left out."
-)
 IMPORTANCE = (
     "PED-ANOVA importance of each hyperparameter among finished trials: how much it decides whether a trial is among "
     "the best. It needs 20 finished trials, and sums to 1 even where all differences are noise. A selected value at "
@@ -112,14 +105,33 @@ PARALLEL = (
 )
 
 
+def spread_words(logs: Logs) -> str:
+    """Returns the caption of the table of how far scores spread."""
+    optimism = (
+        "Optimism of tuning is the val IoU of the selected trial, the best of several, minus that of its final models. "
+        "Val minus test is of the same models; part of it is how hard the tiles are."
+    )
+    if is_of_labels(logs.study):
+        optimism = "Optimism of tuning is the IoU over folds of the selected trial minus the nested IoU over folds."
+    return (
+        "Median, interquartile mean and standard deviation are over the final models. Standard deviations are also "
+        "split: between tile subsets (drawn from this pool of tiles), between seeds, and the rest; and between the "
+        "configurations of the finished trials of the search, on the pixels they were judged on (each with its own "
+        f"seed). {optimism} Columns without a value are left out."
+    )
+
+
 def _folds_words(judged_metric: str) -> str:
     center = judged_metric.rpartition("_center")[2] if "_center" in judged_metric else ""
     part = f"in the {center} px at its centre" if center else "as a whole tile"
     others = ", that test tiles are scored whole" if center else ""
     return (
         f"IoU over folds is of the selected trial: each label was predicted, {part}, by a network that learnt from the "
-        "other folds. It is the best of all trials and epochs on these labels, so it is optimistic; folds minus test "
-        f"says by how much, and part of it is how hard the tiles are{others} and that final models learn from all "
+        "other folds. It is the best of all trials and epochs on these labels, so it is optimistic. Nested IoU over "
+        "folds scores each fold by what the other folds would have selected: as much as it is lower, the choice alone "
+        "promised too much (it needs two finished trials and three folds; not known of fixed values and of more than "
+        "two classes). "
+        f"Folds minus test holds that, too, and how hard the tiles are{others} and that final models learn from all "
         "labels."
     )
 

@@ -234,7 +234,8 @@ def cost_blocks(blocks: Blocks, logs: Logs) -> tuple[TableBlock | FigureBlock | 
 
 def spread_block(blocks: Blocks, logs: Logs) -> TableBlock | None:
     """Returns how far the scores of a study spread."""
-    return blocks.table("spread", logs, f"Spread of IoU: {logs.study['study']}", spread(logs), captions.SPREAD)
+    title = f"Spread of IoU: {logs.study['study']}"
+    return blocks.table("spread", logs, title, spread(logs), captions.spread_words(logs))
 
 
 def bootstrap_block(blocks: Blocks, logs: Logs) -> TableBlock | None:

@@ -18,6 +18,7 @@ _HEADINGS = {
     "trivial_iou": "trivial IoU",
     "labels": "labels (train, val)",
     "folds_iou": "IoU over folds",
+    "nested_iou": "nested IoU over folds",
     "folds_gap": "folds \N{MINUS SIGN} test",
     "tuned_val_iou": "tuned val IoU",
     "iqm": "interquartile mean",
@@ -69,7 +70,8 @@ _DIGITS = {
     3: (
         *(*_SCORES, *(f"published_{name}" for name in _SCORES)),
         *("ensemble_iou", "tta_iou"),
-        *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference", "folds_iou", "folds_gap"),
+        *("trivial_iou", "tuned_val_iou", "optimism", "gap", "difference"),
+        *("folds_iou", "nested_iou", "folds_gap"),
         *("behind", "lead"),
         *("mean", "median", "iqm", "sd", "sd_subset", "sd_seed", "sd_rest", "sd_hyperparameters"),
         *("mean_iou", "mean_f1", "micro_iou", "accuracy", "train", "val", "test"),

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.logs.frames import Logs
-from analysis.logs.rows import SPLITS, Split
+from analysis.logs.rows import SPLITS, TTA, Split
 from analysis.logs.run_configs import ArmFacts, competing
 from analysis.tables.arm_scores import interval_ends, iou_by_arm
 from analysis.tables.comparison import Comparison, compare
-from analysis.tables.labels import folds_iou, is_of_labels, labels_used
+from analysis.tables.labels import folds_iou, is_of_labels, labels_used, nested_iou
 from analysis.tables.tile_scores import TileScores, final_split, read_tile_scores
 
 _PUBLISHED = ("test_iou", "test_f1", "val_iou", "val_f1", "best_epoch", "minutes")
@@ -28,12 +28,14 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
         tiles minus this one, over the models that both have) with its interval, `differs` (from the leader, by
         `ranks.below_leader`: yes or no) and `p` (of that difference, uncorrected); `ensemble_iou` (of the mean of the
         probabilities of all models; of several subsets, the mean over these) and `tta_iou` (of the mean over the eight
-        symmetries of a tile, averaged over models), on test; `test-<name>_iou` with its interval and `test-<name>_f1`
-        of each further test set; `best_epoch` (median), `minutes` (mean per model), `published_<...>` (of the reference
-        study, where the log has it), `models` (final ones with a score) and `trivial_iou` (of calling every pixel the
-        best single class, on val). Where an arm has no final model, the selected trial stands for it with its val
-        scores. Where budgets are of labels, there are no val scores, and `folds_iou` is that of the selected trial over
-        its folds and `folds_gap` the same minus `test_iou`. What is not known is missing.
+        symmetries of a tile, averaged over models; with its interval where its scores by tile are known), on test;
+        `test-<name>_iou` with its interval and `test-<name>_f1` of each further test set; `best_epoch` (median),
+        `minutes` (mean per model), `published_<...>` (of the reference study, where the log has it), `models` (final
+        ones with a score) and `trivial_iou` (of calling every pixel the best single class, on val). Where an arm has no
+        final model, the selected trial stands for it with its val scores. Where budgets are of labels, there are no val
+        scores, and `folds_iou` is that of the selected trial over its folds, `nested_iou` that of what would be
+        selected without the fold that it is scored on, and `folds_gap` `folds_iou` minus `test_iou`. What is not known
+        is missing.
     """
     split = final_split(logs)
     other = "val" if split == "test" else "test"
@@ -55,8 +57,9 @@ def iou_by_architecture(logs: Logs) -> pd.DataFrame:
                 row |= {"behind": group["mean"].iloc[0] - by_arm[arm]["mean"]} | known.get(arm, {})
             rows.append(row | _published(logs, abouts[arm]))
     columns = ["architecture", "tiles", "labels", *_with_ends(f"{split}_iou"), f"published_{split}_iou"]
-    columns += [*_with_ends("behind"), *(["folds_iou", "folds_gap"] if is_of_labels(logs.study) else [])]
-    columns += ["differs", "p", f"{split}_f1", "ensemble_iou", "tta_iou"]
+    columns += [*_with_ends("behind"), *(["folds_iou", "nested_iou", "folds_gap"] if is_of_labels(logs.study) else [])]
+    columns += ["differs", "p", f"{split}_f1", "ensemble_iou"]
+    columns += ["tta_iou"] if read_tile_scores(logs, TTA) is None else _with_ends("tta_iou")
     columns += [name for further in logs.further for name in (*_with_ends(f"{further}_iou"), f"{further}_f1")]
     columns += [*_with_ends(f"{other}_iou"), f"published_{other}_iou", f"{other}_f1"]
     columns += ["best_epoch", "minutes", *(f"published_{name}" for name in _PUBLISHED if not name.endswith("iou"))]
@@ -100,7 +103,8 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
     row: dict[str, Any] = {"models": len(models), "best_epoch": models["best_epoch"].median()}
     if is_of_labels(logs.study):
         over_folds = folds_iou(logs, arm)
-        row |= {"folds_iou": over_folds, "folds_gap": over_folds - models["test_iou"].mean()}
+        row |= {"folds_iou": over_folds, "nested_iou": nested_iou(logs, arm)}
+        row |= {"folds_gap": over_folds - models["test_iou"].mean()}
     elif own.empty:
         selection = logs.selection[logs.selection["arm"] == arm]
         row |= {name: selection[name].iloc[0] for name in ("val_iou", "val_f1", "best_epoch") if len(selection)}
@@ -110,6 +114,8 @@ def _scores(logs: Logs, arm: str, scores: dict[Split, TileScores | None]) -> dic
         low, high = interval_ends(scores[name], arm)
         row |= {f"{name}_iou_low": low, f"{name}_iou_high": high}
     row |= {"ensemble_iou": own.groupby("subset")["ensemble_iou"].first().mean(), "tta_iou": own["tta_iou"].mean()}
+    low, high = interval_ends(read_tile_scores(logs, TTA), arm)
+    row |= {"tta_iou_low": low, "tta_iou_high": high}
     return row | {"minutes": models["seconds"].mean() / 60, "trivial_iou": logs.study["trivial"]["iou"]}
 
 

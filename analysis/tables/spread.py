@@ -10,6 +10,7 @@ from analysis.logs.frames import Logs
 from analysis.stats.arrays import FloatArray
 from analysis.stats.summaries import summarise
 from analysis.stats.variance import crossed_variance, nested_variance
+from analysis.tables.labels import folds_iou, is_of_labels, nested_iou
 from analysis.tables.tile_scores import final_split
 
 
@@ -21,9 +22,9 @@ def spread(logs: Logs) -> pd.DataFrame:
         (interquartile mean) and `sd` over the final models; `sd_subset` (between draws of tiles from this pool),
         `sd_seed`, `sd_rest` (what neither explains) and `sd_hyperparameters` (between the search's trials that ran all
         their epochs; each has a seed of its own, so that is in it); `tuned_val_iou` (of the selected trial: the best of
-        several), `optimism` (that minus the mean val IoU of the final models) and `gap` (val minus test IoU, of the
-        models that have both; other tiles, so part of it is how hard they are). What is not known is missing, and so
-        are arms of which nothing is.
+        several), `optimism` (that minus the mean val IoU of the final models; where budgets are of labels, IoU over
+        folds minus nested IoU over folds) and `gap` (val minus test IoU, of the models that have both; other tiles, so
+        part of it is how hard they are). What is not known is missing, and so are arms of which nothing is.
     """
     split = final_split(logs)
     rows = []
@@ -63,6 +64,8 @@ def _sd_of_search(logs: Logs, arm: str) -> float:
 
 
 def _optimism(logs: Logs, arm: str) -> dict[str, float]:
+    if is_of_labels(logs.study):
+        return {"optimism": folds_iou(logs, arm) - nested_iou(logs, arm)}
     models = logs.models[logs.models["arm"] == arm]
     if models["val_iou"].isna().all():
         return {}

@@ -128,7 +128,9 @@ def _about(arm: Arm, inputs: StudyInputs, parameters: tuple[int, int]) -> ArmFac
     }
     if chosen is not None:
         facts["chosen"] = chosen.model_dump(mode="json")
-    if spec.num_networks(arm) > 1:
+    if inputs.num_networks(arm) > 1:
         config = arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0)
-        facts["folds"] = len(split(config, inputs.tiles.budget(arm.tiles, spec.recipe.subset_seed)))
+        parts = split(config, inputs.tiles.budget(arm.tiles, spec.recipe.subset_seed))
+        facts["folds"] = len(parts)
+        facts["fold_tiles"] = [list(part.tiles.val.ids) for part in parts]
     return facts

@@ -140,15 +140,18 @@ def _score(
     result = evaluated(network, pictures)
     tta = None
     if job.tta:
-        turned = evaluated(OverSymmetries(network)).scores
-        tta = SideScores(iou=turned.iou, f1=turned.f1, tile_iou=tile_values(tiles.ids, turned.tile_iou))
+        turned = evaluated(OverSymmetries(network))
+        tta = SideScores(
+            iou=turned.scores.iou,
+            f1=turned.scores.f1,
+            tile_iou=tile_values(tiles.ids, turned.scores.tile_iou),
+            tile_confusion=_by_tile(tiles, turned),
+        )
     scores = ModelScores(
         iou=result.scores.iou,
         f1=result.scores.f1,
         tile_iou=tile_values(tiles.ids, result.scores.tile_iou),
-        tile_confusion={
-            tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)
-        },
+        tile_confusion=_by_tile(tiles, result),
         epoch=trained.epoch,
         scored=mode.label,
         unsaved="" if pictures is None else pictures.unsaved,
@@ -158,6 +161,11 @@ def _score(
         content = {"tiles": job.scores_of, "model": digest(job.folder / BEST), "scores": scores.content()}
         write_whole(job.folder / VAL_SCORES, json.dumps(content).encode())
     return scores
+
+
+def _by_tile(tiles: Tiles, result: Evaluation) -> dict[str, list[int]]:
+    """The confusion matrices by tile id, row after row."""
+    return {tile: matrix.ravel().tolist() for tile, matrix in zip(tiles.ids, result.confusions, strict=True)}
 
 
 class _Beat:

@@ -135,8 +135,9 @@ def _row(plan: Finals, trial: Trial, val: ScoringResult | None, test: ScoringRes
     config = trial.config
     subset, seed = plan.subset_and_seed(trial.arm, trial.number)
     of_val, of_test = (result if isinstance(result, ModelScores) else None for result in (val, test))
+    tta = of_test.tta if of_test else None
     how = [f"{split} {its.scored}" for split, its in (("val", of_val), ("test", of_test)) if its and its.scored]
-    return FinalModel(
+    row = FinalModel(
         arm=trial.arm.parent,
         number=trial.number,
         run_arm=trial.arm.name,
@@ -160,9 +161,12 @@ def _row(plan: Finals, trial: Trial, val: ScoringResult | None, test: ScoringRes
         test_f1=of_test.f1 if of_test else None,
         test_tile_iou=of_test.tile_iou if of_test else None,
         test_tile_confusion=of_test.tile_confusion if of_test else None,
-        tta_iou=of_test.tta["iou"] if of_test and of_test.tta else None,
-        tta_f1=of_test.tta["f1"] if of_test and of_test.tta else None,
+        tta_iou=tta["iou"] if tta else None,
+        tta_f1=tta["f1"] if tta else None,
         ensemble_iou=of_test.ensemble["iou"] if of_test and of_test.ensemble else None,
         ensemble_f1=of_test.ensemble["f1"] if of_test and of_test.ensemble else None,
         scored="; ".join(how) or None,
     )
+    if tta and "tile_confusion" in tta:
+        row["tta_tile_iou"], row["tta_tile_confusion"] = tta["tile_iou"], tta["tile_confusion"]
+    return row

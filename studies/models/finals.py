@@ -1,4 +1,4 @@
-"""Scores the final models of each arm on val, then on `test` and further test sets, each opened once per arm.
+"""Scores the final models of each arm on `test` and further test sets, each opened once per arm.
 
 Each opening is put on record before a pixel is read, and its result right after. Nothing else ever sees test tiles.
 """
@@ -11,7 +11,6 @@ from studies.files.folder import MODELS, beat_file, predictions_folder, trial_fo
 from studies.models.ensembles import ensemble_jobs, with_ensembles
 from studies.models.final_rows import log_arm, log_further
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult, load_record
-from studies.models.val_scores import score_on_val
 from studies.seal.seal import Attempt, Seal
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import scoring_on
@@ -26,9 +25,14 @@ TestResults = dict[str, ScoringResult]
 
 
 def score(
-    session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers, seals: Sequence[Seal]
+    session: Session,
+    coordinator: Coordinator,
+    plan: Finals,
+    scorers: Scorers,
+    seals: Sequence[Seal],
+    val: Mapping[TrialKey, ScoringResult],
 ) -> dict[str, str]:
-    """Scores every arm's models on val and on each test set, writes models.json and the predictions.
+    """Scores every arm's models on each test set, writes models.json and the predictions.
 
     A signal that arrives while test tiles are open takes effect after the result is on record.
 
@@ -38,6 +42,7 @@ def score(
         plan: The coordinator's.
         scorers: The workers.
         seals: Of the test sets, `test` first; none leaves them sealed.
+        val: What the models came to on val; empty where there is none.
 
     Returns:
         Arms that could not be scored, with the reason.
@@ -49,17 +54,13 @@ def score(
     finished = {
         arm: [trial.key for trial in coordinator.of_arm(arm) if trial.outcome == "finished"] for arm in coordinator.arms
     }
-    models = [key for keys in finished.values() for key in keys]
-    val: dict[TrialKey, ScoringResult] = {}
-    if session.inputs.spec.labels is None:
-        val = score_on_val(session, scorers, models, stage="scoring on val")
     content: dict[str, Any] = {}
     unscored: dict[str, str] = {}
     refused: UserError | None = None
     for seal in seals or (None,):
         session.permit.check_time()
         if seal is not None and session.permit.ending is None:
-            session.progress.begin(scoring_on(seal.split), len(models))
+            session.progress.begin(scoring_on(seal.split), sum(map(len, finished.values())))
         for arm, keys in finished.items():
             session.permit.check_time()
             if session.permit.ending is not None:

@@ -1,22 +1,17 @@
 """More seeds for final models whose arms val does not tell apart: `--seeds auto`. Test tiles stay sealed meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 
 from analysis.stats.sequential import needed_seeds
-from studies.backend.scoring import Scorers
 from studies.models.scores import ModelScores, ScoringResult
-from studies.models.val_scores import score_on_val
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals
 from studies.search.trials import TrialKey
 from studies.session import Session
 from studies.settings.arms import Arm
-
-STEP = 2
-"""Seeds that an undecided arm gets at a time."""
 
 
 def restore_seeds(coordinator: Coordinator, plan: Finals) -> None:
@@ -26,29 +21,31 @@ def restore_seeds(coordinator: Coordinator, plan: Finals) -> None:
         plan.num_seeds[arm] = max(plan.num_seeds[arm], begun)
 
 
-def add_seeds(session: Session, coordinator: Coordinator, plan: Finals, scorers: Scorers) -> bool:
+def add_seeds(
+    session: Session, coordinator: Coordinator, plan: Finals, scores: Mapping[TrialKey, ScoringResult]
+) -> bool:
     """Plans more seeds of those arms that val leaves undecided; whether there are any.
 
-    Arms of one tile budget are compared, on whole val tiles. What was scored before is loaded, so a study that resumes
-    comes to the same seeds.
+    Arms of one tile budget are compared (`stats.sequential`), so a study that resumes comes to the same seeds.
+
+    Args:
+        session: Of the study.
+        coordinator: Of the final models.
+        plan: The coordinator's, which grows.
+        scores: Of the final models on whole val tiles.
     """
     spec = session.inputs.spec
-    if spec.max_seeds is None or len(coordinator.arms) < 2:
-        return False
-    keys = [trial.key for trial in coordinator.trials.values() if trial.outcome == "finished"]
-    scores = score_on_val(session, scorers, keys, stage="scoring on val")
-    if session.permit.ending is not None:
+    if spec.max_seeds is None or len(coordinator.arms) < 2 or session.permit.ending is not None:
         return False
     val, groups = session.inputs.tiles.val, session.inputs.tiles.info.groups
     if len({groups.get(tile, tile) for tile in val.ids}) < 2:
         session.say("no more seeds: val tiles of one place do not say how arms would differ in others")
         return False
-    counts = [*range(spec.seeds, spec.max_seeds, STEP), spec.max_seeds]
     before = dict(plan.num_seeds)
     competing = [arm for arm in coordinator.arms if not arm.is_recipe]
     for _, group in groupby(sorted(competing, key=lambda arm: arm.tiles), key=lambda arm: arm.tiles):
         arms = list(group)
-        for arm, count in zip(arms, _needed(session, plan, arms, scores, counts), strict=True):
+        for arm, count in zip(arms, _needed(session, plan, arms, scores, spec.max_seeds), strict=True):
             plan.num_seeds[arm] = max(count, before[arm])
     tuned = {(arm.architecture, arm.tiles): plan.num_seeds[arm] for arm in competing}
     for arm in coordinator.arms:  # a recipe is paired with what was tuned from it
@@ -64,8 +61,8 @@ def _needed(
     session: Session,
     plan: Finals,
     arms: Sequence[Arm],
-    scores: dict[TrialKey, ScoringResult],
-    counts: Sequence[int],
+    scores: Mapping[TrialKey, ScoringResult],
+    most: int,
 ) -> list[int]:
     """How many seeds each of some arms with the same number of tiles needs."""
     val, groups = session.inputs.tiles.val, session.inputs.tiles.info.groups
@@ -78,4 +75,5 @@ def _needed(
                 iou[place, number] = [np.nan if (v := result.tile_iou[i]) is None else v for i in val.ids]
     levels = np.array([plan.subset_and_seed(arms[0], number) for number in range(num_models)])
     places = np.unique([groups.get(tile, tile) for tile in val.ids], return_inverse=True)[1]
-    return needed_seeds(iou, (levels[:, 0], levels[:, 1]), places, counts, [plan.num_seeds[arm] for arm in arms])
+    trained = [plan.num_seeds[arm] for arm in arms]
+    return needed_seeds(iou, (levels[:, 0], levels[:, 1]), places, trained, first=session.inputs.spec.seeds, most=most)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from trainables.data.tiles import DatasetInfo, Tiles
 
@@ -58,11 +58,12 @@ class ScoringJob:
 
 
 class SideScores(TypedDict):
-    """What averaged probabilities score; as in `ModelScores`."""
+    """What averaged probabilities score; as in `ModelScores`. Ensembles and older records have no confusions."""
 
     iou: float
     f1: float
     tile_iou: Mapping[str, float | None]
+    tile_confusion: NotRequired[Mapping[str, list[int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

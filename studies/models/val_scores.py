@@ -6,9 +6,19 @@ from studies.backend.scoring import Scorers
 from studies.files.folder import beat_file, predictions_folder, trial_folder
 from studies.models.evaluation import load_scores
 from studies.models.scores import ScoringJob, ScoringResult
+from studies.search.coordinator import Coordinator
 from studies.search.forecast import StageName
 from studies.search.trials import TrialKey
 from studies.session import Session
+
+
+def score_finals_on_val(session: Session, scorers: Scorers, coordinator: Coordinator) -> dict[TrialKey, ScoringResult]:
+    """Scores the final models of a coordinator that ran their course, as `score_on_val`; none where there is no val."""
+    if session.inputs.spec.labels is not None:
+        return {}
+    trials = (trial for arm in coordinator.arms for trial in coordinator.of_arm(arm))
+    models = [trial.key for trial in trials if trial.outcome == "finished"]
+    return score_on_val(session, scorers, models, stage="scoring on val")
 
 
 def score_on_val(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from studies.search.coordinator import Coordinator
 from studies.search.trials import Trial
 from studies.settings.arms import Arm
+from studies.settings.labels import networks_by_budget
 from studies.spec import StudySpec
 from trainables.common.splits import TEST
 from trainables.data.tiles import TrainVal
@@ -30,13 +31,14 @@ REPORT_SECONDS = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Pixels of the tiles.
+    """Pixels of the tiles, and how many networks take them.
 
     Attributes:
         train: Of a mean train tile.
         val: Of all val tiles, and of those parts that a trial validates on in `judged`.
         test: Of all test tiles; 0 where they stay sealed.
         further: Of all tiles of each further test set, by its split; empty where they stay sealed.
+        networks: How many networks a cross-validated trial trains, by its budget.
     """
 
     train: float
@@ -44,6 +46,7 @@ class Sizes:
     judged: int
     test: int
     further: Mapping[str, int] = field(default_factory=dict)
+    networks: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: StudySpec, tiles: TrainVal, sealed_px: Mapping[str, Iterable[tuple[int, int]]]) -> "Sizes":
@@ -53,7 +56,8 @@ class Sizes:
         train = sum(mask.size for mask in tiles.train.masks) / len(tiles.train)
         sizes = sealed_px if spec.test else {}
         further = {split: sum(height * width for height, width in its) for split, its in sizes.items()}
-        return cls(train, _pixels(tiles.val.masks), _pixels(judged.masks), further.pop(TEST, 0), further)
+        test, networks = further.pop(TEST, 0), networks_by_budget(spec, tiles)
+        return cls(train, _pixels(tiles.val.masks), _pixels(judged.masks), test, further, networks)
 
 
 def scoring_on(split: str) -> StageName:
@@ -178,7 +182,7 @@ class Forecast:
 
     def _pace(self) -> float | None:
         """Mean seconds of an epoch of one network, over all trials."""
-        return _mean(_network_seconds(t) for one in self._followed for t in one.trials.values() if t.epoch)
+        return _mean(self._network_seconds(t) for one in self._followed for t in one.trials.values() if t.epoch)
 
     def _arm_pace(self, arm: Arm) -> float:
         """Mean seconds of an epoch of one network of an arm; of its newest stage that has one, else of all arms."""
@@ -188,18 +192,21 @@ class Forecast:
                 for t in one.trials.values()
                 if t.epoch and (t.arm.architecture, t.arm.tiles) == (arm.architecture, arm.tiles)
             )
-            if (pace := _mean(_network_seconds(t) for t in own)) is not None:
+            if (pace := _mean(self._network_seconds(t) for t in own)) is not None:
                 return pace
         return self._pace() or 0.0
 
     def _pace_of(self, coordinator: Coordinator, arm: Arm) -> float:
         """Seconds of an epoch of an arm's trials: of all of their networks."""
-        return self._arm_pace(arm) * (self._spec.num_networks(arm) if coordinator.plan.stage == "search" else 1)
+        return self._arm_pace(arm) * (self._num_networks(arm) if coordinator.plan.stage == "search" else 1)
 
+    def _num_networks(self, arm: Arm) -> int:
+        """Of a trial of the arm's search."""
+        return self._sizes.networks.get(arm.tiles, 1)
 
-def _network_seconds(trial: Trial) -> float:
-    """Seconds of an epoch of one of a trial's networks."""
-    return trial.seconds / trial.epoch / max(1, trial.config.folds)
+    def _network_seconds(self, trial: Trial) -> float:
+        """Seconds of an epoch of one of a trial's networks."""
+        return trial.seconds / trial.epoch / (self._num_networks(trial.arm) if trial.config.folds else 1)
 
 
 def _pixels(masks: Iterable[NDArray[np.uint8]]) -> int:

@@ -104,7 +104,7 @@ class Arm:
             own["precision"] = "bf16"
         judged: dict[str, Any] = {}
         if spec.labels is not None and spec.has_search:
-            judged["folds"] = spec.num_networks(self)
+            judged["folds"] = spec.wanted_folds(self.tiles)
         elif spec.labels is not None:
             chosen = spec.chosen.get(self.architecture)
             epochs = spec.recipe.epochs if chosen is None or chosen.epochs is None else chosen.epochs

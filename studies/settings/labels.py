@@ -2,6 +2,22 @@
 
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
+from trainables.data.tiles import TrainVal
+from trainables.folds.split import num_networks
+
+
+def networks_by_budget(spec: StudySpec, tiles: TrainVal) -> dict[int, int]:
+    """How many networks a trial of a search trains, by budget; empty where trials are not cross-validated.
+
+    Args:
+        spec: The study.
+        tiles: All of its tiles, whose places may allow fewer folds than are wanted.
+    """
+    if spec.labels is None or not spec.has_search:
+        return {}
+    seed, groups = spec.recipe.subset_seed, tiles.info.groups
+    budgets = {budget: tiles.budget(budget, seed).train.ids for budget in spec.labels}
+    return {budget: num_networks(ids, groups, spec.wanted_folds(budget), seed) for budget, ids in budgets.items()}
 
 
 def check_labels(spec: StudySpec) -> None:
@@ -10,9 +26,12 @@ def check_labels(spec: StudySpec) -> None:
     Raises:
         UserError: It is so.
     """
-    if spec.labels is None:
-        if spec.folds is not None:
+    if spec.folds is not None:
+        if not spec.has_search:
+            raise UserError(f"folds is {spec.folds}, but folds judge a search, and {spec.phase} has none: leave it out")
+        if spec.labels is None:
             raise UserError(f"--folds is {spec.folds}, but only budgets of --labels are cut into folds: add --labels")
+    if spec.labels is None:
         return
     if spec.tiles is not None:
         raise UserError(

@@ -166,12 +166,12 @@ class MadeUp:
         config: dict[str, Any] | None = None,
         **point: Any,
     ) -> None:
-        """A trial of a minute an epoch; epoch i has the value `values[i - 1]`, and `by_tile` on the val tiles.
+        """A trial of a minute an epoch; epoch i has the value `values[i - 1]`, and `by_tile` on the tiles that judge.
 
         `config` is added to its configuration. `is_pictured` logs a picture of each val tile in the end.
         """
         run_arm = run_arm or arm
-        metric, tiles = self.config["judged_metric"], self.config["val_tiles"]
+        metric, tiles = self.config["judged_metric"], self.config["val_tiles"] or self.config["train_tiles"]
         epochs: list[dict[str, Any]] = [
             {"epoch": epoch, metric: value, "epoch_seconds": 60.0, "epochs_spent": epoch}
             | {f"{metric}/{tile}": iou for tile, iou in zip(tiles, by_tile or (), strict=bool(by_tile))}

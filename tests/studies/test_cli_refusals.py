@@ -61,6 +61,8 @@ def refused(tmp_path, dataset_root, monkeypatch, refusal):
         (PHASE_3, "--architectures unet", "phase 3 needs the study whose configurations it retrains"),
         (PHASE_1, "--seeds 0", "--seeds is 0, but without a search every model is a final one: give at least 1"),
         (PHASE_2, "--vary lr --seeds 0", "--seeds is 0, but without a search every model is a final one"),
+        (PHASE_2, "--with-recipe --seeds 0", "--seeds is 0, but --with-recipe trains the recipe as final models"),
+        (PHASE_2, "--profile full --with-recipe --seeds 0", "--seeds is 0, but --with-recipe trains the recipe"),
         (PHASE_1, "--dry-run --resume --out study", "--dry-run is about a new study: python -m studies.status"),
         # What is varied, sampled or fixed
         (PHASE_2, "--vary seed", "--vary is 'seed', but must be"),
@@ -110,6 +112,7 @@ def test_flags_that_cannot_be_are_refused(phase, flags, words, refused):
         ("weights: {sam_vit_b: sam.pth}", "--weights is "),
         ("weights:", "--weights is None, but must be"),
         ("profile: full\nweights:", "--weights is None, but must be"),
+        ("with_recipe: true\nseeds: 0", "--seeds is 0, but --with-recipe trains the recipe as final models"),
         ("weights: 1.5", "--weights is 1.5, but must be"),
     ],
 )

@@ -95,6 +95,13 @@ def test_search_grid_and_comparison_are_told_apart(phase, flags, rows, planned, 
     assert planned(phase, "--data", str(dataset_root), "--profile", "smoke", *flags)[0] == rows
 
 
+def test_networks_of_folds_are_as_many_as_places_allow(planned, write_rgb, tmp_path):
+    groups = {f"train_{number}": "north" for number in range(3)}  # 7 labels in 5 places
+    root = write_rgb(tmp_path / "tiles", counts={"train": 5, "val": 2, "test": 1}, info={"groups": groups})
+    flags = ["--data", str(root), "--profile", "smoke", "--architectures", "unet", "--val-center-px", "64"]
+    assert planned(PHASE_2, *flags, "--labels", "7")[0] == {"unet-7": (2, 1, 22)}
+
+
 def test_budgets_are_those_that_there_are_tiles_for(planned, dataset_root, whole, tmp_path, write_tuned):
     write_tuned(tmp_path / "phase2", {"unet-4": 1e-3}, data=str(dataset_root))
     flags = ["--from", str(tmp_path / "phase2"), "--subsets", "3", "--seeds", "2"]

@@ -107,21 +107,36 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(start,
 # Of the driver
 
 
-def test_study_killed_in_training_goes_on_and_comes_to_the_same(start, flags, ray_address, out):
-    """Real training, on a Ray of its own; the driver dies as soon as its second trial has a checkpoint."""
-    flags += [*ONE_WORKER, "--trials", "2", "--epochs", "4"]
+@pytest.mark.parametrize(
+    ("budget", "number", "is_private"),
+    [
+        (["--epochs", "4"], 1, True),
+        (["--epochs", "2", "--draws-per-epoch", "4", "--labels", "4", "--folds", "3", "--seed", "1"], 0, False),
+    ],
+    ids=["val", "folds"],
+)
+def test_study_killed_in_training_goes_on_and_comes_to_the_same(
+    budget, number, is_private, start, flags, ray_address, out
+):
+    """Real training, on a Ray of its own or not; the driver dies as soon as a trial has a checkpoint."""
+    flags += [*ONE_WORKER, "--trials", "2", *budget]
+    address = "" if is_private else ray_address
     undisturbed, whole = start(PHASE, *flags, "--out", "whole", address=ray_address), out.with_name("whole")
-    process = start(PHASE, *flags)
-    process.until((out / "checkpoints" / "unet-4" / "0001" / "newest.pt").exists)
+    process = start(PHASE, *flags, address=address)
+    process.until((out / "checkpoints" / "unet-4" / f"000{number}" / "newest.pt").exists)
     process.kill()
     assert trials_of(out)[-1].state == TrialState.RUNNING
-    assert "resuming: 1 trials ended, 1 were interrupted" in start(PHASE, *flags, "--resume").ends()
+    resumed = f"resuming: {number} trials ended, 1 were interrupted"
+    assert resumed in start(PHASE, *flags, "--resume", address=address).ends()
     undisturbed.ends()
     assert content_of(out) == content_of(whole)
     assert (out / "selection.json").read_text() == (whole / "selection.json").read_text()
     tables = [table_of(folder, "iou_by_architecture").drop(columns="minutes") for folder in (out, whole)]
     pd.testing.assert_frame_equal(*tables)
-    logged = read_logs(out).history.groupby("number")["epoch"].apply(list).to_dict()
+    assert is_private or tables[0]["nested_iou"].notna().all()
+    histories = [read_logs(folder).history for folder in (out, whole)]
+    pd.testing.assert_frame_equal(*(its[["number", "epoch", "train/loss", "val/loss"]] for its in histories))
+    logged = histories[0].groupby("number")["epoch"].apply(list).to_dict()
     assert logged == {trial.number: sorted(trial.intermediate_values) for trial in trials_of(out)}
 
 

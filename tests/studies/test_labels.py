@@ -8,6 +8,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from analysis.logs.wandb_files import read_logs
+from analysis.tables.labels import folds_iou, nested_iou
 from studies.profiles import PHASES
 from studies.search.plans import Finals, Grid, Search
 from tests.studies.command_lines import read
@@ -75,6 +76,16 @@ def test_what_labels_cannot_go_with_is_refused(flags, words, refusal, data, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("budgets", [["--labels", "2"], []])
+def test_folds_that_no_search_is_judged_by_are_refused(budgets, refusal, write_tuned, tmp_path):
+    write_tuned(tmp_path / "phase2", {"unet-4": 1e-3})
+    (tmp_path / "study.yaml").write_text("folds: 3", encoding="utf-8")
+    flags = [*budgets, "--config", str(tmp_path / "study.yaml")]
+    for phase, start in ((PHASE_1, []), (PHASE_3, ["--from", str(tmp_path / "phase2")])):
+        words = f"folds is 3, but folds judge a search, and {phase} has none: leave it out"
+        assert refusal(phase, *flags, *start) == words
+
+
 def test_what_val_tiles_tuned_does_not_say_how_long_to_train_without_them(refusal, write_tuned, tmp_path):
     write_tuned(tmp_path / "phase2", {"unet-4": 1e-3})
     words = refusal(PHASE_3, "--from", str(tmp_path / "phase2"), "--labels", "2")
@@ -88,7 +99,7 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
     root, out = tmp_path / "tiles", tmp_path / "runs" / "phase2"
     write_demo_tiles(root, size_px=128, num_train=3, num_val=2, num_test=2)
     labels = [path.stem for split in ("train", "val") for path in sorted((root / split / "masks").iterdir())]
-    flags = [*SMOKE, "--data", str(root), "--labels", "3", "5", "--seeds", "2", "--test"]
+    flags = [*SMOKE, "--data", str(root), "--labels", "3", "5", "--seeds", "2", "--test", "--grace-epochs", "2"]
     driver = start(STUDIES / "phase2_tuning.py", *flags, address=ray_address)
     assert "cross-validated in 3 or 5 folds" in driver.ends()
     assert driver.errors.read_text() == ""
@@ -102,6 +113,9 @@ def test_phases_with_labels_end_in_models_of_all_labels_that_are_tested(start, r
         held_out = logs.history[(logs.history["arm"] == arm) & (logs.history["stage"] == "search")]
         judged = held_out[[f"{logs.study['judged_metric']}/{tile}" for tile in labels]].dropna(axis="columns")
         assert judged.shape[1] == row["config"]["tiles"]
+        folds = next(about["fold_tiles"] for about in logs.study["arms"] if about["arm"] == arm)
+        assert {f"{logs.study['judged_metric']}/{tile}" for fold in folds for tile in fold} == set(judged)
+        assert nested_iou(logs, arm) <= folds_iou(logs, arm)
         assert judged.mean(axis="columns").to_numpy() == pytest.approx(held_out[logs.study["judged_metric"]].to_numpy())
     models = json.loads((out / "models.json").read_text(encoding="utf-8"))
     for arm, row in models.items():

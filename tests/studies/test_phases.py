@@ -111,8 +111,8 @@ def check_logged(out: Path, *stages: str) -> None:
     tiles = {
         (model["arm"], model["number"], split, tile): iou
         for model in written
-        for split in ("val", "test")
-        for tile, iou in (model[f"{split}_tile_iou"] or {}).items()
+        for split in ("val", "test", "tta")
+        for tile, iou in (model.get(f"{split}_tile_iou") or {}).items()
     }
     tiles |= {
         (model["arm"], model["number"], split, tile): iou
@@ -219,4 +219,5 @@ def test_recipe_can_be_added_to_what_was_tuned_with_the_same_seeds_and_each_arm_
     assert difference == pytest.approx(tuned["test_iou"].mean() - recipe["test_iou"].mean())
     for (_, row), models in zip(tables[MAIN].iterrows(), (tuned, recipe), strict=True):
         assert row["tta_iou"] == pytest.approx(models["tta_iou"].mean())
+        assert 0 <= row["tta_iou_low"] <= row["tta_iou"] <= row["tta_iou_high"] <= 1
         assert [row["ensemble_iou"]] == pytest.approx(list(set(models["ensemble_iou"])))

@@ -60,6 +60,14 @@ def fold_of(ids: Sequence[str], groups: Mapping[str, str], num_folds: int, subse
     return tuple(fold_by_place[place] for place in places)
 
 
+def num_networks(ids: Sequence[str], groups: Mapping[str, str], num_folds: int, subset_seed: int) -> int:
+    """How many networks a trial trains, one per fold: fewer than the folds that are wanted where places allow fewer.
+
+    Arguments are those of `fold_of`.
+    """
+    return max(fold_of(ids, groups, num_folds, subset_seed)) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one network of a trial learns from and is judged by.

@@ -8,9 +8,12 @@ from analysis.report.limits.conditions import conditions, on_shared_places
 from analysis.report.words import counted, named
 from analysis.tables.arm_scores import below_trivial, iou_by_arm
 from analysis.tables.classes import constant_iou
-from analysis.tables.labels import budget_unit, is_of_labels
+from analysis.tables.labels import budget_unit, folds_iou, is_of_labels, nested_iou
 from analysis.tables.search_results import FAILED
 from analysis.tables.tile_scores import final_split, read_tile_scores
+
+_LARGE_OPTIMISM = 0.02
+"""IoU. Less is within what another seed does to a score, and is in the tables alone."""
 
 _FEW_PLACES = 8
 """With fewer than this, a study of a few places is told from one that can speak of many."""
@@ -27,6 +30,7 @@ def study_warnings(logs: Logs) -> list[str]:
         *_below_trivial(logs),
         *_recipe_ahead(logs),
         *_failed(logs),
+        *_optimistic_folds(logs),
         *_without_result(logs),
         *_fewer_models(logs),
         *_sealed(logs),
@@ -146,6 +150,21 @@ def _failed(logs: Logs) -> list[str]:
     has_allowance = bool((logs.runs.loc[logs.runs["state"].isin(states), "stage"] == "search").any())
     cost = " They count against the trials allowed." if has_allowance else ""
     return [f"{arms.sum()} of {total} gave no result: {words} ({where}).{cost}"]
+
+
+def _optimistic_folds(logs: Logs) -> list[str]:
+    """Says so where much of the IoU over folds is the luck of the selected trial on the folds that selected it."""
+    found = []
+    for arm in competing(logs.study["arms"]):
+        over_folds, nested = folds_iou(logs, arm["arm"]), nested_iou(logs, arm["arm"])
+        if over_folds - nested >= _LARGE_OPTIMISM:
+            words = f"{arm['architecture_label']} with {arm['tiles']} labels"
+            found.append(f"{words} ({over_folds:.3f}, but about {nested:.3f})")
+    return named(
+        "IoU over folds is partly the luck of the trial that was best on these labels, and less where each fold is "
+        "scored by what the other folds select",
+        found,
+    )
 
 
 def _without_result(logs: Logs) -> list[str]:

@@ -9,11 +9,13 @@ from tests.analysis.stats.simulated import SPREADS, studies
 COUNTS = (3, 5, 7, 9, 10)
 
 
-def needed(scores, *, trained: int = 10, counts=COUNTS) -> list[int]:
+def needed(scores, *, trained: int = 10) -> list[int]:
     """As if `trained` seeds of every arm were there, each a model."""
     num_arms, num_models, num_tiles = scores.shape
     seeds = np.arange(num_models)
-    return needed_seeds(scores, (np.zeros_like(seeds), seeds), np.arange(num_tiles), counts, [trained] * num_arms)
+    return needed_seeds(
+        scores, (np.zeros_like(seeds), seeds), np.arange(num_tiles), [trained] * num_arms, first=3, most=10
+    )
 
 
 def simulate(means: list[float], num_studies: int):
@@ -49,7 +51,10 @@ def test_looks_use_the_first_seeds_alone_so_that_more_models_change_nothing(trai
 def test_arms_without_a_model_and_tiles_of_one_place_decide_nothing():
     scores = studies(np.random.default_rng(2), 1, [0.9, 0.5], 3, 6, SPREADS["tiles"])[0]
     seeds = np.arange(3)
-    args = (np.zeros_like(seeds), seeds), np.zeros(6, dtype=np.int64), (3, 4), [3, 3]
-    assert needed_seeds(scores, *args) == [4, 4]  # the caller asks only where there are two places or more
+    args = (np.zeros_like(seeds), seeds), np.zeros(6, dtype=np.int64), [3, 3]
+    assert needed_seeds(scores, *args, first=3, most=4) == [
+        4,
+        4,
+    ]  # the caller asks only where there are two places or more
     scores[1] = np.nan
-    assert needed_seeds(scores, *args) == [3, 3]
+    assert needed_seeds(scores, *args, first=3, most=4) == [3, 3]

@@ -12,7 +12,7 @@ from analysis.tables.contrasts import architecture_contrasts
 from analysis.tables.iou_tables import iou_by_architecture, iou_by_tiles
 from analysis.tables.settings import settings
 from analysis.tables.spread import spread
-from tests.analysis.made_up import MadeUp
+from tests.analysis.made_up import TEST_TILES, MadeUp
 
 THREE = ("unet", "unet_resnet34", "deeplabv3plus_resnet34")
 FLAT = [0.5, 0.5, 0.5, 0.5]
@@ -60,6 +60,18 @@ def test_ensembles_and_symmetries_have_a_column_each_and_a_tile_subset_counts_on
     (row,) = iou_by_architecture(study.logs()).to_dict("records")
     assert row["ensemble_iou"] == pytest.approx((0.6 + 0.9) / 2)
     assert row["tta_iou"] == pytest.approx((0.5 + 0.6 + 0.5) / 3)
+
+
+def test_symmetries_have_the_interval_that_their_scores_by_tile_would_have_as_those_of_the_models():
+    study = MadeUp("unet", "lavit")
+    for seed, scores in enumerate(([0.5, 0.6, 0.4, 0.7], [0.6, 0.6, 0.5, 0.9])):
+        turned = {"tta_iou": sum(scores) / 4, "tta_tiles": TEST_TILES, "tta_tile_iou": scores}
+        study.model("unet-24", seed, test=scores, **turned)
+        study.model("lavit-24", seed, test=scores, tta_iou=0.5)
+    first, other = iou_by_architecture(study.logs()).to_dict("records")
+    for end in ("", "_low", "_high"):
+        assert first[f"tta_iou{end}"] == first[f"test_iou{end}"]
+    assert math.isnan(other["tta_iou_low"])  # of an older record, without scores by tile
 
 
 def test_iou_by_architecture_has_val_means_over_the_models_that_their_interval_is_of():

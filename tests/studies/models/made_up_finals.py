@@ -14,6 +14,7 @@ from PIL import Image
 from studies.backend.scoring import Scorers
 from studies.models import finals
 from studies.models.scores import ModelScores, ScoringFailure, ScoringJob, ScoringResult
+from studies.models.val_scores import score_finals_on_val
 from studies.options import Options
 from studies.seal.seal import seals_of
 from studies.search.plans import Finals
@@ -102,7 +103,8 @@ class Study:
         scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
         session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
         seals = () if is_sealed else seals_of(self.dataset, out=self.out / study, study=study, study_id=study)
-        return finals.score(session, self.coordinator, self.plan, scorers, seals)
+        val = score_finals_on_val(session, scorers, self.coordinator)
+        return finals.score(session, self.coordinator, self.plan, scorers, seals, val)
 
     def train(self) -> None:
         """Ends all models."""

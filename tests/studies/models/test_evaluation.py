@@ -66,7 +66,8 @@ def test_equal_models_together_are_the_model_and_symmetries_are_scored_beside(jo
     assert (together.iou, together.tile_confusion) == (alone.iou, alone.tile_confusion)
     assert turned == replace(alone, tta=turned.tta)
     assert turned.tta is not None
-    assert list(turned.tta["tile_iou"]) == list(tiles.val.ids)
+    assert list(turned.tta["tile_iou"]) == list(turned.tta["tile_confusion"]) == list(tiles.val.ids)
+    assert {sum(counts) for counts in turned.tta["tile_confusion"].values()} == {mask.size for mask in tiles.val.masks}
     assert 0 <= turned.tta["iou"] <= turned.tta["f1"] <= 1
     assert load_record(json.loads(json.dumps(turned.recorded()))) == replace(turned, epoch=0)
 

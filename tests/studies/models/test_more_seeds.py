@@ -7,6 +7,7 @@ import pytest
 
 from studies.models.more_seeds import add_seeds, restore_seeds
 from studies.models.scores import ModelScores, ScoringFailure
+from studies.models.val_scores import score_finals_on_val
 from studies.search.plans import Finals
 from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
@@ -48,7 +49,8 @@ def grow(tmp_path, write_rgb, make_session):
         while True:
             while (job := coordinator.next()) is not None:
                 coordinator.report(job.key, epoch_report(1, 0.6, ended="epochs"))
-            if not add_seeds(session, coordinator, plan, types.SimpleNamespace(score=score)):
+            val = score_finals_on_val(session, types.SimpleNamespace(score=score), coordinator)
+            if not add_seeds(session, coordinator, plan, val):
                 again = Finals.of_phase(spec, {}, 2)
                 restore_seeds(coordinator, again)
                 assert again.num_seeds == plan.num_seeds

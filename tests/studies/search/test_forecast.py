@@ -86,6 +86,15 @@ def test_final_models_go_by_the_pace_of_the_search_until_they_have_their_own():
     assert known.seconds("scoring on test") == pytest.approx(3 * 80_000 * 2 / 320_000)
 
 
+def test_networks_of_folds_take_turns_and_a_final_model_is_one_network():
+    study = coordinate(spec(tiles=None, labels=(7,)))
+    train(study, seconds=10.0)
+    known = Forecast(study.spec, replace(SIZES, networks={7: 5}), 1)  # of the 7 folds that are wanted
+    known.follow(study)
+    assert known.seconds("search") == pytest.approx(10 * (3 + 4))
+    assert known.seconds("final models") == pytest.approx(3 * 4 * 10 / 5 + START_SECONDS)
+
+
 def test_final_models_of_a_phase_without_a_search_are_its_allowance():
     own = spec(phase="phase1_comparison")
     study = coordinate(own, Finals.of_phase(own, {}, 24))
@@ -111,4 +120,6 @@ def test_sizes_are_of_tiles_windows_and_headers():
     both = TrainVal(DatasetInfo(), tiles, tiles)
     sealed_px = {"test": [(10, 20), (30, 40)], "test-b": [(5, 6)]}
     assert Sizes.of(spec(), both, sealed_px) == Sizes(60_000, 120_000, 2 * 96 * 96, 1400, {"test-b": 30})
+    places = replace(both, info=DatasetInfo(groups={"a": "one", "b": "two"}))
+    assert Sizes.of(spec(tiles=None, labels=(2,)), places, {}).networks == {2: 2}
     assert Sizes.of(spec(test=False), both, {"test": [(10, 20)]}).test == 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.data.tiles import TrainVal
-from trainables.folds.split import default_folds, fold_of, judged_tiles, pooled, split
+from trainables.folds.split import default_folds, fold_of, judged_tiles, num_networks, pooled, split
 
 IDS = tuple(f"t{number:02d}" for number in range(24))
 
@@ -20,6 +20,7 @@ def test_folds_are_as_equal_as_can_be_and_part_no_place_where_there_are_enough(n
     folds = fold_of(ids, groups, num_folds, seed)
     assert folds == fold_of(ids, groups, num_folds, seed)
     assert len(set(fold_of(ids, {}, num_folds, seed))) == num_folds
+    assert num_networks(ids, groups, num_folds, seed) == len(set(folds))
     found = len(set(groups.values()))
     if found >= min(num_folds, 5):
         assert set(folds) == set(range(min(num_folds, found)))
