@@ -110,7 +110,7 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(start,
 @pytest.mark.parametrize(
     ("budget", "number", "is_private"),
     [
-        (["--epochs", "4"], 1, True),
+        (["--epochs", "4", "--seed", "3"], 1, True),
         (["--epochs", "2", "--draws-per-epoch", "4", "--labels", "4", "--folds", "3", "--seed", "1"], 0, False),
     ],
     ids=["val", "folds"],
@@ -118,7 +118,7 @@ def test_arm_whose_trials_all_diverge_selects_nothing_and_spoils_no_other(start,
 def test_study_killed_in_training_goes_on_and_comes_to_the_same(
     budget, number, is_private, start, flags, ray_address, out
 ):
-    """Real training, on a Ray of its own or not; the driver dies as soon as a trial has a checkpoint."""
+    """Real training, on a Ray of its own or not; the driver dies once a trial that ASHA lets go on has a checkpoint."""
     flags += [*ONE_WORKER, "--trials", "2", *budget]
     address = "" if is_private else ray_address
     undisturbed, whole = start(PHASE, *flags, "--out", "whole", address=ray_address), out.with_name("whole")
