@@ -29,6 +29,14 @@ COUNTS = {"train": 3, "val": 2, "test": 1}
 SHARE_RAY = [f"tests/studies/{name}.py" for name in ("test_study", "test_extending")]
 SHARE_RAY += [f"tests/studies/backend/test_{name}.py" for name in ("cluster", "precision", "scoring")]
 """Files whose tests need a Ray or the processes of `tests/chaos/forked.py`, which take seconds to start."""
+SLOW = [f"tests/trainables/models/{name}.py" for name in ("composed/test_network", "test_conformance")]
+SLOW += [f"tests/analysis/report/test_{name}.py" for name in ("page_browser", "compose", "write")]
+SLOW += [f"tests/trainables/test_{name}.py" for name in ("fit", "trial_checkpoints", "memory")]
+SLOW += [
+    "tests/studies/test_dry_run.py",
+    *(f"tests/studies/backend/test_{name}.py" for name in ("worker", "ray_session")),
+]
+"""Others that take 10 seconds or more."""
 
 
 class ByFile(LoadFileScheduling):
@@ -46,7 +54,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that the other process does not wait for it in the end."""
-    items.sort(key=lambda item: item.location[0] not in SHARE_RAY)
+    files = [*SHARE_RAY, *SLOW]
+    items.sort(key=lambda item: (item.location[0] not in files, item.location[0] not in SHARE_RAY))
 
 
 def pytest_collection_finish() -> None:

@@ -228,7 +228,7 @@ def look(decoder: Decoder, encoder: Encoder) -> Look:
             stride = decoder.stride * (model.encoder.output_stride if decoder.takes_patches else 1)
             only_px = None if decoder.takes_patches else encoder.only_px
             side_px = only_px or tried_px(TRIED_PX, stride)
-            pixels = torch.zeros(2, 3, side_px, side_px)
+            pixels = torch.zeros(1, 3, side_px, side_px)
             logits: torch.Tensor = model(pixels)
             logits.sum().backward()  # type: ignore[no-untyped-call]
             shape = tuple(logits.shape)
