@@ -137,6 +137,7 @@ def test_what_differs_from_the_published_attempt_is_said(command, out, untrained
 # Interrupted and resumed
 
 
+@pytest.mark.faults
 def test_interrupted_attempt_goes_on_as_if_it_had_not_been(trained, command, out, capsys, monkeypatch):
     flags = command("01", *SHORT, "--epochs", "2")
     with monkeypatch.context() as patch:
@@ -189,6 +190,7 @@ def test_resume_stopped_while_it_predicts_is_an_interruption(go_on, out, monkeyp
     assert len(list((out / "predictions").rglob("*.jpg"))) == 2
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["newest.pt cut", "newest.pt", "history.csv"])
 def test_resume_mends_what_a_kill_left(trained, go_on, out, damage):
     # A kill may come between any two files; newest.pt is gone where previous.pt had got its name

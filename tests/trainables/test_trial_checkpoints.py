@@ -186,6 +186,7 @@ def kill_after(config, tiles, tmp_path):
     return kill
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("killed_after", [1, 2, 3, 4, 5])
 def test_fit_ends_with_the_same_best_wherever_it_was_killed(
     config, tiles, tmp_path, kill_after, judge_as, killed_after
@@ -249,6 +250,7 @@ def test_fit_replaces_a_later_best_that_is_of_no_use(make_config, tmp_path, kill
     assert load(tmp_path / BEST)["metrics"]["val/iou"] == 0.4
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("case", ["missing", "cut", "older", "older, as good", "worse", "whole"])
 def test_fit_mends_the_best_of_the_last_record(config, tiles, tmp_path, judge_as, case):
     judge_as([0.2, 0.5])

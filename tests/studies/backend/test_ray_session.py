@@ -64,6 +64,7 @@ def another_study(tmp_path_factory):
             process.kill()
 
 
+@pytest.mark.faults
 def test_another_studys_own_ray_is_no_cluster(another_study, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     address = another_study.address
@@ -123,6 +124,7 @@ def test_ray_that_does_not_start_is_one_line(error, reason, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.faults
 def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(another_study):
     assert str(another_study.folder) not in another_study.found
     assert another_study.found.endswith("True")

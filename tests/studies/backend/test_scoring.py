@@ -197,6 +197,7 @@ def test_withdrawn_permit_ends_it_and_keeps_what_is_known(scene):
     assert scene.permit.ending == "interrupted"
 
 
+@pytest.mark.faults
 def test_time_that_is_over_ends_it(scene):
     scene.permit.close()
     scene.permit = Permit(scene.out, seconds=3.0)
