@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,7 +15,7 @@ from studies.backend.slots import Node, Slots, by_memory, fit_slots
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.leaks import check_splits
-from studies.seal.seal import Seal, seals_of
+from studies.seal.seal import seals_of
 from studies.search.plans import Finals, first_plan
 from studies.spec import StudySpec
 
@@ -38,9 +38,8 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
     inputs = load_inputs(spec, console, is_dry_run=True)
     spec = inputs.spec
     is_tested = bool(spec.seeds and spec.test)
-    seals: tuple[Seal, ...] = ()
-    if is_tested:
-        seals = seals_of(inputs.dataset, out=out.resolve(), study=out.name, study_id="", rule=inputs.rule)
+    about: dict[str, Any] = {"out": out.resolve(), "study": out.name, "study_id": ""}
+    seals = seals_of(inputs.dataset, inputs.rule, **about) if is_tested else ()
     for seal in seals:
         seal.check()
     check_splits(inputs, seals, console, strict=strict_splits)

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class StudyInputs:
         tiles: Train and val tiles, decoded; all of them as train tiles where budgets are of labels.
         digests: SHA-256 of the pretrained weights, by encoder.
         facts: What study.yaml and the logs say of tiles, weights and versions.
-        rule: What the values of train and val masks mean; to be learnt from these if None.
+        rule: What the values of train and val masks mean.
         thumbnails: Of the images of train and val, by split.
     """
 
@@ -53,8 +53,8 @@ class StudyInputs:
     tiles: TrainVal
     digests: dict[str, str]
     facts: dict[str, Any]
-    rule: MaskRule | None = None
-    thumbnails: Mapping[str, Thumbnails] = field(default_factory=dict)
+    rule: MaskRule
+    thumbnails: Mapping[str, Thumbnails]
 
     @property
     def scored_tiles(self) -> str:

@@ -132,7 +132,7 @@ class StudyProgress:
         """Counts a trial as done; the stage ends with its last one."""
         stage, coordinator = next(
             (stage, stage.coordinator)
-            for stage in self._open
+            for stage in self._stages.values()
             if stage.coordinator is not None and trial.key in stage.coordinator.trials
         )
         best = f"best {trial.best:.3f} in epoch {trial.best_epoch}" if trial.epoch else "no epoch"
@@ -140,7 +140,7 @@ class StudyProgress:
             best = f"epoch {trial.epoch}, on all labels"
         title = trial.arm.title(coordinator.spec)
         self._advance(stage, f"{title} #{trial.number} {trial.outcome} ({trial.reason}): {best}")
-        if stage.done >= stage.total:
+        if stage in self._open and stage.done >= stage.total:
             self._end([stage])
 
     def model_scored(self, key: TrialKey, result: ScoringResult, seconds: float) -> None:

@@ -140,10 +140,10 @@ def _train(session: Session, coordinator: Coordinator, final: Coordinator | None
             _confirm(session, coordinator, final, arm)
 
     def on_end(trial: Trial) -> None:
-        is_final = trial.key not in coordinator.trials
-        tracking.log_trial(session.log, trial, "final" if is_final else coordinator.plan.stage)
+        one = next(one for one in coordinators if trial.key in one.trials)
+        tracking.log_trial(session.log, trial, one.plan.stage)
         progress.trial_ended(trial)
-        if final is not None and not is_final:
+        if final is not None and one is coordinator:
             _confirm(session, coordinator, final, trial.arm)
 
     for one in coordinators:

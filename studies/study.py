@@ -151,7 +151,7 @@ def _check_seals(inputs: StudyInputs, out: Path, study_id: str, options: Options
     """The seals of the test sets, checked; none where these stay sealed."""
     if not (inputs.spec.seeds and inputs.spec.test):
         return ()
-    seals = seals_of(inputs.dataset, out=out, study=out.name, study_id=study_id, rule=inputs.rule)
+    seals = seals_of(inputs.dataset, inputs.rule, out=out, study=out.name, study_id=study_id)
     for note in (note for seal in seals for note in seal.check(reopen=options.reopen)):
         console.print(f"Note: {note}", highlight=False)
     return seals

@@ -32,10 +32,7 @@ SHARE_RAY += [f"tests/studies/backend/test_{name}.py" for name in ("cluster", "p
 SLOW = [f"tests/trainables/models/{name}.py" for name in ("composed/test_network", "test_conformance")]
 SLOW += [f"tests/analysis/report/test_{name}.py" for name in ("page_browser", "compose", "write")]
 SLOW += [f"tests/trainables/test_{name}.py" for name in ("fit", "trial_checkpoints", "memory")]
-SLOW += [
-    "tests/studies/test_dry_run.py",
-    *(f"tests/studies/backend/test_{name}.py" for name in ("worker", "ray_session")),
-]
+SLOW += ["tests/studies/test_dry_run.py", "tests/studies/backend/test_worker.py"]
 """Others that take 10 seconds or more."""
 
 

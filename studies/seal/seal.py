@@ -69,11 +69,11 @@ class Seal:
 
     Args:
         dataset: The checked folder of tiles.
+        rule: What mask values mean, as the train and val masks say.
         out: The study's folder, which keeps the study's own lines in `seal.jsonl`.
         study: The study's name.
         study_id: What tells it from other studies of that name.
         files: The tiles of a further test set; those of `test` if left out.
-        rule: What mask values mean, where train and val masks were read before; else they are read when it is needed.
 
     Raises:
         UserError: There are no tiles, or a file of theirs cannot be read.
@@ -82,12 +82,12 @@ class Seal:
     def __init__(
         self,
         dataset: Dataset,
+        rule: MaskRule,
         *,
         out: Path,
         study: str,
         study_id: str,
         files: SealedFiles | None = None,
-        rule: MaskRule | None = None,
     ):
         self._dataset, self._files, self._rule = dataset, files or dataset.test, rule
         self.split = self._files.split
@@ -271,12 +271,10 @@ class Seal:
         return UserError(f'{changes}: put them back, or continue with --reopen "why"')
 
 
-def seals_of(
-    dataset: Dataset, *, out: Path, study: str, study_id: str, rule: MaskRule | None = None
-) -> tuple[Seal, ...]:
+def seals_of(dataset: Dataset, rule: MaskRule, *, out: Path, study: str, study_id: str) -> tuple[Seal, ...]:
     """A seal for each test set of a folder, that of `test` first; arguments and errors are those of `Seal`."""
-    about: dict[str, Any] = {"out": out, "study": study, "study_id": study_id, "rule": rule}
-    return tuple(Seal(dataset, files=files, **about) for files in dataset.test_sets)
+    about: dict[str, Any] = {"out": out, "study": study, "study_id": study_id}
+    return tuple(Seal(dataset, rule, files=files, **about) for files in dataset.test_sets)
 
 
 def _check_reason(reopen: str) -> None:

@@ -93,6 +93,8 @@ class Forecast:
             "report": spec.wandb != "disabled",
         }
         self.stages: tuple[StageName, ...] = tuple(name for name, is_there in stages.items() if is_there)
+        trained = ("search", "final models", "report")
+        self._first_scored = next((name for name in self.stages if name not in trained), None)
 
     def follow(self, coordinator: Coordinator) -> None:
         """Counts the trials of a stage in from now on; once, however often it begins."""
@@ -109,20 +111,21 @@ class Forecast:
             case "search":
                 return self._training(self._followed[0])
             case "final models" if (newest := self._followed[-1]).plan.stage == "final":
-                return self._training(newest) + sum(map(self._confirming, self._unconfirmed())) / self._num_slots
+                return self._training(newest) + self._side_by_side(self._confirming, self._unconfirmed())
             case "final models":
-                return self._side_by_side(self._confirming)
+                return START_SECONDS + self._side_by_side(self._confirming)
+        start = START_SECONDS if stage == self._first_scored else 0.0  # one set of workers scores all
+        match stage:
             case "validation":
-                return self._side_by_side(lambda arm: self._scoring(arm, self._sizes.val), self._followed[0].arms)
+                return start + self._side_by_side(lambda a: self._scoring(a, self._sizes.val), self._followed[0].arms)
             case "scoring on val":
-                return self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, self._sizes.val))
+                return start + self._side_by_side(lambda a: self._num_models(a) * self._scoring(a, self._sizes.val))
         pixels = {scoring_on(split): its for split, its in {TEST: self._sizes.test, **self._sizes.further}.items()}
         is_averaged = stage == scoring_on(TEST)  # over models and symmetries
         together = int(self._spec.ensembles and self._spec.seeds > 1)
         passes = 1 + together + (NUM_SYMMETRIES if self._spec.tta else 0) if is_averaged else 1
         its = passes * pixels[stage]
-        every = self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, its))
-        return every - START_SECONDS  # by workers that run already
+        return start + self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, its))
 
     def _training(self, coordinator: Coordinator) -> float:
         """Remaining epochs of each arm at its pace.
@@ -142,21 +145,18 @@ class Forecast:
         return total / self._num_slots + (start if total else 0.0)
 
     def _side_by_side(self, seconds_of: Callable[[Arm], float], arms: Iterable[Arm] | None = None) -> float:
-        """The time until workers that have yet to start have done something for arms, or for all that have models."""
+        """The time until workers have done something for arms, or for all that have models."""
         newest = self._followed[-1]
         if arms is None:
             arms = [*(newest.arms if newest.plan.stage == "final" else ()), *self._unconfirmed()]
-        return sum(seconds_of(arm) for arm in arms) / self._num_slots + START_SECONDS
+        return sum(seconds_of(arm) for arm in arms) / self._num_slots
 
     def _unconfirmed(self) -> list[Arm]:
         """Arms of a search whose final models are not planned yet."""
         first, newest = self._followed[0], self._followed[-1]
         if first.plan.stage == "final":
             return []
-        if newest is first:
-            return list(first.arms)
-        planned = {(arm.architecture, arm.tiles) for arm in newest.arms}
-        return [a for a in first.arms if not first.is_arm_complete(a) and (a.architecture, a.tiles) not in planned]
+        return [arm for arm in first.arms if newest is first or not first.is_arm_complete(arm)]
 
     def _confirming(self, arm: Arm) -> float:
         """Seconds that the final models of a searched arm train, one after the other."""

@@ -39,7 +39,7 @@ from tests.studies.begun_study import printed
 from tests.studies.command_lines import refusal_of
 from trainables.config import Recipe, TrialConfig
 from trainables.data.dataset import Dataset, read_dataset
-from trainables.data.decode import decode_train_val
+from trainables.data.decode import decode_open, decode_train_val
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 
@@ -76,18 +76,21 @@ def tiles(dataset_root: Path) -> TrainVal:
 
 
 @pytest.fixture
-def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
+def make_session(dataset_root: Path) -> Callable[..., Session]:
     """A driver at work on a study in a folder, with nothing on Ray and no W&B; `changes` are of the session."""
 
     def make(out: Path, spec: StudySpec | None = None, dataset: Dataset | None = None, **changes: Any) -> Session:
         spec = spec or StudySpec(architectures=("unet",), tiles=(4,), recipe=Recipe(epochs=1, small=True))
-        its_tiles = tiles if dataset is None else decode_train_val(dataset)
+        dataset = dataset or read_dataset(dataset_root)
+        decoded = decode_open(dataset)
         inputs = StudyInputs(
             spec=spec,
-            dataset=dataset or read_dataset(dataset_root),
-            tiles=its_tiles,
+            dataset=dataset,
+            tiles=decoded.tiles,
             digests={},
-            facts={"tiles_digest": its_tiles.digest()},
+            facts={"tiles_digest": decoded.digest},
+            rule=decoded.rule,
+            thumbnails=decoded.thumbnails,
         )
         console, progress = Console(quiet=True), StudyProgress(Console(quiet=True))
         settings: dict[str, Any] = {
@@ -100,7 +103,7 @@ def make_session(dataset_root: Path, tiles: TrainVal) -> Callable[..., Session]:
         if "ledger" not in changes:  # a file takes a while
             settings["ledger"] = Ledger(out / "optuna.db", {arm.name: arm.name for arm in spec.arms()}, study_id="one")
         session = Session(out=out, study_id="one", progress=progress, console=console, **settings | changes)
-        sizes = Sizes.of(spec, its_tiles, {files.split: [] for files in inputs.dataset.test_sets})
+        sizes = Sizes.of(spec, decoded.tiles, {files.split: [] for files in inputs.dataset.test_sets})
         progress.start(Forecast(spec, sizes, session.slots.count))
         return session
 

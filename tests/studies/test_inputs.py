@@ -15,7 +15,7 @@ from studies.logs.study_config import log_config, published_figures
 from studies.spec import StudySpec
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
-from trainables.data.decode import decode_train_val
+from trainables.data.decode import decode_open
 from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo
 
@@ -30,10 +30,13 @@ def logged(tmp_path, write_rgb):
             path = root / "val/masks" / f"{tile}.png"
             Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
         dataset = read_dataset(root)
+        decoded = decode_open(dataset)
         inputs = StudyInputs(
             spec=StudySpec(architectures=(architecture,), tiles=(3,), recipe=Recipe(epochs=1, small=True)),
             dataset=dataset,
-            tiles=decode_train_val(dataset),
+            tiles=decoded.tiles,
+            rule=decoded.rule,
+            thumbnails=decoded.thumbnails,
             digests={},
             facts={"data_notes": ["Something is odd."], "num_train_tiles": 3},
         )

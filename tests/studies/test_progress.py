@@ -118,6 +118,15 @@ def test_final_models_are_counted_beside_the_search_that_goes_on(tmp_path, conso
     ]
 
 
+def test_more_trials_than_a_stage_was_to_have_end_no_study(tmp_path, console):
+    coordinator = make(tmp_path, "unet", seeds=0)
+    progress = begin(coordinator, console)
+    progress.begin("search", 1, coordinator=coordinator)
+    for trial in (end_one(coordinator), end_one(coordinator)):
+        progress.trial_ended(trial)
+    assert "[2/1] unet-24" in console.export_text()
+
+
 def test_stage_that_takes_longer_than_expected_is_not_done(tmp_path, console, clock):
     coordinator = make(tmp_path, "unet", seeds=0)
     progress = begin(coordinator, console)

@@ -16,7 +16,7 @@ from trainables.data.duplicates import Thumbnails
 from trainables.data.facts import TileFacts, tile_facts
 from trainables.data.formats.mask import StoredMask, stored_mask
 from trainables.data.formats.raster import no_warnings, read_pixels
-from trainables.data.masks import MaskRule, class_notes, learn_rule, mask_notes
+from trainables.data.masks import MaskRule, class_notes, mask_notes
 from trainables.data.pixel_notes import pixel_notes
 from trainables.data.scale import fill_scale
 from trainables.data.tiles import IGNORE, Tiles, TilesDigest, TrainVal
@@ -155,19 +155,6 @@ def _hollow(image: NDArray[Any], mask: NDArray[np.uint8], facts: TileFacts) -> _
     if IGNORE in facts.classes and not facts.is_void:
         return hollow, mask, None
     return hollow, np.broadcast_to(np.uint8(facts.classes[0]), mask.shape), None
-
-
-def mask_rule(dataset: Dataset) -> MaskRule:
-    """What mask values mean in this data set, learnt from its train and val masks.
-
-    Raises:
-        UserError: A mask is damaged or truncated, holds a value that is no class, or contradicts another one.
-    """
-    return learn_rule(_stored_masks(dataset.train.tiles + dataset.val.tiles, dataset), dataset.info)
-
-
-def _stored_masks(files: Sequence[TileFile], dataset: Dataset) -> Iterator[StoredMask]:
-    return on_all_cores(lambda tile: stored_mask(read_pixels(tile.mask), dataset.info), files)
 
 
 def on_all_cores(read: Callable[[TileFile], _T], files: Iterable[TileFile]) -> Iterator[_T]:

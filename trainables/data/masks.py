@@ -187,18 +187,6 @@ class MaskRule:
         )
 
 
-def learn_rule(masks: Iterable[StoredMask], info: DatasetInfo) -> MaskRule:
-    """The rule of a data set by its masks.
-
-    Raises:
-        UserError: Two of them contradict each other, or a value or colour is no class.
-    """
-    rule = MaskRule(info)
-    for mask in masks:
-        rule.learn(mask)
-    return rule
-
-
 def class_notes(train: Sequence[TileFacts], val: Sequence[TileFacts], info: DatasetInfo) -> tuple[str, ...]:
     """Notes on tiles without a pixel that counts, and on classes that are in no tile of a split.
 

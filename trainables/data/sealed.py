@@ -11,13 +11,13 @@ import numpy as np
 from trainables.common.errors import UserError
 from trainables.common.whole_files import digest, text_digest
 from trainables.data.dataset import Dataset, SealedFiles, TileFile
-from trainables.data.decode import decode_files, mask_rule, on_all_cores
+from trainables.data.decode import decode_files, on_all_cores
 from trainables.data.duplicates import Thumbnails, thumbnails
 from trainables.data.masks import MaskRule
 from trainables.data.tiles import IGNORE, Tiles
 
 
-def check_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule | None = None) -> Thumbnails:
+def check_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule) -> Thumbnails:
     """Checks that a test set's tiles are whole and their masks hold classes, so that no study fails after its training.
 
     Some more tiles than there are cores are in memory.
@@ -25,7 +25,7 @@ def check_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule | None = N
     Args:
         dataset: The checked folder.
         files: Of the test set.
-        rule: What mask values mean, if that was learnt before; else the train and val masks are read for it.
+        rule: What mask values mean, as the train and val masks say.
 
     Returns:
         Thumbnails of the images, by which those are found that are in other splits, too; nothing of the masks.
@@ -34,10 +34,9 @@ def check_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule | None = N
         UserError: A file is damaged or truncated, or a mask holds a value that is no class, or that means something
             else in the train and val masks; or no pixel of all of them counts.
     """
-    known = rule or mask_rule(dataset)
 
     def look(tile: TileFile) -> tuple[bool, Thumbnails]:
-        decoded = decode_files((tile,), dataset, known)
+        decoded = decode_files((tile,), dataset, rule)
         return bool((decoded.masks[0] != IGNORE).any()), thumbnails(decoded.images)
 
     seen = list(on_all_cores(look, files.tiles))
@@ -49,7 +48,7 @@ def check_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule | None = N
     return np.concatenate([small for _, small in seen])
 
 
-def decode_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule | None = None) -> Tiles:
+def decode_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule) -> Tiles:
     """Decodes the tiles of a test set as `decode` does train and val tiles.
 
     Args:
@@ -60,7 +59,7 @@ def decode_sealed(dataset: Dataset, files: SealedFiles, rule: MaskRule | None = 
     Raises:
         UserError: As `check_sealed`.
     """
-    return decode_files(files.tiles, dataset, rule or mask_rule(dataset))
+    return decode_files(files.tiles, dataset, rule)
 
 
 def file_digests(files: SealedFiles) -> dict[str, str]:

@@ -22,7 +22,7 @@ def look():
     found = [importlib.util.find_spec(name).origin for name in ("torch", "wandb")]
     open(tempfile.mkdtemp("wandb-media") + "/x", "w").close()
     os.write(2, b"a word of native code\\n")
-    return *found, os.getcwd() in sys.path, tempfile.gettempdir()
+    return *found, os.getcwd() in sys.path, os.environ.get("MALLOC_TRIM_THRESHOLD_"), tempfile.gettempdir()
 with ray_session(None):
     os.write(2, b"a word of Ray's core\\n")
     print("a word of ours", file=sys.stderr)
@@ -30,7 +30,7 @@ with ray_session(None):
     print(ray.get_runtime_context().gcs_address, flush=True)
     print(found, os.path.isdir(folder), flush=True)
     input()
-print(os.path.exists(folder))
+print(os.path.exists(folder), os.environ.get("MALLOC_TRIM_THRESHOLD_"))
 """
 """A study's own Ray, until it reads a line: its address, what a worker of it found, and whether that is gone."""
 
@@ -128,7 +128,8 @@ def test_ray_that_does_not_start_is_one_line(error, reason, monkeypatch, capfd):
 def test_workers_import_no_file_of_the_working_folder_and_leave_nothing_behind(another_study):
     assert str(another_study.folder) not in another_study.found
     assert another_study.found.endswith("True")
+    assert repr(cluster.WORKER_ENVIRONMENT["MALLOC_TRIM_THRESHOLD_"]) in another_study.found
     output, errors = another_study.process.communicate("\n", timeout=120)
     assert another_study.process.returncode == 0, errors
     assert errors == "a word of ours\n"
-    assert output == "False\n"
+    assert output == "False None\n"  # the driver's own environment is as it was

@@ -102,7 +102,8 @@ class Study:
         self.log = KeptLog(self.out)
         scorers = cast("Scorers", types.SimpleNamespace(score=self.score_all))
         session = self.make_session(permit=self.permit, options=Options(reopen=reopen), log=self.log)
-        seals = () if is_sealed else seals_of(self.dataset, out=self.out / study, study=study, study_id=study)
+        about = {"out": self.out / study, "study": study, "study_id": study}
+        seals = () if is_sealed else seals_of(self.dataset, session.inputs.rule, **about)
         val = score_finals_on_val(session, scorers, self.coordinator)
         return finals.score(session, self.coordinator, self.plan, scorers, seals, val)
 

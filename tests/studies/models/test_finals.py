@@ -13,7 +13,7 @@ from studies.search.trials import TrialKey
 from tests.studies.models.made_up_finals import NUM_TEST, Study, save_picture
 from tests.studies.reports import epoch_report
 from trainables.common.errors import UserError
-from trainables.data.decode import decode_train_val
+from trainables.data.decode import decode_open
 from trainables.data.tiles import Tiles
 
 
@@ -151,8 +151,9 @@ def test_ensemble_that_cannot_be_scored_takes_nothing_from_its_models(study):
 def test_arm_that_may_not_look_again_takes_nothing_from_the_others(study):
     first = study.plan.arms[0]
     signatures = tuple(study.coordinator.trials[first, n].config.signature() for n in (0, 1))
-    tiles = decode_train_val(study.dataset)
-    Seal(study.dataset, out=study.out, study="one", study_id="one").open(
+    decoded = decode_open(study.dataset)
+    tiles = decoded.tiles
+    Seal(study.dataset, decoded.rule, out=study.out, study="one", study_id="one").open(
         Attempt(arm="unet-1", signatures=signatures, tiles=f"{tiles.digest()} {tiles.scale}")
     )  # by a driver that was killed then
     with pytest.raises(UserError, match=r"unet-1 opened the test tiles .* and left no result"):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from studies.seal.seal import Openings, seals_of
-from tests.studies.seal.seals import RESULT, SAM, UNET, lines_of, refusal
+from tests.studies.seal.seals import RESULT, SAM, UNET, lines_of, refusal, rule_of
 from trainables.data.dataset import read_dataset
 
 
@@ -17,7 +17,8 @@ def root(tmp_path, write_rgb):
 def make(root, study="one"):
     """The seals of `test`, `test-b` and `test-b-2`."""
     about = {"out": root.parent / "runs" / study, "study": study, "study_id": f"id of {study}"}
-    return seals_of(read_dataset(root), **about)
+    dataset = read_dataset(root)
+    return seals_of(dataset, rule_of(dataset), **about)
 
 
 def test_an_opening_of_one_set_opens_no_other(root):

@@ -38,7 +38,8 @@ def check(root, tmp_path):
         recipe = Recipe(epochs=1, small=True, schedule="cosine")
         spec = StudySpec(data=str(root), architectures=("unet",), wandb="disabled", recipe=recipe, **changes)
         inputs = load_inputs(spec, Console(quiet=True))
-        seals = seals_of(inputs.dataset, out=tmp_path / "study", study="study", study_id="1") if is_tested else ()
+        about = {"out": tmp_path / "study", "study": "study", "study_id": "1"}
+        seals = seals_of(inputs.dataset, inputs.rule, **about) if is_tested else ()
         for seal in seals:
             seal.check()
         console = Console(record=True, width=400, file=io.StringIO())

@@ -8,7 +8,7 @@ from PIL import Image
 
 import trainables.data.decode as decode_module
 from studies.seal.seal import Attempt, Openings, Seal
-from tests.studies.seal.seals import RESULT, SAM, UNET, lines_of, make, refusal, time_of
+from tests.studies.seal.seals import RESULT, SAM, UNET, lines_of, make, refusal, rule_of, time_of
 from trainables.data.dataset import read_dataset
 
 # Attempts
@@ -55,8 +55,8 @@ def test_open_is_on_record_before_the_first_test_pixel_is_read(root, monkeypatch
 
 
 def test_open_decodes_nothing_where_it_cannot_be_recorded(root, monkeypatch, user_data):
-    monkeypatch.setattr(decode_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     seal = make(root)
+    monkeypatch.setattr(decode_module, "read_pixels", lambda path: pytest.fail(f"{path} was decoded"))
     (root / "seal.jsonl").mkdir()
     assert refusal(seal.open, UNET).startswith(f"{root / 'seal.jsonl'} cannot be read (Is a directory)")
     (root / "seal.jsonl").rmdir()
@@ -155,7 +155,8 @@ def test_a_second_study_on_the_same_tiles_is_counted(root):
     two.open(Attempt(arm="unet 5", signatures=("ee",)))
     assert one.history() == two.history() == Openings(3, 2, ())
     assert [line["study"] for line in lines_of(root.parent / "runs/two/seal.jsonl")] == ["two"]
-    namesake = Seal(read_dataset(root), out=root.parent / "elsewhere", study="one", study_id="another")
+    dataset = read_dataset(root)
+    namesake = Seal(dataset, rule_of(dataset), out=root.parent / "elsewhere", study="one", study_id="another")
     namesake.open(Attempt(arm="unet 5", signatures=("ff",)))
     assert one.history() == Openings(4, 3, ())
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 import trainables.data.decode as decode_module
 from trainables.data.dataset import SealedFiles, read_dataset
-from trainables.data.decode import decode, mask_rule
+from trainables.data.decode import decode, decode_open
+from trainables.data.masks import MaskRule
 from trainables.data.sealed import check_sealed, decode_sealed, file_digests, tiles_digest
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,8 @@ def folder(tmp_path, write_rgb) -> Path:
 
 def taken(take, root, split="test"):
     dataset = read_dataset(root)
-    return take(dataset, next(files for files in dataset.test_sets if files.split == split))
+    files = next(files for files in dataset.test_sets if files.split == split)
+    return take(dataset, files, decode_open(dataset, keep=False).rule)
 
 
 def flip_last_byte(path: Path) -> None:
@@ -163,4 +165,4 @@ def test_decode_has_no_way_around_for_test_files(folder):
     dataset = read_dataset(folder)
     assert isinstance(dataset.test, SealedFiles)
     with pytest.raises(TypeError, match=r"^SealedFiles cannot be decoded: only train and val tiles are open to tuning"):
-        decode(dataset.test, [], dataset, mask_rule(dataset))
+        decode(dataset.test, [], dataset, MaskRule(dataset.info))
