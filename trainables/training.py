@@ -17,7 +17,7 @@ from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
 from trainables.data.tiles import TrainVal
-from trainables.device import half_dtype, move_model
+from trainables.device import autocast, half_dtype, move_model
 from trainables.models.composed.names import get_architecture
 from trainables.models.segmenter import Segmenter
 from trainables.records import EpochRecord, records_from_json, records_to_json
@@ -75,7 +75,7 @@ class TrainingState:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision where the device and the recipe have it."""
-        return autocast(self.config, self.device)
+        return autocast(self.config.recipe.precision, self.device)
 
     def normalise_by(self, tiles: TrainVal) -> None:
         """Takes the mean and std of pixels from the train tiles of `tiles`, before the first epoch."""
@@ -216,12 +216,6 @@ def chunk_sizes(num_draws: int, micro_batch_size: int | None) -> list[int]:
     num_chunks = max(1, min(math.ceil(num_draws / micro_batch_size), num_draws // 2))
     size, larger = divmod(num_draws, num_chunks)
     return [size + 1] * larger + [size] * (num_chunks - larger)
-
-
-def autocast(config: TrialConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Mixed precision where the device and the recipe have it; see `precision.half_dtype`."""
-    half = half_dtype(config.recipe.precision, device)
-    return torch.autocast(device.type, dtype=half, enabled=half is not None)
 
 
 def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:

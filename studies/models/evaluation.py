@@ -17,12 +17,19 @@ from trainables.common.errors import UserError, is_disk_trouble
 from trainables.common.whole_files import digest, file_stem, write_whole
 from trainables.data.pictures import side_by_side
 from trainables.data.tiles import DatasetInfo, Tiles
-from trainables.device import DeviceError, free_memory, move_model, named_device, out_of_memory_words, use_threads
+from trainables.device import (
+    DeviceError,
+    autocast,
+    free_memory,
+    move_model,
+    named_device,
+    out_of_memory_words,
+    use_threads,
+)
 from trainables.metrics import tile_values
 from trainables.models.averaged import Ensemble, OverSymmetries
 from trainables.models.segmenter import Segmenter
 from trainables.predict import Evaluation, OnTile, evaluate
-from trainables.training import autocast
 
 VAL_SCORES = "val_scores.json"
 """Beside a model's `best.pt`: its scores on the val tiles, so that nothing is scored twice."""
@@ -122,7 +129,7 @@ def _score(
     pictures = None if job.pictures is None else _Pictures(job.pictures, tiles, info, keeps_all=job.keeps_all)
 
     def evaluated(network: Segmenter | Ensemble | OverSymmetries, on_tile: OnTile | None = None) -> Evaluation:
-        with autocast(trained.config, target):  # as it was judged
+        with autocast(trained.config.recipe.precision, target):  # as it was judged
             return evaluate(
                 move_model(network, target),
                 tiles,

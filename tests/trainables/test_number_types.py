@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from trainables.checkpoints import BEST, NEWEST, load
-from trainables.device import device_model
+from trainables.device import autocast, device_model
 from trainables.epoch_loss import NUM_LOST_IN_A_ROW, EpochLoss
 from trainables.records import DivergedError, records_from_json
-from trainables.training import TrainingState, autocast
+from trainables.training import TrainingState
 from trainables.trial import fit
 
 CPU = torch.device("cpu")
@@ -59,10 +60,34 @@ def test_scaler_goes_on_with_its_scale(make_config, tiles, tiny, tmp_path):
 def test_fit_computes_with_what_the_recipe_says_and_keeps_float32(make_config, tiles, tiny, tmp_path, precision):
     config = make_config(**tiny, precision=precision)
     assert [record.dtype for record in fit(config, tiles, checkpoints=tmp_path)] == [precision] * 2
-    with autocast(config, CPU):
+    with autocast(config.recipe.precision, CPU):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (TYPES[precision] or torch.float32)
     assert {v.dtype for v in load(tmp_path / BEST)["model"].values() if v.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("num_channels", "groups", "is_exact"), [(8, 8, True), (8, 4, False), (8, 1, False), (1, 1, False)]
+)
+def test_depthwise_convolutions_alone_are_computed_in_float32_and_give_the_half_type(
+    half, num_channels, groups, is_exact
+):
+    """Rounding of what they take is what the others do: `is_exact` says which are the float32 ones, rounded at last."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(num_channels, 8, 3, stride=2, padding=1, groups=groups)
+    pixels, weight = torch.randn(2, num_channels, 9, 9), torch.randn(2, 8, 5, 5)
+    exact = layer(pixels)
+    (exact.to(half).float() * weight).sum().backward()
+    gradients = [parameter.grad.clone() for parameter in layer.parameters()]
+    layer.zero_grad()
+    with autocast("bf16" if half == torch.bfloat16 else "fp16", CPU):
+        features = layer(pixels)
+    assert features.dtype == half
+    assert torch.equal(features, exact.to(half)) == is_exact
+    (features.float() * weight).sum().backward()
+    assert torch.allclose(layer.weight.grad, gradients[0], rtol=0.05, atol=0.05)
+    assert torch.equal(layer.weight.grad, gradients[0]) == is_exact
 
 
 # Lost steps

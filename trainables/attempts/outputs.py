@@ -20,6 +20,7 @@ from trainables.common.whole_files import write_whole
 from trainables.config import TrialConfig
 from trainables.data.pictures import overlay, to_rgb
 from trainables.data.tiles import TrainVal
+from trainables.device import autocast
 from trainables.metrics import Scores
 from trainables.models.composed.names import get_architecture
 from trainables.models.own.files import NETWORKS, write_copies
@@ -27,7 +28,6 @@ from trainables.models.weight_files import PUBLISHED
 from trainables.models.weights import KEYWORDS
 from trainables.predict import evaluate
 from trainables.records import EpochRecord, records_from_json
-from trainables.training import autocast
 
 ABOUT, HISTORY = "attempt.json", "history.csv"
 JPEG_QUALITY = 90
@@ -182,7 +182,7 @@ def write_predictions(
         _write(folder / "overlays" / f"{tile}.jpg", _encoded(tinted, "JPEG", quality=JPEG_QUALITY))
         _write(folder / "masks" / f"{tile}.png", _encoded(mask, "PNG"))
 
-    with autocast(config, device):  # as it was judged
+    with autocast(config.recipe.precision, device):  # as it was judged
         result = evaluate(
             trained.model.to(device),
             val,
