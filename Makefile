@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes test side by side, on tensors so small that threads would only wait for each other
 test test-faults: export OMP_NUM_THREADS := 1
 
-.PHONY: setup study test test-faults test-slow chaos chaos-long check format lock clean
+.PHONY: setup study test test-faults test-slow chaos chaos-long bench check format lock clean
 
 setup: .venv/installed
 
@@ -36,6 +36,10 @@ chaos: setup
 
 chaos-long: setup
 	$(BIN)/python tests/chaos/chaos.py --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
+
+# Beside plain Ray Tune, Optuna and naive loops, in 15 minutes on two cores; ONLY="draws steps" measures a part
+bench: setup
+	$(BIN)/python -m benchmarks.bench $(if $(ONLY),--only $(ONLY))
 
 check: setup
 	$(BIN)/ruff format --check .

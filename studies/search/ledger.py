@@ -26,7 +26,7 @@ from studies.search.trials import Outcome
 WORST = 0.0
 """The worst IoU: the value of a diverged trial, so that the sampler stays away from it."""
 
-_STATES: dict[Outcome, TrialState] = {
+STATES: dict[Outcome, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.COMPLETE,
@@ -126,7 +126,7 @@ class Ledger:
         final = {"finished": value, "diverged": WORST}.get(outcome)
         if final is not None and math.isnan(final):  # of a final model that nothing judged; Optuna wants a number
             final = WORST
-        self._studies[arm].tell(number, final, state=_STATES[outcome])
+        self._studies[arm].tell(number, final, state=STATES[outcome])
         self._checkpoint("PASSIVE")
 
 

@@ -1,0 +1,48 @@
+"""What TPE is asked: of many trials it learns from some."""
+
+from datetime import datetime
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from searchspace.ranges import Bounds
+from studies.search import sampler
+
+SPACE = {"lr": Bounds(1e-4, 1e-2, log=True)}
+
+
+def make_trial(number: int, state: TrialState, value: float | None = None) -> FrozenTrial:
+    trial = create_trial(state=state, value=value, params={"lr": 1e-3}, distributions=sampler.distributions(SPACE))
+    trial.number, trial.datetime_start = number, datetime(2026, 11, 1)
+    return trial
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(sampler, "MOST_TRIALS", 5)
+    monkeypatch.setattr(sampler, "NUM_GOOD", 2)
+
+
+STATES = [
+    (TrialState.COMPLETE, 0.9),
+    (TrialState.RUNNING, None),
+    (TrialState.COMPLETE, 0.1),
+    (TrialState.FAIL, None),
+    (TrialState.COMPLETE, 0.8),
+    (TrialState.COMPLETE, 0.2),
+    (TrialState.COMPLETE, 0.3),
+    (TrialState.COMPLETE, 0.4),
+]
+
+
+def test_tpe_remembers_the_best_those_that_run_and_the_newest(few):
+    trials = [make_trial(number, state, value) for number, (state, value) in enumerate(STATES)]
+    assert [trial.number for trial in sampler.remembered(trials)] == [0, 1, 4, 6, 7]
+    assert sampler.remembered(trials[:5]) == trials[:5]
+
+
+def test_a_suggestion_from_many_trials_is_one_from_those_that_are_remembered(few):
+    trials = [make_trial(number, state, value) for number, (state, value) in enumerate(STATES)]
+    suggested = sampler.suggest(trials, SPACE, seed=3)
+    assert suggested == sampler.suggest(sampler.remembered(trials), SPACE, seed=3)
+    assert 1e-4 <= suggested["lr"] <= 1e-2
