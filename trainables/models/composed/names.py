@@ -21,7 +21,7 @@ NETWORK = "trainables.models.composed.network"
 
 RECIPES: dict[Track, dict[Adaptation, dict[str, float]]] = {
     "cnn": {
-        "scratch": {"lr": 8e-3},
+        "scratch": {"lr": 4e-3},
         "frozen": {"lr": 3e-3},
         "staged": {"lr": 3e-3, "encoder_lr_factor": ENCODER_LR_FACTOR},
         "full": {"lr": 3e-3, "encoder_lr_factor": ENCODER_LR_FACTOR},
