@@ -62,7 +62,10 @@ TUNING = (
     "and draws, paired on seeds and tiles by the same analysis as all intervals. Tuning paid where the interval lies "
     "above 0. On small data about one search in ten selects something worse than it started from (arXiv:2506.19540)."
 )
-NO_FINALS = "No final model was scored: these scores are the best of several trials on val, so they are optimistic."
+NO_FINALS = (
+    "No final model was scored: these scores are the best of several trials on the tiles that judged them, so they are "
+    "optimistic."
+)
 BOOTSTRAP = (
     "The same means with intervals by another method: percentiles of bootstrap replicates that draw seeds, tile "
     "subsets and places (or tiles) independently, of the models that all architectures have. P(best) is the share of "

@@ -48,7 +48,7 @@ def test_space_centres_lr_on_its_track_or_its_own(name):
     lr = space_for(name)["lr"]
     track = {"cnn": 1e-3, "frozen_encoder": 1e-4, "transformer": 1e-4}[get_architecture(name).track]
     own = {"lavit": 1e-3} | {f"unet:efficientnet_lite0@{its}": 3e-3 for its in ADAPTATIONS if its != "scratch"}
-    center = {**own, "unet:efficientnet_lite0@scratch": 8e-3}.get(name, track)
+    center = {**own, "unet:efficientnet_lite0@scratch": 4e-3}.get(name, track)
     assert recipe_point(name)["lr"] == center
     assert lr.log
     assert math.sqrt(lr.low * lr.high) == pytest.approx(center)

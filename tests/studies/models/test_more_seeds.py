@@ -1,10 +1,15 @@
 """`--seeds auto`: arms that val does not tell from the leader get more seeds, and resuming comes to the same."""
 
+import dataclasses
+import json
+import shutil
 import statistics
 import types
+from collections import Counter
 
 import pytest
 
+from studies.models.evaluation import VAL_SCORES
 from studies.models.more_seeds import add_seeds, restore_seeds
 from studies.models.scores import ModelScores, ScoringFailure
 from studies.models.val_scores import score_finals_on_val
@@ -12,6 +17,8 @@ from studies.search.plans import Finals
 from studies.spec import StudySpec
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import coordinate
+from trainables.checkpoints import BEST
+from trainables.common.whole_files import digest, write_whole
 from trainables.config import Recipe
 from trainables.data.dataset import read_dataset
 
@@ -29,11 +36,19 @@ def grow(tmp_path, write_rgb, make_session):
         plan = Finals.of_phase(spec, {}, 2)
         coordinator = coordinate(spec, plan)
         session = make_session(tmp_path, spec, dataset, ledger=coordinator.ledger)
-        scored = []
+        scored = Counter()
+        shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
 
         def score(jobs, tiles):
-            scored.extend(jobs)
-            return {key: made_up(*key, tiles) for key in jobs}
+            scored.update(jobs.keys())
+            results = {key: made_up(*key, tiles) for key in jobs}
+            for key, job in jobs.items():
+                if isinstance(results[key], ModelScores):  # as the scoring worker leaves it
+                    write_whole(job.folder / BEST, b"weights")
+                    content = {"tiles": job.scores_of, "model": digest(job.folder / BEST)}
+                    text = json.dumps(content | {"scores": dataclasses.asdict(results[key])})
+                    write_whole(job.folder / VAL_SCORES, text.encode())
+            return results
 
         def made_up(arm, number, tiles):
             if arm.name == fails:
@@ -54,6 +69,7 @@ def grow(tmp_path, write_rgb, make_session):
                 again = Finals.of_phase(spec, {}, 2)
                 restore_seeds(coordinator, again)
                 assert again.num_seeds == plan.num_seeds
+                assert fails or set(scored.values()) == {1}, "a model of an earlier round was scored again"
                 return [len(coordinator.of_arm(arm)) for arm in coordinator.arms], rounds
             rounds += 1
 
