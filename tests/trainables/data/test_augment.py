@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainables.data.test_conformance_presets import KINDS, SEEDS, SIDE_PX, example
 from trainables.data import augment as augment_module
-from trainables.data.augment import PRESETS, Fog, make_augment, transforms
+from trainables.data.augment import D4, PRESETS, Fog, make_augment, transforms
 
 EACH = [(kind, index) for kind, rgb in KINDS.items() for index in range(len(transforms("EXTREME", rgb_uint8=rgb)))]
 
@@ -23,6 +23,17 @@ def test_transform_changes_the_image(kind, index, monkeypatch):
     changed = [not np.array_equal(augment(image.copy(), mask.copy(), seed)[0], image) for seed in SEEDS]
     # D4 draws the identity once in eight; 7 times of 12 or more has odds of 1 in 4,800
     assert sum(changed) >= (6 if isinstance(transform, A.D4) else len(SEEDS))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,), (8,), (13,)])
+def test_symmetries_are_those_of_the_library(dtype, channels):
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 9, *channels)).astype(dtype)
+    for element in ("e", "r90", "r180", "r270", "v", "hvt", "h", "t"):
+        expected = A.D4().apply(pixels, element)
+        turned = D4().apply(pixels.copy(), element)
+        assert turned.dtype == dtype
+        assert np.array_equal(turned, expected), element
 
 
 def test_light_shows_the_eight_symmetries_equally_often():

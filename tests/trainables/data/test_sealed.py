@@ -123,6 +123,7 @@ ALLOWED = {
         {"read_pixels", "read_image", "rasterio", "Image.open"},
         "reads headers of all splits, and the pixels of files that its callers choose",
     ),
+    "benchmarks/draws.py": ({"imread"}, "reads its own made-up train tiles, as a naive data set does"),
     "trainables/data/formats/orientation.py": ({"Image.open"}, "reads the EXIF data in headers"),
     "trainables/data/formats/png_chunks.py": ({"rasterio"}, "reads bytes, and says why"),
     "trainables/data/formats/mask.py": ({"Image.open"}, "shows a command that mends masks"),
