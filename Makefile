@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes test side by side, on tensors so small that threads would only wait for each other
 test test-faults: export OMP_NUM_THREADS := 1
 
-.PHONY: setup study test test-faults test-slow chaos chaos-long bench check format lock clean
+.PHONY: setup study test test-faults test-slow chaos chaos-long bench bench-gpu bench-gpu-small check format lock clean
 
 setup: .venv/installed
 
@@ -40,6 +40,13 @@ chaos-long: setup
 # Beside plain Ray Tune, Optuna and naive loops, in 15 minutes on two cores; ONLY="draws steps" measures a part
 bench: setup
 	$(BIN)/python -m benchmarks.bench $(if $(ONLY),--only $(ONLY))
+
+# What a GPU does with every architecture, in 8 minutes; the small one runs the same steps on a CPU
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu
+
+bench-gpu-small: setup
+	$(BIN)/python -m benchmarks.gpu --device cpu --small
 
 check: setup
 	$(BIN)/ruff format --check .

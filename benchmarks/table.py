@@ -73,6 +73,10 @@ class Row:
         return ratio if self.is_better_when == "less" else 1 / ratio
 
 
+WIDTH = 150
+"""Of the table (characters), in whatever terminal."""
+
+
 def show(rows: Sequence[Row], console: Console, *, title: str) -> None:
     """Prints rows as a table."""
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
@@ -86,7 +90,7 @@ def show(rows: Sequence[Row], console: Console, *, title: str) -> None:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         theirs = "" if row.theirs is None else str(row.theirs)
         table.add_row(row.what, row.unit, str(row.ours), row.peer, theirs, ratio)
-    console.print(table)
+    console.print(table, width=WIDTH, crop=False, no_wrap=True)
 
 
 def write_rows(path: Path, rows: Sequence[Row], about: dict[str, str]) -> None:

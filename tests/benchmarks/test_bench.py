@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from benchmarks import bench, draws
+from benchmarks import bench, draws, gpu
 from benchmarks.orchestration.rows import PEERS, read_timeline, timeline
 from benchmarks.study import split
 from benchmarks.table import Row, Spread
@@ -60,6 +60,23 @@ def test_peers_run_the_trials_that_they_are_asked_for(peer):
 def test_fewtile_and_ray_tune_run_the_trials_that_they_are_asked_for():
     for command in (["fewtile"], PEERS["Ray Tune, class, reuse_actors"]):
         assert len(timeline(command, reports=2, num_trials=8).further) == 3
+
+
+def test_what_a_gpu_is_measured_with_runs_on_a_cpu(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu, "ARCHITECTURES", ("unet_width16", "vit_gat"))
+    monkeypatch.setattr(gpu, "SECTIONS", {"every architecture": gpu.step_rows, "out of memory": gpu.memory_rows})
+    assert gpu.main(["--device", "cpu", "--small", "--json", str(tmp_path / "gpu.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "unet_width16: training of an epoch of 400 draws" in printed
+    assert "the same in micro-batches of 2" in printed
+    rows = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["rows"]
+    assert len([row for row in rows if row["unit"] == "TFLOP/s" and row["ours"]["median"] > 0]) == 2
+
+
+def test_what_a_gpu_is_measured_with_ends_in_time(tmp_path, capsys):
+    assert gpu.main(["--device", "cpu", "--small", "--minutes", "0", "--json", str(tmp_path / "gpu.json")]) == 0
+    assert json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["rows"] == []
+    assert "left out: gpu tests, number types and torch.compile" in capsys.readouterr().out
 
 
 def test_draws_are_measured_by_turns():
