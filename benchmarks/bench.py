@@ -39,14 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console, started = Console(highlight=False, markup=False), time.monotonic()
     rows: list[Row] = []
+    about = about_machine()
     for number, name in enumerate(options.only, start=1):
         seconds = time.monotonic() - started
         console.print(f"[{number}/{len(options.only)}] {name} · {seconds:.0f} s so far", soft_wrap=True)
-        rows += importlib.import_module(SECTIONS[name]).rows()
-    about = about_machine()
+        for row in importlib.import_module(SECTIONS[name]).rows():
+            rows.append(row)
+            write_rows(options.json, rows, about)  # what was measured outlasts what goes wrong later
     title = f"{about['processor']}, {about['cores']} cores, {about['date']}, torch {about['torch']}, ray {about['ray']}"
     show(rows, console, title=title)
-    write_rows(options.json, rows, about)
     console.print(f"numbers   {options.json}", soft_wrap=True)
     console.print(f"done in {(time.monotonic() - started) / 60:.1f} min")
     return 0

@@ -10,7 +10,6 @@ nothing more after `--minutes`, and says what it left out.
 """
 
 import argparse
-import contextlib
 import subprocess
 import sys
 import time
@@ -21,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.steps import model_flops
 from benchmarks.table import Row, Spread, show, write_rows
 from trainables.attempts.reference import ATTEMPTS, reference_config
 from trainables.common.command import Parser, run
@@ -245,16 +244,15 @@ def measured(
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    with FlopCounterMode(display=False) if not compiled else contextlib.nullcontext() as counter:
-        step()  # compiled code hides its operations
+    step()
     step()
     seconds = []
     for _ in range(num_steps):
         started = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - started)
-    flops = 0 if counter is None else counter.get_total_flops()
-    return seconds, flops, trial.peak_memory_gib()
+    peak = trial.peak_memory_gib()
+    return seconds, 0 if compiled else model_flops(trial, images), peak
 
 
 def _row(what: str, unit: str, *values: float) -> Row:

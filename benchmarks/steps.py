@@ -87,9 +87,19 @@ def _ours(architecture: str, precision: Precision, tiles: TrainVal) -> tuple[Cal
         for images, masks in source.batches(1, num_draws=BATCH, batch_size=BATCH):
             trial.train_step(images, masks)
 
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return step, counter.get_total_flops()
+    step()
+    return step, model_flops(trial, next(source.batches(1, num_draws=BATCH, batch_size=BATCH))[0])
+
+
+def model_flops(trial: TrainingState, images: torch.Tensor) -> int:
+    """Floating-point operations of a training step: three times those of its forward pass, encoder and decoder trained.
+
+    Torch's counter takes the backward pass of depthwise convolutions for that of dense ones, so it is not counted.
+    """
+    pixels = (images.float() * trial.tiles.scale).to(trial.device)
+    with torch.no_grad(), trial.autocast(), FlopCounterMode(display=False) as counter:
+        trial.model(pixels)
+    return 3 * int(counter.get_total_flops())
 
 
 def _plain(decoder: str, encoder: str, tiles: TrainVal) -> Callable[[], None]:

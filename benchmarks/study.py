@@ -36,7 +36,7 @@ def rows() -> Iterator[Row]:
         ended = time.monotonic() - started
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {lines[-3:]}")
-        epochs = read_logs(out).history["seconds"].sum()
+        epochs = read_logs(out).runs["seconds"].sum()
     seconds = split(lines, ended)
     for part, words in PARTS.items():
         share = f"{100 * seconds[part] / ended:.0f} % of a small study of {ended:.0f} s"

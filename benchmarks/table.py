@@ -90,7 +90,7 @@ def show(rows: Sequence[Row], console: Console, *, title: str) -> None:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         theirs = "" if row.theirs is None else str(row.theirs)
         table.add_row(row.what, row.unit, str(row.ours), row.peer, theirs, ratio)
-    console.print(table, width=WIDTH, crop=False, no_wrap=True)
+    Console(file=console.file, width=WIDTH).print(table)
 
 
 def write_rows(path: Path, rows: Sequence[Row], about: dict[str, str]) -> None:
