@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
@@ -32,6 +33,7 @@ def main() -> int:
             self.setup(new_config)
             return True
 
+    ray.init(address="local")  # not one that runs here for something else
     trainable = tune.with_resources(Trial if options.reuse_actors else train, {"cpu": 1})
     tuner = tune.Tuner(
         trainable,
