@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.table import Row, Spread
-from trainables.data.augment import PRESETS, Fog, transforms
+from trainables.data.augment import D4, PRESETS, Fog, transforms
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.draws import DrawSource, draw
@@ -73,10 +73,8 @@ def _mean_rate(rates: list[float]) -> Spread:
 
 def _naive(files: list[tuple[Path, Path]], preset: str, window_px: int | None) -> Callable[[int], Any]:
     """The data set of a short tutorial: OpenCV reads both files, the library's own transforms augment them."""
-    chain = [
-        A.RandomFog(fog_coef_range=(0.1, 0.3), p=one.p) if isinstance(one, Fog) else one
-        for one in transforms(preset, rgb_uint8=True)
-    ]
+    chain = [_of_library(one) for one in transforms(preset, rgb_uint8=True)]
+    assert not any(type(one).__module__.startswith("trainables") for one in chain), "one is no transform of the library"
     pipeline = A.Compose([*chain, *([A.RandomCrop(window_px, window_px)] if window_px else [])], seed=0)
 
     def sample(index: int) -> dict[str, NDArray[np.uint8]]:
@@ -88,3 +86,10 @@ def _naive(files: list[tuple[Path, Path]], preset: str, window_px: int | None) -
         return result
 
     return sample
+
+
+def _of_library(one: A.BasicTransform) -> A.BasicTransform:
+    """What the library has in place of a transform of ours."""
+    if isinstance(one, Fog):
+        return A.RandomFog(fog_coef_range=(0.1, 0.3), p=one.p)
+    return A.D4(p=one.p) if isinstance(one, D4) else one

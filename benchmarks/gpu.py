@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def test_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
+def tests_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
     """How many of the tests that need a GPU pass; none on a CPU."""
     if device.type == "cuda":
         command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/trainables"]
@@ -83,24 +84,18 @@ def test_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
         yield _row(f"gpu tests, exit code {done.returncode}: {last}", "code", float(done.returncode))
 
 
-def step_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
-    """Seconds per step and epoch of every architecture, its speed, and its memory beside the traced one."""
-    tiles = made_up_tiles(small)
-    for name in ARCHITECTURES:
-        if left() <= 0:
-            return
-        config = make_config(name, small)
-        try:
-            seconds, flops, peak = measured(config, tiles, device, 2 if small else 8)
-        except (torch.OutOfMemoryError, OutOfMemoryError):
-            yield _row(f"{name}: out of memory in batches of {config.batch_size}", "GiB", gpu_gib())
-            continue
-        num_steps = DRAWS_PER_EPOCH // config.batch_size
-        yield _row(
-            f"{name}: training of an epoch of {DRAWS_PER_EPOCH} draws", "s", *(num_steps * one for one in seconds)
-        )
-        yield _row(f"{name}: speed", "TFLOP/s", *(flops / one / 1e12 for one in seconds))
-        yield from _memory_rows(config, tiles, peak)
+def step_rows(name: str, device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
+    """Seconds per step and epoch of an architecture, its speed, and its memory beside the traced one."""
+    tiles, config = made_up_tiles(small), make_config(name, small)
+    try:
+        seconds, flops, peak = measured(config, tiles, device, 2 if small else 8)
+    except torch.OutOfMemoryError:
+        yield _row(f"{name}: out of memory in batches of {config.batch_size}", "GiB", gpu_gib())
+        return
+    num_steps = DRAWS_PER_EPOCH // config.batch_size
+    yield _row(f"{name}: training of an epoch of {DRAWS_PER_EPOCH} draws", "s", *(num_steps * one for one in seconds))
+    yield _row(f"{name}: speed", "TFLOP/s", *(flops / one / 1e12 for one in seconds))
+    yield from _memory_rows(config, tiles, peak)
 
 
 def _memory_rows(config: TrialConfig, tiles: TrainVal, peak: float) -> Iterator[Row]:
@@ -201,11 +196,11 @@ def phase_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
 
 
 SECTIONS: dict[str, Callable[[torch.device, bool, Clock], Iterator[Row]]] = {
-    "gpu tests": test_rows,
+    "gpu tests": tests_rows,
     "number types and torch.compile": type_rows,
     "out of memory": memory_rows,
     "two trials on one device": sharing_rows,
-    "every architecture": step_rows,
+    **{name: partial(step_rows, name) for name in ARCHITECTURES},
     "phase 1": phase_rows,
 }
 

@@ -20,7 +20,7 @@ from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 from trainables.names import Precision
-from trainables.precision import WORTH, step_seconds
+from trainables.precision import is_faster_in_bf16
 from trainables.training import TrainingState
 
 NETWORKS = {
@@ -47,11 +47,8 @@ def rows() -> Iterator[Row]:
         tiles = decode_train_val(read_dataset(data))
     peaks: dict[Precision, float] = {"fp32": _peak(torch.float32)}
     for architecture, (decoder, encoder) in NETWORKS.items():
-        precision: Precision = "fp32"
-        if has_bf16():
-            config = _config(architecture, "fp32")
-            seconds = {one: step_seconds(config, tiles, one) for one in ("fp32", "bf16")}
-            precision = "bf16" if seconds["bf16"] < WORTH * seconds["fp32"] else "fp32"
+        is_faster = has_bf16() and is_faster_in_bf16(_config(architecture, "fp32"), tiles)
+        precision: Precision = "bf16" if is_faster else "fp32"
         if precision not in peaks:
             peaks[precision] = _peak(torch.bfloat16)
         step, flops = _ours(architecture, precision, tiles)

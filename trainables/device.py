@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import cv2
@@ -138,15 +138,9 @@ def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
     On CPUs depthwise convolutions are computed in float32, and give the half type that was asked for.
     """
     half = half_dtype(precision, device)
-    if half is None:
+    slow = _DepthwiseInFloat32(half) if half is not None and device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, dtype=half, enabled=half is not None), slow:
         yield
-        return
-    with torch.autocast(device.type, dtype=half):
-        if device.type != "cpu":
-            yield
-            return
-        with _DepthwiseInFloat32(half):
-            yield
 
 
 class _DepthwiseInFloat32(TorchFunctionMode):
@@ -163,16 +157,17 @@ class _DepthwiseInFloat32(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Calls a function of torch, a depthwise convolution outside of autocast."""
-        if func is not torch.conv2d or not _is_depthwise(*args[:2]):
+        if func is not torch.conv2d or not _is_depthwise(*args):
             return func(*args, **(kwargs or {}))
-        pixels, weight, *others = args
         with torch.autocast("cpu", enabled=False):
-            features: torch.Tensor = func(pixels.float(), weight, *others, **(kwargs or {}))
+            exact: Any = [one.float() if isinstance(one, torch.Tensor) else one for one in args]
+            features: torch.Tensor = func(*exact, **(kwargs or {}))
         return features.to(self.half)
 
 
-def _is_depthwise(pixels: torch.Tensor, weight: torch.Tensor) -> bool:
-    return pixels.shape[1] > 1 and weight.shape[1] == 1
+def _is_depthwise(pixels: torch.Tensor | None = None, weight: torch.Tensor | None = None, *_: Any) -> bool:
+    """By what a convolution gets by position; one that is called by names is left as it is."""
+    return pixels is not None and weight is not None and pixels.shape[1] > 1 and weight.shape[1] == 1
 
 
 def memory_words(device: torch.device, peak_memory_gib: float) -> str:

@@ -80,11 +80,7 @@ def read_timeline(events: str, started: float, ended: float) -> Timeline:
     ends = sorted(times["ended"])
     settled = ends[min(SETTLED, len(ends) - 2) :]
     further = [later - earlier for earlier, later in pairwise(settled)]
-    return Timeline(min(times["began"]) - started, [_mean(further)] if len(further) < 2 else further, ended - ends[-1])
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return Timeline(min(times["began"]) - started, further, ended - ends[-1])
 
 
 def _row(what: str, ours: Spread, peer: str, theirs: Spread) -> Row:

@@ -123,11 +123,15 @@ class Ledger:
         """Ends a trial: its cost and reason first, then its state; on the disk, since checkpoints are removed on it."""
         for name, content in (attributes | {"outcome": outcome}).items():
             self.note(arm, number, name, content)
-        final = {"finished": value, "diverged": WORST}.get(outcome)
-        if final is not None and math.isnan(final):  # of a final model that nothing judged; Optuna wants a number
-            final = WORST
-        self._studies[arm].tell(number, final, state=STATES[outcome])
+        self._studies[arm].tell(number, told_value(outcome, value), state=STATES[outcome])
         self._checkpoint("PASSIVE")
+
+
+def told_value(outcome: Outcome, value: float | None) -> float | None:
+    """What Optuna is told of a trial that ended with `value`; None where it is pruned or failed."""
+    final = {"finished": value, "diverged": WORST}.get(outcome)
+    is_unjudged = final is not None and math.isnan(final)  # a final model; Optuna wants a number
+    return WORST if is_unjudged else final
 
 
 def _set_pragmas(pragmas: tuple[str, ...], connection: Any, _: Any) -> None:

@@ -5,41 +5,50 @@
 
 The searcher and the scheduler are those of phase 2; learning curves are made up, or those that a study has recorded.
 "busy" is the share of the GPUs' time that trained. "regret" is by how much the selected trial of an arm is under the
-best that is known of it (the best of many random points): the mean over arms, and "worst" that of the worst arm. "to
-target" are the epochs of an arm until a trial that ran its course came within .01 of that best: the median of the arms
-that got there, and how many did.
+best that is known of it (of all these searches and many random points): the mean over arms, and "worst" that of the
+worst arm. "to target" are the epochs of an arm until a trial that ran its course came within .01 of that best: the
+median of the arms that got there, and how many did.
 """
 
 import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
-from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from searchspace.spaces import random_point
+from studies.command_line import make_spec
 from studies.files import folder
-from studies.profiles import TOP_CANDIDATES
 from studies.settings.arms import Arm
 from studies.simulate.clock import NEAR, Simulated, simulate
 from studies.simulate.curves import Curves, MadeUp, Recorded
 from studies.spec import StudySpec
-from trainables.common.command import Parser, run
-from trainables.common.errors import UserError
+from trainables.common.command import Parser, add_flags, run
 from trainables.common.progress_bar import progress_bar
 from trainables.config import Recipe
 
 NUM_RANDOM = 1000
-"""Random points whose best is what is known of an arm."""
+"""Random points whose best is what is known of an arm, beside what the searches found."""
 
 STOPPERS = ("asha", "none")
+FIELDS = ("architectures", "tiles", "trials", "grace_epochs", "reduction_factor", "epochs")
+"""Settings of a study that flags may change."""
+
+
+class Case(NamedTuple):
+    """What a row of the table is about."""
+
+    sampler: str
+    stopper: str
+    gpus: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,33 +56,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Console(highlight=False, markup=False)
+    cases = [Case(*each) for each in itertools.product(flags.samplers, flags.stoppers, flags.gpus)]
+    seeds = range(flags.repeats)
+    specs = {(case, seed): _spec(flags, case, seed) for seed in seeds for case in cases}
+    runs: dict[Case, list[Simulated]] = {case: [] for case in cases}
+    seconds = dict.fromkeys(cases, 0.0)
+    known: list[dict[Arm, float]] = []
+    with progress_bar(console) as track:
+        for seed in map(int, track([str(seed) for seed in seeds], "simulating")):
+            first = specs[cases[0], seed]  # neither sampler nor ladder changes what a point comes to
+            curves: Curves = Recorded(flags.recorded, first) if flags.recorded else MadeUp(spec=first, seed=seed)
+            for case in cases:
+                started = time.perf_counter()
+                runs[case].append(simulate(specs[case, seed], curves, gpus=case.gpus))
+                seconds[case] += time.perf_counter() - started
+            found = {arm: max(its[-1].arms[arm].best for its in runs.values()) for arm in first.arms()}
+            known.append({arm: max(best, best_known(first, curves, arm)) for arm, best in found.items()})
+    _show({case: _cells(runs[case], known, seconds[case]) for case in cases}, console)
+    return 0
+
+
+def _show(rows: Mapping[Case, Sequence[str]], console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for name in ("sampler", "stopper"):
         table.add_column(name, no_wrap=True)
     for name in ("GPUs", "hours", "busy", "epochs", "regret", "worst", "to target", "took"):
         table.add_column(name, justify="right", no_wrap=True)
-    cases = {f"{case}": case for case in itertools.product(flags.samplers, flags.stoppers, flags.gpus)}
-    with progress_bar(console) as track:
-        for name in track(list(cases), "simulating"):
-            sampler, stopper, gpus = cases[name]
-            started = time.perf_counter()
-            runs = [_simulated(flags, sampler, stopper, gpus, seed) for seed in range(flags.repeats)]
-            seconds = time.perf_counter() - started
-            table.add_row(
-                sampler, stopper, str(gpus), *_cells([one for one, _ in runs], [known for _, known in runs], seconds)
-            )
+    for case, cells in rows.items():
+        table.add_row(case.sampler, case.stopper, str(case.gpus), *cells)
     console.print(table)
-    return 0
-
-
-def _simulated(
-    flags: argparse.Namespace, sampler: str, stopper: str, gpus: int, seed: int
-) -> tuple[Simulated, dict[Arm, float]]:
-    """One simulated study, and the best known IoU of each of its arms."""
-    spec = _spec(flags, sampler, stopper, seed)
-    curves: Curves = Recorded(flags.recorded, spec) if flags.recorded else MadeUp(spec=spec, seed=seed)
-    result = simulate(spec, curves, gpus=gpus)
-    return result, {arm: max(best_known(spec, curves, arm), found.best) for arm, found in result.arms.items()}
 
 
 def best_known(spec: StudySpec, curves: Curves, arm: Arm) -> float:
@@ -106,45 +117,29 @@ def _cells(runs: Sequence[Simulated], known: Sequence[dict[Arm, float]], seconds
     ]
 
 
-def _spec(flags: argparse.Namespace, sampler: str, stopper: str, seed: int) -> StudySpec:
+def _spec(flags: argparse.Namespace, case: Case, seed: int) -> StudySpec:
     """The study that flags describe, or the recorded one with what they change.
 
     Raises:
-        UserError: They do not go together.
+        UserError: A value is not allowed.
     """
-    settings = folder.load_frozen(flags.recorded)[0] if flags.recorded else {}
-    spec = StudySpec.from_flat(settings) if settings else None
-    epochs = flags.epochs or (spec.recipe.epochs if spec else Recipe().epochs)
-    changes = {
-        "sampler": sampler,
-        "seed": seed,
-        "recipe": (spec.recipe if spec else Recipe()).model_copy(update={"epochs": epochs}),
-    }
-    for name in ("architectures", "tiles", "trials", "grace_epochs", "reduction_factor"):
-        if (value := getattr(flags, name)) is not None:
-            changes[name] = tuple(value) if isinstance(value, list) else value
-    if stopper == "none":
-        changes["grace_epochs"] = epochs
-    base = spec.model_dump() if spec else {"architectures": TOP_CANDIDATES, "tiles": (24,)}
-    try:
-        return StudySpec.model_validate(base | changes)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{'/'.join(map(str, first['loc'])) or 'the study'}: {first['msg']}: see --help") from error
+    settings = folder.load_frozen(flags.recorded)[0] if flags.recorded else make_spec({"profile": "full"}).flat()
+    settings |= {"tiles": settings["tiles"] or ([24] if settings["labels"] is None else None)}
+    settings |= {name: value for name in FIELDS if (value := getattr(flags, name)) is not None}
+    settings |= {"sampler": case.sampler, "seed": seed}
+    if case.stopper == "none":
+        settings["grace_epochs"] = settings["epochs"]
+    return StudySpec.from_flat(settings)
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m studies.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    number = partial(_at_least, 1)
     parser.add_argument("--recorded", type=Path, metavar="STUDY", help="take arms and curves of that study's folder")
-    parser.add_argument("--architectures", nargs="+", metavar="NAME", help="(default: phase 2's of full)")
-    parser.add_argument("--tiles", nargs="+", type=number, metavar="N", help="data budgets (default: 24)")
-    parser.add_argument("--trials", type=number, metavar="N", help="trials per arm")
-    parser.add_argument("--epochs", type=number, metavar="N", help="epochs of a trial that runs its course")
-    parser.add_argument("--grace-epochs", type=number, metavar="N", help="ASHA's first rung")
-    parser.add_argument("--reduction-factor", type=partial(_at_least, 2), metavar="N", help="ASHA's n")
+    fields = StudySpec.model_fields | Recipe.model_fields
+    add_flags(parser, {name: fields[name] for name in FIELDS})
+    number = partial(_at_least, 1)
     parser.add_argument(
         "--gpus", nargs="+", type=number, default=[1], metavar="N", help="trials side by side (default: 1)"
     )

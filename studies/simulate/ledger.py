@@ -1,6 +1,5 @@
 """A ledger in memory, for a study that nobody resumes."""
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from searchspace.ranges import Space
 from searchspace.spaces import Point
-from studies.search.ledger import STATES, WORST, Ledger
+from studies.search.ledger import STATES, Ledger, told_value
 from studies.search.sampler import distributions
 from studies.search.trials import Outcome
 
@@ -53,8 +52,7 @@ class MemoryLedger(Ledger):
     def end(self, arm: str, number: int, outcome: Outcome, value: float | None, attributes: dict[str, Any]) -> None:
         """Ends a trial."""
         trial = self._trials[arm][number]
-        final = {"finished": value, "diverged": WORST}.get(outcome)
         trial.state, trial.datetime_complete = STATES[outcome], _STARTED
-        trial.value = WORST if final is not None and math.isnan(final) else final
+        trial.value = told_value(outcome, value)
         if outcome == "stopped":  # as Optuna tells a pruned trial: by its last value
             trial.value = trial.intermediate_values[max(trial.intermediate_values)]

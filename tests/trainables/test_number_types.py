@@ -90,6 +90,17 @@ def test_depthwise_convolutions_alone_are_computed_in_float32_and_give_the_half_
     assert torch.equal(layer.weight.grad, gradients[0]) == is_exact
 
 
+def test_depthwise_convolutions_may_be_called_by_names_and_in_the_half_type():
+    pixels, weight, bias = torch.randn(1, 4, 8, 8), torch.randn(4, 1, 3, 3), torch.randn(4)
+    exact = torch.conv2d(pixels, weight, bias, groups=4)
+    with autocast("bf16", CPU):
+        named = torch.conv2d(input=pixels, weight=weight, bias=bias, groups=4)
+        halved = torch.conv2d(pixels.bfloat16(), weight.bfloat16(), bias.bfloat16(), groups=4)
+    for features in (named, halved):
+        assert features.dtype == torch.bfloat16
+        assert torch.allclose(features.float(), exact, rtol=0.05, atol=0.1)
+
+
 # Lost steps
 
 

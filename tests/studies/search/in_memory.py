@@ -25,7 +25,7 @@ def make_spec(**changes: Any) -> StudySpec:
     return StudySpec.model_validate(settings | {"recipe": Recipe(epochs=EPOCHS)} | changes)
 
 
-class MemoryLedger(Ledger):
+class StorageLedger(Ledger):
     """The ledger of whatever drivers are given one storage, one after another."""
 
     def __init__(self, arms: Mapping[str, str], storage: InMemoryStorage | None = None):
@@ -43,7 +43,7 @@ class MemoryLedger(Ledger):
 def coordinate(spec: StudySpec, plan: Plan | None = None, storage: InMemoryStorage | None = None) -> Coordinator:
     """A coordinator of the study's search, or of another plan, that knows what is in the storage."""
     plan = plan or Search(spec)
-    return Coordinator(spec, MemoryLedger({arm.name: arm.architecture for arm in plan.arms}, storage), plan)
+    return Coordinator(spec, StorageLedger({arm.name: arm.architecture for arm in plan.arms}, storage), plan)
 
 
 def take(coordinator: Coordinator) -> Trial:
