@@ -2,8 +2,8 @@
 
     make bench          [ONLY="draws steps"]
 
-Takes some 15 minutes on two cores that do nothing else. Numbers are medians, with quartiles in parentheses where
-something was measured several times.
+Takes some 8 minutes on two cores that do nothing else. Numbers are medians, and means of trials and draws, with
+quartiles in parentheses where something was measured several times.
 """
 
 import argparse

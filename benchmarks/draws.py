@@ -1,5 +1,6 @@
 """Draws per second on one core, beside the naive data set that decodes and augments a whole tile for each draw."""
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def by_turns(one: Callable[[int], Any], other: Callable[[int], Any], num_draws: 
 def _mean_rate(rates: list[float]) -> Spread:
     """The rate of all turns together, which what fires by chance in one does not change, and their quartiles."""
     spread = Spread.of(rates)
-    return replace(spread, median=len(rates) / sum(1 / rate for rate in rates))
+    return replace(spread, value=statistics.harmonic_mean(rates))
 
 
 def _naive(files: list[tuple[Path, Path]], preset: str, window_px: int | None) -> Callable[[int], Any]:

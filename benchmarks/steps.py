@@ -60,7 +60,7 @@ def rows() -> Iterator[Row]:
             peer="plain loop in float32",
             theirs=_scaled(theirs, DRAWS_PER_EPOCH / BATCH),
         )
-        speed = flops / ours.median / 1e9
+        speed = flops / ours.value / 1e9
         yield Row(
             what=f"speed of {architecture}, {precision}, of {peaks[precision]:.0f} GFLOP/s of a matrix product",
             unit="GFLOP/s",
@@ -130,7 +130,7 @@ def _by_turns(one: Callable[[], None], other: Callable[[], None]) -> tuple[Sprea
 
 
 def _scaled(spread: Spread, factor: float) -> Spread:
-    return Spread.of([value * factor for value in (spread.low, spread.median, spread.high)])
+    return Spread.of([value * factor for value in (spread.low, spread.value, spread.high)])
 
 
 def _peak(dtype: torch.dtype) -> float:

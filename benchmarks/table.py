@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -18,13 +18,13 @@ class Spread:
     """Repeated measurements of one thing.
 
     Attributes:
-        median: Of all of them.
+        value: Their median; or, of what comes in turns, their mean, which says how much gets done in all.
         low: The first quartile; the only value, where there is one.
         high: The third quartile.
         count: How many there were.
     """
 
-    median: float
+    value: float
     low: float
     high: float
     count: int
@@ -34,14 +34,19 @@ class Spread:
         """The median and the quartiles of at least one value."""
         ordered = sorted(values)
         if len(ordered) == 1:
-            return cls(median=ordered[0], low=ordered[0], high=ordered[0], count=1)
+            return cls(value=ordered[0], low=ordered[0], high=ordered[0], count=1)
         low, median, high = statistics.quantiles(ordered, n=4, method="inclusive")
-        return cls(median=median, low=low, high=high, count=len(ordered))
+        return cls(value=median, low=low, high=high, count=len(ordered))
+
+    @classmethod
+    def mean_of(cls, values: Sequence[float]) -> "Spread":
+        """The mean and the quartiles of at least one value."""
+        return replace(cls.of(values), value=statistics.fmean(values))
 
     def __str__(self) -> str:
         if self.count == 1:
-            return _short(self.median)
-        return f"{_short(self.median)} ({_short(self.low)} … {_short(self.high)})"
+            return _short(self.value)
+        return f"{_short(self.value)} ({_short(self.low)} … {_short(self.high)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +71,10 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as good Fewtile is: above 1 where it is ahead, by the medians; None without a peer."""
+        """How many times as good Fewtile is: above 1 where it is ahead, by their values; None without a peer."""
         if self.theirs is None:
             return None
-        ratio = self.theirs.median / self.ours.median
+        ratio = self.theirs.value / self.ours.value
         return ratio if self.is_better_when == "less" else 1 / ratio
 
 

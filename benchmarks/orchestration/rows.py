@@ -45,7 +45,8 @@ def rows() -> Iterator[Row]:
         ours = timeline([FEWTILE], reports)
         peers = {name: timeline(command, reports) for name, command in PEERS.items()}
         for name, theirs in peers.items():
-            yield _row(f"{words}: each further trial", Spread.of(ours.further), name, Spread.of(theirs.further))
+            further = Spread.mean_of(ours.further), Spread.mean_of(theirs.further)  # two at a time may end in pairs
+            yield _row(f"{words}: each further trial", further[0], name, further[1])
         if reports == 1:
             for name, theirs in peers.items():
                 yield _row("start until the first step", Spread.of([ours.start]), name, Spread.of([theirs.start]))
