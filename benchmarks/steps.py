@@ -20,7 +20,7 @@ from trainables.data.draws import DrawSource
 from trainables.data.tiles import TrainVal
 from trainables.datasets.demo import write_demo_tiles
 from trainables.names import Precision
-from trainables.precision import is_faster_in_bf16
+from trainables.precision import step_seconds
 from trainables.training import TrainingState
 
 NETWORKS = {
@@ -47,8 +47,9 @@ def rows() -> Iterator[Row]:
         tiles = decode_train_val(read_dataset(data))
     peaks: dict[Precision, float] = {"fp32": _peak(torch.float32)}
     for architecture, (decoder, encoder) in NETWORKS.items():
-        is_faster = has_bf16() and is_faster_in_bf16(_config(architecture, "fp32"), tiles)
-        precision: Precision = "bf16" if is_faster else "fp32"
+        types: tuple[Precision, ...] = ("fp32", "bf16") if has_bf16() else ("fp32",)
+        seconds = {one: step_seconds(_config(architecture, one), tiles, one) for one in types}
+        precision = min(seconds, key=seconds.__getitem__)
         if precision not in peaks:
             peaks[precision] = _peak(torch.bfloat16)
         step, flops = _ours(architecture, precision, tiles)

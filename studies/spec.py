@@ -36,7 +36,7 @@ class StudySpec(BaseModel):
 
     phase: PhaseName = "phase2_tuning"
     chosen: dict[str, TunedConfig] = Field(default={}, description="phase 3: the configuration of each architecture")
-    bf16: tuple[str, ...] | None = Field(default=None, description="what CPUs compute in bf16; None: not settled")
+    bf16: bool | None = Field(default=None, description="whether CPUs compute in bf16; None: not settled")
     data: Annotated[str, AfterValidator(path_of)] | None = Field(
         default=None, description="folder of tiles (see README); built-in demo tiles if left out"
     )

@@ -13,7 +13,7 @@ from analysis.logs.errors import LogsError
 from analysis.logs.run_configs import STUDY_JOB
 from studies.backend.cluster import probe_storage, ray_session, ray_slots
 from studies.backend.memory import needed_gib, trial_memory
-from studies.backend.precision import faster_in_bf16
+from studies.backend.precision import is_faster_in_bf16
 from studies.backend.slots import Slots
 from studies.backend.watch import Permit, sigterm_as_ctrl_c
 from studies.files import folder
@@ -95,7 +95,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             if spec.address is not None:
                 probe_storage(out)
             if inputs.spec.bf16 is None and not is_resumed:  # or the file that is run again says so
-                bf16 = faster_in_bf16(inputs, slots, console)
+                bf16 = is_faster_in_bf16(inputs, slots, console)
                 inputs = replace(inputs, spec=inputs.spec.model_copy(update={"bf16": bf16}))
             with _open_ledger(inputs, out, provenance["study_id"]) as ledger:
                 plan = first_plan(inputs.spec, inputs.digests, len(inputs.tiles.train))

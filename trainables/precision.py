@@ -1,4 +1,4 @@
-"""Whether this CPU trains a network faster in bfloat16: found out on a few steps of it."""
+"""How long a training step takes on this CPU in a number type."""
 
 import time
 
@@ -10,23 +10,15 @@ from trainables.data.tiles import TrainVal
 from trainables.names import Precision
 from trainables.training import TrainingState
 
-WORTH = 0.9
-"""A step in bfloat16 must take at most so much of the time of one in float32: for less, rounding is not worth it."""
-
 NUM_STEPS = 3
 """Timed after one that warms up; the fastest counts, since others may use the machine meanwhile."""
 
 
-def is_faster_in_bf16(config: TrialConfig, tiles: TrainVal) -> bool:
-    """Whether a training step is clearly faster in bfloat16 on this CPU, by a few steps in both.
+def step_seconds(config: TrialConfig, tiles: TrainVal, precision: Precision) -> float:
+    """The fastest of a few training steps on the CPU (s).
 
     Steps are of the epochs in which all that is ever trained is trained.
     """
-    return step_seconds(config, tiles, "bf16") < WORTH * step_seconds(config, tiles, "fp32")
-
-
-def step_seconds(config: TrialConfig, tiles: TrainVal, precision: Precision) -> float:
-    """The fastest of a few training steps on the CPU (s)."""
     config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"precision": precision})})
     recipe = config.recipe
     trial = TrainingState(config, tiles, torch.device("cpu"))

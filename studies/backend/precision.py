@@ -1,6 +1,4 @@
-"""Which architectures a study on CPUs computes in bfloat16, where `precision` is `auto`."""
-
-from typing import Any
+"""Whether a study on CPUs computes in bfloat16, where `precision` is `auto`."""
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -12,37 +10,38 @@ from trainables.common.processor import has_bf16
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 
+WORTH = 0.9
+"""A step in bfloat16 must take at most so much of the time of one in float32: for less, rounding is not worth it."""
 
-def faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> tuple[str, ...]:
-    """The architectures whose training steps are faster in bfloat16; measured where every node has it.
 
-    All trials of an architecture are to be computed in one way, so the study decides, once, before the first.
+def is_faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> bool:
+    """Whether training steps are faster in bfloat16; measured where every node has it.
+
+    All trials are to be computed in one way, so the study decides, once, before the first. A network is timed with one
+    adaptation of its encoder: which type is faster is the same for the others.
     """
     spec = inputs.spec
     if slots.gpus or spec.recipe.precision != "auto" or spec.profile == "smoke":  # whose steps take no time
-        return ()
+        return False
     if not has_bf16() or (spec.address is not None and not _all_nodes_have_bf16()):
-        return ()
-    console.print("timing a few training steps of each architecture in bf16 and in float32", highlight=False)
+        return False
+    console.print("timing a few training steps in bf16 and in float32", highlight=False)
     tiles = ray.put(inputs.tiles)
-    measured = {
-        name: _is_faster.options(num_cpus=slots.cpus).remote(
+    arms = {arm.architecture.partition("@")[0]: arm for arm in reversed(spec.arms())}  # the first of each network
+    measured = [
+        _measure.options(num_cpus=slots.cpus).remote(
             arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0), tiles, slots.cpus
         )
-        for name, arm in {arm.architecture: arm for arm in spec.arms()}.items()
-    }
-    faster = tuple(name for name, reference in measured.items() if _answer(reference))
-    if faster:
-        console.print(f"computed in bf16, which this CPU is faster in: {', '.join(faster)}", highlight=False)
-    return faster
-
-
-def _answer(reference: Any) -> bool:
-    """Whether a network is faster in it; not where it cannot be computed in it, or its worker was lost."""
+        for arm in arms.values()
+    ]
     try:
-        return bool(ray.get(reference))
-    except ray.exceptions.RayError:
+        halves, floats = zip(*ray.get(measured), strict=True)
+    except ray.exceptions.RayError:  # a network that cannot be computed in it, or a lost worker
         return False
+    is_faster = bool(sum(halves) < WORTH * sum(floats))
+    if is_faster:
+        console.print("computed in bf16, which this CPU is faster in", highlight=False)
+    return is_faster
 
 
 def _all_nodes_have_bf16() -> bool:
@@ -54,9 +53,10 @@ _has_bf16 = ray.remote(num_cpus=0)(has_bf16)
 
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-def _is_faster(config: TrialConfig, tiles: TrainVal, num_threads: int) -> bool:
+def _measure(config: TrialConfig, tiles: TrainVal, num_threads: int) -> tuple[float, float]:
+    """Seconds of a training step in bfloat16 and in float32."""
     from trainables.device import use_threads  # here: it imports torch
-    from trainables.precision import is_faster_in_bf16
+    from trainables.precision import step_seconds
 
     use_threads(num_threads)
-    return is_faster_in_bf16(config, tiles)
+    return step_seconds(config, tiles, "bf16"), step_seconds(config, tiles, "fp32")

@@ -35,7 +35,7 @@ def keep_ray_away(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(study, "ray_session", lambda address: contextlib.nullcontext())
     patch.setattr(study, "ray_slots", lambda *_: Slots(count=2, cpus=1, gpus=0.0, alone=(2, 0.0)))
-    patch.setattr(study, "faster_in_bf16", lambda *_: ("unet",))
+    patch.setattr(study, "is_faster_in_bf16", lambda *_: True)
     patch.setattr(stages, "run_trials", wait)
 
 

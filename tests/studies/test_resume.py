@@ -51,9 +51,7 @@ def out(begun, tmp_path):
 
 @pytest.fixture
 def spec(root):
-    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(
-        update={"weights": ("none",), "bf16": ("unet",)}
-    )
+    return read(*FLAGS, "--data", str(root), "--tiles", "4").model_copy(update={"weights": ("none",), "bf16": True})
 
 
 @pytest.fixture
@@ -85,14 +83,14 @@ def test_study_is_started_where_none_has_begun(tmp_path):
 
 
 def test_study_is_repeated_in_the_number_types_that_it_had(out, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "faster_in_bf16", lambda *_: pytest.fail("the file says it"))
+    monkeypatch.setattr(study, "is_faster_in_bf16", lambda *_: pytest.fail("the file says it"))
     request = request_of("--config", str(out / STUDY), "--out", str(tmp_path / "again"), "--max-hours", "1e-9")
     study.run_study(request.spec, out=tmp_path / "again", console=Console(quiet=True), options=request.options)
-    assert read("--out", str(tmp_path / "again"), "--resume").bf16 == ("unet",)
+    assert read("--out", str(tmp_path / "again"), "--resume").bf16 is True
 
 
 def test_study_goes_on_elsewhere_and_longer(out, spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "faster_in_bf16", lambda *_: pytest.fail("a study decides this once"))
+    monkeypatch.setattr(study, "is_faster_in_bf16", lambda *_: pytest.fail("a study decides this once"))
     moved = Path(shutil.move(out, tmp_path / "moved"))
     flags = ["--trials", "50", "--seeds", "3", "--tensorboard", "--max-hours", "1e-9"]
     request = request_of("--out", str(moved), "--resume", *flags)

@@ -1,4 +1,4 @@
-"""Which architectures a study on CPUs computes in bf16, asked of a real Ray's nodes."""
+"""Whether a study on CPUs computes in bf16, asked of a real Ray's nodes."""
 
 import time
 from dataclasses import replace
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from studies.backend import precision
 from studies.backend.cluster import ray_session
-from studies.backend.precision import faster_in_bf16
+from studies.backend.precision import is_faster_in_bf16
 from studies.backend.slots import Slots
 from studies.spec import StudySpec
 from trainables.config import Recipe, TrialConfig
@@ -21,39 +21,65 @@ SPEC = StudySpec(architectures=("unet", "unet_resnet34"), tiles=(2, 4), recipe=R
 
 @pytest.fixture
 def asked(make_session, tmp_path):
-    def ask(slots: Slots = ON_CPU, **recipe: str) -> tuple[str, ...]:
+    def ask(slots: Slots = ON_CPU, **recipe: str) -> bool:
         changes: dict[str, Any] = {name: recipe.pop(name) for name in ("profile", "address") if name in recipe}
         spec = SPEC.model_copy(update=changes | {"recipe": SPEC.recipe.model_copy(update=recipe)})
-        return faster_in_bf16(make_session(tmp_path, spec).inputs, slots, Console(quiet=True))
+        return is_faster_in_bf16(make_session(tmp_path, spec).inputs, slots, Console(quiet=True))
 
     return ask
 
 
 def test_nothing_is_measured_where_the_type_is_settled(asked, monkeypatch):
     monkeypatch.setattr(precision, "has_bf16", lambda: pytest.fail("it is asked for"))
-    assert asked(slots=replace(ON_CPU, gpus=1.0)) == ()
-    assert asked(precision="fp32") == asked(precision="bf16") == asked(profile="smoke") == ()
+    assert not asked(slots=replace(ON_CPU, gpus=1.0))
+    assert not any((asked(precision="fp32"), asked(precision="bf16"), asked(profile="smoke")))
 
 
-def test_study_takes_bf16_where_every_node_has_it_and_it_is_faster(asked, ray_address, monkeypatch, tmp_path):
-    def is_faster(config: TrialConfig, *_: object) -> bool:
+def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_in_it(
+    asked, ray_address, monkeypatch, tmp_path
+):
+    def measure(config: TrialConfig, *_: object) -> tuple[float, float]:
         (tmp_path / f"{config.architecture}-{time.time_ns()}").touch()
-        if config.architecture != "unet":
+        half = float((tmp_path / "half").read_text())
+        if half < 0:
             raise RuntimeError("not implemented for BFloat16")
-        return True
+        return (half, 1.0) if config.architecture == "unet" else (3.0, 3.0)
 
-    monkeypatch.setattr(precision, "_is_faster", ray.remote(is_faster))
+    monkeypatch.setattr(precision, "_measure", ray.remote(measure))
     with ray_session(ray_address):
-        for here, there, faster in ((True, True, ("unet",)), (True, False, ()), (False, True, ())):
+        for here, there, half, expected in (
+            (True, True, 0.5, True),  # 3.5 s of 4 s
+            (True, True, 0.7, False),  # 3.7 s of 4 s
+            (True, True, -1, False),
+            (True, False, 0.1, False),
+            (False, True, 0.1, False),
+        ):
+            (tmp_path / "half").write_text(str(half))
             monkeypatch.setattr(precision, "has_bf16", lambda here=here: here)
             monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda there=there: there))
-            assert asked(address=ray_address) == faster
-    asked_of = sorted(path.name.partition("-")[0] for path in tmp_path.glob("unet*"))
-    assert asked_of == ["unet", "unet_resnet34"]  # once, whatever the budgets
+            assert asked(address=ray_address) is expected
 
 
-def test_arms_of_these_architectures_are_configured_so():
-    spec = SPEC.model_copy(update={"bf16": ("unet_resnet34",), "tiles": (2,)})
+def test_networks_are_timed_once_whatever_the_budgets_and_adaptations(make_session, ray_address, monkeypatch, tmp_path):
+    def measure(config: TrialConfig, *_: object) -> tuple[float, float]:
+        (tmp_path / f"asked-{config.architecture}-{config.tiles}").touch()
+        return (0.5, 1.0)
+
+    names = ("unet:resnet18@scratch", "unet:resnet18@frozen", "fpn:resnet18@scratch", "unet")
+    changes = {"architectures": names, "address": ray_address, "weights": ("none",)}
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda: True))
+    monkeypatch.setattr(precision, "_measure", ray.remote(measure))
+    inputs = make_session(tmp_path, SPEC.model_copy(update=changes)).inputs
+    with ray_session(ray_address):
+        assert is_faster_in_bf16(inputs, ON_CPU, Console(quiet=True))
+    seen = {path.name for path in tmp_path.glob("asked-*")}
+    assert seen == {"asked-unet:resnet18@scratch-2", "asked-fpn:resnet18@scratch-2", "asked-unet-2"}
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16"), (False, "auto"), (None, "auto")])
+def test_all_arms_are_configured_so(bf16, expected):
+    spec = SPEC.model_copy(update={"bf16": bf16, "tiles": (2,)})
     configs = [arm.config(spec, {"lr": 1e-3}, {}, init_seed=0, draw_seed=5) for arm in spec.arms()]
-    assert [config.recipe.precision for config in configs] == ["auto", "bf16"]
+    assert {config.recipe.precision for config in configs} == {expected}
     assert {config.recipe.draw_seed for config in configs} == {5}
