@@ -11,7 +11,7 @@ from studies.inputs import StudyInputs
 from studies.logs import tracking
 from studies.options import Options
 from studies.progress import StudyProgress
-from studies.search.ledger import Ledger
+from studies.search.memory_ledger import MemoryLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Session:
     study_id: str
     inputs: StudyInputs
     slots: Slots
-    ledger: Ledger
+    ledger: MemoryLedger
     log: tracking.WandbRun
     permit: Permit
     options: Options

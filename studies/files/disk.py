@@ -1,6 +1,7 @@
 """Turns errors of a full, failing or read-only disk into one line; all other errors pass unchanged."""
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def disk_errors_in_one_line(out: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (sqlalchemy.exc.OperationalError, StorageInternalError, OSError) as error:
+    except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError, StorageInternalError, OSError) as error:
         cause = getattr(error.__cause__ or error, "orig", error)
         where = Path(getattr(error, "filename", None) or out)
         name = str(getattr(cause, "sqlite_errorname", ""))

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from studies.search.ladder import Ladder
-from studies.search.ledger import Ledger
+from studies.search.memory_ledger import MemoryLedger
 from studies.search.plans import Plan
 from studies.search.trials import EpochReport, Outcome, Trial, TrialKey
 from studies.settings.arms import Arm
@@ -36,7 +36,7 @@ class Coordinator:
         UserError: The ledger's trials are not those of this plan.
     """
 
-    def __init__(self, spec: StudySpec, ledger: Ledger, plan: Plan):
+    def __init__(self, spec: StudySpec, ledger: MemoryLedger, plan: Plan):
         self.spec, self.ledger, self.plan = spec, ledger, plan
         self.trials: dict[TrialKey, Trial] = {}
         self.ladders: dict[Arm, Ladder] = {}
@@ -134,19 +134,16 @@ class Coordinator:
         outcome, reason = self._judge(trial, report.ended)
         arm = trial.arm.name
         cost = {
-            "epoch": trial.epoch,
-            "before": trial.seconds - (report.seconds if is_new else 0.0),
             "seconds": trial.seconds,
             "lost": [trial.lost_epochs, trial.lost_seconds],
             "best_epoch": trial.best_epoch,
         }
-        self.ledger.note(arm, trial.number, "cost", cost)
-        if outcome is not None:
-            self.ledger.decide(arm, trial.number, trial.epoch, outcome, reason)
-        if is_new:
-            self.ledger.report(arm, trial.number, trial.epoch, trial.best)
-        if outcome is not None:
-            self._end(trial, outcome, reason)
+        with self.ledger.transaction():
+            self.ledger.note(arm, trial.number, "cost", cost)
+            if is_new:
+                self.ledger.report(arm, trial.number, trial.epoch, trial.best)
+            if outcome is not None:
+                self._end(trial, outcome, reason)
         return outcome is not None
 
     def fail(self, key: TrialKey, outcome: Outcome, reason: str, details: str = "") -> None:
@@ -205,8 +202,6 @@ class Coordinator:
         """The outcome of a trial at its last epoch and the reason; None while it goes on."""
         ladder = self.ladders[trial.arm]
         ladder.record(trial.number, trial.epoch, trial.best)
-        if trial.decided is not None and trial.decided[0] == trial.epoch:
-            return trial.decided[1:]
         if ended:
             return "finished", ended
         if not ladder.goes_on(trial.number, trial.epoch):
@@ -255,7 +250,7 @@ class Coordinator:
         self.ledger.end(trial.arm.name, trial.number, outcome, trial.best, cost | (attributes or {}))
 
     def _load(self, arm: Arm, row: FrozenTrial) -> Trial:
-        """A trial as the ledger has it; one that was killed between its decision and its end is ended."""
+        """A trial as the ledger has it."""
         attributes = row.user_attrs
         config = self._plans[arm].config(arm, row.number, row.params)
         if config.signature() != attributes["signature"]:
@@ -271,21 +266,11 @@ class Coordinator:
                 trial.best, trial.best_epoch = best, epoch
             trial.epoch = epoch
         if cost := attributes.get("cost"):
-            is_known = cost["epoch"] <= trial.epoch  # it is written ahead of its epoch's value
-            trial.seconds = cost["seconds" if is_known else "before"]
-            trial.lost_epochs, trial.lost_seconds = cost["lost"]
-            if is_known:  # a repeated epoch may have become the best one, which its value does not say
-                trial.best_epoch = cost.get("best_epoch", trial.best_epoch)
+            trial.seconds, (trial.lost_epochs, trial.lost_seconds) = cost["seconds"], cost["lost"]
+            trial.best_epoch = cost["best_epoch"]  # a repeated one may have become it, which its value does not say
         if retry := attributes.get("retry"):
             trial.losses = retry["losses"] if retry["epoch"] == trial.epoch else 0
             trial.is_alone, trial.micro_batch_size = retry["is_alone"], retry["micro_batch_size"]
-        stop = attributes.get("stop")
         if row.state.is_finished():
             trial.outcome, trial.reason = attributes["outcome"], attributes["reason"]
-        elif "outcome" in attributes:  # killed before its state was written
-            self._end(trial, attributes["outcome"], attributes["reason"])
-        elif stop is not None and stop[0] <= trial.epoch:
-            self._end(trial, stop[1], stop[2])
-        elif stop is not None:
-            trial.decided = (stop[0], stop[1], stop[2])
         return trial

@@ -1,9 +1,11 @@
 """What Optuna is asked: its distributions of a space, and the next point of a search."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Container, Mapping
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from searchspace.ranges import Choices, Range
@@ -27,9 +29,25 @@ def suggest(trials: list[FrozenTrial], space: Mapping[str, Range], seed: int) ->
     Source: Bergstra et al. 2011; multivariate and with constant-liar for running trials, Optuna's defaults.
     """
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
-    mirror = optuna.create_study(direction="maximize", sampler=sampler)
-    mirror.add_trials(remembered(trials))
-    return mirror.ask(fixed_distributions=distributions(space)).params
+    study = optuna.create_study(storage=_Known(remembered(trials)), direction="maximize", sampler=sampler)
+    return study.ask(fixed_distributions=distributions(space)).params
+
+
+class _Known(InMemoryStorage):
+    """Has trials without adding them: that would copy each of them several times, which takes most of a suggestion."""
+
+    def __init__(self, trials: list[FrozenTrial]):
+        super().__init__()
+        self._known = [copy.copy(trial) for trial in trials]
+        for number, trial in enumerate(self._known, start=1):  # 0 is the one that is asked for
+            trial.number = number
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Of these states, or all."""
+        known = [trial for trial in self._known if states is None or trial.state in states]
+        return known + super().get_all_trials(study_id, deepcopy, states)
 
 
 def remembered(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -58,7 +58,6 @@ class Trial:
         is_running: Whether a worker has it.
         is_alone: Whether nothing else may run on its device: it ran out of memory beside others.
         micro_batch_size: Draws to process at once; 0 for whole batches.
-        decided: An end that was decided ([epoch, outcome, reason]) but whose epoch is not on record.
         outcome: How it ended, and why in `reason`; None while it is open.
     """
 
@@ -75,7 +74,6 @@ class Trial:
     is_running: bool = False
     is_alone: bool = False
     micro_batch_size: int = 0
-    decided: tuple[int, Outcome, str] | None = None
     outcome: Outcome | None = None
     reason: str = ""
 

@@ -5,12 +5,11 @@ import itertools
 from dataclasses import dataclass, field
 
 from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
+from studies.search.memory_ledger import MemoryLedger
 from studies.search.plans import Search
 from studies.search.trials import EpochReport, Trial
 from studies.settings.arms import Arm
 from studies.simulate.curves import Curves
-from studies.simulate.ledger import MemoryLedger
 from studies.spec import StudySpec
 
 NEAR = 0.01
@@ -58,7 +57,7 @@ class Simulated:
         return sum(sum(arm.trials.values()) for arm in self.arms.values())
 
 
-def simulate(spec: StudySpec, curves: Curves, *, gpus: int, ledger: Ledger | None = None) -> Simulated:
+def simulate(spec: StudySpec, curves: Curves, *, gpus: int, ledger: MemoryLedger | None = None) -> Simulated:
     """Runs the search of a study, a trial per GPU.
 
     Args:

@@ -100,7 +100,7 @@ class Recorded:
             configs = [TrialConfig.model_validate_json(trial.attributes["config"]) for trial in whole]
             self._places[arm] = np.stack([place(arm.space(spec), config.hyperparameters) for config in configs])
             self._curves[arm] = [[trial.best[epoch] for epoch in range(1, epochs + 1)] for trial in whole]
-            seconds = [trial.attributes["cost"]["seconds"] / trial.attributes["cost"]["epoch"] for trial in whole]
+            seconds = [trial.attributes["seconds"] / trial.attributes["epochs"] for trial in whole]
             self._seconds[arm] = float(np.median(seconds))
 
     def values(self, arm: Arm, point: Point) -> Sequence[float]:

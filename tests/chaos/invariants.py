@@ -65,7 +65,7 @@ def differences(reference: Snapshot, other: Snapshot, folder: Path, other_folder
             then, now = (getattr(trial, what) for trial in pair)
             if then != now:
                 found.append(f"{_name(key)}: {what} {then} became {now}")
-        for what in ("config", "stop", "outcome", "reason", "epochs", "best_epoch"):
+        for what in ("config", "outcome", "reason", "epochs", "best_epoch"):
             then, now = (trial.attributes.get(what) for trial in pair if trial is not None)
             if then != now:
                 found.append(f"{_name(key)}: {what} {then} became {now}")
@@ -117,8 +117,6 @@ def _endings(seen: Snapshot, expected: Expected) -> Iterator[str]:
             yield f"{_name(key)} failed: {about['reason']}"
         if trial.outcome == "finished" and len(epochs) != expected.epochs:
             yield f"{_name(key)} finished after {len(epochs)} epochs"
-        if trial.outcome in ("finished", "stopped") and about.get("stop", [])[:2] != [len(epochs), trial.outcome]:
-            yield f"{_name(key)}: {trial.outcome} after {len(epochs)} epochs, but the decision is {about.get('stop')}"
 
 
 def _decisions(seen: Snapshot, expected: Expected) -> Iterator[str]:

@@ -124,10 +124,8 @@ def losses(before: Snapshot, after: Snapshot) -> tuple[Counter[str], list[str]]:
         for epoch, value in old.values.items():
             if new.values.get(epoch) != value:
                 lose("epochs", f"{name}, epoch {epoch}: {value} became {new.values.get(epoch)}")
-        for decision in ("stop", "outcome"):
-            was, now = old.attributes.get(decision), new.attributes.get(decision)
-            if was is not None and was != now:
-                lose("decisions", f"{name}, {decision}: {was} became {now}")
+        if old.outcome is not None and old.outcome != new.outcome:
+            lose("decisions", f"{name}, outcome: {old.outcome} became {new.outcome}")
         if old.state != "RUNNING" and old.state != new.state:
             lose("decisions", f"{name}, state: {old.state} became {new.state}")
     for digest in before.lines.keys() - after.lines.keys():

@@ -30,8 +30,6 @@ def study(tmp_path_factory):
     for number in range(2):
         ledger.add("unet-2", POINT, space_for("unet"), {"signature": f"s{number}", "config": "{}"})
         for epoch in range(1, 4):
-            if number == 0 and epoch == 3:
-                ledger.decide("unet-2", 0, 3, "stopped", "below the best 1/2 at rung 3")
             ledger.report("unet-2", number, epoch, 0.1 * epoch)
     ledger.end("unet-2", 0, "stopped", None, {"reason": "below the best 1/2 at rung 3", "epochs": 3})
     ledger.close()
@@ -70,7 +68,7 @@ def cut_register(out: Path) -> None:
         (execute("UPDATE trial_params SET param_value = 0.2 WHERE param_name = 'lr' AND trial_id = 1"), "trials"),
         (execute("DELETE FROM trial_intermediate_values WHERE trial_id = 2 AND step = 3"), "epochs"),
         (execute("UPDATE trial_intermediate_values SET intermediate_value = 0.9 WHERE step = 1"), "epochs"),
-        (execute("DELETE FROM trial_user_attributes WHERE key = 'stop'"), "decisions"),
+        (execute("DELETE FROM trial_user_attributes WHERE key = 'outcome'"), "decisions"),
         (execute("UPDATE trial_user_attributes SET value_json = '\"finished\"' WHERE key = 'outcome'"), "decisions"),
         (execute("UPDATE trials SET state = 'RUNNING' WHERE number = 0"), "decisions"),
         (lambda out: shutil.move(out / "optuna.db", out / "elsewhere.db"), "trials"),

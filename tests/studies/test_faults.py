@@ -39,10 +39,7 @@ def out(tmp_path):
 
 def content_of(out: Path) -> list[tuple[Any, ...]]:
     """What decides what a study comes to, by trial."""
-    return [
-        (t.number, t.params, t.intermediate_values, t.state, t.user_attrs.get("stop"), t.user_attrs.get("outcome"))
-        for t in trials_of(out)
-    ]
+    return [(t.number, t.params, t.intermediate_values, t.state, t.user_attrs.get("outcome")) for t in trials_of(out)]
 
 
 def table_of(out: Path, name: str) -> pd.DataFrame:

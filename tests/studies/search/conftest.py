@@ -1,16 +1,16 @@
-"""A storage in memory, and the coordinators over it, one after another as drivers are."""
+"""A ledger in memory, and the coordinators over it, one after another as drivers are."""
 
 import pytest
-from optuna.storages import InMemoryStorage
 
+from studies.search.memory_ledger import MemoryLedger
 from tests.studies.search.in_memory import Begin, coordinate, make_spec
 
 
 @pytest.fixture
-def storage() -> InMemoryStorage:
-    return InMemoryStorage()
+def ledger() -> MemoryLedger:
+    return MemoryLedger({})
 
 
 @pytest.fixture
-def begin(storage: InMemoryStorage) -> Begin:
-    return lambda **changes: coordinate(make_spec(**changes), storage=storage)
+def begin(ledger: MemoryLedger) -> Begin:
+    return lambda **changes: coordinate(make_spec(**changes), ledger=ledger)

@@ -1,13 +1,10 @@
-"""Coordinators over a ledger without a file, which costs a hundredth: what a file does is tested in `test_ledger`."""
+"""Coordinators over a ledger without a file, which costs less: what a file does is tested in `test_ledger`."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from optuna.storages import InMemoryStorage
-
 from studies.search.coordinator import Coordinator
-from studies.search.ledger import Ledger
+from studies.search.memory_ledger import MemoryLedger
 from studies.search.plans import Plan, Search
 from studies.search.trials import Trial
 from studies.spec import StudySpec
@@ -25,25 +22,11 @@ def make_spec(**changes: Any) -> StudySpec:
     return StudySpec.model_validate(settings | {"recipe": Recipe(epochs=EPOCHS)} | changes)
 
 
-class StorageLedger(Ledger):
-    """The ledger of whatever drivers are given one storage, one after another."""
-
-    def __init__(self, arms: Mapping[str, str], storage: InMemoryStorage | None = None):
-        self._storage: Any = storage or InMemoryStorage()
-        self._study_id, self._studies, self._ids = "one", {}, {}
-        self.add_arms(arms)
-
-    def note(self, arm: str, number: int, name: str, content: Any) -> None:
-        super().note(arm, number, name, json.loads(json.dumps(content)))  # as it is read from a file
-
-    def _checkpoint(self, kind: str) -> None:
-        """There is no file to bring it to."""
-
-
-def coordinate(spec: StudySpec, plan: Plan | None = None, storage: InMemoryStorage | None = None) -> Coordinator:
-    """A coordinator of the study's search, or of another plan, that knows what is in the storage."""
-    plan = plan or Search(spec)
-    return Coordinator(spec, StorageLedger({arm.name: arm.architecture for arm in plan.arms}, storage), plan)
+def coordinate(spec: StudySpec, plan: Plan | None = None, ledger: MemoryLedger | None = None) -> Coordinator:
+    """A coordinator of the study's search, or of another plan, that knows what is in the ledger."""
+    plan, ledger = plan or Search(spec), ledger or MemoryLedger({})
+    ledger.add_arms({arm.name: arm.architecture for arm in plan.arms})
+    return Coordinator(spec, ledger, plan)
 
 
 def take(coordinator: Coordinator) -> Trial:

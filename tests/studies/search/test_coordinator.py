@@ -96,7 +96,7 @@ def test_stopped_trial_is_pruned_with_its_values_and_not_selected():
     assert coordinator.report(second.key, epoch_report(1, 0.2, seconds=1.5))
     trial = coordinator.ledger.trials(arm.name)[1]
     assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {1: 0.2})
-    assert trial.user_attrs["stop"] == [1, "stopped", "below the best 1/2 at rung 1"]
+    assert trial.user_attrs["reason"] == "below the best 1/2 at rung 1"
     assert trial.user_attrs["seconds"] == 1.5
     assert coordinator.selection(arm) is None
     coordinator.report(first.key, epoch_report(2, 0.4, ended="early stopping"))

@@ -8,8 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from searchspace.spaces import recipe_point, space_for
-from studies.search.ledger import WORST, Ledger
+from studies.search.ledger import Ledger
 from studies.search.ledger_file import read_trials
+from studies.search.memory_ledger import WORST
 from trainables.common.errors import UserError
 
 POINT = {name: recipe_point("unet")[name] for name in space_for("unet")}

@@ -266,10 +266,10 @@ def test_grid_selects_the_median_of_the_value_with_the_best_mean_over_all_seeds(
         assert (found and found.number) == number
 
 
-def test_grid_goes_on_with_more_seeds(storage):
+def test_grid_goes_on_with_more_seeds(ledger):
     for seeds, before in ((1, 0), (2, len(PRESETS))):
         spec = make_spec(architectures=("unet",), vary="augmentation", seeds=seeds)
-        coordinator = coordinate(spec, Grid(spec), storage)
+        coordinator = coordinate(spec, Grid(spec), ledger)
         (arm,) = coordinator.arms
         assert len(coordinator.of_arm(arm)) == before
         while (job := coordinator.next()) is not None:

@@ -1,7 +1,6 @@
 """A search and its final models share the slots."""
 
-from optuna.storages import InMemoryStorage
-
+from studies.search.memory_ledger import MemoryLedger
 from studies.search.plans import Finals
 from studies.search.relay import Relay
 from tests.studies.reports import epoch_report
@@ -15,9 +14,9 @@ def plan_of(search, arm):
     return Finals.confirming(SPEC, {arm: search.selection(arm).config} if search.is_arm_complete(arm) else {}, 24)
 
 
-def start(storage):
+def start(ledger):
     """A search and the final models of those arms whose search is complete."""
-    search, final = coordinate(SPEC, storage=storage), coordinate(SPEC, Finals.confirming(SPEC, {}, 24), storage)
+    search, final = coordinate(SPEC, ledger=ledger), coordinate(SPEC, Finals.confirming(SPEC, {}, 24), ledger)
     for arm in search.arms:
         extend(final, plan_of(search, arm))
     return search, final
@@ -33,7 +32,7 @@ def end(one, trial):
 
 
 def test_final_models_begin_when_their_arm_s_search_ended_and_only_in_slots_that_searches_leave_idle():
-    search, final = start(InMemoryStorage())
+    search, final = start(MemoryLedger({}))
     relay = Relay([search, final])
     few, many = search.arms
     running = [relay.next() for _ in range(4)]
@@ -57,8 +56,8 @@ def test_final_models_begin_when_their_arm_s_search_ended_and_only_in_slots_that
 
 
 def test_study_that_is_killed_in_both_goes_on_in_both():
-    storage = InMemoryStorage()
-    search, final = start(storage)
+    ledger = MemoryLedger({})
+    search, final = start(ledger)
     few = search.arms[0]
     trials = [search.next() for _ in range(4)]
     for trial in trials[0], trials[1], trials[2]:
@@ -67,7 +66,7 @@ def test_study_that_is_killed_in_both_goes_on_in_both():
     end(final, final.next())
     half_done = final.next()
     final.report(half_done.key, epoch_report(1, 0.3))
-    again, final_again = start(storage)  # and the first two are gone
+    again, final_again = start(ledger)  # and the first two are gone
     assert [arm.confirms for arm in final_again.arms] == [trials[2].config.signature()]
     relay = Relay([again, final_again])
     (left, model) = relay.next(), relay.next()
@@ -77,7 +76,7 @@ def test_study_that_is_killed_in_both_goes_on_in_both():
 
 
 def test_plan_of_all_arms_is_that_of_each():
-    search, final = start(InMemoryStorage())
+    search, final = start(MemoryLedger({}))
     while (trial := search.next()) is not None:
         end(search, trial)
     for arm in reversed(search.arms):

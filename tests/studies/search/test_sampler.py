@@ -1,7 +1,10 @@
 """What TPE is asked: of many trials it learns from some."""
 
+import copy
+import random
 from datetime import datetime
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -46,3 +49,25 @@ def test_a_suggestion_from_many_trials_is_one_from_those_that_are_remembered(few
     suggested = sampler.suggest(trials, SPACE, seed=3)
     assert suggested == sampler.suggest(sampler.remembered(trials), SPACE, seed=3)
     assert 1e-4 <= suggested["lr"] <= 1e-2
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_a_suggestion_is_that_of_a_study_which_optuna_was_given_the_trials_of(count):
+    draw = random.Random(count)
+    trials = []
+    for number in range(count):
+        state, value = draw.choice(STATES)
+        trials.append(make_trial(number, state, value))
+        trials[-1].params = {"lr": 10 ** draw.uniform(-4, -2)}
+        trials[-1].intermediate_values = {1: draw.random(), 2: draw.random()}
+        if number % 3 == 2:
+            trials[-1].state, trials[-1].value = TrialState.PRUNED, trials[-1].intermediate_values[2]
+        if trials[-1].state != TrialState.RUNNING:
+            trials[-1].datetime_complete = datetime(2026, 11, 2)
+    before = copy.deepcopy(trials)
+    own = optuna.samplers.TPESampler(seed=3, n_startup_trials=0)
+    study = optuna.create_study(direction="maximize", sampler=own)
+    study.add_trials(trials)
+    expected = study.ask(fixed_distributions=sampler.distributions(SPACE)).params
+    assert sampler.suggest(trials, SPACE, seed=3) == expected
+    assert trials == before
