@@ -23,6 +23,7 @@ from trainables.common.command import Parser, run
 SECTIONS = {
     "orchestration": "benchmarks.orchestration.rows",
     "draws": "benchmarks.draws",
+    "driver": "benchmarks.driver",
     "steps": "benchmarks.steps",
     "study": "benchmarks.study",
 }

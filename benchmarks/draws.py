@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.table import Row, Spread
-from trainables.data.augment import D4, PRESETS, Fog, transforms
+from trainables.data.augment import D4, PRESETS, Fog, Shadow, transforms
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.draws import DrawSource, draw
@@ -93,4 +93,6 @@ def _of_library(one: A.BasicTransform) -> A.BasicTransform:
     """What the library has in place of a transform of ours."""
     if isinstance(one, Fog):
         return A.RandomFog(fog_coef_range=(0.1, 0.3), p=one.p)
+    if isinstance(one, Shadow):
+        return A.RandomShadow(shadow_roi=one.shadow_roi, shadow_intensity_range=one.shadow_intensity_range, p=one.p)
     return A.D4(p=one.p) if isinstance(one, D4) else one

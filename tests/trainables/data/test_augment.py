@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainables.data.test_conformance_presets import KINDS, SEEDS, SIDE_PX, example
 from trainables.data import augment as augment_module
-from trainables.data.augment import D4, PRESETS, Fog, make_augment, transforms
+from trainables.data.augment import D4, PRESETS, Fog, Shadow, make_augment, transforms
 
 EACH = [(kind, index) for kind, rgb in KINDS.items() for index in range(len(transforms("EXTREME", rgb_uint8=rgb)))]
 
@@ -34,6 +34,19 @@ def test_symmetries_are_those_of_the_library(dtype, channels):
         turned = D4().apply(pixels.copy(), element)
         assert turned.dtype == dtype
         assert np.array_equal(turned, expected), element
+
+
+def test_shadows_are_those_of_the_library():
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    settings = {"shadow_roi": (0, 0, 1, 1), "shadow_intensity_range": (0.3, 0.5), "p": 1.0}
+    ours, theirs = (A.Compose([kind(num_shadows_limit=(1, 3), **settings)]) for kind in (Shadow, A.RandomShadow))
+    for seed in range(60):
+        results = []
+        for pipeline in (ours, theirs):
+            pipeline.set_random_seed(seed)
+            results.append(pipeline(image=image.copy())["image"])
+        assert np.array_equal(*results), seed
+        assert not np.array_equal(results[0], image)
 
 
 def test_light_shows_the_eight_symmetries_equally_often():
