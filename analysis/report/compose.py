@@ -76,7 +76,7 @@ def _methods(studies: Sequence[Logs]) -> Section:
     paragraphs = (
         "Intervals and p-values are by Student's t of a crossed random-effects analysis: places (where the data set "
         "names them; else tiles), seeds and tile subsets are random factors, each with a variance component by mean "
-        "squares, and the degrees of freedom are Satterthwaite's, made fewer where a factor has two or three levels. "
+        "squares, and the degrees of freedom are Satterthwaite's, made fewer where a factor has few levels. "
         "Differences are paired on models and tiles. A clear winner differs from each other architecture at the level "
         "of 5 %, which holds for the leader of any number of equal ones (Gutmann and Maymin 1987). As a check, there "
         f"are percentiles of {NUM_REPLICATES} bootstrap replicates that draw all factors independently and with "

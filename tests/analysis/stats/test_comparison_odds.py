@@ -1,28 +1,30 @@
 """Checks by simulation how often a clear winner is false, an interval holds the truth, and a difference is found.
 
-Per cent of 3000 simulated studies (300 for the former rule), mean over the four kinds of spread of `simulated.SPREADS`,
+Per cent of 6000 simulated studies (300 for the former rule), mean over the four kinds of spread of `simulated.SPREADS`,
 in parentheses the worst: false winners between two equal arms; the share of intervals of their difference that hold the
 truth; and how often the best of three arms, .1 above two equal ones, is named. The former rule took percentiles of a
 bootstrap and Student's t with as many degrees of freedom as the scarcest factor has levels, minus one.
 
     seeds tiles   false winners   former   coverage (worst)   winners found   former
-      2     6       0.3 (1.1)       0.0      99.7 (98.9)          0.3           0.0
-      2    24       1.6 (5.1)       0.0      98.4 (94.9)          4.6           0.0
-      3     4       1.8 (3.0)       0.0      98.2 (97.0)          5.9           1.1
-      3     6       2.2 (3.8)       0.4      97.8 (96.2)         13.3           1.4
-      3    12       2.8 (5.1)       0.2      97.2 (94.9)         30.0           2.3
-      3    24       4.2 (6.9)       0.8      95.8 (93.1)         41.8           9.0
-      5     4       3.3 (4.9)       1.7      96.7 (95.1)         22.1          10.6
-      5     6       3.9 (4.9)       1.8      96.1 (95.1)         40.4          26.0
-      5    12       4.2 (5.6)       1.7      95.8 (94.4)         61.1          42.8
-      5    24       4.8 (5.4)       1.1      95.2 (94.6)         72.5          58.0
-     10     4       4.1 (5.1)       1.3      95.9 (94.9)         37.7          15.1
-     10     6       4.7 (5.4)       2.2      95.3 (94.6)         60.1          47.5
-     10    12       4.8 (5.1)       2.9      95.2 (94.9)         82.3          78.2
-     10    24       5.0 (5.8)       2.3      95.0 (94.2)         93.6          91.0
+      2     4       0.1 (0.3)       0.0      99.9 (99.7)          0.1           0.0
+      2     6       0.3 (1.0)       0.0      99.7 (99.0)          0.4           0.0
+      2    12       0.9 (3.2)       0.0      99.1 (96.8)          1.5           0.0
+      2    24       1.7 (5.7)       0.0      98.3 (94.3)          4.4           0.1
+      3     4       1.5 (2.4)       0.6      98.5 (97.6)          4.6           1.0
+      3     6       1.6 (3.7)       0.2      98.4 (96.3)          9.5           0.5
+      3    12       2.1 (4.8)       0.2      97.8 (95.2)         23.1           3.5
+      3    24       2.6 (5.2)       0.4      97.4 (94.8)         35.3           8.6
+      5     4       2.9 (4.5)       2.1      97.1 (95.5)         19.7           9.4
+      5     6       3.4 (4.3)       1.9      96.6 (95.7)         36.5          24.2
+      5    12       3.2 (4.6)       1.2      96.8 (95.4)         56.0          42.8
+      5    24       3.6 (5.0)       1.3      96.4 (95.0)         69.3          59.8
+     10     4       3.4 (5.3)       1.8      96.6 (94.7)         33.0          15.7
+     10     6       4.2 (5.2)       1.6      95.8 (94.8)         57.7          48.1
+     10    12       4.7 (5.3)       2.3      95.3 (94.7)         81.5          80.6
+     10    24       4.9 (5.3)       2.8      95.1 (94.7)         93.0          90.7
 
-Two equal arms are the worst case: of three, one is called the winner in at most 1.6 %. The best of ten equal arms is
-ruled out in at most 2.4 %. The worst case of all is three seeds that spread twice as much as 24 tiles: 6 to 7 %.
+Two equal arms are the worst case: of three, one is called the winner in at most 1.4 %. The best of ten equal arms is
+ruled out in at most 2.0 %. A rate of 5 % is known to .3 here: no kind of spread has clearly more.
 """
 
 import numpy as np
@@ -49,16 +51,16 @@ def false_winners(rng, num_studies: int, seeds: int, tiles: int) -> list[float]:
 
 @pytest.mark.parametrize(("seeds", "tiles"), DESIGNS)
 def test_equal_arms_rarely_have_a_winner(rng, seeds, tiles):
-    # With a mean of 5.2 % over spreads, 1600 studies have more than 7 % with odds of 1 in 1500; of the worst spread, a
-    # rate of 6.5 % gives more than 12 % in 400 with odds of 1 in 10,000.
+    # With a mean of 4.9 % over spreads, 1600 studies have more than 7 % with odds of 1 in 5000; of the worst spread, a
+    # rate of 5.4 % gives more than 10.5 % in 400 with odds of 1 in 20,000.
     found = false_winners(rng, 400, seeds, tiles)
     assert np.mean(found) <= 0.07
-    assert max(found) <= 0.12
+    assert max(found) <= 0.105
 
 
 @pytest.mark.parametrize("num_arms", [3, 10])
 def test_more_equal_arms_have_a_winner_less_often_and_keep_the_best(rng, num_arms):
-    # Rates of 1.6 % (one is called the winner) and 2.4 % (the first is ruled out): more than 5 % of 500 come with odds
+    # Rates of 1.4 % (one is called the winner) and 2.0 % (the first is ruled out): more than 5 % of 500 come with odds
     # of 1 in 10,000 or less.
     for seeds, tiles, name in ((3, 6, "both"), (3, 24, "seeds"), (10, 12, "tiles")):
         _, below = verdicts(studies(rng, 500, [0.6] * num_arms, seeds, tiles, SPREADS[name]))
@@ -69,11 +71,11 @@ def test_more_equal_arms_have_a_winner_less_often_and_keep_the_best(rng, num_arm
 @pytest.mark.parametrize("name", SPREADS)
 @pytest.mark.parametrize(("seeds", "tiles"), DESIGNS)
 def test_intervals_hold_the_truth(rng, seeds, tiles, name):
-    # A rate of 93 % (three seeds that vary most, on 24 tiles) is below 89 % in 500 studies with odds of 1 in 2500; most
-    # are between 94 and 98 %.
+    # A rate of 94.5 % (two seeds that vary most, on 24 tiles) is below 90 % in 500 studies with odds of 1 in 20,000; most
+    # are between 95 and 98 %.
     scores = studies(rng, 500, [0.6, 0.6], seeds, tiles, SPREADS[name])
-    assert coverage(scores[:, 0] - scores[:, 1]) >= 0.89
-    assert coverage(scores[:, 0], 0.6) >= 0.89
+    assert coverage(scores[:, 0] - scores[:, 1]) >= 0.9
+    assert coverage(scores[:, 0], 0.6) >= 0.9
 
 
 def test_intervals_are_not_too_wide_where_there_is_enough_of_everything(rng):
@@ -111,11 +113,11 @@ def test_odds_are_those_of_the_table(rng, seeds, tiles):
     """The full simulation; it holds for every design what the text above says of it."""
     rows = [simulated.row(rng, seeds, tiles, its, num_studies=3000, num_former=150) for its in SPREADS.values()]
     false = [row["false of 2"] for row in rows]
-    # 5.2 % of 12,000 is above 5.8 % with odds of 1 in 700; 6.5 % of 3000 above 8.2 % with odds of 1 in 10,000
-    assert np.mean(false) <= 0.058
-    assert max(false) <= 0.082
-    assert max(row["false of 3"] for row in rows) <= 0.03  # 1.6 % of 3000: 1 in a million
-    assert max(row["best ruled out of 10"] for row in rows) <= 0.037  # 2.4 %: 1 in 50,000
-    assert all(row["coverage"] >= 0.92 and row["coverage of an arm"] >= 0.92 for row in rows)
+    # 5 % of 12,000 is above 5.7 % with odds of 1 in 4000; 5.4 % of 3000 above 7 % with odds of 1 in 10,000
+    assert np.mean(false) <= 0.057
+    assert max(false) <= 0.07
+    assert max(row["false of 3"] for row in rows) <= 0.03  # 1.4 % of 3000: 1 in a million
+    assert max(row["best ruled out of 10"] for row in rows) <= 0.037  # 2.0 %: 1 in 50,000
+    assert all(row["coverage"] >= 0.93 and row["coverage of an arm"] >= 0.93 for row in rows)
     # The former rule's mean rate over 600 studies has an sd of at most 2 %
     assert np.mean([row["power"] - row["former power"] for row in rows]) >= -0.06
