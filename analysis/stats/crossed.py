@@ -177,10 +177,10 @@ def error_of_mean(
 
     Satterthwaite's degrees of freedom take the mean squares for what they estimate. Of a factor with two or three
     levels they are often far too small by chance, and the degrees of freedom then too many. So 1 / freedom is mixed
-    with that of the factor with the fewest, f: a share of 2 / f, but half at most. In simulated studies (3 to 10 seeds, 4 to 24 places;
-    standard deviations between seeds of .02 to .06, between places of .03 to .08, and of the residual of .03 to .06),
-    intervals of 95 % then hold the truth in 95 to 98 % of studies, and in up to 99.9 % where seeds and places hardly
-    vary. Without the mixture it is down to 92 % with three seeds, and 88 % with two.
+    with that of the factor with the fewest, f: a share of 2 / f, but half at most. In simulated studies (3 to 10 seeds,
+    4 to 24 places; standard deviations between seeds of .02 to .06, between places of .03 to .08, and of the residual
+    of .03 to .06), intervals of 95 % then hold the truth in 95 to 98 % of studies, and in up to 99.9 % where seeds and
+    places hardly vary. Without the mixture it is down to 92 % with three seeds, and 88 % with two.
 
     Args:
         squares: Of `mean_squares`.

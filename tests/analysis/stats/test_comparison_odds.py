@@ -71,8 +71,8 @@ def test_more_equal_arms_have_a_winner_less_often_and_keep_the_best(rng, num_arm
 @pytest.mark.parametrize("name", SPREADS)
 @pytest.mark.parametrize(("seeds", "tiles"), DESIGNS)
 def test_intervals_hold_the_truth(rng, seeds, tiles, name):
-    # A rate of 94.5 % (two seeds that vary most, on 24 tiles) is below 90 % in 500 studies with odds of 1 in 20,000; most
-    # are between 95 and 98 %.
+    # A rate of 94.5 % (two seeds that vary most, on 24 tiles) is below 90 % in 500 studies with odds of 1 in 20,000;
+    # most are between 95 and 98 %.
     scores = studies(rng, 500, [0.6, 0.6], seeds, tiles, SPREADS[name])
     assert coverage(scores[:, 0] - scores[:, 1]) >= 0.9
     assert coverage(scores[:, 0], 0.6) >= 0.9
