@@ -11,17 +11,15 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from searchspace.spaces import RECIPE_WEIGHTS, recipe_point
 from studies.earlier_study import check_same_source, keep_best, load_tuned
 from studies.files.folder import has_study, load_frozen, load_settings
 from studies.options import HANG_MINUTES, Options
 from studies.profiles import PROFILES, PhaseName, ProfileName
-from studies.settings.labels import check_labels
+from studies.settings.checks import check_phase
 from studies.spec import StudySpec
 from trainables.common.command import Parser, add_flags, is_list, path_of, validate
 from trainables.common.errors import UserError
-from trainables.config import Recipe, TrialConfig
-from trainables.models.composed.names import find_architecture, get_architecture
+from trainables.config import Recipe
 from trainables.models.own.files import of_same_copies
 from trainables.models.weights import encoder_of
 
@@ -44,12 +42,17 @@ class Request:
         out: Its folder; None if left out.
         options: How to run it.
         is_dry_run: Whether only to say what would run.
+        forecast_slots: Trials side by side that a dry run forecasts hours and disk for, 0 for as many as fit here; None
+            forecasts nothing.
+        price_per_hour: Of all machines together, for the forecast.
     """
 
     spec: StudySpec
     out: Path | None
     options: Options
     is_dry_run: bool = False
+    forecast_slots: int | None = None
+    price_per_hour: float | None = None
 
 
 def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str) -> Request:
@@ -62,6 +65,7 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
     """
     flags = vars(_parser(phase, description).parse_args(argv))
     out, tuned, is_dry_run = flags.pop("out", None), flags.pop("from", None), flags.pop("dry_run", False)
+    forecast_slots, price_per_hour = _forecast(flags, is_dry_run=is_dry_run)
     options = Options(
         resume=flags.pop("resume", False),
         max_hours=_positive("--max-hours", flags.pop("max_hours", None)),
@@ -87,7 +91,7 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
     if begun is not None and "architectures" in settings:  # both go on from the copies
         settings["architectures"] = of_same_copies(settings["architectures"], begun)
     spec = make_spec(settings)
-    _check_phase(spec)
+    check_phase(spec)
     is_default = "with_recipe" not in flags and PROFILES[spec.profile].defaults(phase).get("with_recipe", False)
     if spec.with_recipe and not spec.seeds and not is_default:
         raise UserError(
@@ -100,7 +104,26 @@ def read_command_line(argv: Sequence[str], *, phase: PhaseName, description: str
         raise UserError(
             f"--{idle[0].replace('_', '-')} is about a search, but --vary makes none: leave one of them out"
         )
-    return Request(spec=keep_best(spec), out=path, options=options, is_dry_run=is_dry_run)
+    return Request(
+        spec=keep_best(spec),
+        out=path,
+        options=options,
+        is_dry_run=is_dry_run,
+        forecast_slots=forecast_slots,
+        price_per_hour=price_per_hour,
+    )
+
+
+def _forecast(flags: dict[str, Any], *, is_dry_run: bool) -> tuple[int | None, float | None]:
+    """The slots and the price of a forecast, taken out of the flags."""
+    text, price = flags.pop("forecast", None), flags.pop("price_per_hour", None)
+    if text is not None and not is_dry_run:
+        raise UserError("--forecast is about a study that does not run yet: add --dry-run, or leave it out")
+    if price is not None and text is None:
+        raise UserError("--price-per-hour is for a forecast: add --dry-run --forecast, or leave it out")
+    if text is not None and not text.isdecimal():
+        raise UserError(f"--forecast is {text!r}, but must be a number of trials side by side, or nothing")
+    return None if text is None else int(text), _positive("--price-per-hour", price)
 
 
 def _out_of_file(text: Any) -> Path | None:
@@ -111,74 +134,6 @@ def _out_of_file(text: Any) -> Path | None:
         return Path(path_of(text if isinstance(text, str) else ""))
     except ValueError as error:
         raise UserError(f"out is {text!r} in the file of --config, but {error}") from error
-
-
-def _check_phase(spec: StudySpec) -> None:
-    if spec.phase == "phase3_data_budget":
-        if spec.fix:
-            raise UserError(f"--fix is {spec.fix[0]}, but phase 3 trains what phase 2 chose: leave it out")
-        if not spec.chosen:
-            raise UserError("phase 3 needs the study whose configurations it retrains: add --from runs/phase2")
-        if missing := [name for name in spec.architectures if name not in spec.chosen]:
-            raise UserError(
-                f"--architectures names {missing[0]}, but the study chose only for {', '.join(spec.chosen)}: tune it "
-                "first, or leave it out"
-            )
-    if spec.vary is not None and not spec.has_search:
-        raise UserError(f"--vary is {spec.vary}, but {spec.phase} varies nothing: run studies/phase2_tuning.py with it")
-    if spec.with_recipe and not spec.has_search:
-        raise UserError(f"with_recipe is true, but {spec.phase} tunes nothing: leave it out")
-    check_labels(spec)
-    _check_architectures(spec)
-    _check_fixed(spec)
-    if not spec.seeds and (spec.vary is not None or not spec.has_search):
-        raise UserError("--seeds is 0, but without a search every model is a final one: give at least 1")
-
-
-def _check_architectures(spec: StudySpec) -> None:
-    """Refuses names that look right and cannot work, which a spec does not ask for the sake of those who only read."""
-    for name in spec.architectures:
-        try:
-            find_architecture(name)
-        except ValueError as error:
-            raise UserError(f"--architectures is {name!r}, but {error}") from error
-
-
-def _check_fixed(spec: StudySpec) -> None:
-    """Refuses values that no trial could have, and hyperparameters that say nothing to any of the architectures."""
-    names = ", ".join(spec.architectures)
-    if twice := [name for name in spec.fixed if sum(item.startswith(f"{name}=") for item in spec.fix) > 1]:
-        raise UserError(f"--fix has {twice[0]} twice, but one value only can be: leave one out")
-    if bare := [item for item in spec.fix if not all(item.partition("="))]:
-        raise UserError(f"--fix is {bare[0]}, but must be NAME=VALUE, such as loss=dice")
-    for name in spec.fixed:
-        known = list(dict.fromkeys(key for row in spec.architectures for key in recipe_point(row)))
-        known += [key for key in RECIPE_WEIGHTS if key not in known]
-        if name not in known:
-            raise UserError(f"--fix names {name}, but must name one of {', '.join(known)}, as NAME=VALUE")
-        if spec.vary != "loss" and all(name not in recipe_point(row, spec.fixed) for row in spec.architectures):
-            raise UserError(f"--fix names {name}, but the loss of {names} has no such weight: fix that loss, too")
-        if name == spec.vary:
-            raise UserError(f"--fix and --vary both name {name}: leave one of them out")
-    for row in spec.architectures:
-        recipe = recipe_point(row, spec.fixed)
-        if spec.vary == "encoder_lr_factor" and spec.vary not in recipe:
-            raise UserError(
-                f"--vary is {spec.vary}, but {row} does not name a pretrained encoder to train: leave it out, or "
-                "name one such as unet:efficientnet_lite0@staged"
-            )
-        if spec.vary is not None and spec.vary not in recipe:
-            raise UserError(
-                f"--vary is {spec.vary}, but the loss of {row} is {recipe['loss']}, which has no such weight: add "
-                "--fix loss=NAME"
-            )
-        if spec.vary == "decoder_dropout" and not get_architecture(row).has_dropout:
-            raise UserError(f"--vary is {spec.vary}, but {row} has none: leave it out, or vary something else")
-        own = get_architecture(row).settings
-        of_any_loss = {name: value for name, value in spec.fixed.items() if name in RECIPE_WEIGHTS}
-        point = {name: value for name, value in recipe.items() if name not in own} | of_any_loss
-        point |= {"architecture": row, "tiles": 1, "settings": {name: recipe[name] for name in own}}
-        validate(TrialConfig, point, flag=lambda name: f"--fix {name}")
 
 
 def _positive(flag: str, text: str | None) -> float | None:
@@ -266,6 +221,15 @@ def _parser(phase: PhaseName, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would run, how much and where, and run nothing"
     )
+    parser.add_argument(
+        "--forecast",
+        nargs="?",
+        const="0",
+        metavar="SLOTS",
+        help="with --dry-run: time a few steps of each architecture on this machine, and forecast hours and disk, with "
+        "SLOTS trials side by side, or as many as fit here",
+    )
+    parser.add_argument("--price-per-hour", metavar="P", help="of all machines together, for --forecast")
     parser.add_argument("--config", metavar="FILE.yaml", type=Path, help="settings from a file; flags win over it")
     parser.add_argument(
         "--resume",

@@ -12,12 +12,12 @@ from rich.table import Table
 from studies.backend.machine import this_machine
 from studies.backend.memory import needed_gib, trial_memory
 from studies.backend.slots import Node, Slots, by_memory, fit_slots
+from studies.command_line import Request
 from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.leaks import check_splits
 from studies.seal.seal import seals_of
 from studies.search.plans import Finals, first_plan
-from studies.spec import StudySpec
 
 if TYPE_CHECKING:
     from trainables.memory import Memory
@@ -28,21 +28,22 @@ COMMON_GPUS_GIB = (16, 24, 48, 80)
 """Memory of GPUs that are rented: T4, A10 or L4, L40S, A100 or H100."""
 
 
-def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bool = False) -> None:
-    """Checks all that a start checks, and prints the arms, their trials and epochs, and the machines.
+def show_plan(request: Request, out: Path, console: Console) -> None:
+    """Checks all that a start checks, and prints the arms, their trials and epochs, the machines, and the forecast.
 
     Raises:
         UserError: The spec, the tiles or the folder do not allow it.
     """
     folder.check_free(out.resolve())
-    inputs = load_inputs(spec, console, is_dry_run=True)
+    is_forecast = request.forecast_slots is not None
+    inputs = load_inputs(request.spec, console, is_dry_run=True, keeps_tiles=is_forecast)
     spec = inputs.spec
     is_tested = bool(spec.seeds and spec.test)
     about: dict[str, Any] = {"out": out.resolve(), "study": out.name, "study_id": ""}
     seals = seals_of(inputs.dataset, inputs.rule, **about) if is_tested else ()
     for seal in seals:
         seal.check()
-    check_splits(inputs, seals, console, strict=strict_splits)
+    check_splits(inputs, seals, console, strict=request.options.strict_splits)
     memories = functools.cache(lambda: trial_memory(inputs, console))
     node = this_machine()
     slots = _slots(inputs, node, lambda: needed_gib(memories()))
@@ -81,6 +82,10 @@ def show_plan(spec: StudySpec, out: Path, console: Console, *, strict_splits: bo
         f"on {spec.address or 'this machine'}; would write {out}; W&B {spec.wandb}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
+    if request.forecast_slots is not None:
+        from studies.simulate.price import show_forecast  # here: it imports Optuna
+
+        show_forecast(inputs, plan, slots, request.forecast_slots or slots.count, request.price_per_hour, console)
 
 
 def _slots(inputs: StudyInputs, node: Node, needed: Callable[[], float]) -> Slots:

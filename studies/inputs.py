@@ -83,14 +83,17 @@ class StudyInputs:
         return val | {(tile.height_px, tile.width_px) for tile in test}
 
 
-def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) -> StudyInputs:
+def load_inputs(
+    spec: StudySpec, console: Console, *, is_dry_run: bool = False, keeps_tiles: bool = True
+) -> StudyInputs:
     """Loads the tiles and checks all that can be checked before anything starts, cheapest first.
 
     Args:
         spec: The study.
         console: Where notes are shown.
-        is_dry_run: Whether nothing is trained: tiles are not kept (see `decode_open`), and W&B need not show that it
-            starts a run where nothing is set that could keep it from that.
+        is_dry_run: Whether nothing is logged: W&B need not show that it starts a run where nothing is set that could
+            keep it from that.
+        keeps_tiles: Whether the tiles' pixels are kept, to train on (see `decode_open`).
 
     Raises:
         UserError: The spec, the weights or the tiles do not allow it.
@@ -121,7 +124,7 @@ def load_inputs(spec: StudySpec, console: Console, *, is_dry_run: bool = False) 
         check_enough_labels(spec, len(dataset.train.tiles), len(dataset.val.tiles))
     elif spec.tiles is None:
         spec = spec.model_copy(update={"tiles": _budgets(spec, len(dataset.train.tiles))})
-    decoded = decode_open(dataset, keep=not is_dry_run)
+    decoded = decode_open(dataset, keep=keeps_tiles)
     tiles, tiles_digest = decoded.tiles, decoded.digest
     notes = (*dataset.notes, *tiles.notes)
     if spec.labels is not None:

@@ -31,7 +31,7 @@ def run_phase(phase: PhaseName, description: str | None) -> int:
     if request.is_dry_run:
         from studies.dry_run import show_plan  # here, and below: --help needs neither
 
-        show_plan(request.spec, out, console, strict_splits=request.options.strict_splits)
+        show_plan(request, out, console)
         return 0
     from studies.study import run_study  # with Ray and torch
 
