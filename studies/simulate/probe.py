@@ -12,6 +12,7 @@ from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
 from studies.search.plans import Plan
 from trainables.checkpoints import BEST, NEWEST
+from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
 from trainables.names import Precision
@@ -60,6 +61,9 @@ def probe(
         slots: Of this machine.
         precision: What trials are computed in.
         track: Shows how many architectures have been timed: takes their names and a description.
+
+    Raises:
+        UserError: A trial has no room, or its network cannot be trained.
     """
     found = {}
     with ProcessPoolExecutor(slots.count, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -69,7 +73,14 @@ def probe(
             networks = inputs.num_networks(arm) if config.folds else 1
             args = (config, inputs.tiles, networks, slots.device, slots.cpus)
             copies = [pool.submit(_time, *args) for _ in range(slots.count)]
-            found[name] = _together([copy.result() for copy in copies])
+            try:
+                found[name] = _together([copy.result() for copy in copies])
+            except (RuntimeError, MemoryError, ArithmeticError) as error:  # of memory, or by the network itself
+                words = str(error).strip().partition("\n")[0]
+                raise UserError(
+                    f"{name} could not be timed with {slots.count} side by side ({words}): give fewer or smaller "
+                    "trials, such as by --cpus-per-trial or --window-px, or leave --forecast out"
+                ) from error
     return found
 
 

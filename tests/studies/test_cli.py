@@ -13,6 +13,7 @@ from studies.profiles import LITE0, PHASES, PROFILES, REFERENCE, PhaseName
 from studies.spec import StudySpec
 from tests.studies.command_lines import read, request_of
 from trainables.attempts.reference import ATTEMPTS, reference_config
+from trainables.common.errors import UserError
 from trainables.config import Recipe
 from trainables.names import LOSS_WEIGHTS, LOSSES
 
@@ -40,7 +41,7 @@ def test_every_phase_has_the_flags_that_say_something_in_it(capsys):
     names = [*StudySpec.model_fields, *Recipe.model_fields]
     everything = {f"--{name.replace('_', '-')}" for name in names if name != "recipe"}
     everything |= {"--from", "--out", "--config", "--dry-run", "--resume", "--max-hours", "--hang-minutes"}
-    everything |= {"--strict-splits", "--reopen"}
+    everything |= {"--strict-splits", "--reopen", "--forecast", "--price-per-hour"}
     missing = {phase: everything - flags_of(phase, capsys) for phase in PHASES}
     assert missing == {
         PHASE_1: FOLLOWS | SEARCHES | BUDGETS | {"--with-recipe"},
@@ -56,6 +57,27 @@ def test_options_have_defaults_and_are_no_part_of_the_spec():
     assert changed.options == Options(max_hours=0.25, hang_minutes=3.0, reopen="the power went")
     assert (plain.is_dry_run, changed.is_dry_run) == (False, True)
     assert changed.spec == plain.spec
+
+
+def test_a_forecast_is_part_of_a_dry_run():
+    assert request_of("--dry-run").forecast_slots is None
+    assert request_of("--dry-run", "--forecast").forecast_slots == 0  # as many as fit here
+    asked = request_of("--dry-run", "--forecast", "16", "--price-per-hour", "2.5")
+    assert (asked.forecast_slots, asked.price_per_hour) == (16, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--forecast"], "--forecast is about a study that does not run yet: add --dry-run"),
+        (["--dry-run", "--price-per-hour", "2"], "--price-per-hour is for a forecast: add --dry-run --forecast"),
+        (["--dry-run", "--forecast", "-1"], "--forecast is '-1', but must be a number of trials side by side"),
+        (["--dry-run", "--forecast", "--price-per-hour", "no"], "--price-per-hour is 'no', but must be a number above"),
+    ],
+)
+def test_what_makes_no_forecast_is_refused(flags, words):
+    with pytest.raises(UserError, match=words):
+        request_of(*flags)
 
 
 def test_folders_are_named_after_the_phase():

@@ -51,7 +51,7 @@ def planned(tmp_path):
         assert request.out is not None
         console = Console(width=200, record=True, file=io.StringIO())
         before = sorted(tmp_path.rglob("*"))
-        dry_run.show_plan(request.spec, request.out, console)
+        dry_run.show_plan(request, request.out, console)
         assert sorted(tmp_path.rglob("*")) == before
         text = console.export_text()
         rows = {row["arm"]: (int(row["search"]), int(row["final"]), int(row["epochs"])) for row in ROW.finditer(text)}
@@ -74,6 +74,21 @@ def test_everything_that_would_run_is_told(planned, dataset_root, tmp_path):
     assert "judged by val/iou_center128; seed 42" in text
     assert f"on this machine; would write {tmp_path / 'study'}; W&B offline" in text
     assert "(base width 16)" in text  # a smaller variant never passes for the real thing
+
+
+@pytest.mark.faults
+def test_forecast_is_of_trials_that_ran_here(planned, dataset_root):
+    flags = ["--data", str(dataset_root), "--profile", "smoke", "--architectures", "unet", "--forecast"]
+    _, here = planned(PHASE_2, *flags, "--price-per-hour", "36")
+    found = re.search(r"forecast: about (\d+) s \((\d+) s … (\d+) s\) with 2 trials at a time, each as", here)
+    assert found is not None
+    middle, low, high = map(int, found.groups())
+    assert 40 <= low <= middle <= high < 120  # 15 s of a start and 25 s of a report are in it
+    assert re.search(r"about 0\.\d\d \(0\.\d\d … \d\.\d\d\) at 36 an hour", here)
+    assert re.search(r"0\.\d+ GB of checkpoints at most, 0\.\d+ GB of them kept", here)
+    _, there = planned(PHASE_2, *flags, "8")
+    assert "with 8 trials at a time, each as fast as on this machine" in there
+    assert "an hour" not in there
 
 
 @pytest.mark.parametrize(
@@ -192,9 +207,9 @@ def test_a_broken_folder_is_refused_as_by_a_start(files, change, words, tmp_path
             Image.fromarray(mask).save(path)
     request = request_of(*SMALL, "--data", str(root), "--seeds", "1", "--test", "--val-center-px", "64")
     said = []
-    for begin in (dry_run.show_plan, lambda spec, out, console: run_study(spec, out=out, console=console)):
+    for begin in (dry_run.show_plan, lambda asked, out, console: run_study(asked.spec, out=out, console=console)):
         with pytest.raises(UserError, match=words) as refused:
-            begin(request.spec, tmp_path / "study", Console(quiet=True))
+            begin(request, tmp_path / "study", Console(quiet=True))
         said.append(str(refused.value))
     assert said[0] == said[1]
     assert not (tmp_path / "study").exists()

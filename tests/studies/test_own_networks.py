@@ -140,4 +140,4 @@ def test_own_network_goes_through_the_phases(path, start, data, ray_address, tmp
     shutil.rmtree(tmp_path / "one")
     request = request_of(*names, "--dry-run", phase=PHASE_3)
     assert request.spec.chosen.keys() == {"my_nets.py:build@staged"}
-    show_plan(request.spec, tmp_path / "three", QUIET)
+    show_plan(request, tmp_path / "three", QUIET)
