@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,6 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     if is_resumed:
         provenance = check_unchanged(inputs, out, console)
         check_ledger(out / folder.LEDGER, provenance["study_id"])
-    parameters = parameters_by_architecture(inputs)
     ends_at = None if options.max_hours is None else started + 3600 * options.max_hours
     with StudyProgress(console) as progress:
         with (
@@ -88,6 +88,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             disk_errors_in_one_line(out),
             contextlib.nullcontext(_check_seals(inputs, out, provenance["study_id"], options, console)) as seals,
             contextlib.nullcontext(check_splits(inputs, seals, console, strict=options.strict_splits)) as inputs,
+            ThreadPoolExecutor(1) as beside,  # counts parameters, which takes seconds, while Ray starts
+            contextlib.nullcontext(beside.submit(parameters_by_architecture, inputs)) as parameters,
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
@@ -104,7 +106,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 folder.write_study(out, inputs.spec, provenance, slots=str(slots), versions=versions)
                 console.print(_first_line(out, inputs, coordinator, slots, is_resumed=is_resumed), highlight=False)
                 forecast = Forecast(inputs.spec, _sizes(inputs), slots.count)
-                config = {**log_config(inputs, parameters, out.name, slots), "study_id": provenance["study_id"]}
+                config = log_config(inputs, parameters.result(), out.name, slots)
+                config |= {"study_id": provenance["study_id"]}
                 log = tracking.WandbRun(out, inputs.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
                 session = Session(
                     out=out,
