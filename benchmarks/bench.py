@@ -2,7 +2,7 @@
 
     make bench          [ONLY="draws steps"]
 
-Takes some 8 minutes on two cores that do nothing else. Numbers are medians, and means of trials and draws, with
+Takes some 12 minutes on two cores that do nothing else. Numbers are medians, and means of trials and draws, with
 quartiles in parentheses where something was measured several times.
 """
 
@@ -24,6 +24,8 @@ SECTIONS = {
     "orchestration": "benchmarks.orchestration.rows",
     "draws": "benchmarks.draws",
     "driver": "benchmarks.driver",
+    "search": "benchmarks.search",
+    "logs": "benchmarks.logs",
     "steps": "benchmarks.steps",
     "study": "benchmarks.study",
 }

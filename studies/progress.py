@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from analysis.logs.rows import ForecastRow
 from studies.models.scores import ScoringFailure, ScoringResult
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, StageName
@@ -52,6 +53,7 @@ class StudyProgress:
         self._stages: dict[StageName, _Stage] = {}
         self._open: list[_Stage] = []
         self._live: Live | None = None
+        self._first_forecast: tuple[float, float] | None = None
 
     def __enter__(self) -> "StudyProgress":
         return self
@@ -140,8 +142,17 @@ class StudyProgress:
             best = f"epoch {trial.epoch}, on all labels"
         title = trial.arm.title(coordinator.spec)
         self._advance(stage, f"{title} #{trial.number} {trial.outcome} ({trial.reason}): {best}")
+        if self._first_forecast is None and (left := self.seconds_left(but="report")) is not None:
+            self._first_forecast = time.monotonic(), left
         if stage in self._open and stage.done >= stage.total:
             self._end([stage])
+
+    def forecast(self) -> ForecastRow | None:
+        """What was left by the forecast when the first trial had ended, and what it took until now."""
+        if self._first_forecast is None:
+            return None
+        at, left = self._first_forecast
+        return ForecastRow(after_seconds=at - self._began, left_seconds=left, took_seconds=time.monotonic() - at)
 
     def model_scored(self, key: TrialKey, result: ScoringResult, seconds: float) -> None:
         """Counts a model of the current stage as done, whose scoring took so long."""
@@ -161,9 +172,9 @@ class StudyProgress:
             self._refreshed = now
             self._live.update(self.render(), refresh=True)
 
-    def seconds_left(self) -> float | None:
-        """Until the whole study is done, the report included; None until the first epoch is done."""
-        parts = [self._seconds_of(name) for name in self._forecast.stages]
+    def seconds_left(self, *, but: StageName = "") -> float | None:
+        """Until the whole study is done, or all of it but a stage; None until the first epoch is done."""
+        parts = [self._seconds_of(name) for name in self._forecast.stages if name != but]
         return None if None in parts else sum(part for part in parts if part is not None)
 
     def render(self) -> Group:

@@ -77,8 +77,10 @@ class StudySpec(BaseModel):
         description="NAME=VALUE of hyperparameters that no trial searches or takes from its architecture's recipe, "
         "e.g. loss=dice augmentation=NONE",
     )
-    sampler: Literal["tpe", "random"] = Field(
-        default="tpe", description="what proposes a search's trials: tpe, from what was seen so far, or random"
+    sampler: Literal["tpe", "gp", "random"] = Field(
+        default="tpe",
+        description="what proposes a search's trials: tpe or gp (a Gaussian process), from what was seen so far, or "
+        "random",
     )
     seeds: int = Field(
         default=3,

@@ -140,6 +140,8 @@ def _run(session: Session, coordinator: Coordinator, seals: Sequence[Seal], fore
         with permit.until_signal():
             result = run_stages(session, coordinator, seals)
         if result.ending is None and session.inputs.spec.wandb != "disabled":
+            if not session.options.resume and (forecast_row := session.progress.forecast()) is not None:
+                tracking.log_forecast(session.log, forecast_row)
             session.progress.begin("report")
     finally:
         permit.close()

@@ -92,6 +92,7 @@ def assemble(study_runs: list[LoggedRun], trial_runs: list[LoggedRun], notes: Se
         ),
         confusions={key: matrices for row in models for key, matrices in _confusions(row, further[_key(row)])},
         notes=tuple(notes),
+        forecast=rows.forecast_from_history(deciding.run.rows),
         further=tuple(split for split in study.get("further_tiles", ()) if split in scored),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.logs.rows import ForecastRow
 from analysis.logs.run_configs import StudyRunConfig
 from trainables.common.splits import TEST, further_split
 
@@ -86,6 +87,7 @@ class Logs:
         confusions: By (arm, number, split) of a final model, (T, K, K) pixel counts of the split's tiles in the order
             of `scores`, rows truth and columns prediction.
         notes: What the reader should know about the files, each a sentence.
+        forecast: What the study forecast of its time, and what it took; None where the logs do not say.
         further: The further test sets that models were scored on, `test-<name>`, in the study's order.
     """
 
@@ -99,6 +101,7 @@ class Logs:
     images: pd.DataFrame
     confusions: dict[ModelKey, npt.NDArray[np.int64]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    forecast: ForecastRow | None = None
     further: tuple[str, ...] = ()
 
 

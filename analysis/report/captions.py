@@ -8,6 +8,7 @@ from analysis.logs.frames import Logs
 from analysis.logs.run_configs import NEVER_ADAPTED, competing
 from analysis.tables.classes import constant_iou
 from analysis.tables.labels import is_of_labels, split_words
+from trainables.common.duration import duration
 
 INTERVALS = (
     "Numbers in parentheses are 95 % intervals for new seeds, tile subsets and places (or tiles) like these, by a "
@@ -149,6 +150,17 @@ def cost_words(frame: pd.DataFrame, unit: str) -> str:
             "Saved epochs are those that trials stopped by ASHA had left; some would have ended earlier by themselves."
         )
     return " ".join(parts)
+
+
+def forecast_words(logs: Logs) -> str:
+    """Returns how good the study's first forecast of its own time was; empty where the logs do not say."""
+    if (row := logs.forecast) is None:
+        return ""
+    return (
+        f"When the first trial had ended, {duration(row['after_seconds'])} after the start, "
+        f"{duration(row['left_seconds'])} were forecast until the last model would be scored; it took "
+        f"{duration(row['took_seconds'])}."
+    )
 
 
 def contrast_words(logs: Logs) -> str:

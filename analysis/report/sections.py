@@ -225,6 +225,7 @@ def cost_blocks(blocks: Blocks, logs: Logs) -> tuple[TableBlock | FigureBlock | 
     caption = f"{captions.study_words(logs)} {captions.cost_words(cost, search_results.hours_word(logs))}"
     if any(arm.get("folds") for arm in logs.study["arms"]):
         caption += " An epoch of a cross-validated trial is one of the network of each fold."
+    caption = f"{caption} {captions.forecast_words(logs)}".rstrip()
     curves = curve_figures.cost_curves(logs, blocks.labels)
     return (
         blocks.table("cost", logs, f"Trials and cost: {logs.study['study']}", cost, caption),

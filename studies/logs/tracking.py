@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.logs import rows
 from analysis.logs.further_rows import FurtherModel
-from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, SelectionRow, TrialRow
+from analysis.logs.rows import EpochRow, FinalModel, ForecastRow, OpeningRow, SelectionRow, TrialRow
 from studies.logs import wandb_process
 from studies.search.trials import Trial
 from studies.spec import WandbMode
@@ -186,6 +186,11 @@ def log_further(run: WandbRun, model: FurtherModel) -> None:
 def log_opening(run: WandbRun, row: OpeningRow) -> None:
     """Logs to the study's run that the test tiles were opened, or that an earlier result was used instead."""
     run.log(rows.OPENING.to_history(row))
+
+
+def log_forecast(run: WandbRun, row: ForecastRow) -> None:
+    """Logs to the study's run how long the rest of it was to take when its first trial had ended, and what it took."""
+    run.log(rows.forecast_to_history(row))
 
 
 def _words(error: Exception) -> str:

@@ -87,7 +87,7 @@ class Search(Plan):
         return arm.space(self._spec)
 
     def point(self, arm: Arm, number: int, trials: "list[FrozenTrial]") -> Point:
-        """A starting point, or TPE's next one; or a random one."""
+        """A starting point, or the sampler's next one; or a random one."""
         place = self.arms.index(arm)
         if self._spec.sampler == "random":
             return random_point(self.space(arm), _seeds(self._spec.seed, _RANDOM, place, number)[0])
@@ -98,7 +98,7 @@ class Search(Plan):
             return self._starts[arm][number]
         from studies.search.sampler import suggest  # here: it takes Optuna, which plans can do without
 
-        return suggest(trials, self.space(arm), _seeds(self._spec.seed, place, number)[0])
+        return suggest(trials, self.space(arm), _seeds(self._spec.seed, place, number)[0], self._spec.sampler)
 
     def config(self, arm: Arm, number: int, point: Point) -> TrialConfig:
         """See `Arm.config`."""

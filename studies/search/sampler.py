@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Container, Mapping
+from typing import Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -10,6 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searchspace.ranges import Choices, Range
 from searchspace.spaces import Point
+
+SamplerName = Literal["tpe", "gp"]
+"""Those that learn from the trials before."""
 
 MOST_TRIALS = 1000
 """Of an arm, that TPE learns from: what a suggestion takes grows with them (1.25 s at 5000)."""
@@ -23,14 +27,32 @@ def distributions(space: Mapping[str, Range]) -> dict[str, BaseDistribution]:
     return {name: _distribution(values) for name, values in space.items()}
 
 
-def suggest(trials: list[FrozenTrial], space: Mapping[str, Range], seed: int) -> Point:
-    """TPE's next point: a function of the trials so far and the seed, with no sampler state to keep or lose.
+def suggest(trials: list[FrozenTrial], space: Mapping[str, Range], seed: int, kind: SamplerName = "tpe") -> Point:
+    """The next point: a function of the trials so far and the seed, with no sampler state to keep or lose.
 
-    Source: Bergstra et al. 2011; multivariate and with constant-liar for running trials, Optuna's defaults.
+    Args:
+        trials: Of the arm.
+        space: Its ranges.
+        seed: Of this point.
+        kind: `tpe`: Bergstra et al. 2011; multivariate and with constant-liar for running trials, Optuna's defaults.
+            `gp`: Optuna's Gaussian process with the logarithm of the expected improvement. A trial that was stopped
+            counts with its last value, since Optuna's leaves it out.
     """
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
-    study = optuna.create_study(storage=_Known(remembered(trials)), direction="maximize", sampler=sampler)
+    known = remembered(trials)
+    sampler: optuna.samplers.BaseSampler
+    if kind == "gp":
+        sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
+        known = [_completed(trial) if trial.state == TrialState.PRUNED else trial for trial in known]
+    else:
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
+    study = optuna.create_study(storage=_Known(known), direction="maximize", sampler=sampler)
     return study.ask(fixed_distributions=distributions(space)).params
+
+
+def _completed(trial: FrozenTrial) -> FrozenTrial:
+    whole = copy.copy(trial)
+    whole.state = TrialState.COMPLETE
+    return whole
 
 
 class _Known(InMemoryStorage):

@@ -143,7 +143,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--gpus", nargs="+", type=number, default=[1], metavar="N", help="trials side by side (default: 1)"
     )
-    parser.add_argument("--samplers", nargs="+", choices=("tpe", "random"), default=["tpe"], help="(default: tpe)")
+    parser.add_argument(
+        "--samplers", nargs="+", choices=("tpe", "gp", "random"), default=["tpe"], help="(default: tpe)"
+    )
     parser.add_argument("--stoppers", nargs="+", choices=STOPPERS, default=list(STOPPERS), help="(default: both)")
     parser.add_argument("--repeats", type=number, default=3, metavar="N", help="studies that are averaged (default: 3)")
     return parser

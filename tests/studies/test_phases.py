@@ -151,6 +151,9 @@ def test_comparison_trains_tests_and_logs_every_architecture(start, ray_address,
         events = [json.loads(line)["event"] for line in (root / f"{register}.jsonl").read_text().splitlines()]
         assert events == ["opened", "result"] * 2
     check_logged(out)
+    forecast = read_logs(out).forecast
+    assert forecast is not None
+    assert min(forecast.values()) > 0
     table = pd.read_csv(out / "report" / "tables" / "iou_by_architecture.csv")
     means = [row["further"]["test-b"]["test_iou"] for row in content.values()]
     assert sorted(table["test-b_iou"]) == pytest.approx(sorted(means))

@@ -85,6 +85,18 @@ def test_every_line_of_a_log_counts_all_stages_to_come(tmp_path, console, clock)
     assert lines[-1] == "report · about 25 s left"
 
 
+def test_first_forecast_is_compared_with_what_it_took(tmp_path, console, clock):
+    coordinator = make(tmp_path, "unet", seeds=0)
+    progress = begin(coordinator, console)
+    assert progress.forecast() is None
+    clock.now += 12.0
+    progress.trial_ended(end_one(coordinator))
+    expected = progress.seconds_left() - 25.0  # that of the report
+    clock.now += 33.0
+    progress.trial_ended(end_one(coordinator, seconds=99.0))
+    assert progress.forecast() == pytest.approx({"after_seconds": 12.0, "left_seconds": expected, "took_seconds": 33.0})
+
+
 def test_models_that_are_scored_tell_how_long_the_others_take(tmp_path, console, clock):
     coordinator = make(tmp_path, "unet", seeds=0, wandb="disabled")
     progress = begin(coordinator, console)

@@ -45,6 +45,14 @@ def test_scores_and_pictures_by_tile_are_read_as_they_were_given():
     assert rows.pictures({}) == []
 
 
+def test_forecast_is_the_newest_whole_one():
+    row = rows.ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
+    logged = rows.forecast_to_history(row)
+    torn = dict.fromkeys(list(logged)[:2], 1.0)
+    assert rows.forecast_from_history([{"trial/epoch": 1}, dict.fromkeys(logged, 1.0), logged, torn]) == row
+    assert rows.forecast_from_history([torn]) is None
+
+
 @pytest.mark.parametrize(
     ("row", "columns", "elsewhere"),
     [

@@ -3,12 +3,14 @@
 import functools
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from analysis.figures import drawing
+from analysis.logs import rows
 from analysis.logs.frames import Logs
 from analysis.report import blocks, page
 from analysis.report.compose import Composed, compose
@@ -165,6 +167,16 @@ def test_warnings_that_all_studies_share_are_said_once_and_others_with_the_study
     (higher,) = [text for text in report_warnings([sound("phase1"), sound("phase2")]) if "higher" in text]
     assert higher.startswith(
         "phase1 has a higher test IoU with 24 tiles, 0.502 (deeplabv3plus_resnet34), than phase2 (0.490)"
+    )
+
+
+def test_report_says_how_good_the_forecast_was():
+    logs = sound("phase2")
+    assert "were forecast" not in words(compose([logs]))
+    told = rows.ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
+    assert (
+        "When the first trial had ended, 40 s after the start, 4 min 10 s were forecast until the last model would be "
+        "scored; it took 5 min 00 s." in words(compose([replace(logs, forecast=told)]))
     )
 
 

@@ -105,12 +105,12 @@ def former_winners(scores):
 def row(rng, num_seeds: int, num_tiles: int, spread: Spread, *, num_studies: int, num_former: int) -> dict[str, float]:
     """Rates of one cell: false winners of equal arms, coverage, and power to name the best of three by a lead of .1."""
     design = (num_seeds, num_tiles, spread)
-    two, three, ten = (studies(rng, num_studies, [0.6] * count, *design) for count in (2, 3, 10))
+    two, three, four = (studies(rng, num_studies, [0.6] * count, *design) for count in (2, 3, 4))
     lead = studies(rng, num_studies, [0.7, 0.6, 0.6], *design)
     return {
         "false of 2": float((clear_winners(two) >= 0).mean()),
         "false of 3": float((clear_winners(three) >= 0).mean()),
-        "best ruled out of 10": float(verdicts(ten)[1][:, 0].mean()),
+        "best ruled out of 4": float(verdicts(four)[1][:, 0].mean()),
         "former false of 2": float((former_winners(two[:num_former]) >= 0).mean()),
         "coverage": coverage(two[:, 0] - two[:, 1]),
         "coverage of an arm": coverage(two[:, 0], 0.6),

@@ -23,8 +23,8 @@ bootstrap and Student's t with as many degrees of freedom as the scarcest factor
      10    12       4.7 (5.3)       2.3      95.3 (94.7)         81.5          80.6
      10    24       4.9 (5.3)       2.8      95.1 (94.7)         93.0          90.7
 
-Two equal arms are the worst case: of three, one is called the winner in at most 1.4 %. The best of ten equal arms is
-ruled out in at most 2.0 %. A rate of 5 % is known to .3 here: no kind of spread has clearly more.
+Two equal arms are the worst case: of three, one is called the winner in at most 1.4 %. The best of three, four or ten
+equal arms is ruled out in at most 4.8 %. A rate of 5 % is known to .3 here: no kind of spread has clearly more.
 """
 
 import numpy as np
@@ -58,14 +58,14 @@ def test_equal_arms_rarely_have_a_winner(rng, seeds, tiles):
     assert max(found) <= 0.105
 
 
-@pytest.mark.parametrize("num_arms", [3, 10])
+@pytest.mark.parametrize("num_arms", [3, 4, 10])
 def test_more_equal_arms_have_a_winner_less_often_and_keep_the_best(rng, num_arms):
-    # Rates of 1.4 % (one is called the winner) and 2.0 % (the first is ruled out): more than 5 % of 500 come with odds
-    # of 1 in 10,000 or less.
+    # Of 500 with a rate of 1.4 % (one is called the winner), more than 4 % have odds of 1 in 20,000; of 500 with a rate
+    # of 4.8 % (the first is ruled out), more than 9 %.
     for seeds, tiles, name in ((3, 6, "both"), (3, 24, "seeds"), (10, 12, "tiles")):
         _, below = verdicts(studies(rng, 500, [0.6] * num_arms, seeds, tiles, SPREADS[name]))
-        assert (below.sum(axis=1) == num_arms - 1).mean() <= 0.05
-        assert below[:, 0].mean() <= 0.05
+        assert (below.sum(axis=1) == num_arms - 1).mean() <= 0.04
+        assert below[:, 0].mean() <= 0.09
 
 
 @pytest.mark.parametrize("name", SPREADS)
@@ -117,7 +117,7 @@ def test_odds_are_those_of_the_table(rng, seeds, tiles):
     assert np.mean(false) <= 0.057
     assert max(false) <= 0.07
     assert max(row["false of 3"] for row in rows) <= 0.03  # 1.4 % of 3000: 1 in a million
-    assert max(row["best ruled out of 10"] for row in rows) <= 0.037  # 2.0 %: 1 in 50,000
+    assert max(row["best ruled out of 4"] for row in rows) <= 0.064  # 4.8 %: 1 in 20,000
     assert all(row["coverage"] >= 0.93 and row["coverage of an arm"] >= 0.93 for row in rows)
     # The former rule's mean rate over 600 studies has an sd of at most 2 %
     assert np.mean([row["power"] - row["former power"] for row in rows]) >= -0.06

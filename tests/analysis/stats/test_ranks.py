@@ -65,9 +65,11 @@ def test_what_differs_by_rounding_is_a_tie():
     ("p_values", "expected"),
     [
         ((0.04, 0.05, 0.001), (True, True, True)),  # each by itself: the leader is the clear winner
-        ((0.04, 0.06, 0.001), (False, False, True)),  # one is left open, so Holm decides: .001, .08, .06
-        ((0.024, 0.06), (True, False)),
-        ((0.026, 0.06), (False, False)),
+        ((0.001, 0.03, 0.2), (True, True, False)),  # one is left open, so Holm decides: .0005 × 3, .015 × 2, .1
+        ((0.001, 0.06, 0.2), (True, False, False)),  # .03 × 2
+        ((0.04, 0.06, 0.001), (True, False, True)),  # .04, .04, .0015: the nearest stays, or it would be a winner
+        ((0.052, 0.06), (False, False)),
+        ((0.09,), (False,)),
         ((1.0,), (False,)),
         ((), ()),  # alone there is nothing to lie below
     ],

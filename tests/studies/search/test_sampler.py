@@ -71,3 +71,18 @@ def test_a_suggestion_is_that_of_a_study_which_optuna_was_given_the_trials_of(co
     expected = study.ask(fixed_distributions=sampler.distributions(SPACE)).params
     assert sampler.suggest(trials, SPACE, seed=3) == expected
     assert trials == before
+
+
+def test_a_gaussian_process_learns_from_stopped_trials_too():
+    """Those in the middle of the range were stopped, and are the better: the next point is among them."""
+    hill = {0.3: 0.30, 0.4: 0.45, 0.5: 0.5, 0.6: 0.45, 0.7: 0.30, 0.8: 0.2, 0.9: 0.15, 1.0: 0.1}
+    trials = []
+    for number, (place, value) in enumerate(hill.items()):
+        trials.append(make_trial(number, TrialState.COMPLETE if place > 0.7 else TrialState.PRUNED, value))
+        trials[-1].params = {"lr": 10 ** (-4 + 2 * place)}
+    suggested = sampler.suggest(trials, SPACE, seed=3, kind="gp")
+    assert suggested == sampler.suggest(trials, SPACE, seed=3, kind="gp")
+    assert 10**-3.4 < suggested["lr"] < 10**-2.6
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert sampler.suggest(finished, SPACE, seed=3, kind="gp") != suggested
+    assert {trial.state for trial in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
