@@ -20,8 +20,9 @@ LEADER = (
 )
 COMPARED = (
     "All others clearly differ from the leader where the interval of each difference leaves out 0: the leader is then "
-    "the clear winner. Otherwise those do that differ by Holm's correction for their number, so an interval may leave "
-    "out 0 where this says no; the best architecture is among them in less than 5 % of studies."
+    "the clear winner. Otherwise those do, but for the nearest one, that lie below it by a one-sided test with Holm's "
+    "correction for their number, so this may say no where an interval leaves out 0, and yes where it does not; the "
+    "best architecture is among them in less than 5 % of studies."
 )
 ELSEWHERE = (
     "The lead is that of the architecture that leads in the main table over the best other one on each test set: "
