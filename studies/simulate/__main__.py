@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # so that no number is cut
     cases = [Case(*each) for each in itertools.product(flags.samplers, flags.stoppers, flags.gpus)]
     seeds = range(flags.repeats)
     specs = {(case, seed): _spec(flags, case, seed) for seed in seeds for case in cases}
