@@ -14,9 +14,8 @@ from searchspace.ranges import Choices
 from searchspace.spaces import Point
 from studies.search.memory_ledger import MemoryLedger
 from studies.settings.arms import Arm
-from studies.simulate.__main__ import best_known
 from studies.simulate.clock import simulate
-from studies.simulate.curves import MadeUp
+from studies.simulate.curves import MadeUp, best_known
 from studies.spec import StudySpec
 from trainables.config import Recipe
 

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from analysis.logs.rows import ForecastRow
+from analysis.logs.forecast_row import ForecastRow
 from studies.models.scores import ScoringFailure, ScoringResult
 from studies.search.coordinator import Coordinator
 from studies.search.forecast import Forecast, StageName

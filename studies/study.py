@@ -99,6 +99,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             if inputs.spec.bf16 is None and not is_resumed:  # or the file that is run again says so
                 bf16 = is_faster_in_bf16(inputs, slots, console)
                 inputs = replace(inputs, spec=inputs.spec.model_copy(update={"bf16": bf16}))
+            counted = parameters.result()
             with _open_ledger(inputs, out, provenance["study_id"]) as ledger:
                 plan = first_plan(inputs.spec, inputs.digests, len(inputs.tiles.train))
                 coordinator = Coordinator(inputs.spec, ledger, plan)
@@ -106,7 +107,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                 folder.write_study(out, inputs.spec, provenance, slots=str(slots), versions=versions)
                 console.print(_first_line(out, inputs, coordinator, slots, is_resumed=is_resumed), highlight=False)
                 forecast = Forecast(inputs.spec, _sizes(inputs), slots.count)
-                config = log_config(inputs, parameters.result(), out.name, slots)
+                config = log_config(inputs, counted, out.name, slots)
                 config |= {"study_id": provenance["study_id"]}
                 log = tracking.WandbRun(out, inputs.spec.wandb, name=out.name, job_type=STUDY_JOB, config=config)
                 session = Session(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from analysis.logs import frames, rows
 from analysis.logs.epochs import Epochs, epochs_of, history_frame, joined
+from analysis.logs.forecast_row import forecast_from_history
 from analysis.logs.frames import STARTED, Logs, ModelKey
 from analysis.logs.further_rows import FurtherRow
 from analysis.logs.rows import ModelRow, OpeningRow, SelectionRow, Split, TrialRow
@@ -92,7 +93,7 @@ def assemble(study_runs: list[LoggedRun], trial_runs: list[LoggedRun], notes: Se
         ),
         confusions={key: matrices for row in models for key, matrices in _confusions(row, further[_key(row)])},
         notes=tuple(notes),
-        forecast=rows.forecast_from_history(deciding.run.rows),
+        forecast=forecast_from_history(deciding.run.rows),
         further=tuple(split for split in study.get("further_tiles", ()) if split in scored),
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.logs.rows import ForecastRow
+from analysis.logs.forecast_row import ForecastRow
 from analysis.logs.run_configs import StudyRunConfig
 from trainables.common.splits import TEST, further_split
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.logs import rows
+from analysis.logs.forecast_row import ForecastRow, forecast_to_history
 from analysis.logs.further_rows import FurtherModel
-from analysis.logs.rows import EpochRow, FinalModel, ForecastRow, OpeningRow, SelectionRow, TrialRow
+from analysis.logs.rows import EpochRow, FinalModel, OpeningRow, SelectionRow, TrialRow
 from studies.logs import wandb_process
 from studies.search.trials import Trial
 from studies.spec import WandbMode
@@ -190,7 +191,7 @@ def log_opening(run: WandbRun, row: OpeningRow) -> None:
 
 def log_forecast(run: WandbRun, row: ForecastRow) -> None:
     """Logs to the study's run how long the rest of it was to take when its first trial had ended, and what it took."""
-    run.log(rows.forecast_to_history(row))
+    run.log(forecast_to_history(row))
 
 
 def _words(error: Exception) -> str:

@@ -24,19 +24,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from searchspace.spaces import random_point
 from studies.command_line import make_spec
 from studies.files import folder
 from studies.settings.arms import Arm
 from studies.simulate.clock import NEAR, Simulated, simulate
-from studies.simulate.curves import Curves, MadeUp, Recorded
+from studies.simulate.curves import Curves, MadeUp, Recorded, best_known
 from studies.spec import StudySpec
 from trainables.common.command import Parser, add_flags, run
 from trainables.common.progress_bar import progress_bar
 from trainables.config import Recipe
-
-NUM_RANDOM = 1000
-"""Random points whose best is what is known of an arm, beside what the searches found."""
 
 STOPPERS = ("asha", "none")
 FIELDS = ("architectures", "tiles", "trials", "grace_epochs", "reduction_factor", "epochs")
@@ -87,12 +83,6 @@ def _show(rows: Mapping[Case, Sequence[str]], console: Console) -> None:
     for case, cells in rows.items():
         table.add_row(case.sampler, case.stopper, str(case.gpus), *cells)
     console.print(table)
-
-
-def best_known(spec: StudySpec, curves: Curves, arm: Arm) -> float:
-    """The best IoU of many random points of an arm, each trained to its end."""
-    space = arm.space(spec)
-    return max(max(curves.values(arm, random_point(space, seed))) for seed in range(NUM_RANDOM))
 
 
 def _cells(runs: Sequence[Simulated], known: Sequence[dict[Arm, float]], seconds: float) -> list[str]:

@@ -10,13 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from searchspace.ranges import Choices, Space
-from searchspace.spaces import Point
+from searchspace.spaces import Point, random_point
 from studies.files import folder
 from studies.search.ledger_file import read_trials
 from studies.settings.arms import Arm
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
+
+NUM_RANDOM = 1000
+"""Random points whose best is what is known of an arm, beside what the searches found."""
 
 
 class Curves(Protocol):
@@ -125,3 +128,9 @@ def place(space: Space, point: Mapping[str, Any]) -> Any:
         )
         places.append((value - low) / (high - low))
     return np.array(places)
+
+
+def best_known(spec: StudySpec, curves: Curves, arm: Arm) -> float:
+    """The best IoU of many random points of an arm, each trained to its end."""
+    space = arm.space(spec)
+    return max(max(curves.values(arm, random_point(space, seed))) for seed in range(NUM_RANDOM))

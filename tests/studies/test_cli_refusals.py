@@ -68,7 +68,7 @@ def refused(tmp_path, dataset_root, monkeypatch, refusal):
         (PHASE_2, "--vary seed", "--vary is 'seed', but must be"),
         (PHASE_2, "--vary lr --trials 3", "--trials is about a search, but --vary makes none"),
         (PHASE_2, "--vary bce_weight --fix loss=dice", "--vary is bce_weight, but the loss of"),
-        (PHASE_2, "--sampler grid", "--sampler is 'grid', but must be 'tpe' or 'random'"),
+        (PHASE_2, "--sampler grid", "--sampler is 'grid', but must be 'tpe', 'gp' or 'random'"),
         (PHASE_2, "--fix depht=4", "--fix names depht, but must name one of lr, augmentation"),
         (PHASE_2, "--fix loss=hinge", "--fix loss is 'hinge', but must be"),
         (PHASE_2, "--fix loss=[", "--fix loss is '[', but must be"),

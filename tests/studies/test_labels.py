@@ -5,11 +5,11 @@ import math
 from pathlib import Path
 
 import pytest
-from optuna.storages import InMemoryStorage
 
 from analysis.logs.wandb_files import read_logs
 from analysis.tables.labels import folds_iou, nested_iou
 from studies.profiles import PHASES
+from studies.search.memory_ledger import MemoryLedger
 from studies.search.plans import Finals, Grid, Search
 from tests.studies.command_lines import read
 from tests.studies.reports import epoch_report, trials_of
@@ -46,13 +46,13 @@ def test_search_is_cross_validated_and_final_models_end_where_its_folds_were_bes
 
 def test_final_model_that_nothing_judges_is_finished_and_known_when_the_study_goes_on():
     spec = read(*SMOKE, "--labels", "5", "--epochs", "3", "--seeds", "2", phase=PHASE_1)
-    plan, storage = Finals.of_phase(spec, {}, 24), InMemoryStorage()
-    study = coordinate(spec, plan, storage)
+    plan, ledger = Finals.of_phase(spec, {}, 24), MemoryLedger({})
+    study = coordinate(spec, plan, ledger)
     trial, other = take(study), take(study)
     for epoch in (1, 2, 3):
         study.report(trial.key, epoch_report(epoch, math.nan, ended="epochs" if epoch == 3 else ""))
     study.report(other.key, epoch_report(1, math.nan))
-    again = coordinate(spec, plan, storage)
+    again = coordinate(spec, plan, ledger)
     assert [(t.outcome, t.epoch, t.best_epoch) for t in again.of_arm(plan.arms[0])] == [
         ("finished", 3, 3),
         (None, 1, 1),

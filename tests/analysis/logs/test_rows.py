@@ -3,6 +3,7 @@
 import pytest
 
 from analysis.logs import frames, rows
+from analysis.logs.forecast_row import ForecastRow, forecast_from_history, forecast_to_history
 from analysis.logs.rows import FinalModel, TrialRow
 from analysis.logs.run_configs import ArmFacts, TrialRunConfig, required
 
@@ -46,11 +47,11 @@ def test_scores_and_pictures_by_tile_are_read_as_they_were_given():
 
 
 def test_forecast_is_the_newest_whole_one():
-    row = rows.ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
-    logged = rows.forecast_to_history(row)
+    row = ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
+    logged = forecast_to_history(row)
     torn = dict.fromkeys(list(logged)[:2], 1.0)
-    assert rows.forecast_from_history([{"trial/epoch": 1}, dict.fromkeys(logged, 1.0), logged, torn]) == row
-    assert rows.forecast_from_history([torn]) is None
+    assert forecast_from_history([{"trial/epoch": 1}, dict.fromkeys(logged, 1.0), logged, torn]) == row
+    assert forecast_from_history([torn]) is None
 
 
 @pytest.mark.parametrize(

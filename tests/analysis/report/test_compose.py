@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures import drawing
-from analysis.logs import rows
+from analysis.logs.forecast_row import ForecastRow
 from analysis.logs.frames import Logs
 from analysis.report import blocks, page
 from analysis.report.compose import Composed, compose
@@ -173,7 +173,7 @@ def test_warnings_that_all_studies_share_are_said_once_and_others_with_the_study
 def test_report_says_how_good_the_forecast_was():
     logs = sound("phase2")
     assert "were forecast" not in words(compose([logs]))
-    told = rows.ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
+    told = ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
     assert (
         "When the first trial had ended, 40 s after the start, 4 min 10 s were forecast until the last model would be "
         "scored; it took 5 min 00 s." in words(compose([replace(logs, forecast=told)]))
