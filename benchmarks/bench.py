@@ -2,7 +2,7 @@
 
     make bench          [ONLY="draws steps"]
 
-Takes some 12 minutes on two cores that do nothing else. Numbers are medians, and means of trials and draws, with
+Takes some 10 minutes on two cores that do nothing else. Numbers are medians, and means of trials and draws, with
 quartiles in parentheses where something was measured several times.
 """
 

@@ -17,7 +17,7 @@ from studies.files import folder
 from studies.inputs import StudyInputs, load_inputs
 from studies.seal.leaks import check_splits
 from studies.seal.seal import seals_of
-from studies.search.plans import Finals, first_plan
+from studies.search.plans import Finals, first_plan, num_models
 
 if TYPE_CHECKING:
     from trainables.memory import Memory
@@ -56,7 +56,7 @@ def show_plan(request: Request, out: Path, console: Console) -> None:
     total = 0
     for arm in plan.arms:
         num_searched = 0 if finals else plan.allowance(arm)
-        num_final = (spec.max_seeds or spec.seeds) * (finals.num_subsets(arm) if finals else 1 + spec.with_recipe)
+        num_final = num_models(spec, plan, arm)
         epochs = (num_searched * inputs.num_networks(arm) + num_final) * spec.recipe.epochs
         total += epochs
         table.add_row(arm.title(spec), str(num_searched), str(num_final), str(epochs))
@@ -85,7 +85,8 @@ def show_plan(request: Request, out: Path, console: Console) -> None:
     if request.forecast_slots is not None:
         from studies.simulate.price import show_forecast  # here: it imports Optuna
 
-        show_forecast(inputs, plan, slots, request.forecast_slots or slots.count, request.price_per_hour, console)
+        here = slots if spec.address is None else fit_slots(spec, [node], lambda: needed_gib(memories()))
+        show_forecast(inputs, plan, here, request.forecast_slots or slots.count, request.price_per_hour, console)
 
 
 def _slots(inputs: StudyInputs, node: Node, needed: Callable[[], float]) -> Slots:

@@ -96,10 +96,10 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             slots = ray_slots(inputs.spec, lambda: needed_gib(trial_memory(inputs, console)))
             if spec.address is not None:
                 probe_storage(out)
+            counted = parameters.result()  # before steps are timed on the same cores
             if inputs.spec.bf16 is None and not is_resumed:  # or the file that is run again says so
                 bf16 = is_faster_in_bf16(inputs, slots, console)
                 inputs = replace(inputs, spec=inputs.spec.model_copy(update={"bf16": bf16}))
-            counted = parameters.result()
             with _open_ledger(inputs, out, provenance["study_id"]) as ledger:
                 plan = first_plan(inputs.spec, inputs.digests, len(inputs.tiles.train))
                 coordinator = Coordinator(inputs.spec, ledger, plan)
@@ -122,7 +122,7 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
                     progress=progress,
                     console=console,
                 )
-                result = _run(session, coordinator, seals, forecast)
+                result = _run(session, coordinator, seals, forecast, is_resumed=is_resumed)
         if log.trouble:
             console.print(f"W&B: {log.trouble}", highlight=False)
         report = None
@@ -133,7 +133,9 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     return StudyResult(out=out, report=report, **{item.name: getattr(result, item.name) for item in fields(result)})
 
 
-def _run(session: Session, coordinator: Coordinator, seals: Sequence[Seal], forecast: Forecast) -> StageResult:
+def _run(
+    session: Session, coordinator: Coordinator, seals: Sequence[Seal], forecast: Forecast, *, is_resumed: bool
+) -> StageResult:
     """Runs the stages, and completes the W&B files however they end."""
     permit = session.permit
     try:
@@ -141,7 +143,7 @@ def _run(session: Session, coordinator: Coordinator, seals: Sequence[Seal], fore
         with permit.until_signal():
             result = run_stages(session, coordinator, seals)
         if result.ending is None and session.inputs.spec.wandb != "disabled":
-            if not session.options.resume and (forecast_row := session.progress.forecast()) is not None:
+            if not is_resumed and (forecast_row := session.progress.forecast()) is not None:
                 tracking.log_forecast(session.log, forecast_row)
             session.progress.begin("report")
     finally:

@@ -77,7 +77,7 @@ class Recipe(BaseModel):
     precision: Precision = Field(
         default="auto",
         description="auto: bf16 autocast on a GPU that has it, fp16 on others; on CPUs fp32, or bf16 where a study "
-        "finds that they train the architecture faster in it; or one for every device",
+        "finds that they train its networks faster in it; or one for every device",
     )
     subset_seed: int = Field(default=0, ge=0, description="which tiles a budget takes")
     draw_seed: int = Field(default=0, ge=0, description="which draws an epoch shows")

@@ -10,7 +10,7 @@ class ForecastRow(TypedDict):
     """What a study forecast when its first trial had ended, and what it took; of a study that was not resumed.
 
     Attributes:
-        after_seconds: From the study's start until then.
+        after_seconds: From when the tiles were loaded until then.
         left_seconds: The forecast of what was left until the last model was scored.
         took_seconds: What that took.
     """

@@ -158,7 +158,7 @@ def forecast_words(logs: Logs) -> str:
     if (row := logs.forecast) is None:
         return ""
     return (
-        f"When the first trial had ended, {duration(row['after_seconds'])} after the start, "
+        f"When the first trial had ended, {duration(row['after_seconds'])} after the tiles were loaded, "
         f"{duration(row['left_seconds'])} were forecast until the last model would be scored; it took "
         f"{duration(row['took_seconds'])}."
     )

@@ -36,7 +36,9 @@ def is_faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> bo
     ]
     try:
         halves, floats = zip(*ray.get(measured), strict=True)
-    except ray.exceptions.RayError:  # a network that cannot be computed in it, or a lost worker
+    except ray.exceptions.RayError as error:  # a network that cannot be computed in it, or a lost worker
+        words = str(error).strip().splitlines()[-1]
+        console.print(f"computed in float32, since the steps could not be timed ({words})", highlight=False)
         return False
     is_faster = bool(sum(halves) < WORTH * sum(floats))
     if is_faster:

@@ -65,6 +65,11 @@ def scoring_on(split: str) -> StageName:
     return f"scoring on {split}"
 
 
+def num_passes(spec: StudySpec) -> int:
+    """How often each final model predicts each tile of `test`: also with the others, and in all symmetries."""
+    return 1 + int(spec.ensembles and spec.seeds > 1) + (NUM_SYMMETRIES if spec.tta else 0)
+
+
 class Forecast:
     """Estimates what each stage of a study takes.
 
@@ -121,10 +126,7 @@ class Forecast:
             case "scoring on val":
                 return start + self._side_by_side(lambda a: self._num_models(a) * self._scoring(a, self._sizes.val))
         pixels = {scoring_on(split): its for split, its in {TEST: self._sizes.test, **self._sizes.further}.items()}
-        is_averaged = stage == scoring_on(TEST)  # over models and symmetries
-        together = int(self._spec.ensembles and self._spec.seeds > 1)
-        passes = 1 + together + (NUM_SYMMETRIES if self._spec.tta else 0) if is_averaged else 1
-        its = passes * pixels[stage]
+        its = (num_passes(self._spec) if stage == scoring_on(TEST) else 1) * pixels[stage]
         return start + self._side_by_side(lambda arm: self._num_models(arm) * self._scoring(arm, its))
 
     def _training(self, coordinator: Coordinator) -> float:

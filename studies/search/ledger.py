@@ -40,6 +40,7 @@ class Ledger(MemoryLedger):
             check_ledger(path, study_id)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})  # makes the tables
+        storage.engine.dispose()  # a file that it holds open cannot change its kind of journal
         self._tables = LedgerTables(path, is_shared=is_shared)
         self._study_id = study_id
         super().__init__(arms)

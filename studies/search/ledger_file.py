@@ -32,7 +32,7 @@ class StoredTrial:
         state: Optuna's word for it, such as `COMPLETE` or `RUNNING`.
         value: Its final value; None where it has not ended or failed.
         best: The best value so far by epoch.
-        attributes: See `Ledger`.
+        attributes: See `MemoryLedger`.
     """
 
     number: int

@@ -8,7 +8,7 @@ import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,14 @@ class LedgerTables:
     def transaction(self) -> Iterator[None]:
         """What is written within is written together, or not at all; within another it is part of that.
 
-        Where a trial ended, it is on the disk afterwards, since checkpoints are removed on it.
+        Where a trial ended, it is on the disk afterwards, since checkpoints are removed on it; unless somebody reads an
+        older state just then, and it comes there with the next one.
         """
         if self._file.in_transaction:
             yield
             return
-        self._file.execute("BEGIN IMMEDIATE")
         try:
+            self._file.execute("BEGIN IMMEDIATE")
             yield
             self._file.execute("COMMIT")
         except BaseException:
@@ -156,5 +157,7 @@ class LedgerTables:
 
 
 def _text(moment: datetime | None) -> str | None:
-    """As SQLAlchemy writes a moment into SQLite."""
-    return None if moment is None else moment.isoformat(sep=" ", timespec="microseconds")
+    """A local time as Optuna has it written into SQLite: in UTC, without saying so."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")

@@ -29,8 +29,8 @@ STATES: dict[Outcome, TrialState] = {
 class MemoryLedger:
     """The trials of every arm as Optuna has them.
 
-    Trial attributes: `signature`, `config` (JSON), `cost` (seconds so far; epochs and seconds that were lost and
-    repeated), `retry` (see `Coordinator.lose`), and at the end `reason`, `epochs`, `seconds`, `best_epoch` and
+    Trial attributes: `signature`, `config` (JSON), `cost` (seconds and best epoch so far; epochs and seconds that were
+    lost and repeated), `retry` (see `Coordinator.lose`), and at the end `reason`, `epochs`, `seconds`, `best_epoch` and
     `outcome`. Intermediate values are best-so-far.
 
     Args:

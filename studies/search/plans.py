@@ -275,6 +275,12 @@ def first_plan(spec: StudySpec, digests: Mapping[str, str], num_tiles: int) -> P
     return Search(spec, digests) if spec.vary is None else Grid(spec, digests)
 
 
+def num_models(spec: StudySpec, plan: Plan, arm: Arm) -> int:
+    """The most final models of an arm: of a plan of them, or of those that follow on its search."""
+    seeds = spec.max_seeds or spec.seeds
+    return seeds * (plan.num_subsets(arm) if isinstance(plan, Finals) else 1 + spec.with_recipe)
+
+
 def is_recipe(spec: StudySpec, arm: Arm, config: TrialConfig, digests: Mapping[str, str]) -> bool:
     """Whether what the search of an arm selected is its recipe, whatever the seeds."""
     recipe = arm.config(spec, {}, digests, init_seed=config.init_seed, draw_seed=config.recipe.draw_seed)

@@ -100,7 +100,7 @@ class Arm:
         ]  # where the point has another loss
         whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
         own: dict[str, Any] = {} if draw_seed is None else {"draw_seed": draw_seed}
-        if spec.bf16:
+        if spec.bf16 and spec.recipe.precision == "auto":
             own["precision"] = "bf16"
         judged: dict[str, Any] = {}
         if spec.labels is not None and spec.has_search:

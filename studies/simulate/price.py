@@ -10,8 +10,8 @@ from rich.console import Console
 from searchspace.spaces import Point
 from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
-from studies.search.forecast import REPORT_SECONDS, START_SECONDS
-from studies.search.plans import Finals, Plan, Search
+from studies.search.forecast import REPORT_SECONDS, START_SECONDS, num_passes
+from studies.search.plans import Finals, Plan, Search, num_models
 from studies.settings.arms import Arm
 from studies.simulate.clock import simulate
 from studies.simulate.curves import Curves, MadeUp
@@ -20,6 +20,8 @@ from studies.spec import StudySpec
 from trainables.common.duration import duration
 from trainables.common.processor import has_bf16
 from trainables.common.progress_bar import progress_bar
+from trainables.common.splits import TEST
+from trainables.names import Precision
 
 NUM_SEARCHES = 9
 """Simulated searches: how many epochs trials train until ASHA stops them is a matter of chance."""
@@ -77,18 +79,15 @@ def price(inputs: StudyInputs, plan: Plan, paces: Mapping[str, Pace], num_slots:
         one_network = {arm: its / _networks(inputs, plan, arm) for arm, its in of_epoch.items()}
         final = sum(models[arm] * one_network[arm] for arm in plan.arms) * spec.recipe.epochs / num_slots
         searched = 0.0 if isinstance(plan, Finals) else _search_seconds(spec, plan, of_epoch, num_slots)[which]
-        scored = sum(_scoring_seconds(inputs, paces[arm.architecture], models[arm]) for arm in plan.arms) / num_slots
+        scored = sum(_scoring_seconds(inputs, plan, arm, paces[arm.architecture]) for arm in plan.arms) / num_slots
         seconds.append(START_SECONDS + searched + final + scored + (START_SECONDS if scored else 0.0) + REPORT_SECONDS)
-    running = num_slots * max(2 * pace.newest_gb + pace.best_gb for pace in paces.values())
     kept = sum((models[arm] + (plan.stage == "search")) * paces[arm.architecture].best_gb for arm in plan.arms)
+    # A third checkpoint is there while it is written; and a grid keeps all of its models until it is complete
+    running = kept + num_slots * max(3 * pace.newest_gb + pace.best_gb for pace in paces.values())
+    if plan.stage == "search" and plan.keeps_all:
+        running += sum(plan.allowance(arm) * paces[arm.architecture].best_gb for arm in plan.arms)
     low, middle, high = seconds
-    return Price(seconds=(low, middle, high), running_gb=running + kept, kept_gb=kept)
-
-
-def num_models(spec: StudySpec, plan: Plan, arm: Arm) -> int:
-    """The most final models of an arm: of its search, or of a plan of final models alone."""
-    seeds = spec.max_seeds or spec.seeds
-    return seeds * (plan.num_subsets(arm) if isinstance(plan, Finals) else 1 + spec.with_recipe)
+    return Price(seconds=(low, middle, high), running_gb=running, kept_gb=kept)
 
 
 def _num_steps(spec: StudySpec, plan: Plan, arm: Arm) -> int:
@@ -113,15 +112,26 @@ def _search_seconds(spec: StudySpec, plan: Plan, of_epoch: Mapping[Arm, float], 
     return 3600 * min(hours), 3600 * statistics.median(hours), 3600 * max(hours)
 
 
-def _scoring_seconds(inputs: StudyInputs, pace: Pace, num_models: int) -> float:
-    """Of an arm's models on whole tiles, at the pace at which epochs are judged."""
-    spec = inputs.spec
+def _scoring_seconds(inputs: StudyInputs, plan: Plan, arm: Arm, pace: Pace) -> float:
+    """Of an arm's models on whole tiles, at the pace at which epochs are judged; also of what its search selects."""
+    spec, models = inputs.spec, num_models(inputs.spec, plan, arm)
     center = spec.recipe.val_center_px
     judged = inputs.judging if center is None else inputs.judging.center_windows(center)
     val = 0 if spec.labels is not None else sum(mask.size for mask in inputs.tiles.val.masks)
-    tests = inputs.dataset.test_sets if spec.test else ()
-    test = sum(tile.height_px * tile.width_px for files in tests for tile in files.tiles)
-    return num_models * (val + test) * pace.judging_seconds / sum(mask.size for mask in judged.masks)
+    pixels = (models + (plan.stage == "search")) * val
+    for files in inputs.dataset.test_sets if spec.test else ():
+        passes = num_passes(spec) if files.split == TEST else 1
+        pixels += models * passes * sum(tile.height_px * tile.width_px for tile in files.tiles)
+    return pixels * pace.judging_seconds / sum(mask.size for mask in judged.masks)
+
+
+def timed_precision(spec: StudySpec, slots: Slots) -> Precision:
+    """What trials are timed in: where that is left to the study, what it probably finds faster here."""
+    precision = spec.recipe.precision
+    if precision != "auto" or slots.gpus or spec.profile == "smoke":
+        return precision
+    is_half = has_bf16() if spec.bf16 is None else spec.bf16
+    return "bf16" if is_half else "fp32"
 
 
 def show_forecast(
@@ -137,9 +147,7 @@ def show_forecast(
         price_per_hour: Of the machines that run them, together; None says nothing of money.
         console: Where it is printed.
     """
-    precision = inputs.spec.recipe.precision
-    if precision == "auto" and not slots.gpus and has_bf16():
-        precision = "bf16"  # a study times both, and takes what is faster
+    precision = timed_precision(inputs.spec, slots)
     with progress_bar(console) as track:
         paces = probe(inputs, plan, slots, precision, track)
     found = price(inputs, plan, paces, num_slots)
@@ -147,7 +155,8 @@ def show_forecast(
     trials = f"{num_slots} trial{'s' if num_slots > 1 else ''} at a time"
     hours = [num_slots * share * seconds / 3600 for seconds in found.seconds]
     lines = [
-        f"forecast: {_span(list(map(duration, found.seconds)))} with {trials}, each as fast as on this machine",
+        f"forecast: {_span(list(map(duration, found.seconds)))} with {trials}, each as fast as on this machine"
+        f"{' in bf16' if precision == 'bf16' else ''}",
         f"          {_span([f'{its:.3g}' for its in hours])} {unit}",
     ]
     if price_per_hour is not None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from studies.backend.slots import Slots
 from studies.inputs import StudyInputs
 from studies.search.plans import Plan
-from trainables.checkpoints import BEST, NEWEST
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.tiles import TrainVal
@@ -21,6 +20,7 @@ EPOCHS, STEPS = 3, 4
 """Of a trial that is timed. The first epoch warms up: it fills caches, and libraries choose how to compute."""
 
 GB = 1e9
+BYTES_PER_PARAMETER = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class Pace:
     Attributes:
         step_seconds: Of an optimizer step with its draws, one for each epoch that was timed.
         judging_seconds: What an epoch takes besides its steps.
-        newest_gb: Of a checkpoint to go on from (10⁹ bytes); a trial that runs has two of them.
-        best_gb: Of a model that is kept; 0 of a cross-validated trial, which has none.
+        newest_gb: Of a checkpoint to go on from (10⁹ bytes).
+        best_gb: Of a model that is kept.
     """
 
     step_seconds: Sequence[float]
@@ -58,7 +58,7 @@ def probe(
     Args:
         inputs: With tiles.
         plan: Of the study's first stage; of each architecture, the arm with the most tiles is timed.
-        slots: Of this machine.
+        slots: Of this machine; on one with several GPUs, trials are timed on the first.
         precision: What trials are computed in.
         track: Shows how many architectures have been timed: takes their names and a description.
 
@@ -66,19 +66,22 @@ def probe(
         UserError: A trial has no room, or its network cannot be trained.
     """
     found = {}
-    with ProcessPoolExecutor(slots.count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # All that one GPU has room for, or all that the cores have room for
+    count = min(slots.count, max(1, int(1 / slots.gpus))) if slots.gpus else slots.count
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_keep, initargs=(inputs.tiles,)) as pool:
         for name in track(list(inputs.spec.architectures), "timing a few steps"):
             arm = max((arm for arm in plan.arms if arm.architecture == name), key=lambda arm: arm.tiles)
             config = _short(plan.config(arm, 0, arm.recipe(inputs.spec)), precision)
             networks = inputs.num_networks(arm) if config.folds else 1
-            args = (config, inputs.tiles, networks, slots.device, slots.cpus)
-            copies = [pool.submit(_time, *args) for _ in range(slots.count)]
+            args = (config, networks, slots.device, slots.cpus)
+            copies = [pool.submit(_time, *args) for _ in range(count)]
             try:
                 found[name] = _together([copy.result() for copy in copies])
             except (RuntimeError, MemoryError, ArithmeticError) as error:  # of memory, or by the network itself
                 words = str(error).strip().partition("\n")[0]
                 raise UserError(
-                    f"{name} could not be timed with {slots.count} side by side ({words}): give fewer or smaller "
+                    f"{name} could not be timed with {count} side by side ({words}): give fewer or smaller "
                     "trials, such as by --cpus-per-trial or --window-px, or leave --forecast out"
                 ) from error
     return found
@@ -91,14 +94,22 @@ def _short(config: TrialConfig, precision: Precision) -> TrialConfig:
     return config.model_copy(update=changes | ({"fixed_epochs": EPOCHS} if config.fixed_epochs else {}))
 
 
-def _time(config: TrialConfig, tiles: TrainVal, num_networks: int, device: str, num_threads: int) -> Pace:
+_tiles: list[TrainVal] = []
+"""Of this process."""
+
+
+def _keep(tiles: TrainVal) -> None:
+    _tiles.append(tiles)
+
+
+def _time(config: TrialConfig, num_networks: int, device: str, num_threads: int) -> Pace:
     """Runs the short trial, in a process of its own."""
-    from trainables.device import (
-        use_threads,
-    )  # here, and below: torch, which who asks for nothing of it need not import
+    from trainables.checkpoints import BEST, NEWEST, count_parameters  # here: only who forecasts needs torch
+    from trainables.device import use_threads
     from trainables.trial import fit
 
     use_threads(num_threads)
+    tiles = _tiles[0]
     with tempfile.TemporaryDirectory(prefix="fewtile-") as folder:
         path = Path(folder)
         records = []
@@ -106,6 +117,8 @@ def _time(config: TrialConfig, tiles: TrainVal, num_networks: int, device: str, 
         for record in fit(config, tiles, checkpoints=path, checkpoint_seconds=0.0, device=device):
             records.append(record)
             sizes |= {name: (path / name).stat().st_size / GB for name in sizes if (path / name).exists()}
+    if not sizes[BEST]:  # folds have no model to keep, but the final models of their labels do
+        sizes[BEST] = BYTES_PER_PARAMETER * count_parameters(config, tiles.info)[0] / GB
     timed = records[1:]
     judging = [record.seconds - num_networks * STEPS * record.step_seconds for record in timed]
     return Pace(

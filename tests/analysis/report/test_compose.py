@@ -175,8 +175,8 @@ def test_report_says_how_good_the_forecast_was():
     assert "were forecast" not in words(compose([logs]))
     told = ForecastRow(after_seconds=40.0, left_seconds=250.0, took_seconds=300.0)
     assert (
-        "When the first trial had ended, 40 s after the start, 4 min 10 s were forecast until the last model would be "
-        "scored; it took 5 min 00 s." in words(compose([replace(logs, forecast=told)]))
+        "When the first trial had ended, 40 s after the tiles were loaded, 4 min 10 s were forecast until the last "
+        "model would be scored; it took 5 min 00 s." in words(compose([replace(logs, forecast=told)]))
     )
 
 

@@ -77,9 +77,13 @@ def test_networks_are_timed_once_whatever_the_budgets_and_adaptations(make_sessi
     assert seen == {"asked-unet:resnet18@scratch-2", "asked-fpn:resnet18@scratch-2", "asked-unet-2"}
 
 
-@pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16"), (False, "auto"), (None, "auto")])
-def test_all_arms_are_configured_so(bf16, expected):
-    spec = SPEC.model_copy(update={"bf16": bf16, "tiles": (2,)})
+@pytest.mark.parametrize(
+    ("bf16", "asked_for", "expected"),
+    [(True, "auto", "bf16"), (False, "auto", "auto"), (None, "auto", "auto"), (True, "fp32", "fp32")],
+)
+def test_all_arms_are_configured_so(bf16, asked_for, expected):
+    recipe = SPEC.recipe.model_copy(update={"precision": asked_for})
+    spec = SPEC.model_copy(update={"bf16": bf16, "tiles": (2,), "recipe": recipe})
     configs = [arm.config(spec, {"lr": 1e-3}, {}, init_seed=0, draw_seed=5) for arm in spec.arms()]
     assert {config.recipe.precision for config in configs} == {expected}
     assert {config.recipe.draw_seed for config in configs} == {5}

@@ -210,9 +210,13 @@ def os_error(number: int, path: Path | None = None) -> OSError:
 
 
 def sqlite_error(name: str, words: str) -> sqlalchemy.exc.OperationalError:
-    original = sqlite3.OperationalError(words)
-    original.sqlite_errorname = name
-    return sqlalchemy.exc.OperationalError("INSERT", {}, original)
+    return sqlalchemy.exc.OperationalError("INSERT", {}, bare_error(name, words))
+
+
+def bare_error(name: str, words: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(words)
+    error.sqlite_errorname = name
+    return error
 
 
 @pytest.mark.parametrize(
@@ -222,6 +226,7 @@ def sqlite_error(name: str, words: str) -> sqlalchemy.exc.OperationalError:
         (os_error(errno.EROFS, OUT / "a"), "/runs/study/a cannot be written or read ("),
         (os_error(errno.EIO, Path("/tiles/a.tif")), "/tiles/a.tif cannot be written or read ("),
         (sqlite_error("SQLITE_FULL", "database or disk is full"), "/runs/study cannot be written or read (database or"),
+        (bare_error("SQLITE_FULL", "database or disk is full"), "/runs/study cannot be written or read (database or"),
         (sqlite_error("SQLITE_IOERR_WRITE", "disk I/O error"), "/runs/study cannot be written or read (disk I/O"),
         (
             sqlite_error("SQLITE_READONLY", "attempt to write"),

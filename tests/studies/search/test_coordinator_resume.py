@@ -1,6 +1,7 @@
 """Going on from the ledger, without Ray: whatever write a study is killed at, it decides what it would have decided."""
 
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,16 @@ FIELDS = ("number", "state", "values", "params", "distributions", "user_attrs", 
 FIELDS += ("datetime_start", "datetime_complete")
 
 
+@pytest.fixture(params=["UTC", "Asia/Tokyo"])
+def _clock(request, monkeypatch):
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_clock")
 def test_what_is_in_the_file_is_what_is_in_memory(tmp_path):
     """So a coordinator decides the same before and after it was killed."""
     coordinator, ledger = open_file(tmp_path)

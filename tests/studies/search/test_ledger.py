@@ -1,5 +1,6 @@
 """The ledger: what Optuna's storage holds after each call."""
 
+import math
 import shutil
 import sqlite3
 
@@ -76,6 +77,29 @@ def test_closed_ledger_is_one_file_that_optuna_reads(ledger, tmp_path):
     study = optuna.load_study(study_name="unet-5", storage=f"sqlite:///{copy}")
     assert study.best_value == 0.7
     assert study.user_attrs == {"architecture": "unet (base width 16)", "study_id": "one"}
+
+
+def test_ledger_goes_from_one_machine_to_several_and_back(ledger, tmp_path):
+    add(ledger)
+    ledger.close()
+    for number, is_shared in enumerate((True, True, False), start=1):
+        again = Ledger(tmp_path / "optuna.db", ARMS, study_id="one", is_shared=is_shared)
+        assert add(again) == number
+        again.close()
+
+
+def test_epoch_without_a_value_is_kept(ledger, tmp_path):
+    ledger.report("unet-5", add(ledger), 1, math.nan)
+    ledger.close()
+    again = Ledger(tmp_path / "optuna.db", ARMS, study_id="one")
+    assert math.isnan(again.trials("unet-5")[0].intermediate_values[1])
+
+
+def test_tables_are_those_that_are_written(ledger, tmp_path):
+    ledger.close()
+    with sqlite3.connect(tmp_path / "optuna.db") as connection:
+        assert connection.execute("SELECT schema_version FROM version_info").fetchone() == (12,)
+    connection.close()
 
 
 @pytest.mark.parametrize("spoil", [0.1, 0.5, 0.9, b"", b"not a database, but as long as a header of one would be" * 4])

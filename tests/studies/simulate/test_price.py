@@ -3,8 +3,8 @@
 import pytest
 
 from studies.search.forecast import REPORT_SECONDS, START_SECONDS
-from studies.search.plans import Finals, Grid, Search
-from studies.simulate.price import num_models, price
+from studies.search.plans import Finals, Grid, Search, num_models
+from studies.simulate.price import price
 from studies.simulate.probe import Pace
 from studies.spec import StudySpec
 from trainables.config import Recipe
@@ -43,13 +43,21 @@ def test_final_models_train_to_their_last_epoch_and_are_scored(make):
     scored = 2 * 4 * (4.0 + 8.0) / 2
     assert found.seconds == pytest.approx([2 * START_SECONDS + its + scored + REPORT_SECONDS for its in trained])
     assert found.kept_gb == 2 * (1.0 + 2.0)
-    assert found.running_gb == found.kept_gb + 2 * (2 * 5.0 + 2.0)
+    assert found.running_gb == found.kept_gb + 2 * (3 * 5.0 + 2.0)
+
+
+def test_tiles_of_test_are_predicted_by_symmetries_and_ensembles_too(make):
+    inputs = make(phase="phase1_comparison", test=True, seeds=2)
+    averaged = make(phase="phase1_comparison", test=True, seeds=2, tta=True, ensembles=True)
+    plain, more = (price(its, Finals.of_phase(its.spec, {}, 4), PACES, num_slots=1) for its in (inputs, averaged))
+    # The demo's one test tile has as many pixels as each of its two val tiles, so it takes half of what these take
+    assert more.seconds[1] - plain.seconds[1] == pytest.approx((8 + 1) * 2 * (4 / 2) * (4.0 + 8.0))
 
 
 def test_searches_take_what_the_ladder_leaves_of_them(make):
     inputs = make(seeds=0)
     found = price(inputs, Search(inputs.spec), PACES, num_slots=1)
-    around = START_SECONDS + REPORT_SECONDS
+    around = START_SECONDS + REPORT_SECONDS + START_SECONDS + 4 * (4.0 + 8.0)  # with that of the selected models
     for seconds, one, other in zip(found.seconds, *EPOCH_SECONDS.values(), strict=True):
         # Of each arm, one trial runs its course at least, and all of them to the first rung
         assert EPOCHS + 7 * 2 <= (seconds - around) / (one + other) < 8 * EPOCHS
@@ -68,7 +76,11 @@ def test_a_grid_trains_every_value_to_its_end(make):
     found = price(inputs, plan, PACES, num_slots=1)
     trials = {arm.architecture: plan.allowance(arm) + 1 for arm in plan.arms}  # and the final model
     trained = sum(trials[name] * EPOCHS * span[1] for name, span in EPOCH_SECONDS.items())
-    assert found.seconds[1] == pytest.approx(2 * START_SECONDS + trained + 4 * (4.0 + 8.0) + REPORT_SECONDS)
+    scored = 2 * 4 * (4.0 + 8.0)  # the selected models and the final ones
+    assert found.seconds[1] == pytest.approx(2 * START_SECONDS + trained + scored + REPORT_SECONDS)
+    assert found.running_gb == found.kept_gb + 3 * 5.0 + 2.0 + sum(
+        (count - 1) * PACES[name].best_gb for name, count in trials.items()
+    )
 
 
 def test_models_are_counted_at_most(make):
