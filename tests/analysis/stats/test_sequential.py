@@ -58,3 +58,9 @@ def test_arms_without_a_model_and_tiles_of_one_place_decide_nothing():
     ]  # the caller asks only where there are two places or more
     scores[1] = np.nan
     assert needed_seeds(scores, *args, first=3, most=4) == [3, 3]
+
+
+def test_best_of_equal_arms_is_seldom_out():
+    # Of 400 with a rate of 5 %, more than 9.5 % have odds of 1 in 10,000.
+    found = simulate([0.6, 0.6, 0.6, 0.6], 100)
+    assert (found[:, 0] < found.max(axis=1)).mean() <= 0.095
