@@ -93,10 +93,10 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
+            counted = parameters.result()  # before memory is traced and steps are timed
             slots = ray_slots(inputs.spec, lambda: needed_gib(trial_memory(inputs, console)))
             if spec.address is not None:
                 probe_storage(out)
-            counted = parameters.result()  # before steps are timed on the same cores
             if inputs.spec.bf16 is None and not is_resumed:  # or the file that is run again says so
                 bf16 = is_faster_in_bf16(inputs, slots, console)
                 inputs = replace(inputs, spec=inputs.spec.model_copy(update={"bf16": bf16}))
