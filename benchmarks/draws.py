@@ -1,5 +1,6 @@
 """Draws per second on one core, beside the naive data set that decodes and augments a whole tile for each draw."""
 
+import random
 import statistics
 import tempfile
 import time
@@ -12,10 +13,10 @@ from typing import Any
 import albumentations as A
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.table import Row, Spread
-from trainables.data.augment import D4, PRESETS, Fog, Shadow, transforms
+from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, Shadow
+from trainables.data.augmentation.presets import PRESETS, transforms
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.draws import DrawSource, draw
@@ -76,14 +77,17 @@ def _naive(files: list[tuple[Path, Path]], preset: str, window_px: int | None) -
     """The data set of a short tutorial: OpenCV reads both files, the library's own transforms augment them."""
     chain = [_of_library(one) for one in transforms(preset, rgb_uint8=True)]
     assert not any(type(one).__module__.startswith("trainables") for one in chain), "one is no transform of the library"
-    pipeline = A.Compose([*chain, *([A.RandomCrop(window_px, window_px)] if window_px else [])], seed=0)
+    chain += [A.RandomCrop(window_px, window_px)] if window_px else []
 
-    def sample(index: int) -> dict[str, NDArray[np.uint8]]:
+    def sample(index: int) -> dict[str, Any]:
         chosen = draw(0, 0, 1, index, len(files))  # what fires by chance fires in both
         image, mask = files[chosen.tile]
-        pipeline.set_random_seed(chosen.augment_seed)
+        generators = np.random.default_rng(chosen.augment_seed), random.Random(chosen.augment_seed)
         pixels = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
-        result: dict[str, NDArray[np.uint8]] = pipeline(image=pixels, mask=cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))
+        result: dict[str, Any] = {"image": pixels, "mask": cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)}
+        for transform in chain:
+            transform.set_random_state(*generators)
+            result = transform(**result)
         return result
 
     return sample
@@ -95,4 +99,6 @@ def _of_library(one: A.BasicTransform) -> A.BasicTransform:
         return A.RandomFog(fog_coef_range=(0.1, 0.3), p=one.p)
     if isinstance(one, Shadow):
         return A.RandomShadow(shadow_roi=one.shadow_roi, shadow_intensity_range=one.shadow_intensity_range, p=one.p)
+    if isinstance(one, Elastic):
+        return A.ElasticTransform(alpha=300, sigma=one.sigma, border_mode=one.border_mode, p=one.p)
     return A.D4(p=one.p) if isinstance(one, D4) else one

@@ -154,6 +154,8 @@ class TrialConfig(BaseModel):
                 del content[name]
         if content["recipe"]["schedule"] == "plateau":
             del content["recipe"]["schedule"]
+        if self.augmentation not in ("NONE", "LIGHT"):  # signatures on record are of transforms that fired together
+            content["transforms"] = "independent"
         if self.weights_digest is not None:
             content["weights"] = "file"
         return text_digest(json.dumps(content, sort_keys=True))[:16]

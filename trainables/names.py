@@ -1,7 +1,8 @@
 """The names that settings take, as plain data: presets, losses with their weights, and number types.
 
-What a name stands for is computed elsewhere: by `data/augment.py`, `losses.py` and `device.py`, which import heavy
-libraries. Code that only reads or checks a setting needs its name alone. A test proves that both sides agree.
+What a name stands for is computed elsewhere: by `data/augmentation/presets.py`, `losses.py` and `device.py`, which
+import heavy libraries. Code that only reads or checks a setting needs its name alone. A test proves that both sides
+agree.
 """
 
 from typing import Literal, get_args

@@ -5,7 +5,7 @@ import typing
 import pytest
 import torch
 
-from trainables.data import augment
+from trainables.data.augmentation import presets
 from trainables.losses import Loss
 from trainables.names import LOSS_WEIGHTS, LOSSES, PRESETS, Optimizer
 from trainables.training import TrainingState
@@ -23,7 +23,7 @@ def test_losses_can_be_computed_and_change_with_their_weights_alone(name):
 
 
 def test_presets_have_functions_and_losses_weights():
-    assert (tuple(augment.PRESETS), tuple(LOSS_WEIGHTS)) == (PRESETS, LOSSES)
+    assert (tuple(presets.PRESETS), tuple(LOSS_WEIGHTS)) == (PRESETS, LOSSES)
 
 
 @pytest.mark.parametrize("name", typing.get_args(Optimizer))

@@ -18,7 +18,7 @@ from trainables.data.bands import value_ranges
 from trainables.data.tiles import TrainVal
 
 if TYPE_CHECKING:
-    from trainables.data.augment import Augment
+    from trainables.data.augmentation.presets import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +95,13 @@ class DrawSource:
             labels = np.stack([labels, missing[window].astype(np.uint8)], axis=2)
         scale = np.float32(self._tiles.scale)
         if self._is_8_bit:
-            image, labels = self._augment()(np.array(image), labels, chosen.augment_seed)
+            image, labels = self._pipeline()(np.array(image), labels, chosen.augment_seed)
             if self._lacks_data:
                 image = image.astype(np.float32) * scale
         else:
             # Brightness and gamma take floats for 0..1 and clip to that: give them each band's own range
             relative = (np.clip(image.astype(np.float32), *self._limits) * scale - self._low) / self._span
-            relative, labels = self._augment()(relative, labels, chosen.augment_seed)
+            relative, labels = self._pipeline()(relative, labels, chosen.augment_seed)
             image = relative * self._span + self._low
         if missing is None:
             return image, labels
@@ -132,10 +132,10 @@ class DrawSource:
         images = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in samples]))
         return images, torch.from_numpy(np.stack([mask for _, mask in samples]))
 
-    def _augment(self) -> "Augment":
-        if not hasattr(self._local, "augment"):
-            from trainables.data.augment import make_augment  # here: only training needs Albumentations
+    def _pipeline(self) -> "Pipeline":
+        if not hasattr(self._local, "pipeline"):
+            from trainables.data.augmentation.presets import Pipeline  # here: only training needs Albumentations
 
-            self._local.augment = make_augment(self._preset, rgb_uint8=self._rgb_uint8)
-        augment: Augment = self._local.augment
-        return augment
+            self._local.pipeline = Pipeline(self._preset, rgb_uint8=self._rgb_uint8)
+        pipeline: Pipeline = self._local.pipeline
+        return pipeline

@@ -18,7 +18,7 @@ from studies.tuned_config import TunedConfig
 from tests.studies.reports import epoch_report
 from tests.studies.search.in_memory import coordinate
 from trainables.config import Recipe, TrialConfig
-from trainables.data.augment import PRESETS
+from trainables.data.augmentation.presets import PRESETS
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
 NUM_TILES = 24

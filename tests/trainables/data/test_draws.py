@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data import augment
-from trainables.data.augment import PRESETS
+from trainables.data.augmentation import presets
+from trainables.data.augmentation.presets import PRESETS
 from trainables.data.draws import Draw, DrawSource, draw
 from trainables.data.tiles import DatasetInfo, Tiles, TrainVal
 
@@ -116,7 +116,7 @@ def test_sample_shows_the_same_tile_and_window_for_all_presets(tiles, monkeypatc
         seen.append((image.tobytes(), mask.tobytes(), seed))
         return image, mask
 
-    monkeypatch.setattr(DrawSource, "_augment", lambda _: record)
+    monkeypatch.setattr(DrawSource, "_pipeline", lambda _: record)
     shown = {}
     for preset in PRESETS:
         seen.clear()
@@ -197,13 +197,13 @@ def test_8_bit_tiles_are_drawn_without_a_look_at_their_range(tiles, monkeypatch)
 @pytest.mark.parametrize(("bands", "is_photograph"), [("red green blue", True), ("nir red green", False)])
 def test_false_colour_is_no_photograph_and_keeps_its_hue(tiles, bands, is_photograph, monkeypatch):
     asked: list[bool] = []
-    original = augment.make_augment
+    original = presets.Pipeline
 
     def spy(preset: str, *, rgb_uint8: bool) -> Any:
         asked.append(rgb_uint8)
         return original(preset, rgb_uint8=rgb_uint8)
 
-    monkeypatch.setattr(augment, "make_augment", spy)
+    monkeypatch.setattr(presets, "Pipeline", spy)
     named = replace(tiles, info=tiles.info.model_copy(update={"bands": tuple(bands.split())}))
     assert named.is_photograph is is_photograph
     make_source(named, preset="EXTREME").sample(1, 0)

@@ -15,7 +15,7 @@ from torch import nn
 from tests.trainables.made_up_sources import read_all, write_tiff
 from tests.trainables.network_input import CPU, SIDE, assert_alike, mapped, seen, segmenter
 from trainables.common.errors import UserError
-from trainables.data.augment import PRESETS
+from trainables.data.augmentation.presets import PRESETS
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
 from trainables.data.draws import DrawSource
