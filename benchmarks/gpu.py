@@ -3,10 +3,10 @@
     python -m benchmarks.gpu                                 on a machine with torch; no Ray, no W&B, no tiles needed
     python -m benchmarks.gpu --device cpu --small            the same steps on a CPU, to see that they work
 
-Runs the tests that need a GPU; times training steps in the number types that the device has, and compiled; lets a trial
-run out of memory and go on in micro-batches; trains two trials side by side; times every architecture on whole tiles,
-with the peak of memory beside the traced one; and projects the hours of the reference study's phase 1. It begins
-nothing more after `--minutes`, and says what it left out.
+Runs the tests that need a GPU; times training steps in the number types that the device has, and compiled; times draws
+that it augments; lets a trial run out of memory and go on in micro-batches; trains two trials side by side; times every
+architecture on whole tiles, with the peak of memory beside the traced one; and projects the hours of the reference
+study's phase 1. It begins nothing more after `--minutes`, and says what it left out.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks import gpu_draws
 from benchmarks.steps import model_flops
 from benchmarks.table import Row, Spread, show, write_rows
 from trainables.attempts.reference import ATTEMPTS, reference_config
@@ -178,6 +179,11 @@ print(statistics.median(seconds))
 """
 
 
+def draw_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
+    """Draws of each preset that the device augments."""
+    yield from gpu_draws.rows(made_up_tiles(small), device, 8 if small else 64)
+
+
 def phase_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
     """The hours of phase 1 by the published number of epochs, beside those of the reference study's T4."""
     tiles, total = made_up_tiles(small), 0.0
@@ -198,6 +204,7 @@ def phase_rows(device: torch.device, small: bool, left: Clock) -> Iterator[Row]:
 SECTIONS: dict[str, Callable[[torch.device, bool, Clock], Iterator[Row]]] = {
     "gpu tests": tests_rows,
     "number types and torch.compile": type_rows,
+    "draws": draw_rows,
     "out of memory": memory_rows,
     "two trials on one device": sharing_rows,
     **{name: partial(step_rows, name) for name in ARCHITECTURES},

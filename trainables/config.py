@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from trainables.common.whole_files import text_digest
 from trainables.models.composed.names import find_architecture, get_architecture
-from trainables.names import LOSS_WEIGHTS, PRESETS, LossName, Optimizer, Precision, ScheduleName
+from trainables.names import LOSS_WEIGHTS, PRESETS, AugmentOn, LossName, Optimizer, Precision, ScheduleName
 
 if TYPE_CHECKING:
     from trainables.losses import Loss
@@ -78,6 +78,11 @@ class Recipe(BaseModel):
         default="auto",
         description="auto: bf16 autocast on a GPU that has it, fp16 on others; on CPUs fp32, or bf16 where a study "
         "finds that they train its networks faster in it; or one for every device",
+    )
+    augment_on: AugmentOn = Field(
+        default="cpu",
+        description="where draws are augmented: cpu, by Albumentations, or device, by the same transforms for tensors, "
+        "which leaves CPU cores free where a GPU trains, and whose pixels are a few grey levels off under HEAVY",
     )
     subset_seed: int = Field(default=0, ge=0, description="which tiles a budget takes")
     draw_seed: int = Field(default=0, ge=0, description="which draws an epoch shows")
@@ -156,6 +161,8 @@ class TrialConfig(BaseModel):
             del content["recipe"]["schedule"]
         if self.augmentation not in ("NONE", "LIGHT"):  # signatures on record are of transforms that fired together
             content["transforms"] = "independent"
+        if self.recipe.augment_on == "cpu" or self.augmentation in ("NONE", "LIGHT"):  # the same pixels
+            del content["recipe"]["augment_on"]
         if self.weights_digest is not None:
             content["weights"] = "file"
         return text_digest(json.dumps(content, sort_keys=True))[:16]

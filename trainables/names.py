@@ -36,6 +36,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 ScheduleName = Literal["plateau", "cosine"]
 
+AugmentOn = Literal["cpu", "device"]
+
 
 def left_out(preset: str) -> list[str]:
     """Names of the preset's transforms that tiles other than 8-bit RGB do without."""

@@ -113,6 +113,8 @@ def fit(
             subset_seed=recipe.subset_seed,
             draw_seed=recipe.draw_seed,
             num_threads=num_threads,
+            device=trial.device,
+            augments_on_device=recipe.augment_on == "device",
         )
         for part in parts
     ]

@@ -47,6 +47,7 @@ OTHER_RECIPE: dict[str, Any] = {
     "unfreeze_lr_factor": 0.5,
     "ema_decay": 0.99,
     "precision": "fp32",
+    "augment_on": "device",
     "subset_seed": 1,
     "draw_seed": 1,
 }
@@ -70,6 +71,8 @@ def test_signature_is_of_every_field_and_survives_json():
     signatures = {config(**changes).signature() for changes in (*trials, *recipes)}
     assert len(signatures) == len(trials) + len(recipes) - 1  # epochs=61 is among both
     assert base not in signatures
+    light, on_device = ({"augmentation": "LIGHT", "recipe": Recipe(augment_on=on)} for on in ("cpu", "device"))
+    assert config(**light).signature() == config(**on_device).signature()  # whose pixels are the same on both
     whole = config(**OTHER_TRIAL)
     again = TrialConfig.model_validate_json(whole.model_dump_json())
     assert (again, again.signature()) == (whole, whole.signature())

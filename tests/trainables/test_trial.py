@@ -34,6 +34,20 @@ def test_fit_gives_equal_records_for_one_configuration(make_config, tiles, tiny)
     assert all(record.seconds > 0 and record.peak_memory_gib == 0 for record in one)
 
 
+@pytest.mark.parametrize(("augmentation", "is_same"), [("LIGHT", True), ("EXTREME", False)])
+def test_fit_with_draws_augmented_on_the_device_repeats_and_learns_from_the_same_draws(
+    make_config, tiles, tiny, augmentation, is_same
+):
+    settings = tiny | {"augmentation": augmentation, "draws_per_epoch": 8}
+    on_cpu = list(fit(make_config(**settings), tiles))
+    config = make_config(**settings, augment_on="device")
+    one, threaded = (list(fit(config, tiles, num_threads=n)) for n in (0, 2))
+    assert one == threaded
+    assert (one == on_cpu) is is_same
+    losses = [[record.metrics["train/loss"] for record in records] for records in (one, on_cpu)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 @pytest.mark.parametrize(
     "change", [{"init_seed": 1}, {"draw_seed": 1}, {"lr": 2e-3}, {"bce_weight": 0.9}, {"tiles": 2}]
 )

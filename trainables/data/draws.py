@@ -3,12 +3,13 @@
 So trials that share seeds share draws (common random numbers), on any number of workers and in any order.
 """
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ from trainables.data.bands import value_ranges
 from trainables.data.tiles import TrainVal
 
 if TYPE_CHECKING:
-    from trainables.data.augmentation.presets import Pipeline
+    from trainables.data.augmentation.presets import Applied, Pipeline
+
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,47 @@ def draw(subset_seed: int, draw_seed: int, epoch: int, index: int, num_tiles: in
     return Draw(int(tile * num_tiles), float(top), float(left), int(rng.integers(2**31)))
 
 
+class Cut(NamedTuple):
+    """A draw that is not augmented yet.
+
+    Attributes:
+        image: (h, w, C), uint8 as stored, or float32 in 0..1 of each band's own range.
+        labels: (h, w) uint8; (h, w, 2) where the tile lacks data, with 1 there in the second layer.
+        seed: Of the augmentation.
+    """
+
+    image: NDArray[Any]
+    labels: NDArray[np.uint8]
+    seed: int
+
+
+class Prepared(NamedTuple):
+    """A draw for the device: image (C, h, w) and labels (1 or 2, h, w) as in `Cut`, and what is applied to them."""
+
+    image: torch.Tensor
+    labels: torch.Tensor
+    applied: "list[Applied]"
+
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images (N, C, h, w) and masks (N, h, w) uint8."""
+
+
 class DrawSource:
     """Makes the batches of an epoch, ahead of the training step in `num_threads` threads (0: in the caller's).
 
     Albumentations and OpenCV let go of the interpreter's lock for most of their work, so threads help and nothing is
     copied between processes.
+
+    Args:
+        tiles: To draw from.
+        preset: Of the augmentation.
+        window_px: Side of the windows; whole tiles if None.
+        subset_seed: Of the draws, as `draw` takes it.
+        draw_seed: As well.
+        num_threads: How many threads prepare draws.
+        device: Of the training step. Batches for a GPU lie in pinned memory, so that copies to it do not wait.
+        augments_on_device: Augment there, instead of on the CPU by Albumentations; batches lie there then.
     """
 
     def __init__(
@@ -54,8 +94,10 @@ class DrawSource:
         subset_seed: int,
         draw_seed: int,
         num_threads: int = 0,
+        device: torch.device = CPU,
+        augments_on_device: bool = False,
     ):
-        self._tiles = tiles
+        self._tiles, self._device, self._augments_on_device = tiles, device, augments_on_device
         self._window_px = window_px
         self._seeds = (subset_seed, draw_seed)
         self._preset = preset
@@ -77,10 +119,76 @@ class DrawSource:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def sample(self, epoch: int, index: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """One draw: image (h, w, C), uint8 as stored or float32 scaled; mask (h, w) uint8.
+        """One draw, augmented on the CPU: image (h, w, C), uint8 as stored or float32 scaled; mask (h, w) uint8.
 
         Where some train tile lacks data, all images are float32, and NaN where there is none.
         """
+        image, labels = self._pipeline()(*self._cut(epoch, index))
+        image = self._scaled(image)
+        if labels.ndim == 2:
+            return image, labels
+        image[labels[..., 1] != 0] = np.nan
+        return image, np.ascontiguousarray(labels[..., 0])
+
+    def batches(self, epoch: int, *, num_draws: int, batch_size: int) -> Iterator[Batch]:
+        """Batches of an epoch: images (N, C, h, w) and masks (N, h, w) uint8; a last short batch is not made."""
+        prepared = self._ahead(epoch, range(0, num_draws - batch_size + 1, batch_size), batch_size)
+        if self._augments_on_device:  # in the caller's thread, whose work the device does in turn
+            yield from (self._on_device(draws) for draws in prepared)
+        else:
+            yield from prepared
+
+    def _ahead(self, epoch: int, starts: range, size: int) -> Iterator[Any]:
+        """What `_batch` or `_prepare` makes of each start."""
+        make = self._prepare if self._augments_on_device else self._batch
+        if self._pool is None:
+            yield from (make(epoch, start, size) for start in starts)
+            return
+        ahead: deque[Future[Any]] = deque()
+        try:
+            for start in starts:
+                ahead.append(self._pool.submit(make, epoch, start, size))
+                if len(ahead) > 2 * self._num_threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _batch(self, epoch: int, start: int, size: int) -> Batch:
+        samples = [self.sample(epoch, index) for index in range(start, start + size)]
+        images = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in samples]))
+        return self._pinned(images), self._pinned(torch.from_numpy(np.stack([mask for _, mask in samples])))
+
+    def _prepare(self, epoch: int, start: int, size: int) -> list[Prepared]:
+        prepared = []
+        for index in range(start, start + size):
+            cut = self._cut(epoch, index)
+            applied = self._pipeline().applied(cut.image.shape, cut.image.dtype, cut.seed)
+            layers = (np.atleast_3d(part).transpose(2, 0, 1) for part in (cut.image, cut.labels))
+            image, labels = (self._pinned(torch.from_numpy(np.ascontiguousarray(part))) for part in layers)
+            prepared.append(Prepared(image, labels, applied))
+        return prepared
+
+    def _on_device(self, prepared: list[Prepared]) -> Batch:
+        from trainables.data.augmentation.tensor_transforms import augment
+
+        images, masks = [], []
+        for one in prepared:
+            image, labels = (part.to(self._device, non_blocking=True) for part in (one.image, one.labels))
+            image, labels = augment(image, labels, one.applied)
+            image = self._scaled(image)
+            if len(labels) == 2:
+                image = image.masked_fill(labels[1] != 0, math.nan)
+            images.append(image)
+            masks.append(labels[0])
+        return torch.stack(images), torch.stack(masks)
+
+    def _pinned(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+
+    def _cut(self, epoch: int, index: int) -> Cut:
         train = self._tiles.train
         chosen = draw(*self._seeds, epoch, index, len(train))
         image, mask, missing = train.images[chosen.tile], train.masks[chosen.tile], train.missing(chosen.tile)
@@ -90,47 +198,26 @@ class DrawSource:
             top = int(chosen.top * (mask.shape[0] - size + 1))
             left = int(chosen.left * (mask.shape[1] - size + 1))
             window = (slice(top, top + size), slice(left, left + size))
-        image, labels = image[window], np.array(mask[window])
+        image, labels = np.array(image[window]), np.array(mask[window])
         if missing is not None:  # moves with the mask
             labels = np.stack([labels, missing[window].astype(np.uint8)], axis=2)
-        scale = np.float32(self._tiles.scale)
-        if self._is_8_bit:
-            image, labels = self._pipeline()(np.array(image), labels, chosen.augment_seed)
-            if self._lacks_data:
-                image = image.astype(np.float32) * scale
-        else:
+        if not self._is_8_bit:
             # Brightness and gamma take floats for 0..1 and clip to that: give them each band's own range
-            relative = (np.clip(image.astype(np.float32), *self._limits) * scale - self._low) / self._span
-            relative, labels = self._pipeline()(relative, labels, chosen.augment_seed)
-            image = relative * self._span + self._low
-        if missing is None:
-            return image, labels
-        image[labels[..., 1] != 0] = np.nan
-        return image, np.ascontiguousarray(labels[..., 0])
+            limited = np.clip(image.astype(np.float32), *self._limits)
+            image = (limited * np.float32(self._tiles.scale) - self._low) / self._span
+        return Cut(image, labels, chosen.augment_seed)
 
-    def batches(self, epoch: int, *, num_draws: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of an epoch: images (N, C, h, w) and masks (N, h, w) uint8; a last short batch is not made."""
-        starts = range(0, num_draws - batch_size + 1, batch_size)
-        if self._pool is None:
-            for start in starts:
-                yield self._batch(epoch, start, batch_size)
-            return
-        ahead: deque[Future[tuple[torch.Tensor, torch.Tensor]]] = deque()
-        try:
-            for start in starts:
-                ahead.append(self._pool.submit(self._batch, epoch, start, batch_size))
-                if len(ahead) > 2 * self._num_threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
-
-    def _batch(self, epoch: int, start: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        samples = [self.sample(epoch, index) for index in range(start, start + size)]
-        images = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in samples]))
-        return images, torch.from_numpy(np.stack([mask for _, mask in samples]))
+    def _scaled(self, image: Any) -> Any:
+        """An augmented image (h, w, C), or tensor (C, h, w), in the units that networks get."""
+        if self._is_8_bit:
+            if not self._lacks_data:
+                return image
+            floats = image.astype(np.float32) if isinstance(image, np.ndarray) else image.float()
+            return floats * np.float32(self._tiles.scale)
+        if isinstance(image, np.ndarray):
+            return image * self._span + self._low
+        span, low = (torch.from_numpy(of_bands).to(image.device)[:, None, None] for of_bands in (self._span, self._low))
+        return image * span + low
 
     def _pipeline(self) -> "Pipeline":
         if not hasattr(self._local, "pipeline"):

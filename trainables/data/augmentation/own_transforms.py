@@ -16,6 +16,9 @@ from pydantic import Field
 GRID_PX = 4
 """Distance of the points at which elastic displacements are drawn (px): a third of the blur's deviation."""
 
+GREY = 235.0
+"""The level that haze has where it is thick."""
+
 TURNED_BANDS = (1, 3, 4)
 """Numbers of bands of any usual type that OpenCV transposes: it has a function per size of a pixel, up to 32 bytes."""
 
@@ -57,9 +60,13 @@ class Shadow(A.RandomShadow):  # type: ignore[misc]
         shadowed = img.copy()
         for vertices, intensity in zip(vertices_list, intensities, strict=True):
             mask = cv2.fillPoly(np.zeros(img.shape[:2], np.uint8), [vertices], (255,))
-            levels = (np.arange(256) * (1 - intensity)).astype(np.uint8)  # cut off, as the library does
-            cv2.copyTo(cv2.LUT(shadowed, levels), mask, shadowed)
+            cv2.copyTo(cv2.LUT(shadowed, self.levels(intensity)), mask, shadowed)
         return shadowed
+
+    @staticmethod
+    def levels(intensity: float) -> NDArray[np.uint8]:
+        """What becomes of each of the 256 levels in a shadow; cut off, as the library does."""
+        return (np.arange(256) * (1 - intensity)).astype(np.uint8)
 
 
 class Elastic(A.ElasticTransform):  # type: ignore[misc]
@@ -134,8 +141,8 @@ class Fog(A.ImageOnlyTransform):  # type: ignore[misc]
         }
 
     def apply(self, img: NDArray[np.uint8], density: float, field: NDArray[np.float32], **_: Any) -> NDArray[np.uint8]:
-        """Blends (H, W, 3) uint8 towards grey level 235."""
+        """Blends (H, W, 3) uint8 towards light grey."""
         thickness = density * cv2.resize(field, img.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
-        hazy = img * (1.0 - thickness) + 235.0 * thickness
+        hazy = img * (1.0 - thickness) + GREY * thickness
         result: NDArray[np.uint8] = np.clip(hazy + 0.5, 0, 255).astype(np.uint8)
         return result
