@@ -1,12 +1,12 @@
 """What all stages of a study use: its folder, tiles, machines, ledger and logs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from studies.backend.slots import Slots
-from studies.backend.watch import Permit
+from studies.backend.watch import Ending, Permit
 from studies.inputs import StudyInputs
 from studies.logs import tracking
 from studies.options import Options
@@ -45,3 +45,20 @@ class Session:
     def say(self, line: str) -> None:
         """Prints a line."""
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """The result of a study's stages.
+
+    Attributes:
+        ending: What ended them before the allowances were spent; None where they are complete.
+        unselected: Arms of which no trial ran its course, with the reason of their last trial.
+        unvalidated: Arms whose selected model could not be scored on whole tiles, with the reason.
+        untested: Arms that were to be tested and were not, with the reason.
+    """
+
+    ending: Ending | None
+    unselected: dict[str, str] = field(default_factory=dict)
+    unvalidated: dict[str, str] = field(default_factory=dict)
+    untested: dict[str, str] = field(default_factory=dict)

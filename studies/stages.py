@@ -1,11 +1,10 @@
 """The stages of a study: training the trials of a plan, validating what a search selected, scoring final models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from studies.backend.engine import run_trials
 from studies.backend.scoring import Scorers
-from studies.backend.watch import Ending
 from studies.backend.worker import WorkerSettings
 from studies.files import folder
 from studies.logs import tracking
@@ -17,26 +16,9 @@ from studies.seal.seal import Seal
 from studies.search.coordinator import Coordinator
 from studies.search.plans import Finals, is_recipe
 from studies.search.trials import Trial
-from studies.session import Session
+from studies.session import Session, StageResult
 from studies.settings.arms import Arm
 from trainables.trial import fit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageResult:
-    """The result of a study's stages.
-
-    Attributes:
-        ending: What ended them before the allowances were spent; None where they are complete.
-        unselected: Arms of which no trial ran its course, with the reason of their last trial.
-        unvalidated: Arms whose selected model could not be scored on whole tiles, with the reason.
-        untested: Arms that were to be tested and were not, with the reason.
-    """
-
-    ending: Ending | None
-    unselected: dict[str, str] = field(default_factory=dict)
-    unvalidated: dict[str, str] = field(default_factory=dict)
-    untested: dict[str, str] = field(default_factory=dict)
 
 
 def run_stages(session: Session, coordinator: Coordinator, seals: Sequence[Seal]) -> StageResult:

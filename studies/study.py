@@ -22,7 +22,6 @@ from studies.files.disk import disk_errors_in_one_line
 from studies.inputs import StudyInputs, check_unchanged, load_inputs
 from studies.logs import tracking
 from studies.logs.study_config import log_config
-from studies.models.parameters import parameters_by_architecture
 from studies.options import Options
 from studies.progress import StudyProgress
 from studies.seal.leaks import check_splits
@@ -32,9 +31,8 @@ from studies.search.forecast import Forecast, Sizes
 from studies.search.ledger import Ledger
 from studies.search.ledger_file import check_ledger
 from studies.search.plans import first_plan
-from studies.session import Session
+from studies.session import Session, StageResult
 from studies.spec import StudySpec
-from studies.stages import StageResult, run_stages
 from trainables.common.duration import duration
 from trainables.common.errors import UserError
 
@@ -88,8 +86,8 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
             disk_errors_in_one_line(out),
             contextlib.nullcontext(_check_seals(inputs, out, provenance["study_id"], options, console)) as seals,
             contextlib.nullcontext(check_splits(inputs, seals, console, strict=options.strict_splits)) as inputs,
-            ThreadPoolExecutor(1) as beside,  # counts parameters, which takes seconds, while Ray starts
-            contextlib.nullcontext(beside.submit(parameters_by_architecture, inputs)) as parameters,
+            ThreadPoolExecutor(1) as beside,
+            contextlib.nullcontext(beside.submit(_count_parameters, inputs)) as parameters,
             ray_session(spec.address),  # only now: what the seal refuses needs no Ray
             sigterm_as_ctrl_c(),  # again, since Ray takes the signal over
         ):
@@ -133,10 +131,23 @@ def run_study(spec: StudySpec, *, out: Path, console: Console, options: Options 
     return StudyResult(out=out, report=report, **{item.name: getattr(result, item.name) for item in fields(result)})
 
 
+def _count_parameters(inputs: StudyInputs) -> dict[str, tuple[int, int]]:
+    """Beside the start of Ray, as is the import of torch: each takes some seconds.
+
+    Raises:
+        UserError: Weights do not fit the network that they are for.
+    """
+    from studies.models.parameters import parameters_by_architecture
+
+    return parameters_by_architecture(inputs)
+
+
 def _run(
     session: Session, coordinator: Coordinator, seals: Sequence[Seal], forecast: Forecast, *, is_resumed: bool
 ) -> StageResult:
     """Runs the stages, and completes the W&B files however they end."""
+    from studies.stages import run_stages  # here: it imports torch, as `_count_parameters` did beside Ray's start
+
     permit = session.permit
     try:
         session.progress.start(forecast)

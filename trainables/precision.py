@@ -14,11 +14,12 @@ NUM_STEPS = 3
 """Timed after one that warms up; the fastest counts, since others may use the machine meanwhile."""
 
 
-def step_seconds(config: TrialConfig, tiles: TrainVal, precision: Precision) -> float:
-    """The fastest of a few training steps on the CPU (s).
+def step_seconds(config: TrialConfig, tiles: TrainVal, precision: Precision, num_threads: int) -> float:
+    """The fastest of a few training steps on so many CPU cores (s).
 
     Steps are of the epochs in which all that is ever trained is trained.
     """
+    torch.set_num_threads(num_threads)  # of this thread alone, where PyTorch computes with OpenMP
     config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"precision": precision})})
     recipe = config.recipe
     trial = TrainingState(config, tiles, torch.device("cpu"))

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.checkpoints import build_model, check_frozen
+from trainables.common.chunks import chunk_sizes
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.bands import band_statistics
@@ -203,19 +204,6 @@ class TrainingState:
         self.schedule.load_state_dict(state["schedule"])
         if state["scaler"]:  # empty where no scaler was needed: one that is now begins with its usual scale
             self.scaler.load_state_dict(state["scaler"])
-
-
-def chunk_sizes(num_draws: int, micro_batch_size: int | None) -> list[int]:
-    """Sizes, as equal as can be, of the chunks that a batch is split into; one chunk if `micro_batch_size` is None.
-
-    No chunk is larger than `micro_batch_size`, but for one of 3 where an odd batch is split at 2: a chunk of 1 would
-    have no variance for a batch norm over 1×1 features.
-    """
-    if micro_batch_size is None:
-        return [num_draws]
-    num_chunks = max(1, min(math.ceil(num_draws / micro_batch_size), num_draws // 2))
-    size, larger = divmod(num_draws, num_chunks)
-    return [size + 1] * larger + [size] * (num_chunks - larger)
 
 
 def pixel_statistics(config: TrialConfig, tiles: TrainVal) -> tuple[list[float], list[float]]:

@@ -10,6 +10,7 @@ import torch
 
 from trainables import checkpoints as ckpt
 from trainables.check_config import check_config
+from trainables.common.chunks import chunk_sizes
 from trainables.common.errors import UserError
 from trainables.config import TrialConfig
 from trainables.data.draws import DrawSource
@@ -22,7 +23,7 @@ from trainables.metrics import Scores
 from trainables.models.composed.names import get_architecture
 from trainables.predict import Evaluation, evaluate
 from trainables.records import DivergedError, EpochRecord
-from trainables.training import TrainingState, chunk_sizes
+from trainables.training import TrainingState
 
 NOT_JUDGED = Evaluation(math.nan, Scores(math.nan, math.nan, ()), ())
 """Of an epoch that nothing judges."""

@@ -1,5 +1,7 @@
 """Whether a study on CPUs computes in bfloat16, where `precision` is `auto`."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
@@ -18,7 +20,8 @@ def is_faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> bo
     """Whether training steps are faster in bfloat16; measured where every node has it.
 
     All trials are to be computed in one way, so the study decides, once, before the first. A network is timed with one
-    adaptation of its encoder: which type is faster is the same for the others.
+    adaptation of its encoder: which type is faster is the same for the others. It is timed in this process, as many
+    networks side by side as there will be trials: workers would take seconds to start and to import torch.
     """
     spec = inputs.spec
     if slots.gpus or spec.recipe.precision != "auto" or spec.profile == "smoke":  # whose steps take no time
@@ -26,18 +29,14 @@ def is_faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> bo
     if not has_bf16() or (spec.address is not None and not _all_nodes_have_bf16()):
         return False
     console.print("timing a few training steps in bf16 and in float32", highlight=False)
-    tiles = ray.put(inputs.tiles)
     arms = {arm.architecture.partition("@")[0]: arm for arm in reversed(spec.arms())}  # the first of each network
-    measured = [
-        _measure.options(num_cpus=slots.cpus).remote(
-            arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0), tiles, slots.cpus
-        )
-        for arm in arms.values()
-    ]
+    configs = [arm.config(spec, {"lr": 1e-3}, inputs.digests, init_seed=0) for arm in arms.values()]
     try:
-        halves, floats = zip(*ray.get(measured), strict=True)
-    except ray.exceptions.RayError as error:  # a network that cannot be computed in it, or a lost worker
-        words = str(error).strip().splitlines()[-1]
+        with ThreadPoolExecutor(slots.count) as beside:
+            measured = beside.map(lambda config: _seconds(config, inputs.tiles, slots.cpus), configs)
+            halves, floats = zip(*measured, strict=True)
+    except RuntimeError as error:  # a network that cannot be computed in it
+        words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         console.print(f"computed in float32, since the steps could not be timed ({words})", highlight=False)
         return False
     is_faster = bool(sum(halves) < WORTH * sum(floats))
@@ -54,11 +53,8 @@ def _all_nodes_have_bf16() -> bool:
 _has_bf16 = ray.remote(num_cpus=0)(has_bf16)
 
 
-@ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-def _measure(config: TrialConfig, tiles: TrainVal, num_threads: int) -> tuple[float, float]:
+def _seconds(config: TrialConfig, tiles: TrainVal, num_threads: int) -> tuple[float, float]:
     """Seconds of a training step in bfloat16 and in float32."""
-    from trainables.device import use_threads  # here: it imports torch
-    from trainables.precision import step_seconds
+    from trainables.precision import step_seconds  # here: it imports torch
 
-    use_threads(num_threads)
-    return step_seconds(config, tiles, "bf16"), step_seconds(config, tiles, "fp32")
+    return step_seconds(config, tiles, "bf16", num_threads), step_seconds(config, tiles, "fp32", num_threads)

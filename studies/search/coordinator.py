@@ -14,8 +14,8 @@ from studies.search.plans import Plan
 from studies.search.trials import EpochReport, Outcome, Trial, TrialKey
 from studies.settings.arms import Arm
 from studies.spec import StudySpec
+from trainables.common.chunks import chunk_sizes
 from trainables.common.errors import UserError
-from trainables.training import chunk_sizes
 
 MAX_LOSSES = 3
 """Workers that a trial may lose without ending one more epoch, before it counts as failed itself."""

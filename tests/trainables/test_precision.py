@@ -37,5 +37,5 @@ def test_steps_are_of_what_is_ever_trained_in_the_type_that_is_asked_for(monkeyp
 
     monkeypatch.setattr(precision.TrainingState, "train_step", train_step)
     for name in ("fp32", "bf16"):
-        assert step_seconds(make_config(**tiny, epochs=6), tiles, name) > 0
+        assert step_seconds(make_config(**tiny, epochs=6), tiles, name, 1) > 0
     assert seen == [("fp32", True, 2)] * 4 + [("bf16", True, 2)] * 4

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.checkpoints import BEST, NEWEST, load
+from trainables.common.chunks import chunk_sizes
 from trainables.data.bands import band_statistics
 from trainables.losses import segmentation_loss
-from trainables.training import TrainingState, chunk_sizes
+from trainables.training import TrainingState
 from trainables.trial import fit
 
 CPU = torch.device("cpu")

@@ -1,6 +1,5 @@
 """Whether a study on CPUs computes in bf16, asked of a real Ray's nodes."""
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -35,17 +34,16 @@ def test_nothing_is_measured_where_the_type_is_settled(asked, monkeypatch):
     assert not any((asked(precision="fp32"), asked(precision="bf16"), asked(profile="smoke")))
 
 
-def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_in_it(
-    asked, ray_address, monkeypatch, tmp_path
-):
-    def measure(config: TrialConfig, *_: object) -> tuple[float, float]:
-        (tmp_path / f"{config.architecture}-{time.time_ns()}").touch()
-        half = float((tmp_path / "half").read_text())
-        if half < 0:
-            raise RuntimeError("not implemented for BFloat16")
-        return (half, 1.0) if config.architecture == "unet" else (3.0, 3.0)
+def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_in_it(asked, ray_address, monkeypatch):
+    seconds = {"bf16": 0.0, "fp32": 1.0}
 
-    monkeypatch.setattr(precision, "_measure", ray.remote(measure))
+    def measure(config: TrialConfig, _: object, precision: str, num_threads: int) -> float:
+        assert num_threads == ON_CPU.cpus
+        if seconds["bf16"] < 0:
+            raise RuntimeError("not implemented for BFloat16")
+        return seconds[precision] if config.architecture == "unet" else 3.0
+
+    monkeypatch.setattr("trainables.precision.step_seconds", measure)
     with ray_session(ray_address):
         for here, there, half, expected in (
             (True, True, 0.5, True),  # 3.5 s of 4 s
@@ -54,27 +52,27 @@ def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_i
             (True, False, 0.1, False),
             (False, True, 0.1, False),
         ):
-            (tmp_path / "half").write_text(str(half))
+            seconds["bf16"] = half
             monkeypatch.setattr(precision, "has_bf16", lambda here=here: here)
             monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda there=there: there))
             assert asked(address=ray_address) is expected
 
 
-def test_networks_are_timed_once_whatever_the_budgets_and_adaptations(make_session, ray_address, monkeypatch, tmp_path):
-    def measure(config: TrialConfig, *_: object) -> tuple[float, float]:
-        (tmp_path / f"asked-{config.architecture}-{config.tiles}").touch()
-        return (0.5, 1.0)
+def test_networks_are_timed_once_whatever_the_budgets_and_adaptations(make_session, monkeypatch, tmp_path):
+    seen = []
+
+    def measure(config: TrialConfig, _: object, precision: str, __: int) -> float:
+        seen.append((config.architecture, config.tiles, precision))
+        return 0.5 if precision == "bf16" else 1.0
 
     names = ("unet:resnet18@scratch", "unet:resnet18@frozen", "fpn:resnet18@scratch", "unet")
-    changes = {"architectures": names, "address": ray_address, "weights": ("none",)}
     monkeypatch.setattr(precision, "has_bf16", lambda: True)
-    monkeypatch.setattr(precision, "_has_bf16", ray.remote(lambda: True))
-    monkeypatch.setattr(precision, "_measure", ray.remote(measure))
+    monkeypatch.setattr("trainables.precision.step_seconds", measure)
+    changes = {"architectures": names, "weights": ("none",)}
     inputs = make_session(tmp_path, SPEC.model_copy(update=changes)).inputs
-    with ray_session(ray_address):
-        assert is_faster_in_bf16(inputs, ON_CPU, Console(quiet=True))
-    seen = {path.name for path in tmp_path.glob("asked-*")}
-    assert seen == {"asked-unet:resnet18@scratch-2", "asked-fpn:resnet18@scratch-2", "asked-unet-2"}
+    assert is_faster_in_bf16(inputs, ON_CPU, Console(quiet=True))
+    timed = ("unet:resnet18@scratch", "fpn:resnet18@scratch", "unet")
+    assert sorted(seen) == sorted((name, 2, kind) for name in timed for kind in ("bf16", "fp32"))
 
 
 @pytest.mark.parametrize(
