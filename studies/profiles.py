@@ -90,8 +90,8 @@ PROFILES: dict[ProfileName, Profile] = {
         varying={"architectures": LITE0[2:], "seeds": 2},
         recipe={
             "epochs": 6,
-            "draws_per_epoch": 33,
-            "batch_size": 3,
+            "draws_per_epoch": 48,
+            "batch_size": 4,
             "window_px": 192,
             "val_center_px": 256,
             "ema_decay": 0.9,
