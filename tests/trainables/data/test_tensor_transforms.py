@@ -139,3 +139,16 @@ def test_batches_of_the_device_are_those_of_the_cpu(kind, preset, request):
             assert difference.mean() < (1e-3 if preset == "LIGHT" else 3)
             if preset == "LIGHT" and kind == "tiles":
                 assert torch.equal(found, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch.cuda.is_available() is False: no CUDA device here")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_gpu_shows_what_the_tensors_of_a_cpu_show(tiles, preset):
+    settings: dict[str, Any] = {"preset": preset, "augments_on_device": True, "num_threads": 2}
+    on_gpu = batches(tiles, device=torch.device("cuda"), **settings)
+    for expected, found in zip(batches(tiles, **settings), on_gpu, strict=True):
+        for one, same in zip(expected, found, strict=True):
+            assert same.device.type == "cuda"
+            difference = (same.cpu().double() - one.double()).abs()
+            assert difference.mean() < (1e-9 if preset in ("NONE", "LIGHT") else 1)
