@@ -205,7 +205,7 @@ class Coordinator:
         if ended:
             return "finished", ended
         if not ladder.goes_on(trial.number, trial.epoch):
-            return "stopped", f"below the best 1/{ladder.reduction_factor} at rung {trial.epoch}"
+            return "stopped", ladder.why(trial.epoch)
         return None, ""
 
     def _add(self) -> Trial | None:

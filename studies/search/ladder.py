@@ -39,3 +39,7 @@ class Ladder:
         kept = math.ceil(len(rung) / self.reduction_factor)
         better = sum(best > rung[number] for best in rung.values())
         return better < kept
+
+    def why(self, epoch: int) -> str:
+        """What is on record of a trial that did not go on from `epoch`."""
+        return f"below the best 1/{self.reduction_factor} at rung {epoch}"

@@ -2,8 +2,10 @@
 
     python -m studies.simulate --architectures unet unet_resnet34 --trials 32 --gpus 4
     python -m studies.simulate --recorded runs/phase2 --gpus 1 2 --samplers tpe random
+    python -m studies.simulate --recorded benchmarks/recorded/roofs.json --stoppers asha extrapolate none
 
 The searcher and the scheduler are those of phase 2; learning curves are made up, or those that a study has recorded.
+"extrapolate" stops a trial that would not become its arm's best even if it grew as no finished one did.
 "busy" is the share of the GPUs' time that trained. "regret" is by how much the selected trial of an arm is under the
 best that is known of it (of all these searches and many random points): the mean over arms, and "worst" that of the
 worst arm. "to target" are the epochs of an arm until a trial that ran its course came within .01 of that best: the
@@ -25,16 +27,17 @@ from rich.console import Console
 from rich.table import Table
 
 from studies.command_line import make_spec
-from studies.files import folder
+from studies.search.plans import Search
 from studies.settings.arms import Arm
-from studies.simulate.clock import NEAR, Simulated, simulate
+from studies.simulate.clock import NEAR, Extrapolating, Simulated, simulate
 from studies.simulate.curves import Curves, MadeUp, Recorded, best_known
+from studies.simulate.recording import Recording
 from studies.spec import StudySpec
 from trainables.common.command import Parser, add_flags, run
 from trainables.common.progress_bar import progress_bar
 from trainables.config import Recipe
 
-STOPPERS = ("asha", "none")
+SEARCHES = {"asha": Search, "extrapolate": Extrapolating, "none": Search}
 FIELDS = ("architectures", "tiles", "trials", "grace_epochs", "reduction_factor", "epochs")
 """Settings of a study that flags may change."""
 
@@ -56,17 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.width = max(console.width, 120)  # so that no number is cut
     cases = [Case(*each) for each in itertools.product(flags.samplers, flags.stoppers, flags.gpus)]
     seeds = range(flags.repeats)
-    specs = {(case, seed): _spec(flags, case, seed) for seed in seeds for case in cases}
+    recording = Recording.read(flags.recorded) if flags.recorded else None
+    specs = {(case, seed): _spec(flags, recording, case, seed) for seed in seeds for case in cases}
     runs: dict[Case, list[Simulated]] = {case: [] for case in cases}
     seconds = dict.fromkeys(cases, 0.0)
     known: list[dict[Arm, float]] = []
     with progress_bar(console) as track:
         for seed in map(int, track([str(seed) for seed in seeds], "simulating")):
             first = specs[cases[0], seed]  # neither sampler nor ladder changes what a point comes to
-            curves: Curves = Recorded(flags.recorded, first) if flags.recorded else MadeUp(spec=first, seed=seed)
+            curves: Curves = Recorded(recording, first) if recording else MadeUp(spec=first, seed=seed)
             for case in cases:
                 started = time.perf_counter()
-                runs[case].append(simulate(specs[case, seed], curves, gpus=case.gpus))
+                runs[case].append(simulate(specs[case, seed], curves, gpus=case.gpus, search=SEARCHES[case.stopper]))
                 seconds[case] += time.perf_counter() - started
             found = {arm: max(its[-1].arms[arm].best for its in runs.values()) for arm in first.arms()}
             known.append({arm: max(best, best_known(first, curves, arm)) for arm, best in found.items()})
@@ -109,13 +113,14 @@ def _cells(runs: Sequence[Simulated], known: Sequence[dict[Arm, float]], seconds
     ]
 
 
-def _spec(flags: argparse.Namespace, case: Case, seed: int) -> StudySpec:
+def _spec(flags: argparse.Namespace, recording: Recording | None, case: Case, seed: int) -> StudySpec:
     """The study that flags describe, or the recorded one with what they change.
 
     Raises:
         UserError: A value is not allowed.
     """
-    settings = folder.load_frozen(flags.recorded)[0] if flags.recorded else make_spec({"profile": "full"}).flat()
+    usual = StudySpec().flat() if recording else make_spec({"profile": "full"}).flat()
+    settings = usual | dict(recording.settings if recording else {})
     settings |= {"tiles": settings["tiles"] or ([24] if settings["labels"] is None else None)}
     settings |= {name: value for name in FIELDS if (value := getattr(flags, name)) is not None}
     settings |= {"sampler": case.sampler, "seed": seed}
@@ -128,7 +133,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m studies.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recorded", type=Path, metavar="STUDY", help="take arms and curves of that study's folder")
+    parser.add_argument(
+        "--recorded", type=Path, metavar="STUDY", help="take arms and curves of that study: its folder, or a file"
+    )
     fields = StudySpec.model_fields | Recipe.model_fields
     add_flags(parser, {name: fields[name] for name in FIELDS})
     number = partial(_at_least, 1)
@@ -138,7 +145,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--samplers", nargs="+", choices=("tpe", "gp", "random"), default=["tpe"], help="(default: tpe)"
     )
-    parser.add_argument("--stoppers", nargs="+", choices=STOPPERS, default=list(STOPPERS), help="(default: both)")
+    parser.add_argument(
+        "--stoppers", nargs="+", choices=tuple(SEARCHES), default=["asha", "none"], help="(default: asha none)"
+    )
     parser.add_argument("--repeats", type=number, default=3, metavar="N", help="studies that are averaged (default: 3)")
     return parser
 

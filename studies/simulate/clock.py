@@ -2,14 +2,17 @@
 
 import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from studies.search.coordinator import Coordinator
+from studies.search.ladder import Ladder
 from studies.search.memory_ledger import MemoryLedger
 from studies.search.plans import Search
 from studies.search.trials import EpochReport, Trial
 from studies.settings.arms import Arm
 from studies.simulate.curves import Curves
+from studies.simulate.extrapolation import Extrapolation
 from studies.spec import StudySpec
 
 NEAR = 0.01
@@ -57,7 +60,23 @@ class Simulated:
         return sum(sum(arm.trials.values()) for arm in self.arms.values())
 
 
-def simulate(spec: StudySpec, curves: Curves, *, gpus: int, ledger: MemoryLedger | None = None) -> Simulated:
+class Extrapolating(Search):
+    """The search with trials stopped by `Extrapolation`."""
+
+    def ladder(self, arm: Arm) -> Ladder:
+        """As that of the search, with an extrapolation."""
+        frozen_epochs, recipe = self.config(arm, 0, {}).frozen_epochs, self._spec.recipe
+        return Extrapolation(epochs=recipe.epochs, grace_epochs=self._spec.grace_epochs, after_epoch=frozen_epochs)
+
+
+def simulate(
+    spec: StudySpec,
+    curves: Curves,
+    *,
+    gpus: int,
+    ledger: MemoryLedger | None = None,
+    search: Callable[[StudySpec], Search] = Search,
+) -> Simulated:
     """Runs the search of a study, a trial per GPU.
 
     Args:
@@ -65,8 +84,9 @@ def simulate(spec: StudySpec, curves: Curves, *, gpus: int, ledger: MemoryLedger
         curves: What its trials come to, and how long they take.
         gpus: How many trials run side by side.
         ledger: Where trials are written; in memory if None.
+        search: What makes its plan.
     """
-    plan = Search(spec)
+    plan = search(spec)
     coordinator = Coordinator(spec, ledger or MemoryLedger({arm.name: arm.name for arm in plan.arms}), plan)
     results = {arm: ArmResult() for arm in plan.arms}
     events: list[tuple[float, int, Trial, list[float]]] = []

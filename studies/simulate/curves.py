@@ -4,19 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from searchspace.ranges import Choices, Space
 from searchspace.spaces import Point, random_point
-from studies.files import folder
-from studies.search.ledger_file import read_trials
 from studies.settings.arms import Arm
+from studies.simulate.recording import Recording
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
-from trainables.config import TrialConfig
 
 NUM_RANDOM = 1000
 """Random points whose best is what is known of an arm, beside what the searches found."""
@@ -76,35 +73,31 @@ class MadeUp:
 
 
 class Recorded:
-    """The curves of a study's ledger: a point has that of the nearest trial of its arm that ran its course.
+    """Curves that a study recorded: a point has that of the nearest trial of its arm that ran its course.
 
     Args:
-        out: The study's folder.
+        recording: The study's.
         spec: What is simulated; its arms are among the study's, and its trials have no more epochs than recorded ones.
 
     Raises:
-        UserError: The folder holds no study, or an arm has no trial that ran its course.
+        UserError: An arm has no trial that ran its course.
     """
 
-    def __init__(self, out: Path, spec: StudySpec):
+    def __init__(self, recording: Recording, spec: StudySpec):
         self._spec, epochs = spec, spec.recipe.epochs
-        _, provenance = folder.load_frozen(out)
-        trials = read_trials(out / folder.LEDGER, provenance["study_id"])
         self._places: dict[Arm, Any] = {}
-        self._curves: dict[Arm, list[list[float]]] = {}
+        self._curves: dict[Arm, list[Sequence[float]]] = {}
         self._seconds: dict[Arm, float] = {}
         for arm in spec.arms():
-            whole = [trial for trial in trials.get(arm.name, []) if len(trial.best) >= epochs]
+            whole = [curve for curve in recording.curves.get(arm.name, ()) if len(curve.best) >= epochs]
             if not whole:
                 raise UserError(
-                    f"{out} has no trial of {arm.name} that ran {epochs} epochs: record some with --grace-epochs "
-                    f"{epochs}, which stops none early, or leave --recorded out"
+                    f"{recording.source} has no trial of {arm.name} that ran {epochs} epochs: record some with "
+                    f"--grace-epochs {epochs}, which stops none early, or leave --recorded out"
                 )
-            configs = [TrialConfig.model_validate_json(trial.attributes["config"]) for trial in whole]
-            self._places[arm] = np.stack([place(arm.space(spec), config.hyperparameters) for config in configs])
-            self._curves[arm] = [[trial.best[epoch] for epoch in range(1, epochs + 1)] for trial in whole]
-            seconds = [trial.attributes["seconds"] / trial.attributes["epochs"] for trial in whole]
-            self._seconds[arm] = float(np.median(seconds))
+            self._places[arm] = np.stack([place(arm.space(spec), curve.point) for curve in whole])
+            self._curves[arm] = [curve.best[:epochs] for curve in whole]
+            self._seconds[arm] = float(np.median([curve.epoch_seconds for curve in whole]))
 
     def values(self, arm: Arm, point: Point) -> Sequence[float]:
         """See `Curves`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import record
 from searchspace.spaces import Point
 from studies.files import folder
 from studies.search.ledger import Ledger
@@ -13,6 +14,7 @@ from studies.settings.arms import Arm
 from studies.simulate.__main__ import main
 from studies.simulate.clock import simulate
 from studies.simulate.curves import MadeUp, Recorded, place
+from studies.simulate.recording import Recording
 from studies.spec import StudySpec
 from trainables.common.errors import UserError
 from trainables.config import Recipe
@@ -100,12 +102,12 @@ def recorded(tmp_path):
 
 def test_recorded_curves_are_those_of_the_nearest_trial(recorded):
     out, spec = recorded
-    found, made_up = Recorded(out, spec), MadeUp(spec=spec)
+    found, made_up = Recorded(Recording.read(out), spec), MadeUp(spec=spec)
     again = simulate(spec, found, gpus=1)
     assert again == simulate(spec, made_up, gpus=1)  # the same points, each nearest to itself
     assert found.epoch_seconds(spec.arms()[0]) == 60.0
     with pytest.raises(UserError, match="no trial of unet-5 that ran 5 epochs: record some with --grace-epochs 5"):
-        Recorded(out, make_spec(recipe=Recipe(epochs=5)))
+        Recorded(Recording.read(out), make_spec(recipe=Recipe(epochs=5)))
 
 
 def test_a_row_per_case_and_what_it_takes(recorded, capsys):
@@ -115,6 +117,18 @@ def test_a_row_per_case_and_what_it_takes(recorded, capsys):
     assert [row[:4] for row in rows] == [["tpe", "none", "1", "0.80"], ["tpe", "none", "3", "0.27"]]
     assert rows[0][4:7] == ["100", "%", "48"]
     assert not math.isnan(float(rows[0][7]))
+
+
+def test_a_folder_becomes_a_file_that_simulates_the_same(recorded, tmp_path, capsys):
+    path = tmp_path / "curves.json"
+    assert record.main([str(recorded[0]), str(path)]) == 0
+    shown = []
+    for source in (recorded[0], path):
+        assert main(["--recorded", str(source), "--stoppers", "asha", "extrapolate", "--repeats", "1"]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("tpe")]
+        shown.append([row[:-2] for row in rows])  # but for the seconds that it took
+    assert len(shown[0]) == 2
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize(
