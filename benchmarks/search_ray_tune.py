@@ -1,6 +1,6 @@
 """A peer: Ray Tune with OptunaSearch and one ASHA over all architectures, on the curves of `benchmarks.search`.
 
-Prints, as JSON, the best value that was seen of each architecture.
+Prints, as JSON, the best value that was seen of each arm.
 """
 
 import functools
@@ -22,7 +22,7 @@ from trainables.common.command import Parser, run
 
 
 class Budget(tune.Stopper):  # type: ignore[misc]
-    """Ends the search after so many epochs, and keeps the best of each architecture."""
+    """Ends the search after so many epochs, and keeps the best of each arm."""
 
     def __init__(self, budget: int):
         self.left, self.best = budget, dict[str, float]()
@@ -31,7 +31,7 @@ class Budget(tune.Stopper):  # type: ignore[misc]
         """Of a trial: it never ends it."""
         if self.left > 0:
             self.left -= 1
-            name = result["config"]["architecture"]
+            name = result["config"]["arm"]
             self.best[name] = max(self.best.get(name, 0.0), result["iou"])
         return False
 
@@ -41,9 +41,9 @@ class Budget(tune.Stopper):  # type: ignore[misc]
 
 
 def _suggest(spec: StudySpec, trial: optuna.Trial) -> dict[str, Any]:
-    """An architecture and its hyperparameters; not within `main`, since Tune pickles it."""
-    arms = {arm.architecture: arm for arm in spec.arms()}
-    suggested(trial, arms[trial.suggest_categorical("architecture", list(arms))], spec)
+    """An arm and its hyperparameters; not within `main`, since Tune pickles it."""
+    arms = {arm.name: arm for arm in spec.arms()}
+    suggested(trial, arms[trial.suggest_categorical("arm", list(arms))], spec)
     return {}
 
 
@@ -53,11 +53,11 @@ def main() -> int:
     parser.add_argument("--budget", type=int, required=True, help="epochs of all trials together")
     options = parser.parse_args()
     spec = make_spec(options.seed)
-    curves, arms = MadeUp(spec=spec, seed=options.seed), {arm.architecture: arm for arm in spec.arms()}
+    curves, arms = MadeUp(spec=spec, seed=options.seed), {arm.name: arm for arm in spec.arms()}
 
     class Trial(tune.Trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
-            name = config["architecture"]
+            name = config["arm"]
             self._values: Iterator[float] = iter(curves.values(arms[name], config[name]))  # Tune takes / for nesting
 
         def step(self) -> dict[str, Any]:
