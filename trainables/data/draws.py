@@ -198,10 +198,12 @@ class DrawSource:
             top = int(chosen.top * (mask.shape[0] - size + 1))
             left = int(chosen.left * (mask.shape[1] - size + 1))
             window = (slice(top, top + size), slice(left, left + size))
-        image, labels = np.array(image[window]), np.array(mask[window])
+        image, labels = image[window], np.array(mask[window])
         if missing is not None:  # moves with the mask
             labels = np.stack([labels, missing[window].astype(np.uint8)], axis=2)
-        if not self._is_8_bit:
+        if self._is_8_bit:
+            image = np.array(image)
+        else:
             # Brightness and gamma take floats for 0..1 and clip to that: give them each band's own range
             limited = np.clip(image.astype(np.float32), *self._limits)
             image = (limited * np.float32(self._tiles.scale) - self._low) / self._span
