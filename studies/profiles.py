@@ -75,7 +75,7 @@ PROFILES: dict[ProfileName, Profile] = {
     ),
     "quick": Profile(
         purpose="an honest small study on a CPU, with a pretrained encoder: phase 2 takes about 6 minutes on two cores "
-        "that have bf16, and about 12 on others",
+        "that have bf16, and 10 to 12 on others",
         study={
             "architectures": LITE0,
             "trials": 3,
