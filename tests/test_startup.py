@@ -90,3 +90,9 @@ def test_status_and_dry_runs_import_nothing_heavy(tmp_path):
         assert (code, imported) == (0, [])
         assert arm in told
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_study_imports_torch_only_while_ray_starts():
+    code = "import sys, studies.study; print([name for name in ('torch', 'albumentations') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
