@@ -37,7 +37,7 @@ chaos: setup
 chaos-long: setup
 	$(BIN)/python tests/chaos/chaos.py --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
-# Beside plain Ray Tune, Optuna and naive loops, in 8 minutes on two cores; ONLY="draws steps" measures a part
+# Beside plain Ray Tune, Optuna and naive loops, in 11 minutes on two cores; ONLY="draws steps" measures a part
 bench: setup
 	$(BIN)/python -m benchmarks.bench $(if $(ONLY),--only $(ONLY))
 
