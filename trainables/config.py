@@ -82,7 +82,7 @@ class Recipe(BaseModel):
     augment_on: AugmentOn = Field(
         default="cpu",
         description="where draws are augmented: cpu, by Albumentations, or device, by the same transforms for tensors, "
-        "which leaves CPU cores free where a GPU trains, and whose pixels are a few grey levels off under HEAVY",
+        "whose pixels are a few grey levels off from MEDIUM on: it pays where a GPU waits for the CPU's cores",
     )
     subset_seed: int = Field(default=0, ge=0, description="which tiles a budget takes")
     draw_seed: int = Field(default=0, ge=0, description="which draws an epoch shows")
