@@ -35,7 +35,7 @@ def is_faster_in_bf16(inputs: StudyInputs, slots: Slots, console: Console) -> bo
         with ThreadPoolExecutor(slots.count) as beside:
             measured = beside.map(lambda config: _seconds(config, inputs.tiles, slots.cpus), configs)
             halves, floats = zip(*measured, strict=True)
-    except RuntimeError as error:  # a network that cannot be computed in it
+    except Exception as error:  # whatever a network, perhaps a person's own, raises in bfloat16
         words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         console.print(f"computed in float32, since the steps could not be timed ({words})", highlight=False)
         return False

@@ -36,11 +36,12 @@ def test_nothing_is_measured_where_the_type_is_settled(asked, monkeypatch):
 
 def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_in_it(asked, ray_address, monkeypatch):
     seconds = {"bf16": 0.0, "fp32": 1.0}
+    errors = iter((RuntimeError, TypeError))
 
     def measure(config: TrialConfig, _: object, precision: str, num_threads: int) -> float:
         assert num_threads == ON_CPU.cpus
         if seconds["bf16"] < 0:
-            raise RuntimeError("not implemented for BFloat16")
+            raise next(errors)("not implemented for BFloat16")
         return seconds[precision] if config.architecture == "unet" else 3.0
 
     monkeypatch.setattr("trainables.precision.step_seconds", measure)
@@ -49,6 +50,7 @@ def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_i
             (True, True, 0.5, True),  # 3.5 s of 4 s
             (True, True, 0.7, False),  # 3.7 s of 4 s
             (True, True, -1, False),
+            (True, True, -1, False),  # with an error of another kind
             (True, False, 0.1, False),
             (False, True, 0.1, False),
         ):

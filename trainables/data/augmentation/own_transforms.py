@@ -72,8 +72,8 @@ class Shadow(A.RandomShadow):  # type: ignore[misc]
 class Elastic(A.ElasticTransform):  # type: ignore[misc]
     """Smooth random displacements of `std_px` on average, which are alike over about `sigma` px.
 
-    The library blurs a random number per pixel, which takes 50 ms for 1024² (measured). These are drawn and blurred on
-    a grid of every fourth pixel, and interpolated: the same distribution, since nothing finer outlives the blur.
+    The library blurs a random number per pixel, 75 → 12 ms for 1024² (measured). These are drawn and blurred on a grid
+    of every fourth pixel, and interpolated: the same distribution, since nothing finer outlives the blur.
     """
 
     class InitSchema(A.BasicTransform.InitSchema):  # type: ignore[misc]
@@ -112,9 +112,8 @@ def maps(field: NDArray[np.float32], shape: Sequence[int]) -> tuple[NDArray[np.f
     height, width = shape[:2]
     place = np.array([[GRID_PX, 0, 0], [0, GRID_PX, 0]], np.float32)  # grid point i lies on pixel i · GRID_PX
     moved = cv2.warpAffine(field, place, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved[..., 0] + np.arange(width, dtype=np.float32), moved[..., 1] + np.arange(height, dtype=np.float32)[
-        :, None
-    ]
+    rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
+    return moved[..., 0] + columns, moved[..., 1] + rows
 
 
 class Fog(A.ImageOnlyTransform):  # type: ignore[misc]

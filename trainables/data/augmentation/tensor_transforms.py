@@ -137,10 +137,10 @@ def _compress(image: torch.Tensor, _: A.BasicTransform, params: Params) -> torch
     return compress(image, params["quality"])
 
 
-def _drop(image: torch.Tensor, _: A.BasicTransform, params: Params) -> torch.Tensor:
+def _drop(image: torch.Tensor, transform: A.BasicTransform, params: Params) -> torch.Tensor:
     image = image.clone()
     for left, top, right, bottom in params["holes"].tolist():
-        image[:, top:bottom, left:right] = 0
+        image[:, top:bottom, left:right] = transform.fill
     return image
 
 
