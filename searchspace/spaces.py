@@ -1,6 +1,6 @@
 """The search spaces: a range per hyperparameter, around the track's or the architecture's own learning rate.
 
-Every function takes what is fixed for all trials: it leaves the ranges and stands in the recipe.
+Every function takes what a study changes of the recipes; what it fixes for all trials leaves the ranges, too.
 """
 
 import math
@@ -76,9 +76,15 @@ LR_LEVELS = (0.1, 1 / 3, 1.0, 3.0, 10.0)
 """Factors on the recipe's learning rate."""
 
 
-def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
-    """The ranges of an architecture's hyperparameters, in a fixed order; the preset of its recipe is among them."""
-    row, recipe = get_architecture(architecture), recipe_point(architecture, fixed)
+def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING, changed: Mapping[str, Any] = NOTHING) -> Space:
+    """The ranges of an architecture's hyperparameters, in a fixed order; the preset of its recipe is among them.
+
+    Args:
+        architecture: Its name.
+        fixed: Hyperparameters that have one value for all trials, and no range.
+        changed: Hyperparameters that the recipe has other values of, see `recipe_point`.
+    """
+    row, recipe = get_architecture(architecture), recipe_point(architecture, {**changed, **fixed})
     center = recipe["lr"]
     ranges: Space = {"lr": Bounds(center * 10.0**-LR_DECADES, center * 10.0**LR_DECADES, log=True), **COMMON}
     if recipe["augmentation"] == "NONE":
@@ -90,15 +96,19 @@ def space_for(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Space:
     return {name: ranges[name] for name in ranges if name in recipe and name not in fixed}
 
 
-def recipe_point(architecture: str, fixed: Mapping[str, Any] = NOTHING) -> Point:
+def recipe_point(architecture: str, changed: Mapping[str, Any] = NOTHING) -> Point:
     """What an architecture is trained with where nothing is searched: the reference study's settings, or its own.
 
     It has all that decides a trial: its lr, augmentation, dropout and loss, the weights of that loss, and its settings.
+
+    Args:
+        architecture: Its name.
+        changed: Values in place of the recipe's own; those that the architecture has no use for are left out.
     """
     row = get_architecture(architecture)
     point = {"lr": LR_CENTER[row.track], **RECIPE_POINT, **RECIPE_WEIGHTS}
     point |= {name: setting.default for name, setting in row.settings.items()} | dict(row.recipe)
-    point |= {name: value for name, value in fixed.items() if name in point}
+    point |= {name: value for name, value in changed.items() if name in point}
     idle = {weight for weight in RECIPE_WEIGHTS if weight not in LOSS_WEIGHTS.get(point["loss"], ())}
     return {name: value for name, value in point.items() if name not in idle}
 

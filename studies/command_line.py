@@ -28,7 +28,7 @@ _SEARCHES = ("trials", "vary", "sampler", "grace_epochs", "reduction_factor")
 NO_FLAGS: dict[PhaseName, tuple[str, ...]] = {
     "phase1_comparison": ("phase", "chosen", "bf16", "with_recipe", "subsets", "best", "folds", *_SEARCHES),
     "phase2_tuning": ("phase", "chosen", "bf16", "subsets", "best"),
-    "phase3_data_budget": ("phase", "chosen", "bf16", "with_recipe", "fix", "folds", *_SEARCHES),
+    "phase3_data_budget": ("phase", "chosen", "bf16", "with_recipe", "fix", "recipe_point", "folds", *_SEARCHES),
 }
 """Settings that say nothing in a phase."""
 

@@ -1,5 +1,6 @@
 """The frozen spec of a study: everything that decides what it does, and the arms that follow from it."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -76,6 +77,11 @@ class StudySpec(BaseModel):
         default=(),
         description="NAME=VALUE of hyperparameters that no trial searches or takes from its architecture's recipe, "
         "e.g. loss=dice augmentation=NONE",
+    )
+    recipe_point: tuple[str, ...] = Field(
+        default=(),
+        description="NAME=VALUE of hyperparameters that every recipe has in place of its own value: what is trained "
+        "without a search, and where a search starts, which still varies them",
     )
     sampler: Literal["tpe", "gp", "random"] = Field(
         default="tpe",
@@ -160,7 +166,12 @@ class StudySpec(BaseModel):
     @property
     def fixed(self) -> Point:
         """What `fix` says, by name."""
-        return {name: value_of(name, text) for name, _, text in (item.partition("=") for item in self.fix)}
+        return _values(self.fix)
+
+    @property
+    def changed(self) -> Point:
+        """What `recipe_point` and `fix` say, by name; `fix` has the last word."""
+        return _values(self.recipe_point) | self.fixed
 
     @property
     def has_search(self) -> bool:
@@ -219,3 +230,8 @@ class StudySpec(BaseModel):
         content = self.model_dump(mode="json")
         recipe: dict[str, Any] = content.pop("recipe")
         return content | recipe
+
+
+def _values(items: Iterable[str]) -> Point:
+    """The values of `NAME=VALUE`, by name."""
+    return {name: value_of(name, text) for name, _, text in (item.partition("=") for item in items)}

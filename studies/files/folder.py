@@ -26,7 +26,7 @@ PROVENANCE = "provenance"
 
 _ORIGIN = {"study_id", "segments"}
 
-_YOUNGER = ("with_recipe", "ensembles", "tta")
+_YOUNGER = ("with_recipe", "ensembles", "tta", "recipe_point")
 """Settings that profiles turn on and that the files of older studies do not have."""
 
 

@@ -56,11 +56,11 @@ class Arm:
 
     def space(self, spec: "StudySpec") -> Space:
         """The ranges of its search."""
-        return space_for(self.architecture, spec.fixed)
+        return space_for(self.architecture, spec.fixed, spec.changed)
 
     def recipe(self, spec: "StudySpec") -> Point:
         """What it is trained with where nothing is searched."""
-        return recipe_point(self.architecture, spec.fixed)
+        return recipe_point(self.architecture, spec.changed)
 
     def weights(self, spec: "StudySpec") -> str:
         """The weights that its encoder starts from."""
@@ -98,7 +98,7 @@ class Arm:
         idle_before = [
             name for name in LOSS_WEIGHTS[whole["loss"]] if name not in whole
         ]  # where the point has another loss
-        whole |= {name: spec.fixed[name] for name in idle_before if name in spec.fixed}
+        whole |= {name: spec.changed[name] for name in idle_before if name in spec.changed}
         own: dict[str, Any] = {} if draw_seed is None else {"draw_seed": draw_seed}
         if spec.bf16 and spec.recipe.precision == "auto":
             own["precision"] = "bf16"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from searchspace.spaces import LEVELS
+from searchspace.spaces import LEVELS, starting_points
 from studies import command_line as cli
 from studies.options import HANG_MINUTES, Options
 from studies.profiles import LITE0, PHASES, PROFILES, REFERENCE, PhaseName
@@ -46,7 +46,7 @@ def test_every_phase_has_the_flags_that_say_something_in_it(capsys):
     assert missing == {
         PHASE_1: FOLLOWS | SEARCHES | BUDGETS | {"--with-recipe"},
         PHASE_2: FOLLOWS | BUDGETS,
-        PHASE_3: FOLLOWS | SEARCHES | {"--fix", "--with-recipe"},
+        PHASE_3: FOLLOWS | SEARCHES | {"--fix", "--recipe-point", "--with-recipe"},
     }
 
 
@@ -199,6 +199,32 @@ def test_fixed_values_are_read_as_their_hyperparameter_takes_them():
     for arm in spec.arms():
         assert list(arm.space(spec)) == ["decoder_dropout"]
         assert spec.fixed.items() <= arm.recipe(spec).items()
+
+
+def test_a_recipe_point_is_where_searches_start_and_what_is_trained_without_one():
+    given = ["lr=3e-4", "bce_weight=0.2"]
+    spec = read("--tiles", "5", "--recipe-point", *given, "--fix", "bce_weight=0.3")
+    assert spec.changed == {"lr": 3e-4, "bce_weight": 0.3}
+    for arm in spec.arms():
+        space, recipe = arm.space(spec), arm.recipe(spec)
+        assert (recipe["lr"], recipe["bce_weight"]) == (3e-4, 0.3)
+        assert "bce_weight" not in space
+        assert (space["lr"].low, space["lr"].high) == pytest.approx((3e-5, 3e-3))  # still searched, around it
+        assert starting_points(space, recipe, 2, 42)[0]["lr"] == 3e-4
+        config = read("--tiles", "5", "--recipe-point", *given, phase=PHASE_1)
+        assert arm.config(config, {}, {}, init_seed=0).bce_weight == 0.2
+
+
+@pytest.mark.parametrize("phase", [PHASE_1, PHASE_2])
+def test_quick_trains_by_little_bce_and_leaves_it_to_whoever_says_otherwise(phase):
+    def weight(*flags: str) -> float:
+        spec = read("--tiles", "5", *flags, phase=phase)
+        return spec.arms()[0].config(spec, {}, {}, init_seed=0).bce_weight
+
+    assert weight() == 0.1
+    assert weight("--fix", "bce_weight=0.5") == weight("--recipe-point", "bce_weight=0.5") == 0.5
+    assert weight("--profile", "full") == 0.5
+    assert weight("--fix", "loss=dice", "--architectures", "unet") == 0.5  # which says nothing with that loss
 
 
 def test_a_fixed_weight_counts_wherever_the_varied_loss_has_it():

@@ -82,6 +82,17 @@ def refused(tmp_path, dataset_root, monkeypatch, refusal):
         (PHASE_2, "--fix lr=1e-3 lr=1e-4", "--fix has lr twice"),
         (PHASE_2, "--fix focal_weight=0.5", "--fix names focal_weight, but the loss of"),
         (PHASE_2, "--fix loss=dice --vary loss", "--fix and --vary both name loss"),
+        (PHASE_1, "--recipe-point lr=fast", "--recipe-point lr is 'fast', but must be"),
+        (PHASE_1, "--recipe-point lr", "--recipe-point is lr, but must be NAME=VALUE"),
+        (PHASE_1, "--recipe-point lr=1e-3 lr=1e-4", "--recipe-point has lr twice"),
+        (PHASE_1, "--recipe-point depht=4", "--recipe-point names depht, but must name one of lr, augmentation"),
+        (PHASE_1, "--recipe-point focal_weight=0.5", "--recipe-point names focal_weight, but the loss of"),
+        (
+            PHASE_2,
+            "--recipe-point bce_weight=0.95",
+            "--recipe-point bce_weight is 0.95, but the search of unet:efficientnet_lite0@scratch takes 0.1 … 0.9: "
+            "give one of these, or --fix bce_weight=0.95",
+        ),
     ],
 )
 def test_flags_that_cannot_be_are_refused(phase, flags, words, refused):

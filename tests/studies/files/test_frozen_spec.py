@@ -62,6 +62,8 @@ def test_study_that_is_older_than_what_a_profile_turns_on_goes_on_without_it(tmp
         path.write_text(f"profile: full\n{text}provenance:\n  study_id: f00\n")
         spec = make_spec(**folder.load_settings(path)[0])
         assert (spec.with_recipe, spec.ensembles, spec.tta) == (expected,) * 3
+    path.write_text("profile: quick\nprovenance:\n  study_id: f00\n")
+    assert make_spec(**folder.load_settings(path)[0]).recipe_point == ()
     assert make_spec(profile="full").with_recipe
     assert not make_spec(profile="full", vary="lr").with_recipe
 
