@@ -48,7 +48,7 @@ def rows() -> Iterator[Row]:
     peaks: dict[Precision, float] = {"fp32": _peak(torch.float32)}
     for architecture, (decoder, encoder) in NETWORKS.items():
         types: tuple[Precision, ...] = ("fp32", "bf16") if has_bf16() else ("fp32",)
-        seconds = {one: step_seconds(_config(architecture, one), tiles, one, 1) for one in types}
+        seconds = step_seconds(_config(architecture, "fp32"), tiles, types, 1)
         precision = min(seconds, key=seconds.__getitem__)
         if precision not in peaks:
             peaks[precision] = _peak(torch.bfloat16)

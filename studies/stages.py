@@ -41,11 +41,12 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Seque
     if not coordinator.is_complete:  # what an earlier driver selected from fewer trials no longer stands
         for name in (selection.NAME, folder.MODELS):
             (out / name).unlink(missing_ok=True)
-    if not _train(session, coordinator, Coordinator(spec, session.ledger, _final_models(session, coordinator))):
-        return StageResult(ending=permit.ending)
-    selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
-    unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
     with _scorers(session) as scorers:
+        beside = Coordinator(spec, session.ledger, _final_models(session, coordinator))
+        if not _train(session, scorers, coordinator, beside):
+            return StageResult(ending=permit.ending)
+        selected = {arm: best for arm in coordinator.arms if (best := coordinator.selection(arm)) is not None}
+        unselected = {arm.name: coordinator.of_arm(arm)[-1].reason for arm in coordinator.arms if arm not in selected}
         unvalidated = {}
         if spec.labels is None:
             unvalidated = selection.validate(session, scorers, selected)
@@ -67,11 +68,13 @@ def _search_and_confirm(session: Session, coordinator: Coordinator, seals: Seque
 def _train_and_score(session: Session, coordinator: Coordinator, plan: Finals, seals: Sequence[Seal]) -> StageResult:
     """Trains the final models, in rounds, and scores them on val and, unless they are sealed, on the test tiles."""
     restore_seeds(coordinator, plan)
-    while _train(session, coordinator):
+    result = None
+    while result is None:
         with _scorers(session) as scorers:
-            if (result := _score(session, coordinator, plan, scorers, seals)) is not None:
-                return result
-    return StageResult(ending=session.permit.ending)
+            if not _train(session, scorers, coordinator):
+                return StageResult(ending=session.permit.ending)
+            result = _score(session, coordinator, plan, scorers, seals)
+    return result
 
 
 def _score(
@@ -85,11 +88,12 @@ def _score(
     return StageResult(ending=session.permit.ending, untested=untested)
 
 
-def _train(session: Session, coordinator: Coordinator, final: Coordinator | None = None) -> bool:
+def _train(session: Session, scorers: Scorers, coordinator: Coordinator, final: Coordinator | None = None) -> bool:
     """Runs the trials of a plan, logging each that ended, also those of earlier drivers; whether all of them ended.
 
     Args:
         session: Of the study.
+        scorers: Of what is trained; on CPUs of this machine their workers start in slots that have nothing more to do.
         coordinator: Of the plan.
         final: Takes the final models of each arm of a search as soon as that ended; None where there are none.
     """
@@ -141,6 +145,7 @@ def _train(session: Session, coordinator: Coordinator, final: Coordinator | None
         hang_seconds=60 * session.options.hang_minutes,
         on_end=on_end,
         on_step=progress.refresh,
+        on_free=scorers.prepare if spec.address is None and not session.slots.gpus else lambda count: None,
     )
     for one in coordinators:
         for trial in one.trials.values():

@@ -35,6 +35,7 @@ def run_trials(
     hang_seconds: float,
     on_end: OnEnd,
     on_step: Callable[[], None],
+    on_free: Callable[[int], None] = lambda count: None,
 ) -> bool:
     """Runs trials until every allowance is spent; False when the permit was withdrawn before.
 
@@ -47,13 +48,14 @@ def run_trials(
         hang_seconds: A trial that gives no sign of life for so long loses its worker.
         on_end: Called with every trial that ended.
         on_step: Called about ten times a second.
+        on_free: Called, again and again, with the number of slots that have nothing more to do.
     """
     checkpoints = {coordinator: Checkpoints(coordinator, settings.out) for coordinator in coordinators}
     relay = Relay(coordinators)
     if relay.is_complete:
         return True
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
-    searcher = _Searcher(relay, slots, permit)
+    searcher = _Searcher(relay, slots, permit, on_free)
     watch = Watch(permit, hang_seconds, lambda trial_id: beat_file(settings.out, *searcher.name(trial_id)))
     searcher.started = watch.started
     usual, alone = _bundle(slots.cpus, slots.gpus), _bundle(*slots.alone)
@@ -134,9 +136,9 @@ def _keeping_errors(method: Callable[..., Any]) -> Callable[..., Any]:
 class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
     """Passes the coordinators' trials to Tune."""
 
-    def __init__(self, relay: Relay, slots: Slots, permit: Permit):
+    def __init__(self, relay: Relay, slots: Slots, permit: Permit, on_free: Callable[[int], None]):
         super().__init__(metric="best", mode="max")
-        self._relay, self._slots, self._permit = relay, slots, permit
+        self._relay, self._slots, self._permit, self._on_free = relay, slots, permit, on_free
         self.keys: dict[str, TrialKey] = {}
         self.current: dict[TrialKey, str] = {}  # Tune's id of each trial that runs: it changes with each try
         self.started: set[str] = set()
@@ -162,7 +164,11 @@ class _Searcher(NotPickled, Searcher):  # type: ignore[misc]
             return None  # others would take what it waits for, again and again
         trial = self._relay.next()
         if trial is None:  # running trials may still be retried
-            return None if self._relay.num_running else str(Searcher.FINISHED)
+            if not self._relay.num_running:
+                return str(Searcher.FINISHED)
+            if self._relay.is_final:
+                self._on_free(self._slots.count - self._relay.num_running)
+            return None
         key = self.keys[trial_id] = trial.key
         self.current[key] = trial_id
         self._alone = trial_id if trial.is_alone else None

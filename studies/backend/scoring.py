@@ -99,6 +99,18 @@ class Scorers:
             ray.kill(worker)
         self._idle.clear()
 
+    def prepare(self, count: int) -> None:
+        """Starts workers ahead of `score`, up to so many, since imports take each of them seconds.
+
+        They reserve no core of Ray's, or a trial that is to be retried would not get its own: so this is for slots of
+        this machine's CPUs that have nothing more to do.
+        """
+        usual = self._modes[0]
+        while len(self._idle) < min(count, self._slots.count):
+            worker = ray.remote(ScoringWorker).options(num_cpus=0, max_restarts=0, max_task_retries=0).remote()
+            worker.prepare.remote(self._evaluate)
+            self._idle.append(((usual.cpus, usual.gpus), worker))
+
     def score(
         self, jobs: Mapping[TrialKey, ScoringJob], tiles: Tiles, *, first_labels: Mapping[TrialKey, str] | None = None
     ) -> dict[TrialKey, ScoringResult]:

@@ -7,6 +7,9 @@ from trainables.data.tiles import DatasetInfo, Tiles
 class ScoringWorker:
     """Scores one model after another."""
 
+    def prepare(self, evaluate: Evaluate) -> None:
+        """Nothing: by then all that `evaluate` takes is imported."""
+
     def score(
         self, evaluate: Evaluate, job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo
     ) -> ScoringResult:

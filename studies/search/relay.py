@@ -30,6 +30,11 @@ class Relay:
         return sum(one.num_running for one in self._coordinators)
 
     @property
+    def is_final(self) -> bool:
+        """Whether only the last one has trials that have not ended, so that no other can lead to more."""
+        return all(one.is_complete for one in self._coordinators[:-1])
+
+    @property
     def is_complete(self) -> bool:
         """Whether every allowance is spent and every trial ended."""
         return all(one.is_complete for one in self._coordinators)

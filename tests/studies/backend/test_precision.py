@@ -1,5 +1,6 @@
 """Whether a study on CPUs computes in bf16, asked of a real Ray's nodes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,11 +39,11 @@ def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_i
     seconds = {"bf16": 0.0, "fp32": 1.0}
     errors = iter((RuntimeError, TypeError))
 
-    def measure(config: TrialConfig, _: object, precision: str, num_threads: int) -> float:
+    def measure(config: TrialConfig, _: object, precisions: Sequence[str], num_threads: int) -> dict[str, float]:
         assert num_threads == ON_CPU.cpus
         if seconds["bf16"] < 0:
             raise next(errors)("not implemented for BFloat16")
-        return seconds[precision] if config.architecture == "unet" else 3.0
+        return {name: seconds[name] if config.architecture == "unet" else 3.0 for name in precisions}
 
     monkeypatch.setattr("trainables.precision.step_seconds", measure)
     with ray_session(ray_address):
@@ -63,9 +64,9 @@ def test_study_takes_bf16_where_every_node_has_it_and_steps_are_clearly_faster_i
 def test_networks_are_timed_once_whatever_the_budgets_and_adaptations(make_session, monkeypatch, tmp_path):
     seen = []
 
-    def measure(config: TrialConfig, _: object, precision: str, __: int) -> float:
-        seen.append((config.architecture, config.tiles, precision))
-        return 0.5 if precision == "bf16" else 1.0
+    def measure(config: TrialConfig, _: object, precisions: Sequence[str], __: int) -> dict[str, float]:
+        seen.append((config.architecture, config.tiles, tuple(precisions)))
+        return {"bf16": 0.5, "fp32": 1.0}
 
     names = ("unet:resnet18@scratch", "unet:resnet18@frozen", "fpn:resnet18@scratch", "unet")
     monkeypatch.setattr(precision, "has_bf16", lambda: True)
@@ -74,7 +75,7 @@ def test_networks_are_timed_once_whatever_the_budgets_and_adaptations(make_sessi
     inputs = make_session(tmp_path, SPEC.model_copy(update=changes)).inputs
     assert is_faster_in_bf16(inputs, ON_CPU, Console(quiet=True))
     timed = ("unet:resnet18@scratch", "fpn:resnet18@scratch", "unet")
-    assert sorted(seen) == sorted((name, 2, kind) for name in timed for kind in ("bf16", "fp32"))
+    assert sorted(seen) == sorted((name, 2, ("bf16", "fp32")) for name in timed)
 
 
 @pytest.mark.parametrize(

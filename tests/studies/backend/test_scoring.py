@@ -172,6 +172,24 @@ def test_workers_that_fit_nowhere_any_more_leave_their_models_to_those_that_do(s
     assert {number: scores.iou for number, scores in scored(results).items()} == dict.fromkeys(range(3), 0.5)
 
 
+def test_prepared_workers_score_side_by_side_though_nothing_of_ray_s_is_free(scene):
+    def meets(job: ScoringJob, mode: ScoringMode, tiles: Tiles, info: DatasetInfo) -> ScoringResult:
+        job.beat.touch()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if all((job.folder.parent / name / "beat").exists() for name in ("0000", "0001")):
+                return SCORES
+            time.sleep(0.01)
+        return ScoringFailure(reason="alone")
+
+    jobs = {(ARM, number): scene.job(number) for number in range(2)}
+    settings = {"hang_seconds": 90.0, "console": scene.said, "evaluate": meets}
+    with Scorers(scene.tiles.info, CROWDED, scene.permit, **settings) as scorers:
+        scorers.prepare(1)
+        scorers.prepare(CROWDED.count + 1)
+        assert scorers.score(jobs, scene.tiles.val) == dict.fromkeys(jobs, SCORES)
+
+
 @pytest.mark.faults
 def test_worker_that_hangs_is_replaced(scene):
     def fails(job: ScoringJob, mode: ScoringMode) -> None:

@@ -38,7 +38,7 @@ def test_final_models_begin_when_their_arm_s_search_ended_and_only_in_slots_that
     running = [relay.next() for _ in range(4)]
     assert [trial.arm for trial in running] == [few, many, few, many]
     assert relay.next() is None  # nothing to hand out, but much that runs
-    assert (relay.num_running, relay.is_complete) == (4, False)
+    assert (relay.num_running, relay.is_final, relay.is_complete) == (4, False, False)
     for trial in running[0], running[2]:
         end(relay.of(trial.key), trial)
     extend(final, plan_of(search, few))
@@ -48,7 +48,11 @@ def test_final_models_begin_when_their_arm_s_search_ended_and_only_in_slots_that
     assert relay.of(first.key) is final
     search.interrupt(running[1].key)
     assert relay.next() is running[1]  # the search comes first
-    for trial in running[1], running[3], first, second:
+    for trial in running[1], running[3]:
+        assert not relay.is_final
+        end(relay.of(trial.key), trial)
+    assert relay.is_final  # models still run, but nothing follows on them
+    for trial in first, second:
         end(relay.of(trial.key), trial)
     assert relay.is_complete  # as far as is known
     extend(final, plan_of(search, many))
