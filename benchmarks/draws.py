@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from benchmarks.table import Row, Spread
-from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, Shadow
+from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, HueSaturationValue, Shadow
 from trainables.data.augmentation.presets import PRESETS, transforms
 from trainables.data.dataset import read_dataset
 from trainables.data.decode import decode_train_val
@@ -99,6 +99,8 @@ def _of_library(one: A.BasicTransform) -> A.BasicTransform:
         return A.RandomFog(fog_coef_range=(0.1, 0.3), p=one.p)
     if isinstance(one, Shadow):
         return A.RandomShadow(shadow_roi=one.shadow_roi, shadow_intensity_range=one.shadow_intensity_range, p=one.p)
+    if isinstance(one, HueSaturationValue):
+        return A.HueSaturationValue(one.hue_shift_limit, one.sat_shift_limit, one.val_shift_limit, p=one.p)
     if isinstance(one, Elastic):
         return A.ElasticTransform(alpha=300, sigma=one.sigma, border_mode=one.border_mode, p=one.p)
     return A.D4(p=one.p) if isinstance(one, D4) else one

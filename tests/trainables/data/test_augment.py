@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainables.data.test_conformance_presets import KINDS, SEEDS, SIDE_PX, example
 from trainables.data.augmentation import presets as augment_module
-from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, Shadow, maps
+from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, HueSaturationValue, Shadow, maps
 from trainables.data.augmentation.presets import PRESETS, Pipeline, transforms
 
 EACH = [(kind, index) for kind, rgb in KINDS.items() for index in range(len(transforms("EXTREME", rgb_uint8=rgb)))]
@@ -35,6 +35,18 @@ def test_symmetries_are_those_of_the_library(dtype, channels):
         turned = D4().apply(pixels.copy(), element)
         assert turned.dtype == dtype
         assert np.array_equal(turned, expected), element
+
+
+@pytest.mark.parametrize("height", [1, 64, 150])  # less than a strip, one, and some and a rest
+@pytest.mark.parametrize("shifts", [(7.3, -11.2, 5.9), (-10.0, 0.0, 0.0), (0.0, 15.0, -15.0)])
+def test_hues_are_those_of_the_library(height, shifts):
+    image = np.random.default_rng(0).integers(0, 256, (height, 90, 3), dtype=np.uint8)
+    image[:, :9] = image[:, :9, :1]  # greys, which no saturation is given to
+    params = dict(zip(("hue_shift", "sat_shift", "val_shift"), shifts, strict=True))
+    theirs = A.HueSaturationValue(p=1.0).apply(image.copy(), **params)
+    assert not np.array_equal(theirs, image)
+    for seen in (image, np.asfortranarray(image), image[:, ::-1][:, ::-1]):
+        np.testing.assert_array_equal(HueSaturationValue(p=1.0).apply(seen, **params), theirs)
 
 
 def test_shadows_are_those_of_the_library():

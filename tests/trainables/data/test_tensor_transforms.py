@@ -11,7 +11,7 @@ import torch
 
 from tests.trainables.data.test_conformance_presets import KINDS, SEEDS
 from trainables.data.augmentation import presets
-from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, Shadow
+from trainables.data.augmentation.own_transforms import D4, Elastic, Fog, HueSaturationValue, Shadow
 from trainables.data.augmentation.presets import PRESETS, Pipeline, transforms
 from trainables.data.augmentation.tensor_transforms import augment
 from trainables.data.draws import DrawSource
@@ -24,7 +24,7 @@ NEAR = {
     D4: (1.0, 0.0),
     A.Affine: (0.99, 0.01),
     A.RandomBrightnessContrast: (1.0, 0.0),
-    A.HueSaturationValue: (0.5, 0.6),
+    HueSaturationValue: (0.5, 0.6),
     Shadow: (0.97, 2.0),  # which takes up to half of the light from pixels on edges
     A.RandomGamma: (1.0, 0.0),
     A.CLAHE: (0.4, 0.9),

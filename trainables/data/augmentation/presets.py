@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.common.errors import UserError
-from trainables.data.augmentation.own_transforms import D4, TRANSPOSING, Elastic, Fog, Shadow
+from trainables.data.augmentation.own_transforms import D4, TRANSPOSING, Elastic, Fog, HueSaturationValue, Shadow
 
 
 def none() -> list[A.BasicTransform]:
@@ -48,7 +48,7 @@ def medium() -> list[A.BasicTransform]:
             p=0.7,
         ),
         A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.5),
-        A.HueSaturationValue(hue_shift_limit=10, sat_shift_limit=15, val_shift_limit=15, p=0.3),
+        HueSaturationValue(hue_shift_limit=10, sat_shift_limit=15, val_shift_limit=15, p=0.3),
     ]
 
 
@@ -91,7 +91,7 @@ Source: the reference study's presets, which leave out blur and noise on purpose
 the given images`).
 """
 
-NEEDS_RGB_UINT8 = (A.HueSaturationValue, Shadow, A.CLAHE, A.ImageCompression, Fog)
+NEEDS_RGB_UINT8 = (HueSaturationValue, Shadow, A.CLAHE, A.ImageCompression, Fog)
 """Transforms that mean something for 8-bit RGB only; they are left out for other bands and types."""
 
 

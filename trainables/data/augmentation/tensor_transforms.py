@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from trainables.data.augmentation.own_transforms import D4, GREY, GRID_PX, Elastic, Fog, Shadow
+from trainables.data.augmentation.own_transforms import D4, GREY, GRID_PX, Elastic, Fog, HueSaturationValue, Shadow
 from trainables.data.augmentation.presets import Applied
 from trainables.data.augmentation.tensor_colour import compress, equalise, shift_hue, to_levels
 
@@ -156,7 +156,7 @@ _PLACES = {A.Affine: _affine_places, Elastic: _elastic_places}
 _PIXELS: dict[type, Callable[[torch.Tensor, Any, Params], torch.Tensor]] = {
     A.RandomBrightnessContrast: _by_table,
     A.RandomGamma: _by_table,
-    A.HueSaturationValue: _shift_hue,
+    HueSaturationValue: _shift_hue,
     Shadow: _shadow,
     A.CLAHE: _equalise,
     A.ImageCompression: _compress,
