@@ -95,7 +95,7 @@ PROFILES: dict[ProfileName, Profile] = {
         varying={"architectures": LITE0[2:], "seeds": 2},
         recipe={
             "epochs": 6,
-            "draws_per_epoch": 36,
+            "draws_per_epoch": 40,
             "batch_size": 4,
             "window_px": 192,
             "val_center_px": 256,
